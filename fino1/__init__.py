@@ -1,0 +1,1 @@
+"""Training and evaluating financial-reasoning language models on Kubernetes."""

@@ -1,0 +1,74 @@
+"""What is on this machine, and what would a run miss?"""
+
+import os
+import platform
+import shutil
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from fino1 import exits
+
+_PACKAGES = {
+    "train": ("torch", "transformers", "trl", "accelerate", "datasets", "safetensors", "tokenizers"),
+    "evaluate": ("openai", "pydantic", "jinja2"),
+}
+_SHARED_MEMORY_GIB = 1  # NCCL and data loaders need more than a container's default 64 MiB
+
+
+def examine(work: Path, gpus: int) -> int:
+    """Print what is found, one fact a line; return 0, or 1 where something is missing."""
+    missing: list[str] = []
+    print(f"fino1 {version('fino1')}, Python {platform.python_version()}, {platform.platform()}")
+    for part, packages in _PACKAGES.items():
+        found = {package: _version(package) for package in packages}
+        print(f"{part}: " + ", ".join(f"{package} {number or '(not installed)'}" for package, number in found.items()))
+        missing += [f"{package}, for {part}" for package, number in found.items() if number is None]
+    missing += _devices(gpus) + _directory("--work", work)
+    models = os.environ.get("HF_HOME")
+    print(f"model cache: {models or '~/.cache/huggingface (HF_HOME is not set)'}")
+    shared = Path("/dev/shm")
+    if shared.is_dir():
+        size = shutil.disk_usage(shared).total / 2**30
+        print(f"/dev/shm: {size:.1f} GiB")
+        if gpus and size < _SHARED_MEMORY_GIB:
+            missing.append(f"/dev/shm of {_SHARED_MEMORY_GIB} GiB or more, got {size:.2f} GiB")
+    for line in missing:
+        print(f"missing: {line}")
+    print("nothing is missing" if not missing else f"{len(missing)} missing")
+    return exits.BUG if missing else exits.DONE
+
+
+def _devices(gpus: int) -> list[str]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    print(f"CPU: {cores} cores, OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', '(not set)')}")
+    if _version("torch") is None:
+        return [f"{gpus} GPUs (torch is not there to see them)"] if gpus else []
+    import torch
+
+    count = torch.cuda.device_count()
+    for i in range(count):
+        found = torch.cuda.get_device_properties(i)
+        print(f"GPU {i}: {found.name}, {found.total_memory / 2**30:.0f} GiB")
+    if count == 0:
+        print("GPU: none")
+    return [f"{gpus} GPUs, got {count}"] if count < gpus else []
+
+
+def _directory(option: str, path: Path) -> list[str]:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        print(f"{option}: {path}: cannot be written")
+        return [f"write access to {path} ({error.strerror})"]
+    print(f"{option}: {path}: can be written, {shutil.disk_usage(path).free / 2**30:.1f} GiB free")
+    return []
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

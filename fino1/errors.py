@@ -1,0 +1,40 @@
+"""What can go wrong that is the user's business?
+
+    Fino1Error          exit code 1
+    ├── SpecError       the user's mistake (run file, data, missing path): exit code 2, never retried
+    ├── ToolError       a program we call (helm, a model server) failed
+    └── ClusterError    the Kubernetes API refused or could not be reached
+
+Only the entry points catch these: the message goes to stderr without a traceback. Anything else is a bug and keeps its traceback.
+"""
+
+from collections.abc import Iterable
+
+from fino1 import exits
+
+
+class Fino1Error(Exception):
+    """Base of everything we raise on purpose."""
+
+    exit_code = exits.BUG
+
+
+class SpecError(Fino1Error):
+    """What the user asked for cannot be done; says all of it at once.
+
+    Each problem is one line `FILE: KEY: expected X, got Y` (for rows of data `FILE:LINE: FIELD: expected X, got Y`).
+    """
+
+    exit_code = exits.USER
+
+    def __init__(self, problems: str | Iterable[str]) -> None:
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class ToolError(Fino1Error):
+    """A program that we started did not do its work."""
+
+
+class ClusterError(Fino1Error):
+    """The Kubernetes API refused a request or did not answer."""

@@ -1,0 +1,250 @@
+"""What does one (model, task) cell hold, and what is left of it? (DESIGN C6, C10)
+
+<work>/cells/<key>/samples.jsonl   a line a sample, as they come; in the order of the rows once finished
+<work>/cells/<key>/cell.json       appears at the end; a cell that has it is never run again
+"""
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fino1 import runs
+from fino1.evaluate.endpoint import Answer, Cancelled
+from fino1.evaluate.models import Source
+from fino1.evaluate.questions import Question
+from fino1.progress import Progress
+from fino1.tasks.record import Task
+
+GRACE_S = 10.0  # after SIGTERM: time for the requests under way; Kubernetes' default grace period is 30 s
+_TICK_S = 0.2
+
+Ask = Callable[[Question, threading.Event], Answer]
+Sample = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell as it was asked for. `settings` is what `key` is the digest of; `questions` is empty if it is finished."""
+
+    key: str
+    source: Source
+    task: Task
+    directory: Path
+    settings: dict[str, Any]
+    provenance: dict[str, Any]
+    questions: tuple[Question, ...] = ()
+
+    def remaining(self) -> list[Question]:
+        """Which questions have no sample on disk?"""
+        done = load(self.directory, self.questions)
+        return [question for question in self.questions if question.id not in done]
+
+
+def finished(directory: Path) -> dict[str, Any] | None:
+    """What does `cell.json` say? None for a cell that is not finished."""
+    try:
+        about = json.loads((directory / "cell.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    if not (directory / "samples.jsonl").is_file():
+        return None
+    return about if about.get("finished") is True and about.get("key") == directory.name else None
+
+
+def load(directory: Path, questions: Sequence[Question]) -> dict[str, Sample]:
+    """Which samples are there already, by id? Torn lines, repeated ones and those of other prompts do not count."""
+    asked = {question.id: question.prompt_sha256 for question in questions}
+    samples: dict[str, Sample] = {}
+    for line in _lines(directory / "samples.jsonl"):
+        try:
+            sample = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(sample, dict) and asked.get(sample.get("id", ""), "") == sample.get("prompt_sha256"):
+            samples.setdefault(sample["id"], sample)
+    return samples
+
+
+def run(cell: Cell, ask: Ask, concurrency: int, stop: threading.Event) -> dict[str, Any]:
+    """Ask what is left, and finish the cell; returns what `cell.json` says.
+
+    Whatever ends it early (Cancelled on `stop`, the errors of `ask`), the samples that came are on disk.
+    """
+    cell.directory.mkdir(parents=True, exist_ok=True)
+    with _lock(cell.directory, stop):
+        about = finished(cell.directory)
+        if about is not None:
+            return about
+        samples = load(cell.directory, cell.questions)
+        _write(cell, samples)  # a torn last line must be gone before anything is appended
+        left = [question for question in cell.questions if question.id not in samples]
+        with (
+            (cell.directory / "samples.jsonl").open("ab") as file,
+            contextlib.closing(_progress(cell, len(samples))) as progress,
+        ):
+            for question, answer in _answers(ask, left, concurrency, stop):
+                sample = _sample(cell.task, question, answer)
+                file.write(_line(sample))
+                file.flush()
+                os.fsync(file.fileno())
+                samples[question.id] = sample
+                progress.update(len(samples))
+        _write(cell, samples)
+        return _finish(cell, [samples[question.id] for question in cell.questions])
+
+
+def summary(samples: Sequence[Sample]) -> dict[str, Any]:
+    """What came out? k counts answers that are strictly right and complete (C8).
+
+    `docmath_compat` counts as its evaluator does, truncated or not; `seconds` is the sum over requests, which overlap.
+    """
+    truncated = [sample["finish_reason"] == "length" for sample in samples]
+    return {
+        "n": len(samples),
+        "k": sum(s["strict"] is True and not t for s, t in zip(samples, truncated, strict=True)),
+        "unparsed": sum(s["strict"] is None for s in samples),
+        "truncated": sum(truncated),
+        "cut": sum(s["cut"] for s in samples),
+        "docmath_compat": sum(s["docmath_compat"] is True for s in samples),
+        "prompt_tokens": sum(s["prompt_tokens"] or 0 for s in samples),
+        "completion_tokens": sum(s["completion_tokens"] or 0 for s in samples),
+        "seconds": round(math.fsum(s["seconds"] for s in samples), 3),
+    }
+
+
+def _progress(cell: Cell, done: int) -> Progress:
+    return Progress("evaluate", len(cell.questions), done, model=cell.source.name, task=cell.task.name)
+
+
+def _finish(cell: Cell, samples: Sequence[Sample]) -> dict[str, Any]:
+    about = {
+        "key": cell.key,
+        "model": cell.source.name,
+        "task": cell.task.name,
+        "settings": cell.settings,
+        "provenance": cell.provenance
+        | {"answered_by": sorted({s["answered_by"] for s in samples if s["answered_by"]})},
+        "summary": summary(samples),
+        "finished": True,
+    }
+    runs.write_json(cell.directory / "cell.json", about)
+    return about
+
+
+def _sample(task: Task, question: Question, answer: Answer) -> Sample:
+    verdict = task.score(answer.text, question.record.question, question.record.target)
+    value = verdict.value
+    sample = {
+        "id": question.id,
+        "prompt_sha256": question.prompt_sha256,
+        "question": question.record.question,
+        "prompt": question.prompt,
+        "completion": answer.text,
+        "extracted": verdict.extracted,
+        "value": value if value is None or math.isfinite(value) else None,  # JSON has no infinity
+        "target": question.record.target,
+        "strict": verdict.strict,
+        "docmath_compat": verdict.docmath_compat,
+        "sign_from_question": verdict.sign_from_question,
+        "prompt_tokens": answer.prompt_tokens,
+        "completion_tokens": answer.completion_tokens,
+        "seconds": round(answer.seconds, 4),
+        "finish_reason": answer.finish_reason,
+        "cut": question.cut,
+        "answered_by": answer.model,
+    }
+    return sample if answer.reasoning is None else sample | {"reasoning": answer.reasoning}
+
+
+def _answers(
+    ask: Ask, questions: Sequence[Question], concurrency: int, stop: threading.Event
+) -> Iterator[tuple[Question, Answer]]:
+    """Yields answers as they come, `concurrency` requests at once.
+
+    On `stop`, or the first error, nothing new is asked; what is under way has GRACE_S seconds (it is paid for), then
+    Cancelled or the error is raised. The threads are daemons: a request that hangs does not keep the process.
+    """
+    todo: queue.SimpleQueue[Question] = queue.SimpleQueue()
+    done: queue.SimpleQueue[tuple[Question | None, Answer | BaseException | None]] = queue.SimpleQueue()
+    halt = threading.Event()
+    for question in questions:
+        todo.put(question)
+    threads = min(concurrency, len(questions))
+    for _ in range(threads):
+        threading.Thread(target=_worker, args=(ask, todo, done, halt), daemon=True).start()
+    failure: BaseException | None = None
+    deadline = math.inf
+    try:
+        while threads and time.monotonic() < deadline:
+            with contextlib.suppress(queue.Empty):
+                question, answer = done.get(timeout=_TICK_S)
+                if isinstance(answer, Answer) and question is not None:
+                    yield question, answer
+                else:
+                    threads -= 1
+                    failure = failure or answer
+            if (stop.is_set() or failure) and not halt.is_set():
+                halt.set()
+                deadline = time.monotonic() + GRACE_S
+    finally:
+        halt.set()
+    if failure:
+        raise failure
+    if stop.is_set():
+        raise Cancelled
+
+
+def _worker(ask: Ask, todo: queue.SimpleQueue, done: queue.SimpleQueue, halt: threading.Event) -> None:
+    """Puts (question, answer) for each answer, and at its end (None, error or None)."""
+    end: BaseException | None = None
+    try:
+        while not halt.is_set():
+            question = todo.get_nowait()
+            done.put((question, ask(question, halt)))
+    except (queue.Empty, Cancelled):
+        pass
+    except BaseException as error:  # noqa: BLE001, raised again in the main thread
+        end = error
+    done.put((None, end))
+
+
+@contextlib.contextmanager
+def _lock(directory: Path, stop: threading.Event) -> Iterator[None]:
+    """One process works on a cell at a time; the next one waits and finds it finished."""
+    with (directory / ".lock").open("ab") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if stop.wait(1.0):
+                    raise Cancelled from None
+            except OSError:  # a file system without locks
+                break
+        yield
+
+
+def _write(cell: Cell, samples: dict[str, Sample]) -> None:
+    """Write the samples in the order of the rows, unless the file holds just that."""
+    path = cell.directory / "samples.jsonl"
+    data = b"".join(_line(samples[question.id]) for question in cell.questions if question.id in samples)
+    if not path.is_file() or path.read_bytes() != data:
+        runs.write_bytes(path, data)
+
+
+def _line(sample: Sample) -> bytes:
+    return json.dumps(sample).encode() + b"\n"  # ASCII: a completion may hold half a surrogate pair
+
+
+def _lines(path: Path) -> list[bytes]:
+    """Lines that were written whole."""
+    return path.read_bytes().split(b"\n")[:-1] if path.is_file() else []

@@ -1,0 +1,219 @@
+"""How is a model asked? OpenAI Chat Completions, hosted or served here (DESIGN C9).
+
+The retries are ours, not the client's: what is tried again, for how long, and that SIGTERM ends a pause, is decided in
+one place. What a model refuses is learnt from its first refusal: o1 and its kin take `max_completion_tokens` instead of
+`max_tokens` and no temperature (error codes `unsupported_parameter`, `unsupported_value`).
+"""
+
+import email.utils
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import openai
+from openai.types.chat import ChatCompletion
+
+from fino1 import exits
+from fino1.errors import SpecError, ToolError
+
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 60.0
+LONGEST_RETRY_AFTER_S = 600.0  # a server that asks for more is treated as if it asked for this
+ADAPTABLE = frozenset({"max_tokens", "temperature"})
+RETRIED = frozenset({408, 409, 425, 429})  # and all from 500 on
+
+
+class EndpointLost(ToolError):
+    """An endpoint or a model server did not answer after all retries: worth another attempt of the run."""
+
+    exit_code = exits.ENDPOINT_LOST
+
+
+class Cancelled(Exception):
+    """The request was given up because the evaluation ends."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back for one prompt; token counts are None where the endpoint tells none.
+
+    `model` is what a foreign endpoint says answered (`gpt-4o` is answered by `gpt-4o-2024-08-06`).
+    """
+
+    text: str
+    finish_reason: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    seconds: float
+    model: str | None = None
+    reasoning: str | None = None
+
+
+class Endpoint:
+    """One model behind one base URL. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = 600.0,
+        max_retries: int = 5,
+        extra_body: Mapping[str, Any] | None = None,
+        is_local: bool = False,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`check` raises where asking again makes no sense (a server of ours died).
+
+        A key is always given to the client, which otherwise would send OPENAI_API_KEY to whatever `base_url` is; a
+        server of ours is asked without the proxies of the environment.
+        """
+        self.base_url, self.model = base_url, model
+        self._max_retries, self._check, self._is_local = max_retries, check, is_local
+        self._extra_body = dict(extra_body or {})
+        self.unsupported: list[str] = []  # parameters that the model refused: left out, or renamed
+        self._client = openai.OpenAI(
+            base_url=base_url,
+            api_key=api_key or "none",
+            timeout=timeout_s,
+            max_retries=0,
+            http_client=openai.DefaultHttpxClient(trust_env=False) if is_local else None,
+        )
+
+    def ask(self, prompt: str, max_tokens: int, temperature: float, halt: threading.Event) -> Answer:
+        """What does the model answer?
+
+        Raises SpecError for what trying again cannot mend (key, model, prompt too long), EndpointLost after the last
+        retry, Cancelled when `halt` is set during a pause.
+        """
+        attempt, adapted = 0, set[str]()
+        while True:
+            pause = None
+            try:
+                return self._once(prompt, max_tokens, temperature)
+            except openai.APIStatusError as error:
+                if self._adapts(error, adapted):
+                    continue
+                if _is_filtered(error):
+                    return Answer("", "content_filter", None, None, 0.0)
+                self._refuse(error)
+                problem: Exception = error
+                pause = _retry_after(error.response.headers)
+            except (openai.APIConnectionError, openai.APIResponseValidationError, ValueError) as error:
+                problem = error  # ValueError: a body that is no JSON, or no chat completion
+            self._check()
+            attempt += 1
+            if attempt > self._max_retries:
+                raise EndpointLost(f"{self._name()}: no answer after {attempt} attempts: {_said(problem)}") from problem
+            if halt.wait(max(pause or 0.0, _backoff(attempt))):
+                raise Cancelled from problem
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _once(self, prompt: str, max_tokens: int, temperature: float) -> Answer:
+        limit = "max_completion_tokens" if "max_tokens" in self.unsupported else "max_tokens"
+        options: dict[str, Any] = {limit: max_tokens}
+        if "temperature" not in self.unsupported:
+            options["temperature"] = temperature
+        start = time.monotonic()
+        reply = self._client.chat.completions.create(
+            model=self.model,
+            messages=[{"role": "user", "content": prompt}],
+            extra_body=self._extra_body or None,
+            **options,
+        )
+        seconds = time.monotonic() - start
+        if not isinstance(reply, ChatCompletion) or not reply.choices or reply.choices[0].message is None:
+            raise ValueError(f"expected a chat completion, got {str(reply)[:200]!r}")
+        choice, usage = reply.choices[0], reply.usage
+        return Answer(
+            text=choice.message.content or "",
+            finish_reason=choice.finish_reason,
+            prompt_tokens=usage.prompt_tokens if usage else None,
+            completion_tokens=usage.completion_tokens if usage else None,
+            seconds=seconds,
+            model=None if self._is_local else reply.model,
+            reasoning=getattr(choice.message, "reasoning_content", None),  # DeepSeek, vLLM, transformers serve
+        )
+
+    def _adapts(self, error: openai.APIStatusError, adapted: set[str]) -> bool:
+        """Did the model refuse a parameter that it can do without? Then the request goes again, once for each of them."""
+        refused = str(error.param)
+        if error.code not in ("unsupported_parameter", "unsupported_value") or refused not in ADAPTABLE - adapted:
+            return False
+        adapted.add(refused)
+        self.unsupported += [] if refused in self.unsupported else [refused]
+        return True
+
+    def _refuse(self, error: openai.APIStatusError) -> None:
+        """Raises SpecError for a status that another attempt cannot change."""
+        status = error.status_code
+        if (status in RETRIED or status >= 500) and error.code != "insufficient_quota":
+            return
+        expected = {
+            400: "a request it can answer",
+            401: "a valid API key (api_key_env)",
+            402: "an account with credit",
+            403: "permission for this model (api_key_env)",
+            404: f"a base_url ending in /v1 and a model named {self.model!r} (model_id)",
+            429: "an account with quota left",
+        }.get(status, "a request it can answer")
+        if _is_too_long(error):
+            expected = "a prompt that fits its context (set context_length)"
+        raise SpecError(f"{self._name()}: expected {expected}, got {_said(error)}") from error
+
+    def _name(self) -> str:
+        return f"{self.base_url} ({self.model})"
+
+
+def _is_too_long(error: openai.APIStatusError) -> bool:
+    """Was the prompt longer than the model's context? (OpenAI's code; vLLM's and others' words)"""
+    text = _said(error).lower()
+    return error.code == "context_length_exceeded" or "maximum context length" in text or "too long" in text
+
+
+def _is_filtered(error: openai.APIStatusError) -> bool:
+    """Did a content filter stop the prompt? That is an answer of this model, an unparsed one, and no fault of ours."""
+    return error.status_code == 400 and error.code in ("content_filter", "content_policy_violation")
+
+
+def _said(error: Exception) -> str:
+    """What did the endpoint say, in one line?"""
+    if isinstance(error, openai.APIStatusError):
+        message = error.body.get("message") if isinstance(error.body, dict) else None
+        text = f"{error.status_code}: {message or error.response.text}"  # some servers say `detail` or plain text
+    elif isinstance(error, openai.APIConnectionError) and error.__cause__:
+        text = f"{error} ({error.__cause__})"
+    else:
+        text = str(error)
+    text = " ".join(text.split())
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
+def _backoff(attempt: int) -> float:
+    """How many seconds before attempt `attempt` + 1? Doubling, with jitter so that threads do not come back at once."""
+    return min(FIRST_PAUSE_S * 2 ** (attempt - 1), LONGEST_PAUSE_S) * random.uniform(0.75, 1.25)  # noqa: S311
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """How many seconds does the server ask us to wait? Milliseconds (OpenAI), seconds or a date (RFC 9110 §10.2.3)."""
+    if "retry-after-ms" in headers:
+        text, unit = headers["retry-after-ms"], 1000.0
+    elif "retry-after" in headers:
+        text, unit = headers["retry-after"], 1.0
+    else:
+        return None
+    try:
+        seconds = float(text) / unit
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
+        except ValueError:
+            return None
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_S)

@@ -1,0 +1,158 @@
+"""Method `eval`: every model answers every task (DESIGN C9, C10).
+
+Everything that can be checked is checked before a model is served or a request is paid for. A model that fails does not
+keep the others from being asked; its problems are reported at the end.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from fino1 import canonical, exits, runs
+from fino1.errors import SpecError, ToolError
+from fino1.evaluate import cell as cells_on_disk
+from fino1.evaluate import serve
+from fino1.evaluate.cell import Cell
+from fino1.evaluate.endpoint import Answer, Cancelled, Endpoint
+from fino1.evaluate.models import Source
+from fino1.evaluate.plan import plan, versions
+from fino1.evaluate.questions import Question
+from fino1.spec import EvalBlock, RunSpec
+
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+
+
+def main(spec: RunSpec, name: str, work: Path) -> int:
+    """Run the evaluation; returns the exit code (C5): 0, 74 for the disk, 143 after SIGTERM with all samples on disk.
+
+    Raises SpecError with every problem found before the start, or by an endpoint (a wrong key); ToolError where a
+    server or an endpoint failed, with an exit code of its own.
+    """
+    started = time.monotonic()
+    stop = threading.Event()
+    with _sigterm(stop):
+        try:
+            cells = plan(spec, work, stop)
+            directory = runs.directory(work, name, spec)
+            runs.write_config(directory / "config.json", spec)
+            _ask_all(cells, spec.eval, directory, stop)
+            _done(directory, name, cells, time.monotonic() - started)
+        except Cancelled:
+            print("evaluate: terminated; the samples so far are on disk", file=sys.stderr)
+            return exits.TERMINATED
+        except OSError as error:
+            if error.errno not in _DISK:
+                raise
+            print(f"evaluate: {error}; the samples so far are on disk", file=sys.stderr)
+            return exits.DISK
+    return exits.DONE
+
+
+def _ask_all(cells: Sequence[Cell], block: EvalBlock, directory: Path, stop: threading.Event) -> None:
+    """Raises, once every model had its turn, SpecError with all of theirs, else the first ToolError with all messages."""
+    failures: list[SpecError | ToolError] = []
+    for name in dict.fromkeys(cell.source.name for cell in cells):
+        group = [cell for cell in cells if cell.source.name == name and cells_on_disk.finished(cell.directory) is None]
+        try:
+            if group:
+                _ask_model(group, block, directory / f"serve-{name}.log", stop)
+        except (SpecError, ToolError) as error:
+            failures.append(error)
+            print(f"evaluate: {name}: {error}", file=sys.stderr)
+        if stop.is_set():
+            raise Cancelled
+    mistakes = [problem for error in failures if isinstance(error, SpecError) for problem in error.problems]
+    if mistakes:
+        raise SpecError(mistakes)
+    if failures:
+        raise failures[0]
+
+
+def _ask_model(group: Sequence[Cell], block: EvalBlock, log: Path, stop: threading.Event) -> None:
+    source = group[0].source
+    needed = any(cell.remaining() for cell in group)
+    with _endpoint(source, block, log, stop) if needed else contextlib.nullcontext() as endpoint:
+
+        def ask(question: Question, halt: threading.Event) -> Answer:
+            assert endpoint is not None, "a question was left, and none was found before"
+            return endpoint.ask(question.prompt, block.max_tokens, block.temperature, halt)
+
+        for cell in group:
+            if endpoint is not None:  # the list fills while it answers
+                cell = dataclasses.replace(cell, provenance=cell.provenance | {"left_out": endpoint.unsupported})
+            about = cells_on_disk.run(cell, ask, block.concurrency, stop)
+            s = about["summary"]
+            print(
+                f"{source.name} on {cell.task.name}: {s['k']}/{s['n']} right, {s['unparsed']} unparsed, "
+                f"{s['truncated']} truncated, {s['cut']} cut",
+                flush=True,
+            )
+
+
+@contextlib.contextmanager
+def _endpoint(source: Source, block: EvalBlock, log: Path, stop: threading.Event) -> Iterator[Endpoint]:
+    with contextlib.ExitStack() as stack:
+        options: dict[str, Any] = {"timeout_s": block.timeout_s, "max_retries": block.max_retries}
+        if source.base_url:
+            key = os.environ[source.api_key_env] if source.api_key_env else None
+            endpoint = Endpoint(source.base_url, source.model_id, api_key=key, **options)
+        else:
+            assert source.served is not None, source
+            server = stack.enter_context(serve.serving(source.served, log, stop))
+            extra = serve.sampling(source.served, block.temperature)
+            options |= {"extra_body": extra, "is_local": True, "check": server.check}
+            endpoint = Endpoint(server.base_url, server.model, **options)
+        stack.callback(endpoint.close)
+        yield endpoint
+
+
+def _done(directory: Path, name: str, cells: Sequence[Cell], seconds: float) -> None:
+    """Write `done.json`, unless it says the same already. `artefact_sha256` is what was found out, not how fast."""
+    found = []
+    for cell in cells:
+        about = cells_on_disk.finished(cell.directory)
+        assert about is not None, cell.key
+        found.append([cell.key, {key: value for key, value in about["summary"].items() if key != "seconds"}])
+    path = directory / "done.json"
+    artefact = canonical.digest(found)
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("artefact_sha256") == artefact:
+        return
+    runs.write_json(
+        path,
+        {
+            "method": "eval",
+            "name": name,
+            "cells": [cell.key for cell in cells],
+            "models": [cell.source.name for cell in cells],  # a cell may have been finished under another name
+            "seconds": round(seconds, 3),
+            "artefact_sha256": artefact,
+            "versions": versions(("fino1", "openai", "transformers", "torch")),
+        },
+    )
+
+
+@contextlib.contextmanager
+def _sigterm(stop: threading.Event) -> Iterator[None]:
+    """SIGTERM sets `stop` while the block runs (in the main thread; elsewhere signals are somebody else's business)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

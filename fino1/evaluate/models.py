@@ -1,0 +1,142 @@
+"""Which model is asked, what makes it that model, and how many tokens can it read?"""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fino1 import runs
+from fino1.errors import SpecError
+from fino1.spec import EvalModel
+
+Counter = Callable[[str], int]
+CHARACTERS_PER_TOKEN = 3.0  # prose has 4, tables of numbers 2–3; used only where there is no tokenizer to ask
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model that was found: who it is (part of the cell's key), where it is asked, what it can read.
+
+    `served` is the directory or hub id (`ID@REVISION`) that a server of ours has to load, None for an endpoint that
+    exists. `tokenizer` is a directory or (hub id, revision), where we can count the model's own tokens.
+    """
+
+    name: str
+    identity: dict[str, Any]
+    served: str | None
+    base_url: str | None
+    model_id: str
+    api_key_env: str | None
+    context_length: int | None
+    tokenizer: tuple[str, str | None] | None
+
+    @property
+    def kind(self) -> str:
+        """What answers?"""
+        return "endpoint" if self.base_url else "transformers serve"
+
+    def counter(self) -> Counter:
+        """How many tokens does the model read for a user message? Raises SpecError where it has no chat template.
+
+        Without a tokenizer it is an estimate, and the endpoint has the last word.
+        """
+        if self.tokenizer is None:
+            return lambda prompt: int(len(prompt) / CHARACTERS_PER_TOKEN) + 1
+        from transformers import AutoTokenizer
+
+        where, revision = self.tokenizer
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(where, **({"revision": revision} if revision else {}))
+        except (OSError, ValueError, KeyError) as error:
+            raise SpecError(f"{where}: expected a tokenizer, got {error}") from error
+        if not tokenizer.chat_template:
+            raise SpecError(f"{where}: expected a tokenizer with a chat template, got none")
+
+        def count(prompt: str) -> int:
+            message = [{"role": "user", "content": prompt}]
+            return len(
+                tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=True, return_dict=True)[
+                    "input_ids"
+                ]
+            )
+
+        return count
+
+
+def find(model: EvalModel, work: Path) -> Source:
+    """Which model is this? Raises SpecError for runs not finished, folders without a model, a key that is not set."""
+    problems = _endpoint_problems(model)
+    identity: dict[str, Any] = {}
+    folder, hub = None, None
+    try:
+        if not model.is_empty:
+            where, revision = runs.resolve(model, work)
+            folder, hub = (None, (where, revision)) if model.hub else (Path(where), None)
+    except SpecError as error:
+        problems += error.problems
+    if folder:
+        problems += _folder_problems(folder)
+    if problems:
+        raise SpecError(f"{model.name}: {problem}" for problem in problems)
+    if folder:
+        identity["artefact_sha256"] = _artefact(folder, is_run=model.run is not None)
+    if hub:
+        identity |= {"hub": hub[0], "revision": hub[1] or "main"}
+    if model.base_url:
+        identity |= {"base_url": model.base_url.rstrip("/"), "model_id": model.model_id or model.name}
+    tokenizer = (str(folder), None) if folder else hub if hub and not model.base_url else None
+    return Source(
+        name=model.name,
+        identity=identity,
+        served=None if model.base_url else str(folder) if folder else "@".join(filter(None, hub or ())),
+        base_url=model.base_url,
+        model_id=model.model_id or model.name,
+        api_key_env=model.api_key_env,
+        context_length=model.context_length or (_context_length(tokenizer) if tokenizer else None),
+        tokenizer=tokenizer,
+    )
+
+
+def _endpoint_problems(model: EvalModel) -> list[str]:
+    problems = []
+    if model.base_url and not model.base_url.startswith(("http://", "https://")):
+        problems.append(f"base_url: expected http://… or https://…, got {model.base_url}")
+    if model.api_key_env and not os.environ.get(model.api_key_env):
+        problems.append(f"api_key_env: expected the environment variable {model.api_key_env} to hold a key, got none")
+    return problems
+
+
+def _folder_problems(folder: Path) -> list[str]:
+    if not (folder / "config.json").is_file():
+        return [f"{folder}: expected a directory with config.json, got none"]
+    if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
+        return [f"{folder}: expected weights (*.safetensors), got none"]
+    return []
+
+
+def _artefact(folder: Path, is_run: bool) -> str:
+    """Which bytes is the model? A finished run has written its hash down."""
+    done = folder.parent / "done.json"
+    if is_run and done.is_file():
+        noted = json.loads(done.read_text(encoding="utf-8")).get("artefact_sha256")
+        if noted:
+            return noted
+    return runs.artefact_hash(folder)
+
+
+def _context_length(tokenizer: tuple[str, str | None]) -> int | None:
+    """How many tokens can the model read, by its config? Raises SpecError where the config cannot be had."""
+    where, revision = tokenizer
+    if (Path(where) / "config.json").is_file():
+        config = json.loads((Path(where) / "config.json").read_text(encoding="utf-8"))
+    else:
+        from transformers import AutoConfig
+
+        try:
+            config = AutoConfig.from_pretrained(where, **({"revision": revision} if revision else {})).to_dict()
+        except (OSError, ValueError) as error:
+            raise SpecError(f"{where}: expected a model on the hub, got {error}") from error
+    config = config.get("text_config") or config  # models that read pictures as well
+    return config.get("max_position_embeddings")

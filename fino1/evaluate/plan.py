@@ -1,0 +1,143 @@
+"""Which cells are asked for, what are their keys, and can they be asked at all? (DESIGN C10)"""
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import platform
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from fino1 import canonical
+from fino1.errors import SpecError
+from fino1.evaluate import cell as cells_on_disk
+from fino1.evaluate import models, questions
+from fino1.evaluate.cell import Cell
+from fino1.evaluate.models import Source
+from fino1.evaluate.questions import Rows
+from fino1.spec import EvalBlock, RunSpec
+from fino1.tasks import answer
+
+SCORER_VERSION: str = getattr(answer, "SCORER_VERSION", "1")  # raise it when a verdict can change
+
+
+def plan(spec: RunSpec, work: Path, stop: threading.Event) -> list[Cell]:
+    """Which cells are asked for, model by model? Unfinished ones hold their questions.
+
+    Raises SpecError with all problems, before a model is loaded or a request is paid for; Cancelled on `stop`.
+    """
+    problems: list[str] = []
+    sources: list[Source] = []
+    tables: list[tuple[Rows, int | None]] = []
+    for model in spec.eval.models:
+        with _collect(problems, "eval.models: "):
+            sources.append(models.find(model, work))
+    for task in spec.eval.tasks:
+        with _collect(problems, "eval.tasks: "):
+            rows = questions.read(task, spec.seed)
+            if spec.eval.prompt not in rows.task.prompts:
+                known = ", ".join(rows.task.prompts)
+                raise SpecError(f"{task.task}: prompt: expected one of {known}, got {spec.eval.prompt}")
+            tables.append((rows, task.limit))
+    cells: list[Cell] = []
+    for source in sources:
+        with _collect(problems, f"eval.models: {source.name}: "):
+            cells += _of_model(source, tables, spec.eval, work, stop)
+    problems += _twice(cells)
+    if problems:
+        raise SpecError(problems)
+    return cells
+
+
+def _of_model(
+    source: Source, tables: Sequence[tuple[Rows, int | None]], block: EvalBlock, work: Path, stop: threading.Event
+) -> list[Cell]:
+    """Which cells has one model? Its tokenizer is read only where something is left to ask."""
+    problems: list[str] = []
+    cells = [_cell(source, rows, limit, block, work) for rows, limit in tables]
+    todo = [i for i, cell in enumerate(cells) if cells_on_disk.finished(cell.directory) is None]
+    budget = _budget(source, block) if todo else None
+    count = source.counter() if todo and (budget is not None or source.served) else None
+    for i in todo:
+        with _collect(problems, ""):
+            asked = questions.ask(tables[i][0], block.prompt, budget, count, stop)
+            cells[i] = dataclasses.replace(cells[i], questions=asked)
+    if problems:
+        raise SpecError(problems)
+    return cells
+
+
+def _cell(source: Source, rows: Rows, limit: int | None, block: EvalBlock, work: Path) -> Cell:
+    """Everything that can change the numbers goes into the key.
+
+    The name in the leaderboard, concurrency, time-outs and retries do not.
+    """
+    settings = {
+        "model": source.identity,
+        "server": source.kind,
+        "max_tokens": block.max_tokens,
+        "temperature": block.temperature,
+        "context_length": source.context_length,
+        "task": rows.task.name,
+        "dataset": rows.identity,
+        "prompt": rows.task.prompts[block.prompt],
+        "scorer": SCORER_VERSION,
+        "limit": limit,
+    }
+    key = canonical.digest(settings)
+    provenance = {
+        "versions": versions(("fino1", "openai", "transformers", "torch") if source.served else ("fino1", "openai")),
+        "server": _server_kind(source),
+        "model": source.served or source.model_id,
+        "dataset": rows.where,
+        "preset": block.prompt,
+    }
+    return Cell(key, source, rows.task, work / "cells" / key, settings, provenance)
+
+
+def _budget(source: Source, block: EvalBlock) -> int | None:
+    """How many tokens may a prompt have? None: as many as it has. Raises SpecError where none are left."""
+    if source.context_length is None:
+        return None
+    if source.context_length <= block.max_tokens:
+        raise SpecError(
+            f"eval.max_tokens: expected fewer than the {source.context_length} tokens of the model's context, "
+            f"got {block.max_tokens}"
+        )
+    return source.context_length - block.max_tokens
+
+
+def _twice(cells: Sequence[Cell]) -> list[str]:
+    """Which models or tasks are the same under two names?"""
+    first: dict[str, Cell] = {}
+    return [
+        f"eval: {cell.source.name} on {cell.task.name}: expected each model and task once, got the same as "
+        f"{first[cell.key].source.name} on {first[cell.key].task.name}"
+        for cell in cells
+        if first.setdefault(cell.key, cell) is not cell
+    ]
+
+
+def _server_kind(source: Source) -> str:
+    if not source.base_url:
+        return source.kind
+    host = urlsplit(source.base_url).hostname or ""
+    return "endpoint on this machine" if host in ("localhost", "127.0.0.1", "::1") else f"endpoint {host}"
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Which versions of these packages, and of Python, are at work?"""
+    found = {"python": platform.python_version()}
+    for package in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+@contextlib.contextmanager
+def _collect(problems: list[str], prefix: str) -> Iterator[None]:
+    try:
+        yield
+    except SpecError as error:
+        problems += [prefix + problem for problem in error.problems]

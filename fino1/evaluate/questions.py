@@ -1,0 +1,123 @@
+"""What is a model asked for one task? The rows, and each row's prompt, short enough for the model."""
+
+import hashlib
+import tempfile
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import fino1.tasks
+from fino1 import canonical
+from fino1.errors import SpecError
+from fino1.evaluate.endpoint import Cancelled
+from fino1.evaluate.models import Counter
+from fino1.spec import EvalTask
+from fino1.tasks.record import Record, Task, fit
+
+SHOWN_PROBLEMS = 5  # rows that do not fit, per cell
+
+
+@dataclass(frozen=True)
+class Question:
+    """One prompt; `id` is unique in its cell, `cut` says that the document lost text."""
+
+    id: str
+    record: Record
+    prompt: str
+    cut: bool
+
+    @property
+    def prompt_sha256(self) -> str:
+        """Which prompt was it?"""
+        return hashlib.sha256(self.prompt.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a task, how they are named in the cell's key, and where they came from."""
+
+    task: Task
+    records: tuple[Record, ...]
+    identity: dict[str, Any]
+    where: str
+
+
+def read(block: EvalTask, seed: int) -> Rows:
+    """Which rows does the task ask? Raises SpecError for missing files and bad rows."""
+    task = fino1.tasks.task(block.task)
+    if block.path:
+        path = Path(block.path)
+        if not path.is_file():
+            raise SpecError(f"{block.task}: {path}: expected a file, got none")
+        return _limited(block, Rows(task, tuple(task.read(path)), {"sha256": _sha256(path)}, str(path)))
+    if block.hub:
+        return _limited(block, _read_hub(block, task))
+    from fino1.tasks import ledger
+
+    records = tuple(ledger.generate(block.split, n=block.size, seed=seed))
+    generated = {"generated": block.split, "size": block.size, "seed": seed}
+    rows = canonical.digest([asdict(record) for record in records])  # the generator may change
+    return _limited(block, Rows(task, records, generated | {"sha256": rows}, f"generated from seed {seed}"))
+
+
+def ask(
+    rows: Rows, preset: str, budget: int | None, count: Counter | None, stop: threading.Event
+) -> tuple[Question, ...]:
+    """Which prompts are sent? Documents are cut where a prompt has more than `budget` tokens.
+
+    Raises SpecError naming the rows whose question alone is too long, Cancelled on `stop`.
+    """
+    questions, problems, seen = [], [], set[str]()
+    for record in rows.records:
+        if stop.is_set():
+            raise Cancelled
+        asked, cut = record, False
+        if budget is not None and count is not None:
+            try:
+                asked, cut = fit(record, budget, lambda r: count(rows.task.prompt(r, preset)))
+            except ValueError as error:
+                problems.append(f"{rows.where}: {record.id}: expected a prompt that fits the model, got {error}")
+                continue
+        questions.append(Question(_unique(record.id, seen), record, rows.task.prompt(asked, preset), cut))
+    if problems:
+        more = [f"{rows.where}: and {len(problems) - SHOWN_PROBLEMS} rows more"] if problems[SHOWN_PROBLEMS:] else []
+        raise SpecError(problems[:SHOWN_PROBLEMS] + more)
+    return tuple(questions)
+
+
+def _unique(identifier: str, seen: set[str]) -> str:
+    """Benchmarks repeat ids: the second `a` becomes `a#2`."""
+    name, number = identifier, 1
+    while name in seen:
+        number += 1
+        name = f"{identifier}#{number}"
+    seen.add(name)
+    return name
+
+
+def _limited(block: EvalTask, rows: Rows) -> Rows:
+    records: Sequence[Record] = rows.records[: block.limit]
+    if not records:
+        raise SpecError(f"{block.task}: {rows.where}: expected rows, got none")
+    return Rows(rows.task, tuple(records), rows.identity, rows.where)
+
+
+def _read_hub(block: EvalTask, task: Task) -> Rows:
+    """Rows of a hub dataset go through the same reader as a file; the key holds their bytes, so `revision` may move."""
+    from datasets import load_dataset
+
+    try:
+        dataset = load_dataset(block.hub, revision=block.revision, split=block.split)
+    except (OSError, ValueError) as error:
+        raise SpecError(f"{block.task}: {block.hub}: expected a hub dataset, got {error}") from error
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.jsonl"
+        dataset.to_json(path)
+        return Rows(task, tuple(task.read(path)), {"sha256": _sha256(path)}, f"{block.hub} ({block.split})")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

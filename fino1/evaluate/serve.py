@@ -1,0 +1,205 @@
+"""How is a model on this machine served? `transformers serve` on loopback, which never outlives us (DESIGN C9).
+
+The server is this module run as a program: it ties its life to ours before it loads anything, then calls the command
+line of transformers (`transformers serve` itself would look for updates first, on the network). It is asked by the
+name it was pinned to, anything else gets a 400; `/health` answers once the model is loaded.
+
+Two ties, since no `finally` runs in a process that is killed: PR_SET_PDEATHSIG (Linux: at once, whatever the server
+does) and end of file on its standard input (everywhere, as soon as it runs Python code).
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fino1 import exits
+from fino1.errors import ToolError
+from fino1.evaluate.endpoint import Cancelled
+from fino1.processes import die_with_parent
+
+START_TIMEOUT_S = 1800.0  # a 70B model from a cold volume
+STOP_TIMEOUT_S = 3.0
+PORT_TRIES = 3
+SMALL_BYTES = 64 * 2**20  # weights up to this size run faster on one thread
+TAIL_LINES = 15
+
+
+class ServerLost(ToolError):
+    """The model server ended by itself."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Server:
+    """A running server: where it is asked, under which name, and whether it still lives."""
+
+    def __init__(self, process: subprocess.Popen, port: int, model: str, log: Path) -> None:
+        self.base_url = f"http://127.0.0.1:{port}/v1"
+        self.model = model
+        self.process, self.log = process, log
+
+    def check(self) -> None:
+        """Raises ServerLost where the server has ended; killed or not, another attempt of the run may go better."""
+        code = self.process.poll()
+        if code is not None:
+            ended = f"killed by signal {-code}" if code < 0 else f"ended with {code}"
+            raise ServerLost(
+                f"transformers serve: {ended}; {self.log} ends with\n{_tail(self.log)}",
+                exits.of_signal(-code) if code < 0 else exits.ENDPOINT_LOST,
+            )
+
+
+@contextlib.contextmanager
+def serving(model: str, log: Path, halt: threading.Event) -> Iterator[Server]:
+    """Serve `model`, a directory or `ID` or `ID@REVISION` of the hub, until the block ends.
+
+    Raises ToolError where the model does not load, ServerLost where its server was killed, Cancelled on `halt`.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    server = _start(model, log)
+    try:
+        for _ in range(PORT_TRIES):
+            if _wait(server, halt):
+                break
+            server = _start(model, log)  # somebody took the port between our look and its bind
+        else:
+            raise ToolError(f"transformers serve: no free port in {PORT_TRIES} tries; see {log}")
+        yield server
+    finally:
+        stop(server.process)
+
+
+def sampling(model: str, temperature: float) -> dict[str, str]:
+    """Which extra field of a request makes the server sample?
+
+    It takes the temperature from a request but `do_sample` from the model's folder only, so that a model without a
+    sampling default would answer greedily at any temperature. At 0 it is greedy without our help.
+    """
+    if temperature == 0:
+        return {}
+    from transformers import GenerationConfig
+
+    name, _, revision = (model, "", "") if Path(model).is_dir() else model.partition("@")
+    try:
+        config = GenerationConfig.from_pretrained(name, revision=revision or "main").to_dict()
+    except OSError:  # the model brings none
+        config = GenerationConfig().to_dict()
+    config |= {"do_sample": True, "temperature": temperature}
+    return {"generation_config": json.dumps(config)}
+
+
+def stop(process: subprocess.Popen) -> None:
+    """End the server and what it started: SIGTERM, after a moment SIGKILL, to its process group."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_TIMEOUT_S)
+    if process.stdin:
+        process.stdin.close()
+
+
+def _start(model: str, log: Path) -> Server:
+    port = _free_port()
+    is_folder = Path(model).is_dir()
+    # A folder is served as `.` from inside: the server would read `@` and `:` in its path as revision and file name.
+    name = "." if is_folder else model
+    options = ["serve", name, "--host", "127.0.0.1", "--port", str(port)]
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            # -P: the model's folder, our current directory then, must not be a place to import from
+            [sys.executable, "-P", "-m", "fino1.evaluate.serve", *options],
+            cwd=model if is_folder else None,
+            env=_environment(os.environ, Path(model) if is_folder else None),
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return Server(process, port, name, log)
+
+
+def _environment(outer: Mapping[str, str], folder: Path | None) -> dict[str, str]:
+    environment: dict[str, Any] = dict(outer)
+    package = str(Path(__file__).parents[2])  # where fino1 lies; -P and the other directory would hide a checkout
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, outer.get("PYTHONPATH")]))
+    environment["PYTHONUNBUFFERED"] = "1"
+    if folder:
+        environment["HF_HUB_OFFLINE"] = "1"
+        if sum(path.stat().st_size for path in folder.glob("*.safetensors")) <= SMALL_BYTES:
+            environment.setdefault("OMP_NUM_THREADS", "1")
+    return environment
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _wait(server: Server, halt: threading.Event) -> bool:
+    """Is the server ready? False where its port was taken. Raises ToolError, ServerLost or Cancelled as `serving` does."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if halt.wait(0.1):
+            raise Cancelled
+        code = server.process.poll()
+        if code is not None and code > 0:
+            tail = _tail(server.log)
+            if "address already in use" in tail:
+                return False
+            raise ToolError(f"transformers serve: ended with {code} while loading; {server.log} ends with\n{tail}")
+        server.check()
+        # A stranger may answer where our server is not up yet; so its process is looked at as well.
+        if _is_healthy(opener, server) and server.process.poll() is None:
+            return True
+    raise ServerLost(
+        f"transformers serve: not ready after {START_TIMEOUT_S:.0f} s; see {server.log}", exits.ENDPOINT_LOST
+    )
+
+
+def _is_healthy(opener: urllib.request.OpenerDirector, server: Server) -> bool:
+    try:
+        with opener.open(server.base_url.removesuffix("/v1") + "/health", timeout=5) as reply:
+            return reply.status == 200
+    except OSError:  # URLError is one
+        return False
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:])
+
+
+def _tie() -> None:
+    """Make this process end when the one that started it has ended, had that been before we came here."""
+    die_with_parent()
+
+    def watch() -> None:
+        os.read(0, 1)  # nothing is ever sent. Not sys.stdin: its lock, held by a daemon thread, aborts a normal exit
+        os._exit(exits.KILLED)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _main(arguments: list[str]) -> None:
+    _tie()
+    from transformers.cli.transformers import app
+
+    app(arguments)
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])

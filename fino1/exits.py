@@ -1,0 +1,42 @@
+"""What does an exit code mean? (DESIGN C5: the one table)
+
+0 done · 2 the user's mistake, never retried · 74 the disk, not retried, checkpoints intact · other 1–127 a bug, not
+retried · ≥ 128 try again. Pod failure policies, JobSet rules and the local backend's restarts all follow from here.
+"""
+
+DONE = 0
+BUG = 1
+USER = 2
+DISK = 74  # EX_IOERR of sysexits.h: full, read-only or unreadable
+KILLED = 137  # 128 + SIGKILL
+TERMINATED = 143  # 128 + SIGTERM, after a checkpoint was written
+PEER_LOST = 145  # another rank is gone: end within a minute and start again together
+ENDPOINT_LOST = 146  # a model server or endpoint did not answer (128 + SIGCONT, which ends no process)
+
+MEANING = {
+    DONE: "done",
+    BUG: "a bug: not retried",
+    USER: "the user's mistake (run file, data, missing path): not retried",
+    DISK: "the disk is full, read-only or unreadable: not retried, checkpoints are intact",
+    KILLED: "killed (SIGKILL, out of memory): tried again",
+    TERMINATED: "terminated (SIGTERM) with a checkpoint written: tried again",
+    PEER_LOST: "another rank was lost: tried again",
+    ENDPOINT_LOST: "an endpoint or model server did not answer: tried again",
+}
+
+
+def of_signal(number: int) -> int:
+    """Which code stands for a process that signal `number` ended? (128 + number, as shells and Kubernetes say it)"""
+    return 128 + number
+
+
+def is_retryable(code: int) -> bool:
+    """Should a run that ended with `code` be started again? (PyTorchJob's `restartPolicy: ExitCode` draws the same line)"""
+    return code >= 128
+
+
+def meaning(code: int) -> str:
+    """What does `code` mean, in words?"""
+    if code in MEANING:
+        return MEANING[code]
+    return f"ended by signal {code - 128}: tried again" if is_retryable(code) else MEANING[BUG]

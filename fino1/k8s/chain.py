@@ -1,0 +1,151 @@
+"""How does a recipe, or a single run, go through on this machine?"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from fino1 import exits, load, recipe, runs
+from fino1.errors import SpecError
+from fino1.k8s.local import LocalRun, check, describe, run_to_end
+from fino1.recipe import Recipe, Stage
+from fino1.spec import RunSpec
+
+
+def run(name: str, values: Iterable[Path], assignments: list[str], work: Path, run_name: str | None) -> int:
+    """Run a run file or a recipe to its end; return the exit code. Everything is read and checked before anything starts."""
+    path = recipe.find(name)
+    document = load.read_yaml(path)
+    overlay: dict[str, Any] = {}
+    for file in values:
+        overlay = load.merge(overlay, load.read_yaml(file))
+    if recipe.is_recipe(document):
+        return _Chain(recipe.build(document, str(path)), path, overlay, assignments, work).run()
+    whole = load.merge(load.merge(document, overlay), load.parse_set(assignments))
+    spec = load.build(runs.pin(whole, work, {}), str(path))
+    check(spec, str(path))
+    local = LocalRun(spec, run_name or path.stem, work)
+    print(describe(spec, local.name))
+    code = run_to_end(local, [])
+    print(_ending(local, code))
+    return code
+
+
+class _Chain:
+    """A recipe under way."""
+
+    def __init__(self, wanted: Recipe, path: Path, overlay: dict[str, Any], assignments: list[str], work: Path) -> None:
+        self.recipe, self.path, self.work, self.overlay = wanted, path, work, overlay
+        self.assignments = assignments
+        self.directories: dict[str, str] = {}  # stage → its run's directory
+        self.skipped: list[str] = []
+        self._check_assignments()
+        for stage in wanted.stages:  # nothing starts before every stage is known to be sound
+            self._spec(stage, {name: f"{name}-0000000000" for name in self._names_before(stage)})
+
+    def run(self) -> int:
+        """Run the stages in their order, then write the report."""
+        beside: list[LocalRun] = []
+        for stage in self.recipe.stages:
+            absent = [path for path in stage.needs if not Path(path).exists()]
+            if absent:
+                self.skipped.append(f"{stage.name}: {', '.join(absent)} not found. {stage.needs_hint}".strip())
+                print(f"- {self.skipped[-1]}", flush=True)
+                continue
+            spec = self._spec(stage, self.directories)
+            log = self.work / "logs" / f"{stage.name}.log" if stage.background else None
+            local = LocalRun(spec, stage.name, self.work, log)
+            self.directories[stage.name] = local.directory.name
+            if stage.background:
+                local.poll()
+                beside.append(local)
+                print(f"- {describe(spec, stage.name)}, beside the others; log: {log}", flush=True)
+                continue
+            code = self._finish(local, beside)
+            if code:
+                return self._abandon(beside, code)
+        while beside:
+            local = beside.pop(0)
+            code = self._finish(local, beside)
+            if code:
+                return self._abandon(beside, code)
+        return self._report()
+
+    def _finish(self, local: LocalRun, beside: list[LocalRun]) -> int:
+        code = run_to_end(local, beside)
+        print(_ending(local, code), flush=True)
+        return code
+
+    def _abandon(self, beside: list[LocalRun], code: int) -> int:
+        for local in beside:
+            local.stop()
+        for local in beside:
+            run_to_end(local, [])
+        return code
+
+    def _report(self) -> int:
+        out = self.work / "report"
+        names = [part for directory in self.directories.values() for part in ("--run", directory)]
+        skipped = [part for text in self.skipped for part in ("--skipped", text)]
+        options = [
+            "--work",
+            str(self.work),
+            "--out",
+            str(out),
+            "--title",
+            self.recipe.title,
+            "--note",
+            self.recipe.note,
+        ]
+        code = subprocess.run([sys.executable, "-m", "fino1", "report", *options, *names, *skipped]).returncode
+        if code == exits.DONE:
+            print(f"{(out / 'leaderboard.md').read_text()}\nreport: {out / 'index.html'}")
+        return code
+
+    def _names_before(self, stage: Stage) -> list[str]:
+        if stage.background:
+            return []
+        names = [each.name for each in self.recipe.stages if not each.background]
+        return names[: names.index(stage.name)]
+
+    def _spec(self, stage: Stage, directories: dict[str, str]) -> RunSpec:
+        file = recipe.find(stage.run)
+        document = load.merge(load.merge(load.read_yaml(file), stage.set), self.overlay)
+        mine = [
+            a.partition(":")[2] if self._stage_of(a) else a
+            for a in self.assignments
+            if self._stage_of(a) in (None, stage.name)
+        ]
+        document = load.merge(document, load.parse_set(mine))
+        source = f"{self.path}: stage {stage.name}"
+        spec = load.build(runs.pin(document, self.work, directories), source)
+        check(spec, source)
+        return spec
+
+    def _stage_of(self, assignment: str) -> str | None:
+        stage, colon, _ = assignment.partition("=")[0].partition(":")
+        return stage if colon else None
+
+    def _check_assignments(self) -> None:
+        names = [stage.name for stage in self.recipe.stages]
+        unknown = [a for a in self.assignments if self._stage_of(a) not in (None, *names)]
+        if unknown:
+            raise SpecError(
+                f"--set {a}: expected a stage of {', '.join(names)}, got {self._stage_of(a)}" for a in unknown
+            )
+
+
+def _ending(local: LocalRun, code: int) -> str:
+    """The one line about a finished stage."""
+    if code:
+        return f"✗ {local.name}: ended with {code} ({exits.meaning(code)}); {local.directory}"
+    done = json.loads((local.directory / "done.json").read_text())
+    seconds = time.monotonic() - local.started
+    took = "finished before" if local.was_done else f"{seconds // 60:.0f} min {seconds % 60:02.0f} s"
+    counts = ", ".join(f"{done[key]} {key}" for key in ("steps", "updates", "episodes", "rows") if key in done)
+    if "cells" in done:
+        counts = f"{len(done['cells'])} cells"
+    return f"✓ {local.name}: {took}, {counts}; {local.directory}"

@@ -1,0 +1,64 @@
+"""How does a person, or a program, see how far a stage is? (DESIGN C11)
+
+On a terminal a progress bar; elsewhere one JSON line every few seconds. And the stage's `metrics.jsonl`.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from fino1 import runs
+
+INTERVAL_S = 5.0
+
+
+class Progress:
+    """A bar on a terminal, JSON lines elsewhere; silent where `shown` is False (ranks other than 0)."""
+
+    def __init__(self, stage: str, total: int, done: int = 0, shown: bool = True, **labels: str) -> None:
+        self._line = {"event": "progress", "stage": stage, **labels}
+        self._total, self._done, self._printed, self._shown = total, done, 0.0, shown
+        bar = shown and sys.stderr.isatty()
+        text = " ".join([stage, *labels.values()])
+        self._bar = tqdm(total=total, initial=done, desc=text, file=sys.stderr, dynamic_ncols=True) if bar else None
+
+    def update(self, done: int, **numbers: float) -> None:
+        """Say that `done` of the total are done; `numbers` are shown beside it."""
+        if not self._shown:
+            return
+        if self._bar is not None:
+            self._bar.set_postfix({key: f"{value:.3g}" for key, value in numbers.items()}, refresh=False)
+            self._bar.update(done - self._done)
+        elif done == self._total or time.monotonic() - self._printed >= INTERVAL_S:
+            self._printed = time.monotonic()
+            print(json.dumps({**self._line, "done": done, "total": self._total, **numbers}), flush=True)
+        self._done = done
+
+    def close(self) -> None:
+        """Leave the bar as it stands."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+class Metrics:
+    """A stage's `metrics.jsonl`: one JSON line a step, its number under `key` (`step` or `update`).
+
+    Going on from a checkpoint drops the lines after it: those steps are done again.
+    """
+
+    def __init__(self, path: Path, key: str, resumed_at: int) -> None:
+        self._path = path
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        kept = [line for line in lines if line.endswith(b"\n") and json.loads(line)[key] <= resumed_at]
+        if kept != lines:
+            runs.write_bytes(path, b"".join(kept))
+
+    def write(self, numbers: Mapping[str, Any]) -> None:
+        """Append one line."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(dict(numbers)) + "\n")

@@ -1,0 +1,71 @@
+"""What is a recipe? An ordered list of named run files with overrides, and the report at the end.
+
+A later stage takes an earlier one's model by the stage's name (DESIGN §2, C13).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from fino1 import load
+from fino1.errors import SpecError
+from fino1.spec import Block, Name
+
+
+class Stage(Block):
+    """One run of a recipe."""
+
+    name: Name
+    run: str
+    """Built-in run file by name, or a path from the current directory."""
+    set: dict[str, Any] = {}
+    """Overrides, laid on the run file by Helm's rules."""
+    background: bool = False
+    """Run beside the following stages; it takes no model of theirs."""
+    needs: list[str] = []
+    """Paths without which the stage is skipped, and the report says so."""
+    needs_hint: str = ""
+    """How to get them."""
+
+
+class Recipe(Block):
+    """A chain of runs and its report."""
+
+    title: str
+    note: str = ""
+    """What the report's figures show, in a few sentences."""
+    stages: list[Stage]
+
+
+_FOLDERS = (Path(__file__).parent / "manifests", Path(__file__).parent.parent / "manifests")  # wheel, checkout
+
+
+def find(name: str) -> Path:
+    """Which file does RUN name? A path, or a built-in recipe or run file. Raises SpecError that lists the built-in ones."""
+    if "/" in name or name.endswith((".yaml", ".yml")):
+        return Path(name)
+    folder = next(folder for folder in _FOLDERS if folder.is_dir())
+    for kind in ("recipes", "runs"):
+        if (folder / kind / f"{name}.yaml").is_file():
+            return folder / kind / f"{name}.yaml"
+    known = sorted(path.stem for path in folder.glob("r*/*.yaml"))
+    raise SpecError(f"{name}: expected a path or one of {', '.join(known)}")
+
+
+def is_recipe(document: dict[str, Any]) -> bool:
+    """Is this document a recipe, not a run file?"""
+    return "stages" in document
+
+
+def build(document: dict[str, Any], source: str) -> Recipe:
+    """Which recipe is this document? Raises SpecError with every problem."""
+    try:
+        recipe = Recipe.model_validate(document)
+    except pydantic.ValidationError as error:
+        raise SpecError(f"{source}: {load.problem(item, Recipe)}" for item in error.errors()) from None
+    names = [stage.name for stage in recipe.stages]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice or not names:
+        raise SpecError(f"{source}: stages: expected at least one, each name once, got {', '.join(twice) or 'none'}")
+    return recipe

@@ -1,0 +1,369 @@
+"""What may a user ask for? Every key of a run file, with its default, range and meaning.
+
+One run file is one `method`; it is also the values file of that method's Helm chart (DESIGN C1). Trainer-side keys are
+spelled as Transformers 5 and TRL 1 spell them. "Seed" names the README of The-FinAI/Fino1; where its value is unsound for
+finance the default here is the replacement of reference fino1.md §7 and the docstring says so.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-.a-z0-9]{0,43}[a-z0-9])?$")]
+TaskId = Literal[
+    "finqa", "xbrl_math", "docmath_simplong", "docmath_complong", "docmath_simpshort", "docmath_compshort", "ledger"
+]
+Scheduler = Literal["linear", "cosine", "constant", "constant_with_warmup"]
+
+DEFAULT_MODEL = "meta-llama/Llama-3.1-8B-Instruct"
+DEFAULT_VALUE_MODEL = "meta-llama/Llama-3.2-3B-Instruct"
+PLACEMENT = ("nodes", "gpus_per_node", "processes_per_node")
+
+
+class Block(BaseModel):
+    """Base of all blocks: unknown keys are refused, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InitBlock(Block):
+    """A small Llama with random weights; its tokenizer is trained on the run's own rows."""
+
+    vocab_size: Count = 512
+    """Upper bound of the trained tokenizer's vocabulary; a value model takes the policy's vocabulary instead."""
+    hidden_size: Count = 128
+    intermediate_size: Count = 384
+    num_hidden_layers: Count = 3
+    num_attention_heads: Count = 4
+    num_key_value_heads: Count = 4
+    max_position_embeddings: Count = 1024
+    """Longest prompt and response together, in tokens."""
+    initializer_range: Positive = 0.02
+    """Standard deviation of the random weights."""
+
+    @model_validator(mode="after")
+    def _heads(self) -> "InitBlock":
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size: expected a multiple of num_attention_heads={self.num_attention_heads}, "
+                f"got {self.hidden_size}"
+            )
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ValueError(
+                f"num_key_value_heads: expected a divisor of num_attention_heads={self.num_attention_heads}, "
+                f"got {self.num_key_value_heads}"
+            )
+        return self
+
+
+class ModelRef(Block):
+    """Which model? At most one of `hub`, `path`, `run`, `init` (DESIGN C13); none means the block's documented default."""
+
+    hub: str | None = None
+    """Hugging Face hub id."""
+    revision: str | None = None
+    """Commit, tag or branch of `hub`."""
+    path: str | None = None
+    """Directory in Hugging Face layout."""
+    run: str | None = None
+    """Name of a finished run, or `NAME-HASH` for exactly one."""
+    init: InitBlock | None = None
+    """Random weights of this size."""
+
+    @model_validator(mode="after")
+    def _one(self) -> "ModelRef":
+        given = [key for key in ("hub", "path", "run", "init") if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise ValueError(f"expected one of hub, path, run, init, got {' and '.join(given)}")
+        if self.revision is not None and self.hub is None:
+            raise ValueError("revision: expected with hub only")
+        return self
+
+    @property
+    def is_empty(self) -> bool:
+        """Does the block name no model?"""
+        return not (self.hub or self.path or self.run or self.init)
+
+
+class RowsBlock(Block):
+    """Where do rows come from? A local JSON, JSONL or Parquet file, a task's own format, or a hub dataset."""
+
+    task: TaskId | None = None
+    """Read the rows with this task's reader; null reads C7 rows (`Question`, `Complex_CoT`, `Response` for SFT,
+    `Open-ended Verifiable Question`, `Ground-True Answer` for PPO). `ledger` generates its rows."""
+    path: str | None = None
+    """Local file, relative to the current directory."""
+    hub: str | None = None
+    """Hub dataset id."""
+    revision: str | None = None
+    split: str = "train"
+    """Split of the hub dataset."""
+    size: Count = 20000
+    """`ledger`: rows to generate."""
+    limit: Count | None = None
+    """Use the first so many rows."""
+
+
+class DataBlock(RowsBlock):
+    """The training rows."""
+
+    columns: dict[str, str] = {}
+    """C7 name → name in the file, where they differ."""
+    slip_rate: Fraction = 0.5
+    """`ledger`: share of SFT rows whose reasoning has a slip of method, as paths have that nobody verified."""
+    prompt: Literal["fino1", "paper"] = "fino1"
+    """Which wording asks a task's rows; C7 rows bring their own."""
+    eval_size: Annotated[int, Field(ge=0)] = 200
+    """Rows held out for evaluation while training, at most a tenth of all (seed: min(10 %, 200))."""
+    exclude: list[RowsBlock] = []
+    """Evaluation sets: training rows of the same page or question are left out and counted."""
+
+
+class SftBlock(Block):
+    """Supervised fine-tuning with TRL's SFTTrainer."""
+
+    learning_rate: Positive = 5e-6
+    per_device_train_batch_size: Count = 2
+    global_batch_size: Count = 128
+    """Rows an optimizer step sees over all ranks; accumulation follows from it (seed: 2 × 8 × 8 GPUs)."""
+    gradient_accumulation_steps: Count | None = None
+    """Null derives it; a number must agree with `global_batch_size`."""
+    num_train_epochs: Positive = 3.0
+    max_steps: Count | None = None
+    """Optimizer steps; overrides `num_train_epochs`."""
+    weight_decay: NonNegative = 0.1
+    """AdamW; norms and biases are left out (the seed decays Llama's norms by a wrong name)."""
+    adam_beta1: Fraction = 0.9
+    adam_beta2: Fraction = 0.999
+    adam_epsilon: Positive = 1e-8
+    max_grad_norm: NonNegative = 1.0
+    lr_scheduler_type: Scheduler = "cosine"
+    warmup_ratio: Fraction = 0.05
+    """Share of all steps over which the learning rate rises."""
+    max_length: Count = 8192
+    """Tokens a row may have; longer ones lose document text, never the question or the answer."""
+    packing: bool = False
+    """Pack rows into `max_length` tokens without attention between them (TRL's `bfd`)."""
+    gradient_checkpointing: bool = True
+    bf16: bool = True
+    save_steps: Count = 20
+    """A full checkpoint every so many steps (seed: once an epoch, weights only)."""
+    save_total_limit: Annotated[int, Field(ge=2)] = 2
+    """Checkpoints kept; two at least, so that one is whole at any moment."""
+    logging_steps: Count = 1
+    eval_strategy: Literal["no", "steps"] = "no"
+    """`steps`: loss on the held-out rows every `eval_steps`."""
+    eval_steps: Count = 20
+    dataloader_num_workers: Annotated[int, Field(ge=0)] = 0
+
+
+class RewardBlock(Block):
+    """What is a response worth? 0 malformed, `wrong` well-formed, 1 right."""
+
+    source: Literal["rule", "model"] = "rule"
+    """`rule`: the strict verdict (C8). `model`: a sequence classifier reads the response and the reference answer."""
+    model: ModelRef = ModelRef()
+    """The classifier: one class (its logit is the reward) or two (p of the second against `threshold`)."""
+    threshold: Fraction = 0.4
+    """Two classes: p above it counts as right (seed: 0.4)."""
+    wrong: Fraction = 0.1
+    """Reward of a well-formed wrong response (seed: 0.1)."""
+    max_length: Count = 4000
+    """Tokens of the classifier's input (seed: 4000)."""
+    shuffle: bool = False
+    """Control experiment: rewards permuted over the batch. PPO must then learn nothing."""
+
+
+class PpoBlock(Block):
+    """Proximal policy optimisation against a verifier: the seed's flags under TRL's names."""
+
+    value_model: ModelRef = ModelRef()
+    """Backbone of the value model, same vocabulary as the policy; null means Llama-3.2-3B-Instruct."""
+    reward: RewardBlock = RewardBlock()
+    total_episodes: Count = 20000
+    per_device_train_batch_size: Count = 1
+    """Episodes in one forward and backward pass while optimising."""
+    global_batch_size: Count = 128
+    """Episodes of one update over all ranks (seed: 1 × 16 × 8 GPUs)."""
+    gradient_accumulation_steps: Count | None = None
+    """Null derives it; a number must agree with `global_batch_size`."""
+    num_mini_batches: Count = 1
+    """Optimizer steps of one pass over an update's episodes."""
+    num_ppo_epochs: Count = 3
+    """Passes over an update's episodes."""
+    local_rollout_forward_batch_size: Count = 8
+    """Prompts sampled together on one rank, and rows of the reference, value and reward passes."""
+    response_length: Count = 1300
+    """Most tokens of a response; sampling stops at the end-of-sequence token (the seed's never does)."""
+    max_prompt_length: Count = 4096
+    """Tokens of a prompt; longer ones lose document text only (seed: 1000, hard-coded, and the question was cut)."""
+    temperature: Positive = 0.5
+    stop_token: Literal["eos"] | None = "eos"
+    """Null samples on to `response_length`."""
+    missing_eos_penalty: NonNegative = 1.0
+    """Taken from the score of a response without end of sequence (seed: none)."""
+    learning_rate: Positive = 5e-7
+    value_learning_rate: Positive | None = None
+    """Null: as `learning_rate`."""
+    value_warmup_updates: Annotated[int, Field(ge=0)] = 0
+    """Updates that train the value model alone; its head starts at random."""
+    weight_decay: NonNegative = 0.0
+    adam_beta1: Fraction = 0.9
+    adam_beta2: Fraction = 0.999
+    adam_epsilon: Positive = 1e-8
+    max_grad_norm: NonNegative = 1.0
+    """Clips the policy's and the value model's gradients each by their own norm; 0 clips nothing."""
+    lr_scheduler_type: Scheduler = "linear"
+    warmup_ratio: Fraction = 0.05
+    kl_coef: NonNegative = 0.03
+    kl_estimator: Literal["k1", "k3"] = "k1"
+    cliprange: Positive = 0.2
+    cliprange_value: Positive = 0.2
+    vf_coef: NonNegative = 1.0
+    """Weight of the value loss (HuatuoGPT-o1's paper; the seed's command leaves TRL's 0.1)."""
+    gamma: Fraction = 1.0
+    lam: Fraction = 0.95
+    whiten_rewards: bool = False
+    gradient_checkpointing: bool = True
+    """Applied to the policy and the value model (the seed's flag has no effect)."""
+    bf16: bool = True
+    save_steps: Count = 20
+    """A full checkpoint every so many updates."""
+    save_total_limit: Annotated[int, Field(ge=2)] = 2
+    eval_strategy: Literal["no", "steps"] = "steps"
+    """`steps`: greedy accuracy on the held-out rows every `eval_steps` updates (the seed's flag has no effect)."""
+    eval_steps: Count = 20
+    num_sample_generations: Annotated[int, Field(ge=-1)] = 10
+    """How often in the whole run some held-out responses are written to `generations.jsonl`; 0 or −1 never."""
+    dataloader_num_workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that tokenise the prompts."""
+
+
+class EvalModel(ModelRef):
+    """One model of an evaluation: a reference to serve here, or an endpoint that exists."""
+
+    name: Name
+    """Name in the leaderboard."""
+    base_url: str | None = None
+    """OpenAI-compatible endpoint, ending in `/v1`; null serves the model here with `transformers serve`."""
+    model_id: str | None = None
+    """What the endpoint calls the model; null: `name`."""
+    api_key_env: str | None = None
+    """Environment variable with the key; the key itself is never in a run file."""
+    context_length: Count | None = None
+    """Tokens the model can read; null: what its config says, or no limit for an endpoint."""
+
+    @model_validator(mode="after")
+    def _source(self) -> "EvalModel":
+        if self.init is not None:
+            raise ValueError("init: expected a trained model")
+        if self.is_empty and not self.base_url:
+            raise ValueError("expected one of hub, path, run, base_url, got none")
+        return self
+
+
+class EvalTask(RowsBlock):
+    """One benchmark of an evaluation."""
+
+    task: TaskId
+    split: str = "test"
+    size: Count = 500
+
+
+class EvalBlock(Block):
+    """The evaluation: every model answers every task."""
+
+    models: list[EvalModel] = []
+    tasks: list[EvalTask] = []
+    prompt: Literal["fino1", "paper"] = "fino1"
+    max_tokens: Count = 1024
+    """Most tokens of an answer (paper: 1,024)."""
+    temperature: NonNegative = 0.0
+    concurrency: Count = 4
+    """Requests under way at once."""
+    timeout_s: Positive = 600.0
+    max_retries: Annotated[int, Field(ge=0)] = 5
+    """Attempts after the first on 429, 5xx, time-outs and lost connections, with growing pauses."""
+
+
+class RunSpec(Block):
+    """One run: what a run file says, complete with its defaults."""
+
+    method: Literal["sft", "ppo", "eval"]
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    model: ModelRef = ModelRef()
+    """Where SFT starts, or PPO's policy; null means Llama-3.1-8B-Instruct."""
+    data: DataBlock = DataBlock()
+    sft: SftBlock = SftBlock()
+    ppo: PpoBlock = PpoBlock()
+    eval: EvalBlock = EvalBlock()
+    nodes: Count = 1
+    gpus_per_node: Annotated[int, Field(ge=0)] = 8
+    processes_per_node: Count | None = None
+    """Ranks a node starts; null: one per GPU, one without GPUs."""
+
+    @property
+    def ranks_per_node(self) -> int:
+        """How many ranks does a node start?"""
+        return self.processes_per_node or max(self.gpus_per_node, 1)
+
+    @property
+    def world_size(self) -> int:
+        """How many ranks has the run?"""
+        return self.nodes * self.ranks_per_node
+
+    def complaints(self, world_size: int) -> list[tuple[str, str]]:
+        """What do single fields not show? Pairs of (path, problem); the batch arithmetic and what a method needs."""
+        found: list[tuple[str, str]] = []
+        if self.method in ("sft", "ppo"):
+            found += _batches(self.method, getattr(self, self.method), world_size)
+            if not (self.data.task == "ledger" or self.data.path or self.data.hub):
+                found.append(("data", "expected path or hub, or task: ledger, got none"))
+        if self.method == "ppo":
+            if self.model.init is not None:
+                found.append(("model.init", "expected a trained policy (hub, path or run)"))
+            if self.ppo.reward.source == "model" and self.ppo.reward.model.is_empty:
+                found.append(("ppo.reward.model", "expected hub, path or run with source: model, got none"))
+        if self.method == "eval":
+            found += [
+                (f"eval.{key}", "expected at least one, got none")
+                for key in ("models", "tasks")
+                if not getattr(self.eval, key)
+            ]
+            for i, task in enumerate(self.eval.tasks):
+                if task.task != "ledger" and not (task.path or task.hub):
+                    found.append((f"eval.tasks.{i}", f"expected path or hub for task {task.task}, got none"))
+            names = [model.name for model in self.eval.models]
+            found += [
+                ("eval.models", f"expected different names, got {name} twice")
+                for name in sorted({n for n in names if names.count(n) > 1})
+            ]
+        return found
+
+
+def _batches(method: str, block: Any, world_size: int) -> list[tuple[str, str]]:
+    """Does the global batch divide evenly over mini-batches, ranks and passes?"""
+    found = []
+    mini = getattr(block, "num_mini_batches", 1)
+    unit = mini * world_size * block.per_device_train_batch_size
+    if block.global_batch_size % unit:
+        found.append(
+            (
+                f"{method}.global_batch_size",
+                f"expected a multiple of {unit} ({'num_mini_batches × ' if method == 'ppo' else ''}ranks × "
+                f"per_device_train_batch_size), got {block.global_batch_size}",
+            )
+        )
+    elif (steps := block.gradient_accumulation_steps) and steps * unit != block.global_batch_size:
+        found.append(
+            (
+                f"{method}.gradient_accumulation_steps",
+                f"expected {block.global_batch_size // unit}, which makes global_batch_size={block.global_batch_size}, "
+                f"got {steps}",
+            )
+        )
+    return found

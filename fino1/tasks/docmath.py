@@ -1,0 +1,67 @@
+"""DocMath-Eval: a number computed from a long document with tables (reference/fino1.md §3.7, §4.2)."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from fino1.tasks import rows
+from fino1.tasks.answer import read_target, score
+from fino1.tasks.record import Record, Task
+
+HOW_TO_GET = "get a _testmini split from the Hugging Face hub, yale-nlp/DocMath-Eval, as JSON or JSONL"
+SUBSETS = ("simplong", "complong", "simpshort", "compshort")
+
+PROMPTS = {
+    "fino1": (
+        "{{ document }}\n\nQuestion: {{ question }}\n\n"
+        "Work it out step by step from the document above. Answer with two headings, each followed by a blank line: "
+        "## Thinking with your steps, then ## Final Response with the number that answers."
+    ),
+    "paper": (
+        "You are a financial expert who answers questions on a document. Think step by step. "
+        'Close with the sentence "Therefore, the answer is {final answer}", where the final answer is a number.\n\n'
+        "### Context\n{{ document }}\n\n### Input\n{{ question }}\n"
+        "Let's think step by step to answer the question.\n\n### Output\n"
+    ),
+}
+
+
+def read(path: Path) -> list[Record]:
+    """Which records does a JSON array or JSONL file in DocMath-Eval's schema hold?
+
+    Raises SpecError naming every bad row (index, or line of JSONL) and field. The `_test` splits hide their answers.
+    """
+    numbered, problems = rows.read_json_rows(path, HOW_TO_GET)
+    records = [_record(number, row, problems) for number, row in numbered]
+    problems.done()
+    return records
+
+
+def _record(number: int, row: dict[str, Any], problems: rows.Problems) -> Record:
+    truth = row.get("ground_truth", rows.Missing())
+    if truth is None:
+        problems.add(number, "ground_truth", "a number (the _test splits hide it: take _testmini)", truth)
+        truth = 0.0
+    solution, original, source = (row.get(name) for name in ("python_solution", "original_question_id", "source"))
+    return Record(
+        id=rows.field(row, "question_id", str, problems, number),
+        question=rows.field(row, "question", str, problems, number).strip(),
+        target=rows.target(truth, "ground_truth", problems, number, read_target),
+        before=rows.strings(row, "paragraphs", problems, number),
+        page=_page(original) if isinstance(original, str) else "",
+        fields={
+            "python_solution": solution if isinstance(solution, str) else "",
+            "source": source if isinstance(source, str) else "",
+        },
+    )
+
+
+def _page(original: str) -> str:
+    """The source's page: SimpShort re-annotates FinQA, whose ids end in the question's number ("….pdf-2", §2.3)."""
+    return re.sub(r"(?<=\.pdf)-[0-9]+$", "", original.removeprefix("finqa-"))
+
+
+TASKS = {
+    name: Task(name=name, read=read, prompts=PROMPTS, score=score)
+    for name in (f"docmath_{subset}" for subset in SUBSETS)
+}

@@ -1,0 +1,130 @@
+"""What would the public DocMath-Eval evaluator say of this text? (reference/fino1.md §4.3)
+
+Its decisions, odd ones included, on our own code: what it hands to Python's evaluator is read here by a small arithmetic
+reader. One exception (DESIGN C8): text without a number is unparsed = None, where the public evaluator reads 0.
+"""
+
+import math
+import re
+
+_DROPPED = ("£", "€", "¥", "million", "billion", "thousand", "US", "USD", "RMB")
+_VALUE = r"(?:[0-9,]*\.?[0-9]+)"
+_UNITS = (
+    re.compile(rf"([-+]?{_VALUE}) [^0-9 ]+"),
+    re.compile(rf"[^0-9 ]+ ([-+]?{_VALUE})"),
+    re.compile(rf"([-+]?{_VALUE})[^0-9]{{1,2}}"),
+    re.compile(rf"[^-+0-9]{{1,2}}({_VALUE})"),
+)
+_TOKEN = re.compile(r"\s*(?:([0-9]+\.?[0-9]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?)|(\*\*|[-+*/(),^]))")
+_LIMIT = 200
+"""Characters read: no number is longer, and nested brackets stay shallow."""
+
+
+def docmath_compat(text: str, gold: float) -> bool | None:
+    """Would the public evaluator accept this answer text for this gold? None where the text holds no number."""
+    prepared = _normalise(text[:_LIMIT])
+    if prepared in {"True", "False"}:
+        return same_number(float(prepared == "True"), gold)
+    if not re.search(r"[0-9]", prepared):
+        return None
+    value = _arithmetic(prepared)
+    return value is not None and same_number(value, gold)
+
+
+def same_number(prediction: float, gold: float) -> bool:
+    """Are the two equal to the public evaluator: any power of ten, ×100/1,000/100,000, three decimals up, 0.15 %?"""
+    if not (math.isfinite(prediction) and math.isfinite(gold)):
+        return False
+    large, small = max(abs(prediction), abs(gold)), min(abs(prediction), abs(gold))
+    if small > 0:
+        power = math.log10(large / small) if math.isfinite(large / small) else 0.5
+        if power == int(power):
+            return True
+        if any(large >= factor / 2 * small and _near(small * factor, large) for factor in (100, 1000, 100000)):
+            return True
+    if large < 1e300 and math.ceil(large * 1000) == math.ceil(small * 1000):
+        return True
+    return _near(prediction, gold)
+
+
+def _near(value: float, gold: float) -> bool:
+    return abs(value - gold) <= 0.0015 * abs(gold) * (1 + 1e-12)
+
+
+def _normalise(text: str) -> str:
+    text = text.strip().rstrip(".")
+    for word in _DROPPED:
+        text = text.replace(word, "")
+    text = re.split("[=≈]", text)[-1].strip() if re.search("[=≈]", text) else text
+    text = re.sub("[`%$°]", "", text)
+    if text.strip() in {"yes", "true"} or "True" in text:
+        return "True"
+    if text.strip() in {"no", "false"} or "False" in text:
+        return "False"
+    if "approximately" in text:
+        text = text.replace("approximately", "").strip()
+    text = text.split(" or ")[0]
+    for pattern in _UNITS:
+        if match := pattern.fullmatch(text):
+            text = match[1]
+    text = re.sub(r"10\^(-?[0-9]+)", r"10**\1", text).replace(" x ", "*").replace(" × ", "*")
+    clean_number = re.fullmatch(r"\s*[-+]?[0-9][0-9,]*(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?\s*|\s*[-+]?\.[0-9]+\s*", text)
+    return text.replace(",", "").strip() if clean_number else text.strip()
+
+
+def _arithmetic(text: str) -> float | None:
+    """Which number does a Python expression of + - * / ** and brackets give? None for anything else (a tuple, an error)."""
+    tokens, at = [], 0
+    while at < len(text):
+        match = _TOKEN.match(text, at)
+        if match is None:
+            return None
+        tokens.append(match[1] or match[2])
+        at = match.end()
+    if max((len(token) for token in tokens), default=0) > 60 or tokens.count("(") > 20:
+        return None
+    try:
+        value, rest = _sum(tokens)
+    except (ValueError, ZeroDivisionError, OverflowError, IndexError):
+        return None
+    return value if not rest and isinstance(value, float) and math.isfinite(value) else None
+
+
+def _sum(tokens: list[str]) -> tuple[float, list[str]]:
+    value, tokens = _product(tokens)
+    while tokens and tokens[0] in {"+", "-"}:
+        sign = 1 if tokens[0] == "+" else -1
+        term, tokens = _product(tokens[1:])
+        value += sign * term
+    return value, tokens
+
+
+def _product(tokens: list[str]) -> tuple[float, list[str]]:
+    value, tokens = _signed(tokens)
+    while tokens and tokens[0] in {"*", "/"}:
+        divides = tokens[0] == "/"
+        factor, tokens = _signed(tokens[1:])
+        value = value / factor if divides else value * factor
+    return value, tokens
+
+
+def _signed(tokens: list[str]) -> tuple[float, list[str]]:
+    sign = 1
+    while tokens[0] in {"+", "-"}:
+        sign, tokens = (-sign if tokens[0] == "-" else sign), tokens[1:]
+    base, tokens = _atom(tokens)
+    if tokens and tokens[0] == "**":
+        exponent, tokens = _signed(tokens[1:])
+        base = math.pow(base, exponent)
+    return sign * base, tokens
+
+
+def _atom(tokens: list[str]) -> tuple[float, list[str]]:
+    if tokens[0] == "(":
+        value, tokens = _sum(tokens[1:])
+        if tokens[0] != ")":
+            raise ValueError(tokens[0])
+        return value, tokens[1:]
+    if re.fullmatch(r"0[0-9]+", tokens[0]) and set(tokens[0]) != {"0"}:
+        raise ValueError(tokens[0])  # Python refuses 012
+    return float(tokens[0]), tokens[1:]

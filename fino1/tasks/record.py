@@ -1,0 +1,119 @@
+"""What is one row of a benchmark, and what is said of an answer to it?"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import jinja2
+
+THINKING = "## Thinking"
+FINAL = "## Final Response"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One question with its gold answer and the document it is asked about.
+
+    `before`, `table` and `after` are the document: sentences and table rows in reading order, the only text that may be
+    cut when a prompt is too long. `page` names the source page, so that training rows of an evaluated page can be left
+    out. `cot` and `response` are a worked solution where the source has one ("" where not).
+    """
+
+    id: str
+    question: str
+    target: float | bool | str
+    before: tuple[str, ...] = ()
+    table: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    page: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    cot: str = ""
+    response: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was read out of a completion and whether it is right (DESIGN C8).
+
+    `extracted` is the text found, `value` the number or truth value it was read as, in the question's unit. Both are
+    None, and so are both verdicts, where nothing could be parsed: unparsed is neither right nor the number 0.
+    `sign_from_question` marks a number accepted by magnitude because the question itself asks for a decrease.
+    """
+
+    extracted: str | None = None
+    value: float | bool | None = None
+    strict: bool | None = None
+    docmath_compat: bool | None = None
+    sign_from_question: bool = False
+
+
+Scorer = Callable[[str, str, float | bool | str], Verdict]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One benchmark: how its rows are read, asked and scored.
+
+    `read(path)` raises SpecError naming file, row and field. `prompts` maps a preset's name (`fino1`, `paper`) to a
+    jinja2 template over `document` (one string), `question` and the record's `fields`.
+    `score(completion, question, target)` is used by the PPO reward and by the evaluation alike.
+    """
+
+    name: str
+    read: Callable[[Path], list[Record]]
+    prompts: Mapping[str, str]
+    score: Scorer
+
+    def prompt(self, record: Record, preset: str = "fino1") -> str:
+        """Which user message asks this record?"""
+        document = "\n".join((*record.before, *record.table, *record.after))
+        return _ENVIRONMENT.from_string(self.prompts[preset]).render(
+            document=document, question=record.question, **record.fields
+        )
+
+
+_ENVIRONMENT = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
+def fit(record: Record, budget: int, length: Callable[[Record], int]) -> tuple[Record, bool]:
+    """Which record still asks the same question within `budget` tokens, and was it cut?
+
+    Whole sentences and rows are dropped, those farthest from the table first: `after` from its end, `before` from its
+    start, then table rows from the bottom. The question is never touched. Raises ValueError where the record does not
+    fit even without any document. `length(record)` counts the tokens of the record's prompt.
+    """
+    if length(record) <= budget:
+        return record, False
+    total = len(record.before) + len(record.table) + len(record.after)
+    low, high = 0, total  # invariant: keeping `low` pieces fits, or nothing does
+    if length(_keep(record, 0)) > budget:
+        raise ValueError(f"the question alone has {length(_keep(record, 0))} tokens, {budget} are there")
+    while low < high:
+        middle = (low + high + 1) // 2
+        if length(_keep(record, middle)) <= budget:
+            low = middle
+        else:
+            high = middle - 1
+    return _keep(record, low), True
+
+
+def _keep(record: Record, pieces: int) -> Record:
+    table = record.table[: min(pieces, len(record.table))]
+    left = pieces - len(table)
+    before = record.before[len(record.before) - min(left, len(record.before)) :]
+    after = record.after[: left - len(before)]
+    return replace(record, before=before, table=table, after=after)
+
+
+def well_formed(completion: str) -> bool:
+    """Has the text each of the two headings exactly once, in order, a blank line after each? (C7, the PPO format reward)"""
+    return (
+        completion.count(THINKING) == 1
+        and completion.count(FINAL) == 1
+        and 0 <= completion.find(THINKING + "\n\n") < completion.find("\n\n" + FINAL + "\n\n")
+    )
+
+
+def solution(cot: str, response: str) -> str:
+    """Which completion do SFT rows train on? (C7; reference fino1.md §1.3)"""
+    return f"{THINKING}\n\n{cot}\n\n{FINAL}\n\n{response}"

@@ -1,0 +1,125 @@
+"""Which rows does a data file hold, and what is wrong with them? (DESIGN C7: readers say which row and field is bad)"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fino1.errors import SpecError
+
+_KINDS = {str: "text", list: "a list", dict: "an object", float: "a number"}
+
+
+class Problems:
+    """Every fault of one file, as `FILE:ROW: FIELD: expected X, got Y`; raised together."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.found: list[str] = []
+
+    def add(self, row: int, field: str, expected: str, got: object) -> None:
+        """Note that a field of a row is not what it should be."""
+        shown = got if isinstance(got, Missing) else json.dumps(got, ensure_ascii=False, default=str)
+        self.found.append(f"{self.path}:{row}: {field}: expected {expected}, got {str(shown)[:80]}")
+
+    def done(self) -> None:
+        """Raise SpecError with all of them, if there are any."""
+        if self.found:
+            raise SpecError(self.found)
+
+
+class Missing:
+    """A field that is not there."""
+
+    def __str__(self) -> str:
+        return "nothing"
+
+
+def read_text(path: Path, how_to_get: str) -> str:
+    """What does the file say? Raises SpecError with how to get the data where there is none."""
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise SpecError(f"{path}: expected a data file, got no such file: {how_to_get}") from error
+    except IsADirectoryError as error:
+        raise SpecError(f"{path}: expected a data file, got a directory: {how_to_get}") from error
+    except UnicodeDecodeError as error:
+        raise SpecError(f"{path}: expected UTF-8 text, got byte {error.start}: {error.reason}") from error
+
+
+def read_json_rows(path: Path, how_to_get: str) -> tuple[list[tuple[int, dict[str, Any]]], Problems]:
+    """Which objects does a JSON array (numbered by index) or JSONL file (numbered by line) hold?"""
+    text = read_text(path, how_to_get)
+    problems = Problems(path)
+    if text.lstrip().startswith("["):
+        try:
+            numbered: list[tuple[int, Any]] = list(enumerate(json.loads(text)))
+        except ValueError as error:
+            raise SpecError(f"{path}: expected a JSON array, got {error}") from error
+    else:
+        numbered = _lines(text, problems)
+    for row, value in numbered:
+        if not isinstance(value, dict):
+            problems.add(row, "row", "an object", value)
+    if not numbered and not problems.found:
+        raise SpecError(f"{path}: expected rows, got an empty file")
+    return [(row, value) for row, value in numbered if isinstance(value, dict)], problems
+
+
+def read_table(path: Path, delimiter: str, how_to_get: str) -> list[tuple[int, dict[str, str]]]:
+    """Which rows does a CSV or TSV file with a header hold, numbered from 2 as the lines of a plain one?"""
+    text = read_text(path, how_to_get)
+    rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter))
+    if not rows:
+        raise SpecError(f"{path}: expected rows, got an empty file")
+    return [(number, {key: value or "" for key, value in row.items() if key}) for number, row in enumerate(rows, 2)]
+
+
+def _lines(text: str, problems: Problems) -> list[tuple[int, Any]]:
+    numbered = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            numbered.append((number, json.loads(line)))
+        except ValueError as error:
+            problems.add(number, "line", f"a JSON object ({error})", line)
+    return numbered
+
+
+def field(row: dict[str, Any], name: str, kind: type, problems: Problems, number: int, *, empty: bool = False) -> Any:
+    """What is in this field? Notes a problem and returns an empty `kind` where it is missing, empty or of another type."""
+    value: Any = row
+    for part in name.split("."):
+        value = value.get(part, Missing()) if isinstance(value, dict) else Missing()
+    good = isinstance(value, kind) and not isinstance(value, bool)
+    if kind is str and good and not empty and not value.strip():
+        good = False
+    if not good:
+        problems.add(number, name, _KINDS[kind], value)
+        return kind()
+    return value
+
+
+def strings(row: dict[str, Any], name: str, problems: Problems, number: int) -> tuple[str, ...]:
+    """Which texts does a list hold? Blank ones are left out."""
+    value = field(row, name, list, problems, number)
+    if not all(isinstance(text, str) for text in value):
+        problems.add(number, name, "a list of texts", value)
+        return ()
+    return tuple(text.strip() for text in value if text.strip(" .\n"))
+
+
+def target(value: Any, name: str, problems: Problems, number: int, read: Callable[[str], Any]) -> float | bool:
+    """Which number or truth value is this gold? Notes a problem where it is neither."""
+    if isinstance(value, str):
+        value = read(value) if value.strip() else value
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int | float) and math.isfinite(value):
+        return float(value)
+    problems.add(number, name, "a number or yes/no", value)
+    return 0.0

@@ -1,0 +1,81 @@
+"""XBRL-Math: a textbook formula, its explanation and a question with all numbers (reference/fino1.md §3.7, §5)."""
+
+import csv
+import re
+from functools import partial
+from pathlib import Path
+
+from fino1.errors import SpecError
+from fino1.tasks import rows
+from fino1.tasks.answer import read_target, score
+from fino1.tasks.record import Record, Task
+
+HOW_TO_GET = (
+    "get the Task7-XBRL-financial_math files from https://github.com/Open-Finance-Lab/Regulations_Challenge_COLING_2025"
+)
+
+PROMPTS = {
+    "fino1": (
+        "Formula: {{ formula }}\nWhere: {{ explanation }}\n\nQuestion: {{ question }}\n\n"
+        "Work it out step by step. Answer with two headings, each followed by a blank line: ## Thinking with your steps, then "
+        "## Final Response with the result (amounts written out in full, a percentage with its % sign)."
+    ),
+    "paper": (
+        "You are an expert in financial mathematics. Solve the problem with the formula given.\n"
+        "Question: {{ question }}\nformula: {{ formula }}\nexplanation: {{ explanation }}\n"
+        "Reply with the numeric result only. For formulas that give a ratio, such as ROI, give a percentage without the % sign.\n"
+        "OUTPUT:"
+    ),
+}
+_FIELDS = ("Formula Name", "Formula", "Explanation")
+
+
+def read(path: Path) -> list[Record]:
+    """Which records does the test TSV (one question a row) or the wide validation CSV (Question 1..n, Answer 1..n) hold?
+
+    Raises SpecError naming every bad row (its line, header = 1) and field.
+    """
+    text = rows.read_text(path, HOW_TO_GET)
+    header = text.partition("\n")[0]
+    delimiter = "\t" if "\t" in header else ","
+    columns = [column.strip() for column in next(csv.reader([header], delimiter=delimiter))]
+    pairs = [("Question", "Answer")] if "Question" in columns else _wide(columns)
+    missing = [column for column in (*_FIELDS, *(name for pair in pairs for name in pair)) if column not in columns]
+    if missing or not pairs:
+        raise SpecError([f"{path}:1: {name}: expected a column, got nothing" for name in missing or ["Question"]])
+    problems = rows.Problems(path)
+    records = [
+        _record(number, row, pair, problems)
+        for number, row in rows.read_table(path, delimiter, HOW_TO_GET)
+        for pair in pairs
+    ]
+    problems.done()
+    return records
+
+
+def _wide(columns: list[str]) -> list[tuple[str, str]]:
+    numbers = [column.split()[1] for column in columns if re.fullmatch(r"Question [0-9]+", column)]
+    return [(f"Question {number}", f"Answer {number}") for number in numbers]
+
+
+def _record(number: int, row: dict[str, str], pair: tuple[str, str], problems: rows.Problems) -> Record:
+    name, formula, explanation = (rows.field(row, column, str, problems, number).strip() for column in _FIELDS)
+    question = _plain(rows.field(row, pair[0], str, problems, number))
+    target = rows.target(row.get(pair[1], ""), pair[1], problems, number, read_target)
+    suffix = pair[0].removeprefix("Question").strip()
+    return Record(
+        id=f"xbrl-{number}" + (f"-{suffix}" if suffix else ""),
+        question=question,
+        target=target,
+        page=f"formula:{name}",
+        fields={"formula": formula, "explanation": explanation, "name": name},
+    )
+
+
+def _plain(question: str) -> str:
+    """The question without its list number and literal quotes (§5: a leading "1." and double quotes in the cells)."""
+    return re.sub(r"^\s*[0-9]{1,2}\.\s*", "", question).strip().strip('" ').strip()
+
+
+TASK = Task(name="xbrl_math", read=read, prompts=PROMPTS, score=partial(score, unit=1.0))
+"""Amounts of its golds are written out in full (market capitalisation 250000000.0): their unit is 1 (§4.6.4)."""

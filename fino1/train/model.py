@@ -1,0 +1,209 @@
+"""How are tokenizer, policy, value model and reward classifier made or loaded, and do they fit together?
+
+What can be known from configs and tokenizers is checked before any weight is read.
+"""
+
+import copy
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    LlamaConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+
+from fino1 import runs
+from fino1.errors import SpecError
+from fino1.spec import DEFAULT_MODEL, InitBlock, ModelRef
+from fino1.train import rl
+from fino1.train.episodes import Packed
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ '<|end|>' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+_PIECES = r"## Thinking\n\n|\n\n## Final Response\n\n|(?<!\d)(?:19|20)\d\d(?!\d)|\d|[A-Za-z ?\n]+|."
+SPECIAL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
+Source = tuple[str | None, str | None]  # directory or hub id, and revision; (None, None): random weights
+BYTES_PER_PARAMETER = 12  # of a checkpoint in float32: the weights and Adam's two moments
+
+
+def train_tokenizer(texts: Iterable[str], init: InitBlock) -> PreTrainedTokenizerFast:
+    """Train a byte-level BPE tokenizer on the run's own rows.
+
+    Each digit is one token, so that arithmetic can be learnt; a year and a heading are one token, and so may a frequent phrase
+    be, so that a small model reads few. It has a chat template of its own, pads with `<|pad|>` and ends with `<|end|>`; decoding gives the text back.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_PIECES), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=init.vocab_size,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="<|pad|>",
+        eos_token="<|end|>",
+        chat_template=CHAT_TEMPLATE,
+        model_max_length=init.max_position_embeddings,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def load_tokenizer(source: str, revision: str | None) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model and see that it can be trained with. Raises SpecError where it cannot."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+    except (OSError, ValueError) as error:
+        raise SpecError(f"model: {source}: expected a tokenizer, got {_first_line(error)}") from error
+    if tokenizer.chat_template is None:
+        raise SpecError(f"model: {source}: expected a tokenizer with a chat template, got none")
+    if tokenizer.eos_token is None:
+        raise SpecError(f"model: {source}: expected a tokenizer with an end-of-sequence token, got none")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token  # masks never come from comparing with the pad token
+    return tokenizer
+
+
+def load_config(key: str, source: str, revision: str | None) -> PretrainedConfig:
+    """Load a model's config. Raises SpecError naming the run file's `key`."""
+    try:
+        return AutoConfig.from_pretrained(source, revision=revision)
+    except (OSError, ValueError) as error:
+        raise SpecError(f"{key}: {source}: expected a model, got {_first_line(error)}") from error
+
+
+def init_config(init: InitBlock, tokenizer: PreTrainedTokenizerBase) -> LlamaConfig:
+    """Which Llama has these sizes and this tokenizer's vocabulary?"""
+    sizes = init.model_dump(exclude={"vocab_size"})
+    return LlamaConfig(
+        vocab_size=len(tokenizer),
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        tie_word_embeddings=True,
+        **sizes,
+    )
+
+
+def load_policy(config: PretrainedConfig, source: str | None, revision: str | None) -> PreTrainedModel:
+    """Load a causal language model in float32 (mixed precision casts where it computes), or make it where `source` is None."""
+    if source is None:
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    return AutoModelForCausalLM.from_pretrained(source, revision=revision, config=config, dtype=torch.float32)
+
+
+def load_value(config: PretrainedConfig, source: str | None, revision: str | None) -> PreTrainedModel:
+    """Load a backbone with a head of one number per token, random where the source has none; no dropout anywhere."""
+    config = copy.deepcopy(config)
+    config.num_labels = 1
+    if source is None:
+        return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+    return AutoModelForSequenceClassification.from_pretrained(
+        source, revision=revision, config=config, dtype=torch.float32
+    )
+
+
+def value_config(
+    ref: ModelRef, default: str, work: Path, tokenizer: PreTrainedTokenizerBase, policy: PretrainedConfig
+) -> tuple[PretrainedConfig, Source]:
+    """Config and source of the value model. Raises SpecError where its vocabulary is not the policy's."""
+    if ref.init is not None:
+        return init_config(ref.init, tokenizer), (None, None)
+    source, revision = runs.resolve(ref, work, default)
+    config = load_config("ppo.value_model", source, revision)
+    if config.vocab_size != policy.vocab_size:
+        raise SpecError(
+            f"ppo.value_model: {source}: expected the policy's vocabulary of {policy.vocab_size} tokens, "
+            f"got {config.vocab_size}"
+        )
+    other = load_tokenizer(source, revision)
+    if other.get_vocab() != tokenizer.get_vocab():
+        raise SpecError(f"ppo.value_model: {source}: expected the policy's tokenizer, got one with other token ids")
+    return config, (source, revision)
+
+
+def context_length(config: PretrainedConfig) -> int:
+    """How many tokens can the model read and write together?"""
+    return getattr(config, "max_position_embeddings", None) or 2**31
+
+
+def parameters(config: PretrainedConfig) -> int:
+    """How many parameters has a causal model of this config? Built on the meta device: no memory is taken."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
+
+
+def check_disk(directory: Path, parameter_count: int, checkpoints: int) -> None:
+    """Is there room for the checkpoints (one more than kept, while it is written)? Raises SpecError with both figures."""
+    needed = parameter_count * BYTES_PER_PARAMETER * (checkpoints + 1)
+    there = directory
+    while not there.exists():
+        there = there.parent
+    free = shutil.disk_usage(there).free
+    if free < needed:
+        raise SpecError(
+            f"--work: {directory}: expected {needed / 2**30:.2f} GiB free for {checkpoints + 1} checkpoints of "
+            f"{parameter_count / 1e6:.1f} M parameters, got {free / 2**30:.2f} GiB"
+        )
+
+
+def policy_source(ref: ModelRef, work: Path) -> Source:
+    """Where does the run's own model come from? (None, None) for random weights."""
+    return (None, None) if ref.init is not None else runs.resolve(ref, work, DEFAULT_MODEL)
+
+
+class ActorCritic(nn.Module):
+    """Policy and value model as one module, so that one wrapper (DDP, DeepSpeed) and one optimizer hold both."""
+
+    def __init__(self, policy: PreTrainedModel, value: PreTrainedModel) -> None:
+        super().__init__()
+        self.policy = policy
+        self.value = value
+
+    def forward(self, packed: Packed, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probabilities, entropies and values (each (N,)) of packed episodes."""
+        logprobs, entropy = policy_logprobs(self.policy, packed, temperature)
+        return logprobs, entropy, values(self.value, packed)
+
+
+def policy_logprobs(policy: PreTrainedModel, packed: Packed, temperature: float) -> tuple[Tensor, Tensor]:
+    """Log-probabilities and entropies (N,) of the packed response tokens; only their positions meet the head."""
+    head = policy.get_output_embeddings()
+    return rl.token_logprobs(_hidden(policy, packed), head.weight, head.bias, packed.targets, temperature)
+
+
+def values(model: PreTrainedModel, packed: Packed) -> Tensor:
+    """Values (N,) of the states in which the packed response tokens were chosen."""
+    return model.score(_hidden(model, packed)).squeeze(-1).float()
+
+
+def _hidden(model: PreTrainedModel, packed: Packed) -> Tensor:
+    """The last hidden states (N, H) from which the response tokens are predicted."""
+    output = model.base_model(input_ids=packed.ids, position_ids=packed.positions, use_cache=False)
+    return output.last_hidden_state.flatten(0, 1)[packed.index]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,142 @@
+"""What does one rank do? Read the run, train, and end with the code that says what happened. (DESIGN C5)
+
+`python -m fino1.train.rank --config FILE --name NAME --work DIR`, started by `launch` with torch's rank variables.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+import traceback
+import warnings
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from fino1 import exits, load, processes, runs
+from fino1.errors import Fino1Error
+from fino1.spec import RunSpec
+
+# What gloo and NCCL say when another rank has gone: its connection breaks, or does not answer.
+_PEER_LOST = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "Socket closed",
+    "remote process exited",
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One rank's view of the run: what to do and where."""
+
+    spec: RunSpec
+    name: str
+    work: Path
+    rank: int
+    world_size: int
+
+    @property
+    def is_main(self) -> bool:
+        """Is this the rank that writes what all ranks share?"""
+        return self.rank == 0
+
+    @property
+    def directory(self) -> Path:
+        """The run's directory (C13)."""
+        return runs.directory(self.work, self.name, self.spec)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where its checkpoints are."""
+        return self.directory / "checkpoints"
+
+    @property
+    def use_cpu(self) -> bool:
+        """Is there no GPU? (The local backend hides them from a run that asks for none.)"""
+        import torch
+
+        return not torch.cuda.is_available()
+
+    def finish(self, started: float, **counts: float) -> None:
+        """Write done.json: `model/` is there and whole. `started` is time.monotonic() of this attempt's start."""
+        runs.write_json(
+            self.directory / "done.json",
+            {
+                "method": self.spec.method,
+                "artefact_sha256": runs.artefact_hash(self.directory / "model"),
+                "world_size": self.world_size,
+                "seconds": round(time.monotonic() - started, 1),
+                **counts,
+                "versions": {
+                    package: version(package) for package in ("fino1", "torch", "transformers", "trl", "accelerate")
+                },
+            },
+        )
+
+
+def main() -> int:
+    """Train as this rank; return its exit code."""
+    processes.die_with_parent()
+    parser = argparse.ArgumentParser(prog="fino1.train.rank")
+    for option in ("--config", "--work"):
+        parser.add_argument(option, type=Path, required=True)
+    parser.add_argument("--name", required=True)
+    arguments = parser.parse_args()
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    try:
+        spec = load.build(json.loads(arguments.config.read_text()), str(arguments.config), world_size)
+    except Fino1Error as error:
+        if rank == 0:
+            print(error, file=sys.stderr)
+        return error.exit_code
+    return _guarded(Run(spec, arguments.name, arguments.work, rank, world_size))
+
+
+def _guarded(run: Run) -> int:
+    """Train, and turn whatever ends the training into an exit code of the table."""
+    from fino1.train import checkpoint
+
+    _quiet()
+    try:
+        if run.spec.method == "sft":
+            from fino1.train import sft as method
+        else:
+            from fino1.train import ppo as method
+        method.main(run)
+    except checkpoint.Stopped:
+        return exits.TERMINATED
+    except Fino1Error as error:
+        if run.is_main:
+            print(error, file=sys.stderr)
+        return error.exit_code
+    except Exception as error:
+        if checkpoint.is_disk_error(error):
+            print(f"{run.directory}: expected a disk that can be written, got {error}", file=sys.stderr)
+            return exits.DISK
+        if run.world_size > 1 and any(text in str(error) for text in _PEER_LOST):
+            print(f"rank {run.rank}: another rank was lost: {str(error).splitlines()[0]}", file=sys.stderr)
+            return exits.PEER_LOST
+        traceback.print_exc()
+        return exits.BUG
+    return exits.DONE
+
+
+def _quiet() -> None:
+    """Leave standard output to our own lines."""
+    import datasets
+    import transformers
+
+    warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*deprecated")
+    datasets.disable_progress_bars()
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # a broken process group would hang in its destructor

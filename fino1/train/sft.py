@@ -1,0 +1,204 @@
+"""Supervised fine-tuning: TRL's SFTTrainer on our rows, with our checkpoints.
+
+Rows come tokenised, with the loss on the completion only; TRL packs, batches and steps. Saving and finding checkpoints is ours
+(DESIGN C6), the state in them is the Trainer's own: weights, optimizer, scheduler, every rank's random numbers, data position.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+import transformers
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from trl import SFTConfig, SFTTrainer
+
+from fino1 import runs
+from fino1.progress import Metrics, Progress
+from fino1.spec import InitBlock
+from fino1.tasks.record import solution
+from fino1.train import checkpoint, data, model
+from fino1.train.rank import Run
+
+
+def main(run: Run) -> None:
+    """Fine-tune, from the newest checkpoint if there is one, and leave `model/` and `done.json`."""
+    started = time.monotonic()
+    stop = checkpoint.StopSignal()
+    spec, block = run.spec, run.spec.sft
+    rows = data.read(spec.data, "sft", spec.seed)
+    source, revision = model.policy_source(spec.model, run.work)
+    if source is None:
+        assert isinstance(spec.model.init, InitBlock)
+        texts = (f"{rows.render(r)}\n{solution(r.cot, r.response)}" for r in rows.train)
+        tokenizer = model.train_tokenizer(texts, spec.model.init)
+        config = model.init_config(spec.model.init, tokenizer)
+    else:
+        tokenizer = model.load_tokenizer(source, revision)
+        config = model.load_config("model", source, revision)
+    length = min(block.max_length, model.context_length(config))
+    model.check_disk(run.directory, model.parameters(config), block.save_total_limit)
+    examples = datasets.Dataset.from_list(data.sft_examples(rows, tokenizer, length))
+    evaluation = datasets.Dataset.from_list(data.sft_evaluation(rows, tokenizer, length)) or None
+    if run.is_main:
+        runs.write_json(run.directory / "data.json", rows.as_dict())
+
+    transformers.set_seed(spec.seed)
+    policy = model.load_policy(config, source, revision)
+    resumed = checkpoint.newest(run.checkpoints)
+    trainer = _Trainer(
+        run=run,
+        model=policy,
+        args=_arguments(run, length, evaluation is not None),
+        train_dataset=examples,
+        eval_dataset=evaluation if block.eval_strategy == "steps" else None,
+        processing_class=tokenizer,
+        callbacks=[_Watch(run, stop, checkpoint.step_of(resumed) if resumed else 0)],
+    )
+    assert trainer.accelerator.num_processes == run.world_size, (trainer.accelerator.num_processes, run.world_size)
+    trainer.remove_callback(transformers.PrinterCallback)
+    trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    if trainer.state.global_step < trainer.state.max_steps:
+        raise checkpoint.Stopped
+    _publish(run, trainer, tokenizer)
+    if run.is_main:
+        run.finish(started, steps=trainer.state.global_step, rows=rows.counts.train)
+
+
+def _arguments(run: Run, length: int, has_evaluation: bool) -> SFTConfig:
+    """Which TRL settings say what the spec says?"""
+    block = run.spec.sft
+    accumulation = block.global_batch_size // (run.world_size * block.per_device_train_batch_size)
+    same = [
+        "learning_rate",
+        "per_device_train_batch_size",
+        "num_train_epochs",
+        "weight_decay",
+        "adam_beta1",
+        "adam_beta2",
+        "adam_epsilon",
+        "max_grad_norm",
+        "lr_scheduler_type",
+        "packing",
+        "gradient_checkpointing",
+        "save_steps",
+        "logging_steps",
+        "eval_steps",
+        "dataloader_num_workers",
+    ]
+    return SFTConfig(
+        output_dir=str(run.directory),
+        **{key: getattr(block, key) for key in same},
+        gradient_accumulation_steps=accumulation,
+        max_steps=block.max_steps or -1,
+        warmup_steps=block.warmup_ratio if block.warmup_ratio < 1 else 1.0,
+        max_length=length,
+        bf16=block.bf16,
+        eval_strategy=block.eval_strategy if has_evaluation else "no",
+        per_device_eval_batch_size=block.per_device_train_batch_size,
+        seed=run.spec.seed,
+        data_seed=run.spec.seed,
+        use_cpu=run.use_cpu,
+        ddp_backend="gloo" if run.use_cpu else None,
+        ddp_find_unused_parameters=False,
+        save_strategy="steps",
+        disable_tqdm=True,
+        report_to="none",
+        logging_first_step=True,
+        average_tokens_across_devices=True,
+    )
+
+
+class _Trainer(SFTTrainer):
+    """SFTTrainer whose checkpoints appear whole under our names."""
+
+    def __init__(self, run: Run, **arguments: Any) -> None:
+        self._run, self._folder = run, ""
+        super().__init__(**arguments)
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return self._folder
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Leave the run's directory to what DESIGN C13 puts there."""
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        def write(directory: Path) -> None:
+            # The Trainer writes `checkpoint-N` below the directory it asks for; its contents belong in ours.
+            self._folder = str(directory)
+            super(_Trainer, self)._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if run.is_main:
+                inner = directory / f"checkpoint-{self.state.global_step}"
+                for path in inner.iterdir():
+                    path.rename(directory / path.name)
+                inner.rmdir()
+
+        run = self._run
+        checkpoint.save(
+            run.checkpoints,
+            self.state.global_step,
+            run.spec.sft.save_total_limit,
+            write,
+            is_main=run.is_main,
+            barrier=self.accelerator.wait_for_everyone,
+        )
+
+
+class _Watch(TrainerCallback):
+    """Progress, metrics, and the end on SIGTERM after a checkpoint that all ranks agree on."""
+
+    def __init__(self, run: Run, stop: checkpoint.StopSignal, resumed_at: int) -> None:
+        self._run, self._stop, self._resumed_at = run, stop, resumed_at
+        self._progress: Progress | None = None
+        self._metrics = Metrics(run.directory / "metrics.jsonl", "step", resumed_at) if run.is_main else None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Open the bar."""
+        self._progress = Progress("sft", state.max_steps, state.global_step, self._run.is_main, name=self._run.name)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Stop where any rank was asked to, at the same step on all of them."""
+        if agree(self._stop.received, self._run) and state.global_step < state.max_steps:
+            control.should_save = control.should_training_stop = True
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict, **kwargs: Any
+    ) -> None:
+        """Append a line to metrics.jsonl."""
+        if self._metrics is None or "train_runtime" in logs:
+            return
+        self._metrics.write({"step": state.global_step, **logs})
+        if self._progress is not None and "loss" in logs:
+            self._progress.update(state.global_step, loss=float(logs["loss"]))
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Close the bar."""
+        if self._progress is not None:
+            self._progress.close()
+
+
+def agree(asked: bool, run: Run) -> bool:
+    """Was any rank asked? One small all-reduce, so that all ranks take the same way."""
+    if run.world_size == 1:
+        return asked
+    device = "cpu" if run.use_cpu else f"cuda:{torch.cuda.current_device()}"
+    flag = torch.tensor([int(asked)], device=device)
+    torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
+    return bool(flag.item())
+
+
+def _publish(run: Run, trainer: SFTTrainer, tokenizer: transformers.PreTrainedTokenizerBase) -> None:
+    """Write `model/` in Hugging Face layout; it appears whole."""
+    temporary = run.directory / ".model.tmp"
+    trainer.save_model(str(temporary))  # gathers sharded weights, so every rank calls it
+    if run.is_main:
+        (temporary / "training_args.bin").unlink(missing_ok=True)
+        tokenizer.save_pretrained(temporary)
+        runs.publish(temporary, run.directory / "model")
+    trainer.accelerator.wait_for_everyone()

@@ -1,0 +1,61 @@
+import json
+
+import pytest
+
+
+def make_sample(number, strict=True, **fields):
+    """One line of samples.jsonl as the evaluation writes it."""
+    return {
+        "id": f"row-{number}",
+        "prompt_sha256": "0" * 64,
+        "question": f"What is {number}?",
+        "prompt": f"Table\n\nWhat is {number}?",
+        "completion": f"## Thinking\n\n…\n\n## Final Response\n\nThe answer is {number}.",
+        "extracted": None if strict is None else str(number),
+        "value": None if strict is None else float(number),
+        "target": float(number),
+        "strict": strict,
+        "docmath_compat": strict,
+        "sign_from_question": False,
+        "prompt_tokens": 12,
+        "completion_tokens": 20,
+        "seconds": 0.25,
+        "finish_reason": "stop",
+        "cut": False,
+    } | fields
+
+
+@pytest.fixture
+def sample():
+    """Makes one line: `sample(3, None, finish_reason="length")`."""
+    return make_sample
+
+
+@pytest.fixture
+def cell(tmp_path):
+    """Writes one cell: `cell("sft", [True, False, None])`, or with whole lines instead of verdicts."""
+
+    def write(model, verdicts, task="ledger", **fields):
+        directory = tmp_path / "cells" / f"{task}-{model}"
+        directory.mkdir(parents=True)
+        lines = [line if isinstance(line, dict) else make_sample(i, line) for i, line in enumerate(verdicts)]
+        about = {"key": "ab" * 32, "model": model, "task": task, "settings": {"temperature": 0}}
+        about |= {"provenance": {"fino1": "0.1.0"}, "summary": {"n": len(lines)}, "finished": True} | fields
+        (directory / "cell.json").write_text(json.dumps(about))
+        (directory / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return directory
+
+    return write
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Writes one training run: `run("sft", [{"step": 1, "loss": 2.0}])`."""
+
+    def write(name, lines):
+        directory = tmp_path / "runs" / name
+        directory.mkdir(parents=True)
+        (directory / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return directory
+
+    return write

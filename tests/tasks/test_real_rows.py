@@ -1,0 +1,125 @@
+"""The matcher on every real row at hand: all notations of reference/fino1.md §4.6, and answers that must be refused."""
+
+from pathlib import Path
+
+import pytest
+
+from fino1.tasks import finqa, xbrl_math
+from fino1.tasks.numbers import printed
+from fino1.tasks.question import asked
+from fino1.tasks.record import solution, well_formed
+
+DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
+FILES = {
+    "finqa_train_100_raw.json": ("finqa", finqa.TASK, 100),
+    "finqa_dev_200_raw.json": ("finqa", finqa.TASK, 200),
+    "finqa_dev_facts.jsonl": ("finqa", finqa.TASK, 883),
+    "finqa_test_250_simplified.json": ("finqa", finqa.TASK, 250),
+    "Task7-XBRL-financial_math-testing.tsv": ("xbrl_math", xbrl_math.TASK, 90),
+    "Task7-XBRL-financial_math-validation.csv": ("xbrl_math", xbrl_math.TASK, 100),
+}
+pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"the real rows are not at hand: no {DATA}")
+
+
+def exact(value: float) -> str:
+    return f"{value:.12f}".rstrip("0").rstrip(".") or "0"
+
+
+def unit_word(record, task_name: str) -> tuple[str, float]:
+    """A scale word that says the gold in the question's unit: the one stated, else (amounts written out) a real one."""
+    unit = 1.0 if task_name == "xbrl_math" else asked(record.question).unit
+    if unit is None:
+        return "million", 1.0
+    return "billion", unit / 1e9
+
+
+NOTATIONS = {
+    "as is": lambda g, r, t: repr(g),
+    "percent": lambda g, r, t: exact(g * 100) + "%",
+    "percent word": lambda g, r, t: exact(g * 100) + " percent",
+    "dollar": lambda g, r, t: ("-" if g < 0 else "") + "$ " + exact(abs(g)),
+    "commas": lambda g, r, t: f"{g:,.6f}".rstrip("0").rstrip("."),
+    "space groups": lambda g, r, t: f"{g:,.6f}".rstrip("0").rstrip(".").replace(",", "\u202f"),
+    "brackets": lambda g, r, t: f"({exact(-g)})" if g < 0 else exact(g),
+    "trailing minus": lambda g, r, t: f"{exact(-g)}-" if g < 0 else exact(g),
+    "unicode minus": lambda g, r, t: exact(g).replace("-", "\u2212"),
+    "scale word": lambda g, r, t: f"{exact(g * unit_word(r, t)[1])} {unit_word(r, t)[0]}",
+    "bold sentence": lambda g, r, t: f"The answer is **{exact(g)}**.",
+    "boxed": lambda g, r, t: f"So we get \\(\\boxed{{{exact(g)}}}\\).",
+    "boxed percent": lambda g, r, t: f"$\\boxed{{{exact(g * 100)}\\%}}$",
+    "final response": lambda g, r, t: (
+        f"## Thinking\n\nIs it 77? In 2014 it was 5.\n\n## Final Response\n\nIt comes to {exact(g)}"
+        + ("." if asked(r.question).year else " in 2015.")
+    ),
+}
+
+
+def load(name):
+    folder, task, count = FILES[name]
+    records = task.read(DATA / folder / name)
+    assert len(records) == count
+    return task, records
+
+
+def numeric(records):
+    return [record for record in records if not isinstance(record.target, bool)]
+
+
+@pytest.mark.parametrize("notation", NOTATIONS)
+@pytest.mark.parametrize("name", FILES)
+def test_gold_is_right_in_every_notation(name, notation):
+    task, records = load(name)
+    wrong = []
+    for record in numeric(records):
+        text = NOTATIONS[notation](record.target, record, task.name)
+        if task.score(text, record.question, record.target).strict is not True:
+            wrong.append((record.id, record.question, record.target, text))
+    assert not wrong
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_yes_and_no_rows(name):
+    task, records = load(name)
+    for record in records:
+        if isinstance(record.target, bool):
+            right, other = ("Yes", "No") if record.target else ("No", "Yes")
+            assert task.score(f"{right}.", record.question, record.target).strict is True
+            assert task.score(f"{other}, it did not.", record.question, record.target).strict is False
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_flipped_sign_is_refused_unless_a_decrease_is_asked(name):
+    task, records = load(name)
+    for record in numeric(records):
+        verdict = task.score(exact(-record.target), record.question, record.target)
+        accepted = record.target == 0 or asked(record.question).decrease
+        assert (verdict.strict, verdict.sign_from_question) == (accepted, accepted and record.target != 0), record
+
+
+@pytest.mark.parametrize("factor", [10, 0.1])
+@pytest.mark.parametrize("name", FILES)
+def test_a_factor_of_ten_is_refused(name, factor):
+    task, records = load(name)
+    for record in numeric(records):
+        for text in (exact(record.target * factor), exact(record.target * factor * 100) + "%"):
+            assert task.score(text, record.question, record.target).strict is (record.target == 0), (record, text)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_one_percent_off_is_refused_where_both_print_three_digits(name):
+    task, records = load(name)
+    for record in numeric(records):
+        text = exact(record.target * 1.01)
+        verdict = task.score(text, record.question, record.target)
+        three_digits = min(printed(repr(abs(record.target)))[1], len(text.strip("-0.").replace(".", ""))) >= 3
+        assert not (verdict.strict and three_digits), (record, text)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("finqa")])
+def test_every_program_gives_a_right_worked_solution(name):
+    task, records = load(name)
+    assert finqa.unsolved(records) == []
+    for record in records:
+        text = solution(record.cot, record.response)
+        assert well_formed(text)
+        assert task.score(text, record.question, record.target).strict is True, record

@@ -1,0 +1,90 @@
+"""`fino1 score`: verdicts on answers of anybody's own, or all that is wrong with the file."""
+
+import io
+import json
+
+import pytest
+
+from fino1.errors import SpecError
+from fino1.tasks import scorefile
+
+QUESTION = "what is the net change in net revenue during 2015?"
+
+
+def line(**fields):
+    return json.dumps({"id": "a", "question": QUESTION, "target": 94.0, "completion": "94"} | fields)
+
+
+def run(path, text, task="finqa"):
+    path.write_text(text, encoding="utf-8")
+    out = io.StringIO()
+    scorefile.main(task, path, out)
+    return [json.loads(row) for row in out.getvalue().splitlines()]
+
+
+def test_verdicts(tmp_path):
+    rows = run(
+        tmp_path / "answers.jsonl",
+        "\n".join(
+            [
+                line(completion="a net change of $94 million in 2015"),
+                line(id=2, target="94.0", completion="-94"),
+                line(target="yes", completion="Yes, it did."),
+                line(target=False, completion="Yes, it did."),
+                line(target="true", completion="who knows"),
+                line(target=-0.153, question="what is the percentage change?", completion="decreased by 15.3 %"),
+            ]
+        )
+        + "\n",
+    )
+    assert rows == [
+        {"id": "a", "extracted": "$94 million", "value": 94.0, "strict": True, "docmath_compat": True},
+        {"id": 2, "extracted": "-94", "value": -94.0, "strict": False, "docmath_compat": True},
+        {"id": "a", "extracted": "yes", "value": True, "strict": True, "docmath_compat": None},
+        {"id": "a", "extracted": "yes", "value": True, "strict": False, "docmath_compat": None},
+        {"id": "a", "extracted": None, "value": None, "strict": None, "docmath_compat": None},
+        {"id": "a", "extracted": "15.3 %", "value": -0.153, "strict": True, "docmath_compat": True},
+    ]
+
+
+def test_all_problems_at_once_and_nothing_written(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    bad = [
+        line(),
+        "{",
+        "5",
+        '{"id": "x"}',
+        line(target="soon"),
+        line(target=None),
+        line(completion=5),
+        line(target=float("nan")),
+        line(id=None),
+    ]
+    path.write_text("\n".join(bad))
+    out = io.StringIO()
+    with pytest.raises(SpecError) as error:
+        scorefile.main("fin", path, out)
+    found = [problem.removeprefix(f"{path}:") for problem in error.value.problems]
+    assert out.getvalue() == ""
+    assert found[0].startswith("task: expected one of finqa, ")
+    assert found[1].startswith("2: line: expected a JSON object, got")
+    assert found[2:] == [
+        "3: line: expected a JSON object, got 5",
+        "4: question: expected text, got nothing",
+        "4: completion: expected text, got nothing",
+        "4: target: expected a number or yes/no, got nothing",
+        '5: target: expected a number or yes/no, got "soon"',
+        "6: target: expected a number or yes/no, got null",
+        "7: completion: expected text, got 5",
+        "8: target: expected a number or yes/no, got NaN",
+        "9: id: expected text or a whole number, got null",
+    ]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n\n", b"\xff\xfe{"])
+def test_unreadable_files(tmp_path, content):
+    path = tmp_path / "answers.jsonl"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SpecError, match=r"answers\.jsonl"):
+        scorefile.main("finqa", path, io.StringIO())

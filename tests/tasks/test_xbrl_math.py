@@ -1,0 +1,58 @@
+"""XBRL-Math's reader for both real layouts, and its prompts."""
+
+import pytest
+
+from fino1.errors import SpecError
+from fino1.tasks import xbrl_math
+
+HEADER = "Formula Name\tFormula\tExplanation\tQuestion\tAnswer\n"
+LINE = 'Return on Investment (ROI)\tROI = gain / cost\tgain: profit\t"1. ""What is the ROI of $10,000?"""\t0.5\n'
+WIDE = 'Formula Name,Formula,Explanation,Question 1,Question 2,Answer 1,Answer 2\nNPV,f,e,"1. ""a\nb?""",2. c?,1.5,-2\n'
+
+
+def write(path, content):
+    path.write_text(content)
+    return path
+
+
+def test_test_file(tmp_path):
+    (record,) = xbrl_math.read(write(tmp_path / "test.tsv", HEADER + LINE))
+    assert (record.question, record.target) == ("What is the ROI of $10,000?", 0.5)
+    assert record.fields["formula"] == "ROI = gain / cost"
+    for preset in ("fino1", "paper"):
+        prompt = xbrl_math.TASK.prompt(record, preset)
+        assert record.question in prompt and "ROI = gain / cost" in prompt and "gain: profit" in prompt
+    assert xbrl_math.TASK.prompt(record, "paper").endswith("OUTPUT:")
+
+
+def test_validation_file(tmp_path):
+    records = xbrl_math.read(write(tmp_path / "validation.csv", WIDE))
+    assert [(record.question, record.target) for record in records] == [("a\nb?", 1.5), ("c?", -2.0)]
+    assert len({record.id for record in records}) == 2
+
+
+def test_problems(tmp_path):
+    path = write(tmp_path / "test.tsv", HEADER + LINE + "a\tb\tc\t\tx\n" + "a\tb\n")
+    with pytest.raises(SpecError) as error:
+        xbrl_math.read(path)
+    assert f'{path}:3: Question: expected text, got ""' in error.value.problems
+    assert f'{path}:3: Answer: expected a number or yes/no, got "x"' in error.value.problems or any(
+        problem.startswith(f"{path}:3: Answer: expected a number or yes/no") for problem in error.value.problems
+    )
+    assert f'{path}:4: Explanation: expected text, got ""' in error.value.problems
+
+
+def test_missing_column_and_file(tmp_path):
+    with pytest.raises(SpecError, match=r"test\.tsv:1: Answer: expected a column"):
+        xbrl_math.read(write(tmp_path / "test.tsv", HEADER.replace("\tAnswer", "") + "a\tb\tc\td\n"))
+    with pytest.raises(SpecError, match="Regulations_Challenge_COLING_2025"):
+        xbrl_math.read(tmp_path / "none.tsv")
+    with pytest.raises(SpecError, match="expected rows, got an empty file"):
+        xbrl_math.read(write(tmp_path / "empty.tsv", HEADER))
+
+
+def test_amounts_are_written_out():
+    score = xbrl_math.TASK.score
+    assert score("The enterprise value is $12 billion.", "Calculate the Enterprise Value.", 1.2e10).strict is True
+    assert score("The enterprise value is $12 million.", "Calculate the Enterprise Value.", 1.2e10).strict is False
+    assert score("$12", "Calculate the Enterprise Value.", 1.2e10).strict is False
