@@ -1,5 +1,6 @@
 """What is one row of a benchmark, and what is said of an answer to it?"""
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -67,9 +68,12 @@ class Task:
     def prompt(self, record: Record, preset: str = "fino1") -> str:
         """Which user message asks this record?"""
         document = "\n".join((*record.before, *record.table, *record.after))
-        return _ENVIRONMENT.from_string(self.prompts[preset]).render(
-            document=document, question=record.question, **record.fields
-        )
+        return _compiled(self.prompts[preset]).render(document=document, question=record.question, **record.fields)
+
+
+@functools.cache
+def _compiled(template: str) -> jinja2.Template:
+    return _ENVIRONMENT.from_string(template)
 
 
 _ENVIRONMENT = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)

@@ -43,8 +43,9 @@ BYTES_PER_PARAMETER = 12  # of a checkpoint in float32: the weights and Adam's t
 def train_tokenizer(texts: Iterable[str], init: InitBlock) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE tokenizer on the run's own rows.
 
-    Each digit is one token, so that arithmetic can be learnt; a year and a heading are one token, and so may a frequent phrase
-    be, so that a small model reads few. It has a chat template of its own, pads with `<|pad|>` and ends with `<|end|>`; decoding gives the text back.
+    Each digit is one token, so that arithmetic can be learnt; a year and a heading are one, and so may a frequent phrase be,
+    so that a small model reads few. It has a chat template of its own, pads with `<|pad|>` and ends with `<|end|>`; decoding
+    gives the text back.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

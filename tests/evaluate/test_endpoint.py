@@ -6,7 +6,8 @@ import pytest
 
 from fino1 import exits
 from fino1.errors import SpecError
-from fino1.evaluate.endpoint import ENDPOINT_LOST, Cancelled, Endpoint, EndpointLost
+from fino1.evaluate.endpoint import Cancelled, Endpoint, EndpointLost
+from fino1.exits import ENDPOINT_LOST
 
 
 def ask(server, prompt="hi", halt=None, **options):
