@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     command = verbs.add_parser("report", help="leaderboard and page from finished runs")
     command.add_argument("--work", type=Path, default=WORK, metavar="DIR")
     command.add_argument("--out", type=Path, required=True, metavar="DIR")
-    command.add_argument("--run", action="append", required=True, metavar="NAME", help="finished run, may be repeated")
+    command.add_argument("--run", action="append", default=[], metavar="NAME", help="finished run, may be repeated")
     command.add_argument("--title", default="Fino1")
     command.add_argument("--note", default="")
     command.add_argument("--skipped", action="append", default=[], metavar="TEXT")
@@ -42,21 +42,25 @@ def main(argv: list[str] | None = None) -> int:
     except Fino1Error as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        if error.errno not in exits.DISK_ERRORS:
+            raise
+        print(f"{exits.MEANING[exits.DISK]}: {error}", file=sys.stderr)
+        return exits.DISK
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    config = _config(arguments.config)
-    name = arguments.name or config.get("method", "")
+    config = _config(arguments.config, "sft", "ppo")
     from fino1.train.launch import start_ranks
 
-    return start_ranks(arguments.config, name, arguments.work)
+    return start_ranks(arguments.config, arguments.name or config["method"], arguments.work)
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     from fino1 import load
     from fino1.evaluate.main import main as evaluate
 
-    spec = load.build(_config(arguments.config), str(arguments.config), world_size=1)
+    spec = load.build(_config(arguments.config, "eval"), str(arguments.config), world_size=1)
     return evaluate(spec, arguments.name or spec.method, arguments.work)
 
 
@@ -90,11 +94,17 @@ def _doctor(arguments: argparse.Namespace) -> int:
     return examine(arguments.work, arguments.gpus)
 
 
-def _config(path: Path) -> dict:
+def _config(path: Path, *methods: str) -> dict:
+    """Read a config.json whose method this verb runs."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SpecError(f"--config: {path}: expected a JSON document, got {error}") from error
+    if not isinstance(config, dict):
+        raise SpecError(f"--config: {path}: expected a map of keys, got {json.dumps(config)[:60]}")
+    if config.get("method") not in methods:
+        raise SpecError(f"{path}: method: expected {' or '.join(methods)}, got {config.get('method', 'none')}")
+    return config
 
 
 _VERBS = {"train": _train, "evaluate": _evaluate, "report": _report, "score": _score, "doctor": _doctor}

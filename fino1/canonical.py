@@ -24,7 +24,9 @@ def dumps(document: Any) -> str:
         return _string(document)
     if isinstance(document, bool) or document is None:
         return json.dumps(document)
-    return _number(float(document))
+    if isinstance(document, int | float):
+        return _number(float(document))
+    raise TypeError(f"a document cannot hold {document!r}")
 
 
 def digest(document: Any) -> str:

@@ -4,6 +4,8 @@
 retried · ≥ 128 try again. Pod failure policies, JobSet rules and the local backend's restarts all follow from here.
 """
 
+import errno
+
 DONE = 0
 BUG = 1
 USER = 2
@@ -23,6 +25,8 @@ MEANING = {
     PEER_LOST: "another rank was lost: tried again",
     ENDPOINT_LOST: "an endpoint or model server did not answer: tried again",
 }
+
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})  # of an OSError: what DISK stands for
 
 
 def of_signal(number: int) -> int:

@@ -6,6 +6,7 @@ of a document are reported together, each as `FILE: KEY: expected X, got Y`.
 
 import copy
 import difflib
+import functools
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -19,12 +20,16 @@ from fino1 import canonical
 from fino1.errors import SpecError
 from fino1.spec import PLACEMENT, Block, RunSpec
 
-# The seed's spellings (reference fino1.md §1.3, §1.4) → ours.
+# The seed's spellings (reference fino1.md §1.3, §1.4, and the fields of TRL 0.13 it takes over) → ours.
 SEED_NAMES = {
     "batch_size": "global_batch_size",
     "data_path": "data.path",
     "dataset_name": "data.path or data.hub",
+    "dataset_num_proc": "ppo.dataloader_num_workers",
     "eval_step": "eval_steps",
+    "exp_name": "the command line's --name",
+    "experiment_name": "the command line's --name",
+    "log_dir": "the command line's --work",
     "max_ckpts": "save_total_limit",
     "max_prompt_len": "max_prompt_length",
     "max_seq_len": "max_length",
@@ -32,17 +37,41 @@ SEED_NAMES = {
     "model_name_or_path": "model.hub or model.path",
     "model_path": "model.hub or model.path",
     "n_epochs": "num_train_epochs",
+    "num_machines": "nodes",
+    "num_processes": "gpus_per_node, or processes_per_node without GPUs",
     "output_dir": "the command line's --work",
     "reward_model_path": "ppo.reward.model",
     "run_name": "the command line's --name",
-    "experiment_name": "the command line's --name",
-    "exp_name": "the command line's --name",
     "save_step": "save_steps",
+    "sft_model_path": "model.run, model.path or model.hub",
     "stop_token_id": "stop_token",
     "train_bsz_per_gpu": "per_device_train_batch_size",
     "value_model_path": "ppo.value_model",
     "warmup_rates": "warmup_ratio",
     "warmup_steps": "warmup_ratio",
+}
+# What the seed's commands take and we have no key for → what happens instead.
+NOT_OFFERED = {
+    "model_adapter_name": "adapters are not offered; the whole policy is trained",
+    "ref_adapter_name": "adapters are not offered; the reference is a frozen copy of the policy",
+    "report_to": "trackers are not offered; metrics go to metrics.jsonl in the run's directory",
+    "save_strategy": "checkpoints are always written every save_steps",
+}
+_MESSAGES = {  # pydantic's error type → what was expected, from the error's context
+    "bool_type": "true or false",
+    "dict_type": "a map of keys",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "invalid_key": "keys that are text",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "list_type": "a list",
+    "literal_error": "{expected}",
+    "model_type": "a map of keys",
+    "string_pattern_mismatch": "a short name of lower-case letters, digits, - and .",
+    "string_too_short": "text that is not empty",
+    "string_type": "text",
+    "string_unicode": "Unicode text",
 }
 
 
@@ -50,11 +79,17 @@ class _Loader(yaml.SafeLoader):
     """YAML that refuses a key given twice: PyYAML would keep the last one silently."""
 
 
+class _Twice(yaml.constructor.ConstructorError):
+    """A key is given twice in one map."""
+
+
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict:
-    keys = [loader.construct_object(key) for key, _ in node.value]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise yaml.constructor.ConstructorError(None, None, f"{key}: expected once, got twice", node.start_mark)
+    keys = [(loader.construct_object(key, deep=True), key) for key, _ in node.value if not key.tag.endswith(":merge")]
+    seen: list[Any] = []
+    for key, its_node in keys:
+        if key in seen:
+            raise _Twice(None, None, f"{key}: expected once, got twice", its_node.start_mark)
+        seen.append(key)
     return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
 
 
@@ -72,7 +107,8 @@ def read_yaml(path: Path) -> dict:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
-        raise SpecError(f"{path}: {where}expected YAML, got {getattr(error, 'problem', None) or error}") from error
+        text = getattr(error, "problem", None) or str(error)
+        raise SpecError(f"{path}: {where}{'' if isinstance(error, _Twice) else 'expected YAML, got '}{text}") from error
     if document is None:
         return {}
     if not isinstance(document, dict):
@@ -93,31 +129,40 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def layered(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Which document results from laying each on those before it? Its own nulls delete too, as they do in Helm."""
+    return functools.reduce(merge, documents, {})
+
+
 def parse_set(assignments: Iterable[str]) -> dict[str, Any]:
-    """Which document do `--set a.b=VALUE` options make? VALUE is JSON where it parses as JSON, else text."""
+    """Which document do `--set a.b=VALUE` options make? VALUE is JSON where it parses as JSON, else text.
+
+    Raises SpecError with every assignment that is none.
+    """
     document: dict[str, Any] = {}
+    problems = []
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not all(key.split(".")):
-            raise SpecError(f"--set {assignment}: expected KEY.KEY=VALUE, got {assignment!r}")
+            problems.append(f"--set {assignment}: expected KEY.KEY=VALUE, got {assignment!r}")
+            continue
         try:
             value = json.loads(text)
         except ValueError:
             value = text
         *parents, leaf = key.split(".")
-        inner = document
+        inner: Any = document
         for parent in parents:
-            inner = inner.setdefault(parent, {})
-            if not isinstance(inner, dict):
-                raise SpecError(f"--set {assignment}: expected {parent} to be a map, got a value set before")
-        inner[leaf] = value
+            inner = inner.setdefault(parent, {}) if isinstance(inner, dict) else None
+        if isinstance(inner, dict):
+            inner[leaf] = value
+        else:
+            problems.append(
+                f"--set {assignment}: expected {key.rpartition('.')[0]} to be a map, got a value set before"
+            )
+    if problems:
+        raise SpecError(problems)
     return document
-
-
-def load(path: Path, assignments: Iterable[str] = (), overrides: Mapping[str, Any] | None = None) -> RunSpec:
-    """Which run do this file, a recipe's `overrides` and `--set` ask for? Raises SpecError with every problem."""
-    document = merge(merge(read_yaml(path), overrides or {}), parse_set(assignments))
-    return build(document, str(path))
 
 
 def build(document: Mapping[str, Any], source: str, world_size: int | None = None) -> RunSpec:
@@ -125,14 +170,36 @@ def build(document: Mapping[str, Any], source: str, world_size: int | None = Non
 
     A pod's `config.json` says nothing of placement: there `world_size` is the real one.
     """
+    document = layered([document])
+    problems: list[str] = []
+    faulty: set[str | int] = set()
     try:
-        spec = RunSpec.model_validate(document)
+        spec: RunSpec | None = RunSpec.model_validate(document)
     except pydantic.ValidationError as error:
-        raise SpecError(f"{source}: {problem(item, RunSpec)}" for item in error.errors()) from None
-    complaints = spec.complaints(world_size or spec.world_size)
-    if complaints:
-        raise SpecError(f"{source}: {path}: {problem}" for path, problem in complaints)
+        problems = [problem(item, RunSpec) for item in error.errors()]
+        faulty = {item["loc"][0] for item in error.errors() if item["loc"]}
+        document = {key: value for key, value in document.items() if key not in faulty}
+        spec = _sound(document) if "method" in document else None
+        if faulty & set(PLACEMENT):
+            faulty |= {"sft", "ppo"}  # batches cannot be judged without the number of ranks
+    if spec:
+        problems += [
+            f"{path}: {text}"
+            for path, text in spec.complaints(world_size or spec.world_size)
+            if path.partition(".")[0] not in faulty
+        ]
+    if problems:
+        raise SpecError(f"{source}: {text}" for text in problems)
+    assert spec is not None
     return spec
+
+
+def _sound(document: Mapping[str, Any]) -> RunSpec | None:
+    """Which run is the rest of a faulty document, if it is one?"""
+    try:
+        return RunSpec.model_validate(document)
+    except pydantic.ValidationError:
+        return None
 
 
 def effective(spec: RunSpec) -> dict[str, Any]:
@@ -152,15 +219,20 @@ def run_hash(spec: RunSpec) -> str:
 
 def problem(item: Mapping[str, Any], root: type[Block]) -> str:
     """One line for one of pydantic's errors about a document of type `root`."""
-    path = ".".join(map(str, item["loc"]))
-    if item["type"] == "extra_forbidden":
+    path = ".".join(str(part) for part in item["loc"] if part != "[key]")
+    kind, message = item["type"], item["msg"]
+    if kind == "extra_forbidden":
         return f"{path}: unknown key{_hint(item['loc'], root)}"
-    message = re.sub(r"^(Value error, |Input should be )", "", item["msg"])
-    message = re.sub(r", unable to parse.*", "", message).replace("a valid integer", "an integer").replace("valid ", "")
-    if item["type"] == "missing":
+    if kind == "missing":
         return f"{path}: expected a value, got none"
-    if item["type"] == "value_error":
-        return f"{path}: {message}" if path else message
+    if kind == "value_error":  # of a block's own validator; it may name a key of the block
+        message = message.removeprefix("Value error, ")
+        return f"{path}{'.' if re.match('[a-z_]+: ', message) else ': '}{message}" if path else message
+    if kind in _MESSAGES:
+        limits = {key: canonical.dumps(v) if isinstance(v, float) else v for key, v in item.get("ctx", {}).items()}
+        message = _MESSAGES[kind].format(**limits)
+    if kind == "literal_error" and isinstance(item["input"], bool):
+        return f"{path}: expected {message}, got {_show(item['input'])} (YAML's reading of no or yes; put it in quotes)"
     return f"{path}: expected {message}, got {_show(item['input'])}"
 
 
@@ -170,16 +242,18 @@ def _hint(location: tuple[str | int, ...], root: type[Block]) -> str:
     block = root
     for part in location[:-1]:
         block = _block(block, part) or block
+    if key in NOT_OFFERED:
+        return f"; {NOT_OFFERED[key]}"
     if key in SEED_NAMES:
         return f"; ours is {SEED_NAMES[key]}"
-    near = difflib.get_close_matches(key, block.model_fields, n=1)
     elsewhere = [
         f"{name}.{key}" for name in ("sft", "ppo", "data", "eval") if key in _block(RunSpec, name).model_fields
     ]
-    if near:
-        return f"; the nearest known one is {near[0]}"
     if elsewhere:
         return f"; there is {' and '.join(elsewhere)}"
+    near = difflib.get_close_matches(key, block.model_fields, n=1)
+    if near:
+        return f"; the nearest known one is {near[0]}"
     return f"; known here are {', '.join(block.model_fields)}"
 
 
@@ -195,4 +269,4 @@ def _block(block: type[Block], part: str | int) -> type[Block] | None:
 def _show(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     kind = {str: "the text ", dict: "the map ", list: "the list "}.get(type(value), "")
-    return f"{kind}{text if len(text) <= 60 else text[:57] + '...'!s}"
+    return f"{kind}{text if len(text) <= 60 else text[:57] + '...'}"

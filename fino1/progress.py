@@ -4,6 +4,7 @@ On a terminal a progress bar; elsewhere one JSON line every few seconds. And the
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -46,7 +47,7 @@ class Progress:
 
 
 class Metrics:
-    """A stage's `metrics.jsonl`: one JSON line a step, its number under `key` (`step` or `update`).
+    """A stage's `metrics.jsonl`, or another of JSON lines, each with the number of its step under `key`.
 
     Going on from a checkpoint drops the lines after it: those steps are done again.
     """
@@ -61,4 +62,6 @@ class Metrics:
     def write(self, numbers: Mapping[str, Any]) -> None:
         """Append one line."""
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(dict(numbers)) + "\n")
+            file.write(json.dumps(dict(numbers), ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # a checkpoint must not outlive the lines of the steps before it

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pydantic
+from pydantic import StrictBool
 
 from fino1 import load
 from fino1.errors import SpecError
@@ -21,7 +22,7 @@ class Stage(Block):
     """Built-in run file by name, or a path from the current directory."""
     set: dict[str, Any] = {}
     """Overrides, laid on the run file by Helm's rules."""
-    background: bool = False
+    background: StrictBool = False
     """Run beside the following stages; it takes no model of theirs."""
     needs: list[str] = []
     """Paths without which the stage is skipped, and the report says so."""

@@ -9,8 +9,10 @@ Everything appears whole: written under a temporary name, fsynced, renamed.
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,73 +20,116 @@ from fino1 import canonical, load
 from fino1.errors import SpecError
 from fino1.spec import ModelRef, RunSpec
 
+_NAME = r"[a-z0-9]([-.a-z0-9]{0,32}[a-z0-9])?"  # spec.Name; with the hash 45 characters (C3)
+
 
 def directory(work: Path, name: str, spec: RunSpec) -> Path:
-    """Which directory belongs to this run?"""
+    """Which directory belongs to this run? Raises SpecError for a name that is none."""
+    if not re.fullmatch(_NAME, name):
+        raise SpecError(f"--name: expected at most 34 lower-case letters, digits, - and ., got {name!r}")
     return work / "runs" / f"{name}-{load.run_hash(spec)}"
 
 
-def finished(work: Path, name: str) -> Path:
-    """Which directory is the finished run `name`, or `NAME-HASH`? Raises SpecError where none or several are."""
-    if (work / "runs" / name / "done.json").is_file():
-        return work / "runs" / name
-    found = sorted(
-        done.parent
-        for done in (work / "runs").glob(f"{name}-*/done.json")
-        if done.parent.name.rpartition("-")[0] == name
-    )
+def check_work(work: Path) -> None:
+    """Can runs be written there? Raises SpecError where the directory cannot be made or written, OSError for the disk."""
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=work):
+            pass
+    except (PermissionError, FileExistsError, NotADirectoryError, FileNotFoundError) as error:
+        raise SpecError(f"--work: {work}: expected a directory that can be written, got {error.strerror}") from error
+
+
+def finished(work: Path, name: str, key: str = "run") -> Path:
+    """Which directory is the finished run `name`, or `NAME-HASH`? Raises SpecError, naming `key`, where none or several are."""
+    there = sorted(done.parent for done in (work / "runs").glob("*/done.json"))
+    found = [path for path in there if name == path.name] or [
+        path for path in there if name == path.name.rpartition("-")[0]
+    ]
     if len(found) == 1:
         return found[0]
     if found:
         names = ", ".join(path.name for path in found)
-        raise SpecError(f"run: {name}: expected one finished run in {work / 'runs'}, got {len(found)}: {names}")
-    there = ", ".join(sorted(done.parent.name for done in (work / "runs").glob("*/done.json"))) or "none"
-    raise SpecError(f"run: {name}: expected a finished run in {work / 'runs'}, got none (finished there: {there})")
+        raise SpecError(
+            f"{key}: {name}: expected one finished run in {work / 'runs'}, got {len(found)}: {names}; name one of them"
+        )
+    names = ", ".join(path.name for path in there) or "none"
+    raise SpecError(f"{key}: {name}: expected a finished run in {work / 'runs'}, got none (finished there: {names})")
 
 
-def resolve(ref: ModelRef, work: Path, default: str | None = None) -> tuple[str, str | None]:
+def resolve(ref: ModelRef, work: Path, default: str | None = None, key: str = "") -> tuple[str, str | None]:
     """Which directory or hub id holds this model, and at which revision?
 
-    Raises SpecError for a run that is not finished and a path that holds no `config.json`.
+    Raises SpecError, naming `key`, for a run that is not finished or left no model, and a path that holds no `config.json`.
     """
+    key = f"{key}." if key else ""
     if ref.run is not None:
-        return str(finished(work, ref.run) / "model"), None
+        folder = finished(work, ref.run, f"{key}run") / "model"
+        if not (folder / "config.json").is_file():
+            raise SpecError(f"{key}run: {ref.run}: expected a run that trained a model, got one that left none")
+        return str(folder), None
     if ref.path is not None:
         if not (Path(ref.path) / "config.json").is_file():
-            raise SpecError(f"path: {ref.path}: expected a directory with config.json, got none")
+            raise SpecError(f"{key}path: {ref.path}: expected a directory with config.json, got none")
         return ref.path, None
     if ref.hub is not None:
         return ref.hub, ref.revision
     if default is None:
-        raise SpecError("expected one of hub, path, run, got none")
+        raise SpecError(f"{key.rstrip('.') or 'model'}: expected one of hub, path, run, got none")
     return default, None
 
 
-def pin(document: Any, work: Path, stages: Mapping[str, str]) -> Any:
+def inputs(document: Any, path: str = "") -> dict[str, str]:
+    """Which runs does a document take models of? Key → NAME or NAME-HASH, of every `{run: NAME}` inside."""
+    if isinstance(document, dict):
+        items: Iterable[tuple[Any, Any]] = document.items()
+    else:
+        items = enumerate(document) if isinstance(document, list) else ()
+    found = {}
+    for key, value in items:
+        here = f"{path}.{key}" if path else str(key)
+        found |= {here: value} if key == "run" and isinstance(value, str) else inputs(value, here)
+    return found
+
+
+def pin(document: Any, work: Path, stages: Mapping[str, str], source: str) -> Any:
     """Which document names its input runs by hash? A run's own hash then says what it was made from.
 
     Every `{run: NAME}` inside becomes `{run: NAME-HASH}`: of the recipe's own `stages` (name → directory name), or of the
-    finished run of that name. Raises SpecError as `finished` does.
+    finished run of that name. Raises SpecError, naming `source`, with every run that is not there.
     """
+    problems, names = [], {}
+    for key, name in inputs(document).items():
+        try:
+            names[name] = stages.get(name) or finished(work, name, key).name
+        except SpecError as error:
+            problems += [f"{source}: {text}" for text in error.problems]
+    if problems:
+        raise SpecError(problems)
+    return _renamed(document, names)
+
+
+def _renamed(document: Any, names: Mapping[str, str]) -> Any:
     if isinstance(document, dict):
         return {
-            key: stages.get(value) or finished(work, value).name
-            if key == "run" and isinstance(value, str)
-            else pin(value, work, stages)
+            key: names[value] if key == "run" and isinstance(value, str) else _renamed(value, names)
             for key, value in document.items()
         }
-    return [pin(item, work, stages) for item in document] if isinstance(document, list) else document
+    return [_renamed(item, names) for item in document] if isinstance(document, list) else document
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file or nothing: temporary name, fsync, rename, fsync of the directory."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)  # on a full disk it is in the way
     sync_directory(path.parent)
 
 

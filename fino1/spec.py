@@ -5,15 +5,48 @@ spelled as Transformers 5 and TRL 1 spell them. "Seed" names the README of The-F
 finance the default here is the replacement of reference fino1.md §7 and the docstring says so.
 """
 
+import math
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, model_validator
+from pydantic_core import PydanticCustomError
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-.a-z0-9]{0,43}[a-z0-9])?$")]
+NUMERIC = r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$"
+"""A string that is read as a number: what `helm --set` makes of one, and PyYAML of `5e-7` (DESIGN C1)."""
+
+
+def _number(value: Any) -> float | int:
+    """Read a number or a numeric string. Pydantic alone would also take true, "nan" and "1_000"; no schema does."""
+    if isinstance(value, str) and re.fullmatch(NUMERIC, value):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise PydanticCustomError("number", "a number")
+    if abs(value) > 1.7976931348623157e308 or math.isnan(value):
+        raise PydanticCustomError("number", "a finite number")
+    return value
+
+
+def _integer(value: Any) -> int:
+    """Read an integer, however it is written (`3.0`, `"1e3"`): Helm has float64 only, which is exact up to 2^53."""
+    number = _number(value)
+    if number != int(number):
+        raise PydanticCustomError("integer", "an integer")
+    if abs(number) > 2**53:
+        raise PydanticCustomError("integer", "an integer of at most 2^53")
+    return int(number)
+
+
+Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_number)]
+Positive = Annotated[float, Field(gt=0), BeforeValidator(_number)]
+NonNegative = Annotated[float, Field(ge=0), BeforeValidator(_number)]
+Count = Annotated[int, Field(ge=1), BeforeValidator(_integer)]
+CountOrZero = Annotated[int, Field(ge=0), BeforeValidator(_integer)]
+TwoOrMore = Annotated[int, Field(ge=2), BeforeValidator(_integer)]
+Text = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-.a-z0-9]{0,32}[a-z0-9])?$")]
+RunName = Annotated[str, Field(pattern=r"^[a-z0-9]([-.a-z0-9]{0,54}[a-z0-9])?$")]  # NAME or NAME-HASH
+Column = Literal["Question", "Complex_CoT", "Response", "Open-ended Verifiable Question", "Ground-True Answer"]
 TaskId = Literal[
     "finqa", "xbrl_math", "docmath_simplong", "docmath_complong", "docmath_simpshort", "docmath_compshort", "ledger"
 ]
@@ -33,8 +66,9 @@ class Block(BaseModel):
 class InitBlock(Block):
     """A small Llama with random weights; its tokenizer is trained on the run's own rows."""
 
-    vocab_size: Count = 512
-    """Upper bound of the trained tokenizer's vocabulary; a value model takes the policy's vocabulary instead."""
+    vocab_size: Annotated[int, Field(ge=261), BeforeValidator(_integer)] = 512
+    """Upper bound of the trained tokenizer's vocabulary, which starts with 256 bytes and 5 special tokens; a value model takes
+    the policy's vocabulary instead."""
     hidden_size: Count = 128
     intermediate_size: Count = 384
     num_hidden_layers: Count = 3
@@ -52,6 +86,11 @@ class InitBlock(Block):
                 f"hidden_size: expected a multiple of num_attention_heads={self.num_attention_heads}, "
                 f"got {self.hidden_size}"
             )
+        if self.hidden_size // self.num_attention_heads % 2:
+            raise ValueError(
+                f"hidden_size: expected an even number for each of num_attention_heads={self.num_attention_heads}, "
+                f"which rotary positions need, got {self.hidden_size}"
+            )
         if self.num_attention_heads % self.num_key_value_heads:
             raise ValueError(
                 f"num_key_value_heads: expected a divisor of num_attention_heads={self.num_attention_heads}, "
@@ -63,13 +102,13 @@ class InitBlock(Block):
 class ModelRef(Block):
     """Which model? At most one of `hub`, `path`, `run`, `init` (DESIGN C13); none means the block's documented default."""
 
-    hub: str | None = None
+    hub: Text | None = None
     """Hugging Face hub id."""
-    revision: str | None = None
+    revision: Text | None = None
     """Commit, tag or branch of `hub`."""
-    path: str | None = None
+    path: Text | None = None
     """Directory in Hugging Face layout."""
-    run: str | None = None
+    run: RunName | None = None
     """Name of a finished run, or `NAME-HASH` for exactly one."""
     init: InitBlock | None = None
     """Random weights of this size."""
@@ -80,7 +119,7 @@ class ModelRef(Block):
         if len(given) > 1:
             raise ValueError(f"expected one of hub, path, run, init, got {' and '.join(given)}")
         if self.revision is not None and self.hub is None:
-            raise ValueError("revision: expected with hub only")
+            raise ValueError(f"revision: expected none without hub, got {self.revision}")
         return self
 
     @property
@@ -95,11 +134,11 @@ class RowsBlock(Block):
     task: TaskId | None = None
     """Read the rows with this task's reader; null reads C7 rows (`Question`, `Complex_CoT`, `Response` for SFT,
     `Open-ended Verifiable Question`, `Ground-True Answer` for PPO). `ledger` generates its rows."""
-    path: str | None = None
+    path: Text | None = None
     """Local file, relative to the current directory."""
-    hub: str | None = None
+    hub: Text | None = None
     """Hub dataset id."""
-    revision: str | None = None
+    revision: Text | None = None
     split: str = "train"
     """Split of the hub dataset."""
     size: Count = 20000
@@ -111,13 +150,13 @@ class RowsBlock(Block):
 class DataBlock(RowsBlock):
     """The training rows."""
 
-    columns: dict[str, str] = {}
+    columns: dict[Column, Text] = {}
     """C7 name → name in the file, where they differ."""
     slip_rate: Fraction = 0.5
     """`ledger`: share of SFT rows whose reasoning has a slip of method, as paths have that nobody verified."""
     prompt: Literal["fino1", "paper"] = "fino1"
     """Which wording asks a task's rows; C7 rows bring their own."""
-    eval_size: Annotated[int, Field(ge=0)] = 200
+    eval_size: CountOrZero = 200
     """Rows held out for evaluation while training, at most a tenth of all (seed: min(10 %, 200))."""
     exclude: list[RowsBlock] = []
     """Evaluation sets: training rows of the same page or question are left out and counted."""
@@ -146,19 +185,19 @@ class SftBlock(Block):
     """Share of all steps over which the learning rate rises."""
     max_length: Count = 8192
     """Tokens a row may have; longer ones lose document text, never the question or the answer."""
-    packing: bool = False
+    packing: StrictBool = False
     """Pack rows into `max_length` tokens without attention between them (TRL's `bfd`)."""
-    gradient_checkpointing: bool = True
-    bf16: bool = True
+    gradient_checkpointing: StrictBool = True
+    bf16: StrictBool = True
     save_steps: Count = 20
     """A full checkpoint every so many steps (seed: once an epoch, weights only)."""
-    save_total_limit: Annotated[int, Field(ge=2)] = 2
+    save_total_limit: TwoOrMore = 2
     """Checkpoints kept; two at least, so that one is whole at any moment."""
     logging_steps: Count = 1
     eval_strategy: Literal["no", "steps"] = "no"
     """`steps`: loss on the held-out rows every `eval_steps`."""
     eval_steps: Count = 20
-    dataloader_num_workers: Annotated[int, Field(ge=0)] = 0
+    dataloader_num_workers: CountOrZero = 0
 
 
 class RewardBlock(Block):
@@ -174,7 +213,7 @@ class RewardBlock(Block):
     """Reward of a well-formed wrong response (seed: 0.1)."""
     max_length: Count = 4000
     """Tokens of the classifier's input (seed: 4000)."""
-    shuffle: bool = False
+    shuffle: StrictBool = False
     """Control experiment: rewards permuted over the batch. PPO must then learn nothing."""
 
 
@@ -202,14 +241,14 @@ class PpoBlock(Block):
     max_prompt_length: Count = 4096
     """Tokens of a prompt; longer ones lose document text only (seed: 1000, hard-coded, and the question was cut)."""
     temperature: Positive = 0.5
-    stop_token: Literal["eos"] | None = "eos"
-    """Null samples on to `response_length`."""
+    stop_token: Literal["eos", "none"] = "eos"
+    """`none` samples on to `response_length` (a null would be deleted, as Helm does, and mean `eos`)."""
     missing_eos_penalty: NonNegative = 1.0
     """Taken from the score of a response without end of sequence (seed: none)."""
     learning_rate: Positive = 5e-7
     value_learning_rate: Positive | None = None
     """Null: as `learning_rate`."""
-    value_warmup_updates: Annotated[int, Field(ge=0)] = 0
+    value_warmup_updates: CountOrZero = 0
     """Updates that train the value model alone; its head starts at random."""
     weight_decay: NonNegative = 0.0
     adam_beta1: Fraction = 0.9
@@ -227,19 +266,19 @@ class PpoBlock(Block):
     """Weight of the value loss (HuatuoGPT-o1's paper; the seed's command leaves TRL's 0.1)."""
     gamma: Fraction = 1.0
     lam: Fraction = 0.95
-    whiten_rewards: bool = False
-    gradient_checkpointing: bool = True
+    whiten_rewards: StrictBool = False
+    gradient_checkpointing: StrictBool = True
     """Applied to the policy and the value model (the seed's flag has no effect)."""
-    bf16: bool = True
+    bf16: StrictBool = True
     save_steps: Count = 20
     """A full checkpoint every so many updates."""
-    save_total_limit: Annotated[int, Field(ge=2)] = 2
+    save_total_limit: TwoOrMore = 2
     eval_strategy: Literal["no", "steps"] = "steps"
     """`steps`: greedy accuracy on the held-out rows every `eval_steps` updates (the seed's flag has no effect)."""
     eval_steps: Count = 20
-    num_sample_generations: Annotated[int, Field(ge=-1)] = 10
+    num_sample_generations: Annotated[int, Field(ge=-1), BeforeValidator(_integer)] = 10
     """How often in the whole run some held-out responses are written to `generations.jsonl`; 0 or −1 never."""
-    dataloader_num_workers: Annotated[int, Field(ge=0)] = 0
+    dataloader_num_workers: CountOrZero = 0
     """Processes that tokenise the prompts."""
 
 
@@ -248,11 +287,11 @@ class EvalModel(ModelRef):
 
     name: Name
     """Name in the leaderboard."""
-    base_url: str | None = None
+    base_url: Text | None = None
     """OpenAI-compatible endpoint, ending in `/v1`; null serves the model here with `transformers serve`."""
-    model_id: str | None = None
+    model_id: Text | None = None
     """What the endpoint calls the model; null: `name`."""
-    api_key_env: str | None = None
+    api_key_env: Text | None = None
     """Environment variable with the key; the key itself is never in a run file."""
     context_length: Count | None = None
     """Tokens the model can read; null: what its config says, or no limit for an endpoint."""
@@ -260,7 +299,7 @@ class EvalModel(ModelRef):
     @model_validator(mode="after")
     def _source(self) -> "EvalModel":
         if self.init is not None:
-            raise ValueError("init: expected a trained model")
+            raise ValueError("init: expected none, for a model that is trained already, got one")
         if self.is_empty and not self.base_url:
             raise ValueError("expected one of hub, path, run, base_url, got none")
         return self
@@ -286,7 +325,7 @@ class EvalBlock(Block):
     concurrency: Count = 4
     """Requests under way at once."""
     timeout_s: Positive = 600.0
-    max_retries: Annotated[int, Field(ge=0)] = 5
+    max_retries: CountOrZero = 5
     """Attempts after the first on 429, 5xx, time-outs and lost connections, with growing pauses."""
 
 
@@ -294,7 +333,7 @@ class RunSpec(Block):
     """One run: what a run file says, complete with its defaults."""
 
     method: Literal["sft", "ppo", "eval"]
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    seed: Annotated[int, Field(ge=0, lt=2**32), BeforeValidator(_integer)] = 42
     model: ModelRef = ModelRef()
     """Where SFT starts, or PPO's policy; null means Llama-3.1-8B-Instruct."""
     data: DataBlock = DataBlock()
@@ -302,7 +341,7 @@ class RunSpec(Block):
     ppo: PpoBlock = PpoBlock()
     eval: EvalBlock = EvalBlock()
     nodes: Count = 1
-    gpus_per_node: Annotated[int, Field(ge=0)] = 8
+    gpus_per_node: CountOrZero = 8
     processes_per_node: Count | None = None
     """Ranks a node starts; null: one per GPU, one without GPUs."""
 
@@ -318,31 +357,47 @@ class RunSpec(Block):
 
     def complaints(self, world_size: int) -> list[tuple[str, str]]:
         """What do single fields not show? Pairs of (path, problem); the batch arithmetic and what a method needs."""
-        found: list[tuple[str, str]] = []
-        if self.method in ("sft", "ppo"):
-            found += _batches(self.method, getattr(self, self.method), world_size)
-            if not (self.data.task == "ledger" or self.data.path or self.data.hub):
-                found.append(("data", "expected path or hub, or task: ledger, got none"))
+        if self.method == "eval":
+            return _evaluation(self.eval)
+        found = _batches(self.method, getattr(self, self.method), world_size) + _rows("data", self.data)
+        for i, block in enumerate(self.data.exclude):
+            found += _rows(f"data.exclude.{i}", block)
         if self.method == "ppo":
             if self.model.init is not None:
-                found.append(("model.init", "expected a trained policy (hub, path or run)"))
-            if self.ppo.reward.source == "model" and self.ppo.reward.model.is_empty:
-                found.append(("ppo.reward.model", "expected hub, path or run with source: model, got none"))
-        if self.method == "eval":
-            found += [
-                (f"eval.{key}", "expected at least one, got none")
-                for key in ("models", "tasks")
-                if not getattr(self.eval, key)
-            ]
-            for i, task in enumerate(self.eval.tasks):
-                if task.task != "ledger" and not (task.path or task.hub):
-                    found.append((f"eval.tasks.{i}", f"expected path or hub for task {task.task}, got none"))
-            names = [model.name for model in self.eval.models]
-            found += [
-                ("eval.models", f"expected different names, got {name} twice")
-                for name in sorted({n for n in names if names.count(n) > 1})
-            ]
+                found.append(("model.init", "expected a trained policy (hub, path or run), got random weights"))
+            classifier = self.ppo.reward.model
+            if self.ppo.reward.source == "model" and (classifier.is_empty or classifier.init is not None):
+                got = "none" if classifier.is_empty else "random weights"
+                found.append(("ppo.reward.model", f"expected hub, path or run with source: model, got {got}"))
         return found
+
+
+def _rows(path: str, block: RowsBlock) -> list[tuple[str, str]]:
+    """Do training rows, or those to leave out, come from one place that can be read?"""
+    if block.path and block.hub:
+        return [(path, "expected one of path, hub, got both")]
+    if block.hub and block.task is not None:
+        return [(f"{path}.hub", f"expected C7 rows, or a path with task: {block.task}, got {block.hub}")]
+    if block.task != "ledger" and not (block.path or block.hub):
+        return [(path, "expected path or hub, or task: ledger, got none")]
+    return []
+
+
+def _evaluation(block: EvalBlock) -> list[tuple[str, str]]:
+    """Has the evaluation models and tasks, with names of their own and rows?"""
+    found = [
+        (f"eval.{key}", "expected at least one, got none") for key in ("models", "tasks") if not getattr(block, key)
+    ]
+    for i, task in enumerate(block.tasks):
+        if task.path and task.hub:
+            found.append((f"eval.tasks.{i}", "expected one of path, hub, got both"))
+        if task.task != "ledger" and not (task.path or task.hub):
+            found.append((f"eval.tasks.{i}", f"expected path or hub for task {task.task}, got none"))
+    names = [model.name for model in block.models]
+    return found + [
+        ("eval.models", f"expected different names, got {name} twice")
+        for name in sorted({n for n in names if names.count(n) > 1})
+    ]
 
 
 def _batches(method: str, block: Any, world_size: int) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,41 +19,65 @@ def run(name: str, values: Iterable[Path], assignments: list[str], work: Path, r
     """Run a run file or a recipe to its end; return the exit code. Everything is read and checked before anything starts."""
     path = recipe.find(name)
     document = load.read_yaml(path)
-    overlay: dict[str, Any] = {}
-    for file in values:
-        overlay = load.merge(overlay, load.read_yaml(file))
+    overlays = [load.read_yaml(file) for file in values]
     if recipe.is_recipe(document):
-        return _Chain(recipe.build(document, str(path)), path, overlay, assignments, work).run()
-    whole = load.merge(load.merge(document, overlay), load.parse_set(assignments))
-    spec = load.build(runs.pin(whole, work, {}), str(path))
-    check(spec, str(path))
+        if run_name is not None:
+            raise SpecError(f"--name: expected none, {path} is a recipe whose stages have names, got {run_name}")
+        chain = _Chain(recipe.build(document, str(path)), path, overlays, assignments, work)
+        runs.check_work(work)
+        return chain.run()
+    spec = _sound(load.layered([document, *overlays, load.parse_set(assignments)]), work, {}, str(path))
     local = LocalRun(spec, run_name or path.stem, work)
+    runs.check_work(work)
     print(describe(spec, local.name))
     code = run_to_end(local, [])
     print(_ending(local, code))
     return code
 
 
+def _sound(document: dict[str, Any], work: Path, stages: Mapping[str, str], source: str) -> RunSpec:
+    """Which run is this, its input runs named by hash? Raises SpecError with all that keeps it from running here."""
+    problems: list[str] = []
+    for step in (
+        lambda: check(load.build(document, source), source),
+        lambda: runs.pin(document, work, stages, source),
+    ):
+        try:
+            step()
+        except SpecError as error:
+            problems += error.problems
+    if problems:
+        raise SpecError(problems)
+    return load.build(runs.pin(document, work, stages, source), source)
+
+
 class _Chain:
     """A recipe under way."""
 
-    def __init__(self, wanted: Recipe, path: Path, overlay: dict[str, Any], assignments: list[str], work: Path) -> None:
-        self.recipe, self.path, self.work, self.overlay = wanted, path, work, overlay
+    def __init__(
+        self, wanted: Recipe, path: Path, overlays: list[dict[str, Any]], assignments: list[str], work: Path
+    ) -> None:
+        self.recipe, self.path, self.work, self.overlays = wanted, path, work, overlays
         self.assignments = assignments
         self.directories: dict[str, str] = {}  # stage → its run's directory
-        self.skipped: list[str] = []
+        self.skipped: dict[str, str] = {}  # stage → why
         self._check_assignments()
+        problems: list[str] = []
         for stage in wanted.stages:  # nothing starts before every stage is known to be sound
-            self._spec(stage, {name: f"{name}-0000000000" for name in self._names_before(stage)})
+            try:
+                self._spec(stage, {name: f"{name}-0000000000" for name in self._names_before(stage)})
+            except SpecError as error:
+                problems += error.problems
+        if problems:
+            raise SpecError(dict.fromkeys(problems))
 
     def run(self) -> int:
         """Run the stages in their order, then write the report."""
         beside: list[LocalRun] = []
         for stage in self.recipe.stages:
-            absent = [path for path in stage.needs if not Path(path).exists()]
-            if absent:
-                self.skipped.append(f"{stage.name}: {', '.join(absent)} not found. {stage.needs_hint}".strip())
-                print(f"- {self.skipped[-1]}", flush=True)
+            if why := self._why_not(stage):
+                self.skipped[stage.name] = f"{stage.name}: {why}"
+                print(f"- {self.skipped[stage.name]}", flush=True)
                 continue
             spec = self._spec(stage, self.directories)
             log = self.work / "logs" / f"{stage.name}.log" if stage.background else None
@@ -74,6 +98,15 @@ class _Chain:
                 return self._abandon(beside, code)
         return self._report()
 
+    def _why_not(self, stage: Stage) -> str:
+        """Why is this stage skipped, if it is? A file it needs is absent, or a stage whose model it takes was skipped."""
+        absent = [path for path in stage.needs if not Path(path).exists()]
+        if absent:
+            return f"{', '.join(absent)} not found. {stage.needs_hint}".strip()
+        taken = set(runs.inputs(self._document(stage)).values())
+        missing = [name for name in self.skipped if name in taken and name in self._names_before(stage)]
+        return f"takes the model of {' and '.join(missing)}, which was skipped." if missing else ""
+
     def _finish(self, local: LocalRun, beside: list[LocalRun]) -> int:
         code = run_to_end(local, beside)
         print(_ending(local, code), flush=True)
@@ -89,7 +122,7 @@ class _Chain:
     def _report(self) -> int:
         out = self.work / "report"
         names = [part for directory in self.directories.values() for part in ("--run", directory)]
-        skipped = [part for text in self.skipped for part in ("--skipped", text)]
+        skipped = [part for text in self.skipped.values() for part in ("--skipped", text)]
         options = [
             "--work",
             str(self.work),
@@ -112,18 +145,17 @@ class _Chain:
         return names[: names.index(stage.name)]
 
     def _spec(self, stage: Stage, directories: dict[str, str]) -> RunSpec:
-        file = recipe.find(stage.run)
-        document = load.merge(load.merge(load.read_yaml(file), stage.set), self.overlay)
+        return _sound(self._document(stage), self.work, directories, f"{self.path}: stage {stage.name}")
+
+    def _document(self, stage: Stage) -> dict[str, Any]:
+        """What the stage's run file says under the recipe's overrides, `--values` and `--set`."""
         mine = [
             a.partition(":")[2] if self._stage_of(a) else a
             for a in self.assignments
             if self._stage_of(a) in (None, stage.name)
         ]
-        document = load.merge(document, load.parse_set(mine))
-        source = f"{self.path}: stage {stage.name}"
-        spec = load.build(runs.pin(document, self.work, directories), source)
-        check(spec, source)
-        return spec
+        file = load.read_yaml(recipe.find(stage.run))
+        return load.layered([file, stage.set, *self.overlays, load.parse_set(mine)])
 
     def _stage_of(self, assignment: str) -> str | None:
         stage, colon, _ = assignment.partition("=")[0].partition(":")

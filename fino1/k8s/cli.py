@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from fino1 import exits
 from fino1.errors import Fino1Error
 
 
@@ -29,6 +30,11 @@ def main(argv: list[str] | None = None) -> int:
     except Fino1Error as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        if error.errno not in exits.DISK_ERRORS:
+            raise
+        print(f"{exits.MEANING[exits.DISK]}: {error}", file=sys.stderr)
+        return exits.DISK
 
 
 def _run(arguments: argparse.Namespace) -> int:

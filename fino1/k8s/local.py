@@ -21,14 +21,17 @@ _VERBS = {"sft": "train", "ppo": "train", "eval": "evaluate"}
 
 def check(spec: RunSpec, source: str) -> None:
     """Can this machine run it? Raises SpecError where it asks for more nodes or GPUs than are here."""
+    problems = []
     if spec.nodes != 1:
-        raise SpecError(f"{source}: nodes: expected 1 on this machine, got {spec.nodes}")
+        problems.append(f"{source}: nodes: expected 1 on this machine, got {spec.nodes}")
     here = len(list(Path("/dev").glob("nvidia[0-9]*")))
     if spec.gpus_per_node > here:
-        raise SpecError(
+        problems.append(
             f"{source}: gpus_per_node: expected at most {here}, as many as this machine has, got {spec.gpus_per_node}"
             " (0 runs on the CPU)"
         )
+    if problems:
+        raise SpecError(problems)
 
 
 class LocalRun:
@@ -43,12 +46,14 @@ class LocalRun:
         self._attempts, self._resume_at = 0, 0.0
         self._process: subprocess.Popen | None = None
         self._stopping = False
+        self._code = exits.TERMINATED  # of the latest attempt; of a run that was stopped before its first
 
     def start(self) -> None:
         """Start an attempt."""
         runs.write_config(self.directory / "config.json", self.spec)
         command = [sys.executable, "-m", "fino1", _VERBS[self.spec.method]]
         options = {"--config": self.directory / "config.json", "--name": self.name, "--work": self.work}
+        parent = os.getpid()
         with self._log() as log:
             self._process = subprocess.Popen(
                 [*command, *(str(part) for option in options.items() for part in option)],
@@ -57,7 +62,7 @@ class LocalRun:
                 stderr=subprocess.STDOUT if log else None,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C reaches us only, and we say SIGTERM once
-                preexec_fn=_end_with_us,  # noqa: PLW1509, we have no threads
+                preexec_fn=lambda: _end_with(parent),  # noqa: PLW1509, we have no threads
             )
 
     def poll(self) -> int | None:
@@ -65,13 +70,15 @@ class LocalRun:
         if self.was_done:
             return exits.DONE
         if self._process is None:
+            if self._stopping:
+                return self._code
             if time.monotonic() >= self._resume_at:
                 self.start()
             return None
         code = self._process.poll()
         if code is None:
             return None
-        code = code if code >= 0 else exits.of_signal(-code)
+        self._code = code = code if code >= 0 else exits.of_signal(-code)
         if not exits.is_retryable(code) or self._stopping or self._attempts == RESTARTS:
             return code
         pause = _PAUSE_S * 2**self._attempts
@@ -84,7 +91,9 @@ class LocalRun:
         return None
 
     def stop(self) -> None:
-        """Ask the run to write a checkpoint and end."""
+        """Ask the run, once, to write a checkpoint and end; it is not started again."""
+        if self._stopping:
+            return
         self._stopping = True
         if self._process is not None and self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
@@ -97,8 +106,11 @@ class LocalRun:
         return self._log_path.open("ab")
 
 
-def _end_with_us() -> None:
+def _end_with(parent: int) -> None:
+    """In the child: end when we do, also if we did before this line."""
     processes.die_with_parent(signal.SIGTERM)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _environment(spec: RunSpec) -> Mapping[str, str]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 340, 220  # user units, about the pixels of a card, so that text keeps its nominal size
-LEFT, TOP, BOTTOM = 48, 22, 40
+LEFT, TOP, BOTTOM = 58, 22, 40
 POINTS = 240  # per line; longer runs are averaged in buckets, their spread drawn as a band
 MARKERS = 8  # per line
 STYLES = 6  # line styles (colour, dash, marker) before they repeat

@@ -12,7 +12,7 @@ ever trained on (`check_held_out`). Percentages have bases 10, 20 and 50 and fol
 
 Slips of method: with `slip_rate` the solution subtracts the wrong way round (change, percent) or forgets to halve
 (average), its arithmetic right, as paths have that nobody verified. A sum has no slip. SFT learns both ways; PPO, which
-sees the verdict only, has to choose. What it learns is the method, not arithmetic.
+sees the verdict only, has to choose. What it learns there is the method, not arithmetic.
 """
 
 import json

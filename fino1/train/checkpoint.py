@@ -3,9 +3,11 @@
 A checkpoint is a directory `step-00000020`. It is written as `.step-00000020.tmp`, its files and sizes are listed in
 `manifest.json`, everything is fsynced, and it is renamed. What has the final name is whole; a manifest that disagrees with the
 files (a damaged disk, a hand that touched them) makes a checkpoint invalid, and the next older one is taken.
+
+A checkpoint is gone on from by as many ranks as wrote it. Every rank's random numbers and its share of each batch are in it:
+another number of ranks would go on, but not to the same end, so it is refused.
 """
 
-import errno
 import json
 import os
 import re
@@ -15,11 +17,18 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from fino1 import runs
+from accelerate.utils import broadcast_object_list
+
+from fino1 import exits, runs
+from fino1.errors import SpecError
 
 MANIFEST = "manifest.json"
 _NAME = re.compile(r"step-(\d{8})")
-_DISK = {errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT}
+# What torch.save says of a disk that is full: where it has got to is not where it should be.
+_DISK_TEXTS = {os.strerror(number) for number in exits.DISK_ERRORS} | {
+    "PytorchStreamWriter failed writing",
+    "unexpected pos ",
+}
 
 
 class Stopped(Exception):  # noqa: N818, no error: the run was asked to stop and its state is on disk
@@ -47,12 +56,25 @@ def step_of(path: Path) -> int:
 
 def all_valid(directory: Path) -> list[Path]:
     """Which checkpoints in `directory` are whole, oldest first?"""
-    return [path for path in sorted(directory.glob("step-*")) if _NAME.fullmatch(path.name) and _is_valid(path)]
+    return [path for path in _all(directory) if _is_valid(path)]
 
 
-def newest(directory: Path) -> Path | None:
-    """Which checkpoint does a run go on from?"""
-    return next(reversed(all_valid(directory)), None)
+def newest(directory: Path, world_size: int) -> Path | None:
+    """Which checkpoint do `world_size` ranks go on from? Raises SpecError where it was written by another number of them."""
+    path = next(reversed(all_valid(directory)), None)
+    if path is not None and (ranks := json.loads((path / MANIFEST).read_text())["world_size"]) != world_size:
+        raise SpecError(
+            f"{path}: expected to go on with {ranks} rank{'s' if ranks > 1 else ''} (nodes × processes_per_node), as it "
+            f"was begun, got {world_size}; start it with as many, or begin anew: under another name, or without {directory}"
+        )
+    return path
+
+
+def agree_on_newest(directory: Path, world_size: int) -> Path | None:
+    """As `newest`, the same on every rank: the first one's view (a shared file system may show another an older one)."""
+    chosen = [newest(directory, world_size)]
+    broadcast_object_list(chosen)
+    return chosen[0]
 
 
 def save(
@@ -61,13 +83,14 @@ def save(
     keep: int,
     write: Callable[[Path], None],
     *,
+    world_size: int = 1,
     is_main: bool = True,
     barrier: Callable[[], None] = lambda: None,
 ) -> Path:
     """Write the checkpoint of `step`, then leave the `keep` newest.
 
     Every rank calls this; `write(path)` puts a rank's files into the temporary directory, which one rank (`is_main`) makes
-    before and publishes after. Raises OSError where the disk refuses.
+    before and publishes after. Raises what the disk's refusal raises, and leaves no half a checkpoint then.
     """
     final = directory / f"step-{step:08d}"
     temporary = directory / f".{final.name}.tmp"
@@ -76,39 +99,68 @@ def save(
         clear_temporary(directory)
         temporary.mkdir()
     barrier()
-    write(temporary)
-    barrier()
-    if is_main:
-        files = {p.relative_to(temporary).as_posix(): p.stat().st_size for p in temporary.rglob("*") if p.is_file()}
-        (temporary / MANIFEST).write_text(json.dumps({"step": step, "files": files}))
-        runs.publish(temporary, final)
-        for old in all_valid(directory)[:-keep]:
-            shutil.rmtree(old)
+    try:
+        write(temporary)
+        barrier()
+        if is_main:
+            files = {p.relative_to(temporary).as_posix(): p.stat().st_size for p in temporary.rglob("*") if p.is_file()}
+            (temporary / MANIFEST).write_text(json.dumps({"step": step, "world_size": world_size, "files": files}))
+            runs.publish(temporary, final)
+            prune(directory, keep)
+    except Exception:
+        if is_main:
+            shutil.rmtree(temporary, ignore_errors=True)
+        raise
     barrier()
     return final
 
 
+def prune(directory: Path, keep: int) -> None:
+    """Leave the `keep` newest whole checkpoints, and what is newer than the oldest of them."""
+    kept = all_valid(directory)[-keep:]
+    for path in _all(directory):
+        if kept and path < kept[0]:
+            shutil.rmtree(path)
+
+
 def clear_temporary(directory: Path) -> None:
-    """Remove what an interrupted write left behind."""
-    for leftover in directory.glob(".step-*.tmp"):
-        shutil.rmtree(leftover)
+    """Remove what interrupted writes left behind in `directory`."""
+    for leftover in directory.glob(".*.tmp"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
+
+
+def publish_model(temporary: Path, final: Path) -> None:
+    """Make a model's directory appear whole, for all to read: safetensors leaves its files to their owner alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for path in temporary.rglob("*"):
+        path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
+    runs.publish(temporary, final)
 
 
 def is_disk_error(error: BaseException) -> bool:
     """Is this the disk's fault (full, read-only, unreadable)? Libraries wrap it, so causes and texts are looked at too."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in _DISK:
+        if isinstance(seen, OSError) and seen.errno in exits.DISK_ERRORS:
             return True
-        if any(os.strerror(number) in str(seen) for number in _DISK):
+        if any(text in str(seen) for text in _DISK_TEXTS):
             return True
         seen = seen.__cause__ or seen.__context__
     return False
 
 
+def _all(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.glob("step-*") if _NAME.fullmatch(path.name))
+
+
 def _is_valid(path: Path) -> bool:
     try:
-        files = json.loads((path / MANIFEST).read_text())["files"]
-        return all((path / name).stat().st_size == size for name, size in files.items())
+        manifest = json.loads((path / MANIFEST).read_text())
+        whole = all((path / name).stat().st_size == size for name, size in manifest["files"].items())
+        return whole and isinstance(manifest["world_size"], int)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False

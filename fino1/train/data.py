@@ -4,6 +4,7 @@ Rows are read, de-duplicated against the evaluation sets, split with the run's s
 template and, where they are too long, shortened in the document only. Nothing is dropped silently: `Counts` goes to data.json.
 """
 
+import math
 import random
 import re
 from collections.abc import Callable, Sequence
@@ -16,12 +17,14 @@ from transformers import PreTrainedTokenizerBase
 from fino1.errors import SpecError
 from fino1.spec import DataBlock, RowsBlock
 from fino1.tasks import ledger, task
+from fino1.tasks import rows as task_rows
 from fino1.tasks.record import FINAL, THINKING, Record, fit, solution
 
 SFT_COLUMNS = ("Question", "Complex_CoT", "Response")
 RL_COLUMNS = ("Open-ended Verifiable Question", "Ground-True Answer")
 _CONTEXT = re.compile(r"\A(.*?context:)(.*?)(\bquestion:.*)\Z", re.DOTALL | re.IGNORECASE)
 _SHOWN = 20  # problems listed of one file
+Numbered = list[tuple[int, dict[str, Any]]]
 
 
 @dataclass
@@ -55,7 +58,8 @@ def read(block: DataBlock, method: str, seed: int) -> Rows:
     counts = Counts()
     if block.task == "ledger" and block.path is None:
         split = "sft" if method == "sft" else "ppo"
-        train = ledger.generate(split, n=block.size, seed=seed, slip_rate=block.slip_rate if method == "sft" else 0.0)
+        slip_rate = block.slip_rate if method == "sft" else 0.0
+        train = ledger.generate(split, n=block.size, seed=seed, slip_rate=slip_rate)[: block.limit]
         evaluation = ledger.generate("validation", n=block.eval_size, seed=seed)
         for rows in (evaluation, *(_evaluated(other, seed) for other in block.exclude)):
             ledger.check_held_out(train, rows)
@@ -83,13 +87,17 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
 def completion_ids(tokenizer: PreTrainedTokenizerBase, text: str, completion: str) -> list[int]:
     """Token ids of an answer to the user message `text`, as the chat template puts it, up to its end-of-sequence token.
 
-    Raises SpecError where the template's conversation does not begin with its own prompt.
+    Raises SpecError where the template's conversation does not begin with its own prompt, or the answer itself spells the
+    end-of-sequence token.
     """
     prompt, whole = _chat(tokenizer, text), _chat(tokenizer, text, completion)
     if not whole.startswith(prompt):
-        raise SpecError("model: expected a chat template whose conversation begins with its generation prompt")
+        raise SpecError("expected a chat template whose conversation begins with its generation prompt, got another")
     answer = whole[len(prompt) :].rpartition(tokenizer.eos_token)[0] or whole[len(prompt) :]
-    return [*tokenizer.encode(answer, add_special_tokens=False), tokenizer.eos_token_id]
+    ids = tokenizer.encode(answer, add_special_tokens=False)
+    if tokenizer.eos_token_id in ids:
+        raise SpecError(f"expected an answer without the end-of-sequence token {tokenizer.eos_token}, got one with it")
+    return [*ids, tokenizer.eos_token_id]
 
 
 def _chat(tokenizer: PreTrainedTokenizerBase, text: str, completion: str | None = None) -> str:
@@ -116,19 +124,39 @@ def fitted_prompt(
 
 
 def sft_examples(rows: Rows, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[dict[str, list[int]]]:
-    """Training rows as `input_ids` (T) and `labels` (T), −100 on the prompt; no row is longer than `max_length` tokens."""
-    return [_example(rows, record, tokenizer, max_length, rows.counts) for record in rows.train]
+    """Training rows as `input_ids` (T) and `labels` (T), −100 on the prompt; no row is longer than `max_length` tokens.
+
+    Raises SpecError naming the rows that cannot be.
+    """
+    return _examples(rows, rows.train, tokenizer, max_length, rows.counts)
 
 
 def sft_evaluation(rows: Rows, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[dict[str, list[int]]]:
     """Held-out rows that have a solution, as `sft_examples` gives them."""
-    return [_example(rows, r, tokenizer, max_length, None) for r in rows.evaluation if r.cot]
+    return _examples(rows, [r for r in rows.evaluation if r.cot], tokenizer, max_length, None)
+
+
+def _examples(
+    rows: Rows, records: Sequence[Record], tokenizer: PreTrainedTokenizerBase, max_length: int, cut: Counts | None
+) -> list[dict[str, list[int]]]:
+    examples, problems = [], []
+    for record in records:
+        try:
+            examples.append(_example(rows, record, tokenizer, max_length, cut))
+        except SpecError as error:
+            problems += error.problems
+    if problems:
+        raise SpecError(_shown(problems, "data"))
+    return examples
 
 
 def _example(
     rows: Rows, record: Record, tokenizer: PreTrainedTokenizerBase, max_length: int, cut: Counts | None
 ) -> dict[str, list[int]]:
-    answer = completion_ids(tokenizer, rows.render(record), solution(record.cot, record.response))
+    try:
+        answer = completion_ids(tokenizer, rows.render(record), solution(record.cot, record.response))
+    except SpecError as error:
+        raise SpecError(f"data: row {record.id}: {error}") from error
     prompt = fitted_prompt(rows, record, tokenizer, max_length - len(answer), cut)
     return {"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer}
 
@@ -146,7 +174,7 @@ def _renderer(block: RowsBlock) -> Callable[[Record], str]:
 def _evaluated(block: RowsBlock, seed: int) -> list[Record]:
     """Which records does this evaluation set hold?"""
     if block.task == "ledger" and block.path is None:
-        return ledger.generate("test", n=block.size, seed=seed)
+        return ledger.generate("test", n=block.size, seed=seed)[: block.limit]
     return _read_file(block, "ppo")[: block.limit]
 
 
@@ -156,65 +184,88 @@ def _read_file(block: RowsBlock, method: str) -> list[Record]:
     columns = SFT_COLUMNS if method == "sft" else RL_COLUMNS
     names = {column: getattr(block, "columns", {}).get(column, column) for column in columns}
     if block.path is not None:
-        source, raw = block.path, _load_local(Path(block.path))
-    else:
-        source, raw = str(block.hub), _load_hub(block)
-    return _c7_records(source, raw, names)
+        return _c7_records(block.path, *_load_local(Path(block.path)), names)
+    return _c7_records(str(block.hub), _load_hub(block), [], names)
 
 
-def _load_local(path: Path) -> list[dict[str, Any]]:
-    import datasets
+def _load_local(path: Path) -> tuple[Numbered, list[str]]:
+    """Rows of a file (JSON arrays and Parquet numbered by index, JSONL by line), and what in it is none.
 
-    kinds = {".json": "json", ".jsonl": "json", ".parquet": "parquet"}
+    It writes no cache: `/models` may be read-only (C4).
+    """
+    kinds = (".json", ".jsonl", ".parquet")
     if not path.is_file():
         raise SpecError(f"{path}: expected a JSON, JSONL or Parquet file, got none")
     if path.suffix not in kinds:
         raise SpecError(f"{path}: expected a name that ends in {', '.join(kinds)}, got {path.suffix or 'none'}")
+    if path.suffix != ".parquet":
+        numbered, problems = task_rows.read_json_rows(path, "")
+        return numbered, problems.found
+    import pyarrow
+    from pyarrow import parquet
+
     try:
-        return list(datasets.load_dataset(kinds[path.suffix], data_files=str(path), split="train"))
-    except (datasets.exceptions.DatasetGenerationError, ValueError) as error:
-        raise SpecError(f"{path}: expected rows of {path.suffix}, got {error.__cause__ or error}") from error
+        return list(enumerate(parquet.read_table(path).to_pylist())), []
+    except pyarrow.ArrowInvalid as error:
+        raise SpecError(f"{path}: expected Parquet, got {error}") from error
 
 
-def _load_hub(block: RowsBlock) -> list[dict[str, Any]]:
+def _load_hub(block: RowsBlock) -> Numbered:
     import datasets
 
     try:
-        return list(datasets.load_dataset(block.hub, revision=block.revision, split=block.split))
+        return list(enumerate(datasets.load_dataset(block.hub, revision=block.revision, split=block.split)))
     except (datasets.exceptions.DatasetNotFoundError, ConnectionError, OSError, ValueError) as error:
         raise SpecError(f"data.hub: {block.hub}: expected a dataset that can be read, got {error}") from error
 
 
-def _c7_records(source: str, raw: Sequence[dict[str, Any]], names: dict[str, str]) -> list[Record]:
+def _c7_records(source: str, raw: Numbered, problems: list[str], names: dict[str, str]) -> list[Record]:
     """C7 rows as records: the text between `Context:` and `Question:` is the document, the rest is never cut."""
-    problems, records = [], []
-    for number, row in enumerate(raw, start=1):
-        for name in names.values():
-            value = row.get(name)
-            if not isinstance(value, str) and not (name == names.get(RL_COLUMNS[1]) and isinstance(value, int | float)):
-                problems.append(f"{source}:{number}: {name}: expected text, got {value!r}")
-            elif isinstance(value, str) and not value.strip():
-                problems.append(f"{source}:{number}: {name}: expected text, got an empty one")
-            elif names.get("Complex_CoT") == name and (THINKING in value or FINAL in value):
-                problems.append(f"{source}:{number}: {name}: expected no heading {THINKING!r} or {FINAL!r}, got one")
-        values = [str(row.get(name)) for name in names.values()]
-        parts = _CONTEXT.match(values[0])
-        head, document, tail = parts.groups() if parts else ("", "", values[0])
+    records = []
+    for number, row in raw:
+        found = [
+            f"{source}:{number}: {name}: {problem}"
+            for column, name in names.items()
+            if (problem := _c7_problem(column, row.get(name)))
+        ]
+        problems += found
+        if found:
+            continue
+        question, *answers = (str(row[name]) for name in names.values())
+        parts = _CONTEXT.match(question)
+        head, document, tail = parts.groups() if parts else ("", "", question)
         records.append(
             Record(
                 id=f"{number}",
                 question=tail,
-                target=values[1] if len(values) == 2 else "",
+                target=answers[0] if len(answers) == 1 else "",
                 before=tuple(document.splitlines(keepends=True)),
                 fields={"head": head},
-                cot=values[1] if len(values) == 3 else "",
-                response=values[2] if len(values) == 3 else "",
+                cot=answers[0] if len(answers) == 2 else "",
+                response=answers[1] if len(answers) == 2 else "",
             )
         )
     if problems:
-        more = [f"{source}: and {len(problems) - _SHOWN} more problems"] if len(problems) > _SHOWN else []
-        raise SpecError(problems[:_SHOWN] + more)
+        raise SpecError(_shown(problems, source))
     return records
+
+
+def _c7_problem(column: str, value: Any) -> str:
+    """What is wrong with this field of a C7 row? "" where nothing is."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, str):
+        right = column == RL_COLUMNS[1] and is_number
+        return "" if right else f"expected text, got {'none' if value is None else repr(value)[:80]}"
+    if not value.strip():
+        return "expected text, got an empty one"
+    if column in SFT_COLUMNS[1:] and (THINKING in value or FINAL in value):
+        return f"expected no heading {THINKING!r} or {FINAL!r}, got one"
+    return ""
+
+
+def _shown(problems: list[str], source: str) -> list[str]:
+    more = [f"{source}: and {len(problems) - _SHOWN} more problems"] if len(problems) > _SHOWN else []
+    return problems[:_SHOWN] + more
 
 
 def _without(records: list[Record], evaluated: list[Record]) -> list[Record]:

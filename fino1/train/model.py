@@ -7,6 +7,7 @@ import copy
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -72,16 +73,16 @@ def train_tokenizer(texts: Iterable[str], init: InitBlock) -> PreTrainedTokenize
     )
 
 
-def load_tokenizer(source: str, revision: str | None) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a model and see that it can be trained with. Raises SpecError where it cannot."""
+def load_tokenizer(source: str, revision: str | None, key: str = "model") -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model and see that it can be trained with. Raises SpecError, naming `key`, where it cannot."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
     except (OSError, ValueError) as error:
-        raise SpecError(f"model: {source}: expected a tokenizer, got {_first_line(error)}") from error
+        raise SpecError(f"{key}: {source}: expected a tokenizer, got {_first_line(error)}") from error
     if tokenizer.chat_template is None:
-        raise SpecError(f"model: {source}: expected a tokenizer with a chat template, got none")
+        raise SpecError(f"{key}: {source}: expected a tokenizer with a chat template, got none")
     if tokenizer.eos_token is None:
-        raise SpecError(f"model: {source}: expected a tokenizer with an end-of-sequence token, got none")
+        raise SpecError(f"{key}: {source}: expected a tokenizer with an end-of-sequence token, got none")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # masks never come from comparing with the pad token
     return tokenizer
@@ -112,18 +113,37 @@ def load_policy(config: PretrainedConfig, source: str | None, revision: str | No
     """Load a causal language model in float32 (mixed precision casts where it computes), or make it where `source` is None."""
     if source is None:
         return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    return AutoModelForCausalLM.from_pretrained(source, revision=revision, config=config, dtype=torch.float32)
+    return _load(AutoModelForCausalLM, "model", source, revision, config=config, dtype=torch.float32)
 
 
 def load_value(config: PretrainedConfig, source: str | None, revision: str | None) -> PreTrainedModel:
-    """Load a backbone with a head of one number per token, random where the source has none; no dropout anywhere."""
+    """Load a backbone with a head of one number per token; a head that the source does not have starts at 0, as values do."""
     config = copy.deepcopy(config)
     config.num_labels = 1
     if source is None:
-        return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
-    return AutoModelForSequenceClassification.from_pretrained(
-        source, revision=revision, config=config, dtype=torch.float32
-    )
+        value, missing = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32), {"score.weight"}
+    else:
+        options = {"config": config, "dtype": torch.float32, "output_loading_info": True}
+        value, info = _load(AutoModelForSequenceClassification, "ppo.value_model", source, revision, **options)
+        missing = info["missing_keys"]
+    if "score.weight" in missing:
+        torch.nn.init.zeros_(value.score.weight)
+    return value
+
+
+def load_classifier(source: str, revision: str | None) -> PreTrainedModel:
+    """Load the reward classifier in the precision it was saved in."""
+    return _load(AutoModelForSequenceClassification, "ppo.reward.model", source, revision)
+
+
+def _load(kind: Any, key: str, source: str, revision: str | None, **options: Any) -> Any:
+    """Load weights. Raises SpecError where there are none; an error of the disk stays what it is."""
+    try:
+        return kind.from_pretrained(source, revision=revision, **options)
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise SpecError(f"{key}: {source}: expected weights, got {_first_line(error)}") from error
 
 
 def value_config(
@@ -132,14 +152,14 @@ def value_config(
     """Config and source of the value model. Raises SpecError where its vocabulary is not the policy's."""
     if ref.init is not None:
         return init_config(ref.init, tokenizer), (None, None)
-    source, revision = runs.resolve(ref, work, default)
+    source, revision = runs.resolve(ref, work, default, "ppo.value_model")
     config = load_config("ppo.value_model", source, revision)
     if config.vocab_size != policy.vocab_size:
         raise SpecError(
             f"ppo.value_model: {source}: expected the policy's vocabulary of {policy.vocab_size} tokens, "
             f"got {config.vocab_size}"
         )
-    other = load_tokenizer(source, revision)
+    other = load_tokenizer(source, revision, "ppo.value_model")
     if other.get_vocab() != tokenizer.get_vocab():
         raise SpecError(f"ppo.value_model: {source}: expected the policy's tokenizer, got one with other token ids")
     return config, (source, revision)
@@ -172,7 +192,7 @@ def check_disk(directory: Path, parameter_count: int, checkpoints: int) -> None:
 
 def policy_source(ref: ModelRef, work: Path) -> Source:
     """Where does the run's own model come from? (None, None) for random weights."""
-    return (None, None) if ref.init is not None else runs.resolve(ref, work, DEFAULT_MODEL)
+    return (None, None) if ref.init is not None else runs.resolve(ref, work, DEFAULT_MODEL, "model")
 
 
 class ActorCritic(nn.Module):

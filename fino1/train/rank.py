@@ -1,10 +1,11 @@
 """What does one rank do? Read the run, train, and end with the code that says what happened. (DESIGN C5)
 
-`python -m fino1.train.rank --config FILE --name NAME --work DIR`, started by `launch` with torch's rank variables.
+`python -m fino1.train.rank --config FILE --name NAME --work DIR --launcher PID`, started by `launch` with torch's variables.
 """
 
 import argparse
 import json
+import logging
 import os
 import sys
 import time
@@ -18,12 +19,15 @@ from fino1 import exits, load, processes, runs
 from fino1.errors import Fino1Error
 from fino1.spec import RunSpec
 
-# What gloo and NCCL say when another rank has gone: its connection breaks, or does not answer.
+# What gloo, NCCL and torch's store say when another rank has gone: its connection breaks, or does not answer.
 _PEER_LOST = (
-    "Connection closed by peer",
+    "Connection closed by",
     "Connection reset by peer",
+    "Connection was likely closed",
     "Broken pipe",
     "Socket closed",
+    "Timed out waiting",
+    "ncclRemoteError",
     "remote process exited",
 )
 
@@ -84,15 +88,19 @@ def main() -> int:
     for option in ("--config", "--work"):
         parser.add_argument(option, type=Path, required=True)
     parser.add_argument("--name", required=True)
+    parser.add_argument("--launcher", type=int, required=True)
     arguments = parser.parse_args()
+    if os.getppid() != arguments.launcher:
+        return exits.KILLED  # it was, before it could be the parent to die with
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     try:
         spec = load.build(json.loads(arguments.config.read_text()), str(arguments.config), world_size)
     except Fino1Error as error:
-        if rank == 0:
-            print(error, file=sys.stderr)
-        return error.exit_code
-    return _guarded(Run(spec, arguments.name, arguments.work, rank, world_size))
+        return _explained(error)
+    run = Run(spec, arguments.name, arguments.work, rank, world_size)
+    if (run.directory / "done.json").is_file():
+        return exits.DONE  # killed, or started once more, after its last act
+    return _guarded(run)
 
 
 def _guarded(run: Run) -> int:
@@ -101,6 +109,10 @@ def _guarded(run: Run) -> int:
 
     _quiet()
     try:
+        if run.is_main:
+            for directory in (run.directory, run.checkpoints):
+                checkpoint.clear_temporary(directory)
+            checkpoint.prune(run.checkpoints, getattr(run.spec, run.spec.method).save_total_limit)
         if run.spec.method == "sft":
             from fino1.train import sft as method
         else:
@@ -109,27 +121,38 @@ def _guarded(run: Run) -> int:
     except checkpoint.Stopped:
         return exits.TERMINATED
     except Fino1Error as error:
-        if run.is_main:
-            print(error, file=sys.stderr)
-        return error.exit_code
+        return _explained(error)
     except Exception as error:
         if checkpoint.is_disk_error(error):
-            print(f"{run.directory}: expected a disk that can be written, got {error}", file=sys.stderr)
+            print(f"{run.directory}: expected a disk that can be written, got {_first_line(error)}", file=sys.stderr)
             return exits.DISK
         if run.world_size > 1 and any(text in str(error) for text in _PEER_LOST):
-            print(f"rank {run.rank}: another rank was lost: {str(error).splitlines()[0]}", file=sys.stderr)
+            print(f"rank {run.rank}: another rank was lost: {_first_line(error)}", file=sys.stderr)
             return exits.PEER_LOST
         traceback.print_exc()
         return exits.BUG
     return exits.DONE
 
 
+def _explained(error: Fino1Error) -> int:
+    """Tell the launcher, in the file that it reads, what the user should know: it says it once for all ranks."""
+    message = {"message": str(error), "timestamp": int(time.time())}
+    Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps(message), encoding="utf-8")
+    return error.exit_code
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 def _quiet() -> None:
     """Leave standard output to our own lines."""
+    import accelerate.utils.other
     import datasets
     import transformers
 
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*deprecated")
+    logging.getLogger(accelerate.utils.other.__name__).setLevel(logging.ERROR)  # "Removed shared tensor", each time
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()

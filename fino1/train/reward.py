@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from fino1 import runs
 from fino1.errors import SpecError
@@ -42,14 +42,40 @@ def check_targets(spec: RunSpec, rows: Rows) -> None:
 
 
 def check(block: RewardBlock, work: Path) -> tuple[str, str | None] | None:
-    """Which classifier gives the reward? None for the rule. Raises SpecError where its head has neither one nor two classes."""
+    """Which classifier gives the reward? None for the rule.
+
+    Raises SpecError where it is no classifier (its head would be random), or has neither one nor two classes.
+    """
     if block.source == "rule":
         return None
-    source, revision = runs.resolve(block.model, work)
+    source, revision = runs.resolve(block.model, work, key="ppo.reward.model")
     config = model.load_config("ppo.reward.model", source, revision)
+    kinds = config.architectures or []
+    if not any(kind.endswith("ForSequenceClassification") for kind in kinds):
+        raise SpecError(
+            f"ppo.reward.model: {source}: expected a sequence classifier, got {' and '.join(kinds) or 'a config without one'}"
+        )
     if config.num_labels not in (1, 2):
         raise SpecError(f"ppo.reward.model: {source}: expected a head of one or two classes, got {config.num_labels}")
+    _tokenizer(source, revision)
     return source, revision
+
+
+def _tokenizer(source: str, revision: str | None) -> PreTrainedTokenizerBase:
+    """The classifier's own tokenizer, not the policy's."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            source, revision=revision, truncation_side="left"
+        )  # keeps the reference
+    except (OSError, ValueError) as error:
+        raise SpecError(f"ppo.reward.model: {source}: expected a tokenizer, got {error}") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token is None:
+        raise SpecError(
+            f"ppo.reward.model: {source}: expected a tokenizer that can pad, got one without pad or eos token"
+        )
+    return tokenizer
 
 
 def make(spec: RunSpec, classifier: tuple[str, str | None] | None, device: torch.device, batch_size: int) -> Reward:
@@ -75,10 +101,8 @@ def make(spec: RunSpec, classifier: tuple[str, str | None] | None, device: torch
 def _classifier_reward(
     block: RewardBlock, source: str, revision: str | None, device: torch.device, batch_size: int
 ) -> Reward:
-    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)  # its own, not the policy's
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    classifier = AutoModelForSequenceClassification.from_pretrained(source, revision=revision).to(device).eval()
+    tokenizer = _tokenizer(source, revision)
+    classifier = model.load_classifier(source, revision).to(device).eval()
     classifier.config.pad_token_id = tokenizer.pad_token_id
 
     @torch.no_grad()

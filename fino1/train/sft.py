@@ -4,7 +4,10 @@ Rows come tokenised, with the loss on the completion only; TRL packs, batches an
 (DESIGN C6), the state in them is the Trainer's own: weights, optimizer, scheduler, every rank's random numbers, data position.
 """
 
+import itertools
+import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +41,8 @@ def main(run: Run) -> None:
         tokenizer = model.load_tokenizer(source, revision)
         config = model.load_config("model", source, revision)
     length = min(block.max_length, model.context_length(config))
-    model.check_disk(run.directory, model.parameters(config), block.save_total_limit)
+    missing = block.save_total_limit - len(checkpoint.all_valid(run.checkpoints))
+    model.check_disk(run.directory, model.parameters(config), missing)
     examples = datasets.Dataset.from_list(data.sft_examples(rows, tokenizer, length))
     evaluation = datasets.Dataset.from_list(data.sft_evaluation(rows, tokenizer, length)) or None
     if run.is_main:
@@ -46,7 +50,6 @@ def main(run: Run) -> None:
 
     transformers.set_seed(spec.seed)
     policy = model.load_policy(config, source, revision)
-    resumed = checkpoint.newest(run.checkpoints)
     trainer = _Trainer(
         run=run,
         model=policy,
@@ -54,10 +57,11 @@ def main(run: Run) -> None:
         train_dataset=examples,
         eval_dataset=evaluation if block.eval_strategy == "steps" else None,
         processing_class=tokenizer,
-        callbacks=[_Watch(run, stop, checkpoint.step_of(resumed) if resumed else 0)],
     )
     assert trainer.accelerator.num_processes == run.world_size, (trainer.accelerator.num_processes, run.world_size)
+    resumed = checkpoint.agree_on_newest(run.checkpoints, run.world_size)
     trainer.remove_callback(transformers.PrinterCallback)
+    trainer.add_callback(_Watch(run, stop, checkpoint.step_of(resumed) if resumed else 0))
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if trainer.state.global_step < trainer.state.max_steps:
         raise checkpoint.Stopped
@@ -110,15 +114,49 @@ def _arguments(run: Run, length: int, has_evaluation: bool) -> SFTConfig:
     )
 
 
+class _Order(torch.utils.data.Sampler[int]):
+    """Every epoch's rows in an order of its own, filled up from its start to whole global batches.
+
+    Any number of ranks then takes the same steps with the same rows; the Trainer fills up each rank's share by itself.
+    """
+
+    def __init__(self, rows: int, global_batch_size: int, seed: int) -> None:
+        self.rows, self.seed, self.epoch = rows, seed, 0
+        self.length = -(-rows // global_batch_size) * global_batch_size
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        order = torch.randperm(self.rows, generator=torch.Generator().manual_seed(self.seed + self.epoch)).tolist()
+        return itertools.islice(itertools.cycle(order), self.length)
+
+
 class _Trainer(SFTTrainer):
-    """SFTTrainer whose checkpoints appear whole under our names."""
+    """SFTTrainer whose checkpoints appear whole under our names, and whose order of rows any number of ranks shares."""
 
     def __init__(self, run: Run, **arguments: Any) -> None:
         self._run, self._folder = run, ""
         super().__init__(**arguments)
 
+    def _get_train_sampler(self, train_dataset: datasets.Dataset | None = None) -> _Order:
+        spec = self._run.spec
+        self._order = _Order(len(train_dataset or self.train_dataset), spec.sft.global_batch_size, spec.seed)
+        return self._order
+
     def _get_output_dir(self, trial: Any) -> str:
         return self._folder
+
+    def _run_epoch(self, **arguments: Any) -> None:
+        """Train an epoch, or what a checkpoint leaves of it; of one written after the last step, nothing."""
+        resumed = arguments["resume_from_checkpoint"]
+        if resumed and arguments["epoch"] == arguments["epochs_trained"]:
+            self._go_on_logging(Path(resumed))
+        self._order.epoch = arguments["epoch"]  # not through the wrappers that a resume lays around it
+        if self.state.global_step < self.state.max_steps:
+            super()._run_epoch(**arguments)
+        else:
+            self.control.should_training_stop = True
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Leave the run's directory to what DESIGN C13 puts there."""
@@ -128,6 +166,7 @@ class _Trainer(SFTTrainer):
             # The Trainer writes `checkpoint-N` below the directory it asks for; its contents belong in ours.
             self._folder = str(directory)
             super(_Trainer, self)._save_checkpoint(model, trial)
+            self._keep_log(directory)
             self.accelerator.wait_for_everyone()
             if run.is_main:
                 inner = directory / f"checkpoint-{self.state.global_step}"
@@ -141,9 +180,27 @@ class _Trainer(SFTTrainer):
             self.state.global_step,
             run.spec.sft.save_total_limit,
             write,
+            world_size=run.world_size,
             is_main=run.is_main,
             barrier=self.accelerator.wait_for_everyone,
         )
+
+    def _keep_log(self, directory: Path) -> None:
+        """What has been counted since the last line of the log, which the Trainer forgets in a checkpoint."""
+        counted = {
+            "loss": self._tr_loss.item(),
+            "logged_at": self._globalstep_last_logged,
+            "tokens": self._total_train_tokens,
+            "metrics": dict(self._metrics["train"]),
+        }
+        (directory / f"log_{self._run.rank}.json").write_text(json.dumps(counted))
+
+    def _go_on_logging(self, directory: Path) -> None:
+        counted = json.loads((directory / f"log_{self._run.rank}.json").read_text())
+        self._tr_loss += counted["loss"]
+        self._globalstep_last_logged = counted["logged_at"]
+        self._total_train_tokens = counted["tokens"]
+        self._metrics["train"].update(counted["metrics"])
 
 
 class _Watch(TrainerCallback):
@@ -200,5 +257,5 @@ def _publish(run: Run, trainer: SFTTrainer, tokenizer: transformers.PreTrainedTo
     if run.is_main:
         (temporary / "training_args.bin").unlink(missing_ok=True)
         tokenizer.save_pretrained(temporary)
-        runs.publish(temporary, run.directory / "model")
+        checkpoint.publish_model(temporary, run.directory / "model")
     trainer.accelerator.wait_for_everyone()

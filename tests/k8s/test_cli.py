@@ -1,0 +1,161 @@
+"""What the two commands take, what they load, and who imports whom (STYLE §3)."""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fino1 import __main__ as entry
+from fino1.k8s import cli
+
+ROOT = Path(__file__).parent.parent.parent / "fino1"
+AREAS = ("evaluate", "k8s", "paths", "report", "tasks", "train")
+HEAVY = ("torch", "transformers", "kubernetes", "pydantic", "datasets", "openai", "jinja2")
+
+# area (or module) → parts of ours that it may not import, whatever is inside a function or not
+FORBIDDEN = {
+    "k8s": {"train", "evaluate", "tasks", "report", "paths"},
+    "train": {"k8s"},
+    "evaluate": {"k8s", "train"},
+    "report": {"k8s", "train"},
+    "tasks": {"k8s", "train", "evaluate", "report"},
+}
+NOT_IN = {"tasks": ("torch", "transformers"), "k8s": ("torch", "transformers"), "report": ("torch", "transformers")}
+
+
+def modules(area: str) -> list[Path]:
+    return sorted((ROOT / area).rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Full names of what a module imports, lazily or not."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def parts(path: Path) -> set[str]:
+    return {name.split(".")[1] for name in imported(path) if name.startswith("fino1.")}
+
+
+def test_spec_imports_nothing_of_ours_and_nothing_heavy():
+    names = {name.split(".")[0] for name in imported(ROOT / "spec.py")}
+    assert names <= set(sys.stdlib_module_names) | {"pydantic", "pydantic_core"}
+
+
+@pytest.mark.parametrize("module", ["errors", "exits", "load", "canonical", "recipe", "runs", "processes", "progress"])
+def test_what_all_share_leans_on_no_area(module):
+    assert not parts(ROOT / f"{module}.py") & set(AREAS)
+
+
+@pytest.mark.parametrize("area", FORBIDDEN)
+def test_areas_import_one_way(area):
+    assert modules(area)
+    for path in modules(area):
+        assert not parts(path) & FORBIDDEN[area], path
+
+
+@pytest.mark.parametrize("area", NOT_IN)
+def test_areas_without_torch(area):
+    for path in modules(area):
+        assert not {name.split(".")[0] for name in imported(path)} & set(NOT_IN[area]), path
+
+
+def loaded(statement: str) -> set[str]:
+    code = f"import sys, json; {statement}; print(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
+    return set(json.loads(out))
+
+
+@pytest.mark.parametrize("module", ["fino1.k8s.cli", "fino1.__main__"])
+def test_commands_load_little(module):
+    assert not loaded(f"import {module}") & set(HEAVY)
+
+
+def test_running_a_chain_loads_no_torch():
+    assert not loaded("import fino1.k8s.chain") & (set(HEAVY) - {"pydantic"})
+
+
+def flags(capsys, main, *arguments: str) -> set[str]:
+    with pytest.raises(SystemExit) as caught:
+        main([*arguments, "--help"])
+    assert caught.value.code == 0
+    return {word.strip(",[]") for word in capsys.readouterr().out.split() if word.startswith(("-", "[-"))} - {"-"}
+
+
+# A flag never repeats a key of the run file (STYLE §3): a new one is decided on, not slipped in.
+FLAGS = {
+    (cli, "run"): {"-h", "--help", "-f", "--values", "--set", "--work", "--name"},
+    (entry, "train"): {"-h", "--help", "--config", "--name", "--work"},
+    (entry, "evaluate"): {"-h", "--help", "--config", "--name", "--work"},
+    (entry, "report"): {"-h", "--help", "--work", "--out", "--run", "--title", "--note", "--skipped"},
+    (entry, "score"): {"-h", "--help", "--task"},
+    (entry, "doctor"): {"-h", "--help", "--work", "--gpus"},
+}
+
+
+@pytest.mark.parametrize(("module", "verb"), FLAGS, ids=lambda value: value if isinstance(value, str) else "")
+def test_flags_are_frozen(capsys, module, verb):
+    assert flags(capsys, module.main, verb) == FLAGS[module, verb]
+
+
+def test_every_verb_is_in_the_table():
+    assert {verb for module, verb in FLAGS if module is cli} == set(cli._VERBS)
+    assert {verb for module, verb in FLAGS if module is entry} == set(entry._VERBS)
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["run"], ["run", "demo", "--sft"]])
+def test_wrong_usage_is_the_user_s_mistake(capsys, arguments):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert "usage: fino1-k8s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("verb", "content", "message"),
+    [
+        ("train", None, "expected a JSON document, got [Errno 2]"),
+        ("train", "{", "expected a JSON document, got Expecting"),
+        ("train", "[]", "expected a map of keys, got []"),
+        ("train", '{"method": "eval"}', "method: expected sft or ppo, got eval"),
+        ("train", "{}", "method: expected sft or ppo, got none"),
+        ("evaluate", '{"method": "sft"}', "method: expected eval, got sft"),
+        ("evaluate", '{"method": "eval"}', "eval.models: expected at least one, got none"),
+    ],
+)
+def test_configs_that_a_verb_does_not_run(capsys, tmp_path, verb, content, message):
+    path = tmp_path / "config.json"
+    if content is not None:
+        path.write_text(content)
+    assert entry.main([verb, "--config", str(path), "--work", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert str(path) in said
+    assert message in said
+
+
+def test_the_entry_says_what_the_disk_did(capsys, monkeypatch):
+    def full(arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setitem(entry._VERBS, "doctor", full)
+    assert entry.main(["doctor"]) == 74
+    assert "No space left on device" in capsys.readouterr().err
+
+
+def test_doctor(capsys, tmp_path):
+    assert entry.main(["doctor", "--work", str(tmp_path / "new")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "nothing is missing"
+    assert entry.main(["doctor", "--work", "/proc/none", "--gpus", "99"]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == "2 missing"
+    assert any(line.startswith("missing: write access to /proc/none") for line in said)
+    assert any(line.startswith("missing: 99 GPUs") for line in said)

@@ -1,0 +1,154 @@
+"""Tiny runs as a pod starts them: `python -m fino1 train`, the operator's variables, and faults put in from outside."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from fino1 import load, runs
+from fino1.train import checkpoint
+
+ROOT = Path(__file__).parents[2]
+FAULTS = Path(__file__).with_name("faults")
+LLAMA = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+}
+SFT = {
+    "method": "sft",
+    "gpus_per_node": 0,
+    "model": {"init": {"vocab_size": 400, **LLAMA}},
+    "data": {"task": "ledger", "size": 60, "eval_size": 0},
+    "sft": {  # 8 steps an epoch, the last filled up; ends within the second epoch
+        "learning_rate": 2e-3,
+        "per_device_train_batch_size": 4,
+        "global_batch_size": 8,
+        "num_train_epochs": 2,
+        "max_steps": 11,
+        "max_length": 256,
+        "gradient_checkpointing": False,
+        "bf16": False,
+        "save_steps": 2,
+        "logging_steps": 3,  # not in step with the checkpoints
+    },
+}
+PPO = {
+    "method": "ppo",
+    "gpus_per_node": 0,
+    "data": {"task": "ledger", "size": 64, "eval_size": 4},
+    "ppo": {
+        "value_model": {"init": LLAMA},
+        "total_episodes": 64,
+        "global_batch_size": 16,
+        "per_device_train_batch_size": 4,
+        "local_rollout_forward_batch_size": 4,
+        "num_mini_batches": 2,
+        "num_ppo_epochs": 1,
+        "response_length": 12,
+        "max_prompt_length": 128,
+        "temperature": 1.0,
+        "learning_rate": 1e-3,
+        "gradient_checkpointing": False,
+        "bf16": False,
+        "save_steps": 1,
+        "eval_steps": 2,
+    },
+}
+
+
+@dataclass
+class TrainRun:
+    """One run of a test in a `--work` of its own."""
+
+    document: dict
+    work: Path
+    ranks: int = 1
+    output: str = ""
+    codes: list[int] = field(default_factory=list)
+
+    def __post_init__(self):
+        self.spec = load.build(self.document, "test", self.ranks)
+        self.directory = runs.directory(self.work, "run", self.spec)
+        self.checkpoints = self.directory / "checkpoints"
+        self.faults = self.work / "faults"
+        self.faults.mkdir(parents=True, exist_ok=True)
+        runs.write_config(self.directory / "config.json", self.spec)
+
+    @property
+    def command(self):
+        config = self.directory / "config.json"
+        return [sys.executable, "-m", "fino1", "train", "--config", config, "--name", "run", "--work", self.work]
+
+    def environment(self, faults=""):
+        return {
+            **os.environ,
+            "PET_NNODES": "1",
+            "PET_NPROC_PER_NODE": str(self.ranks),
+            "PET_RDZV_BACKEND": "c10d",
+            "PET_RDZV_ENDPOINT": "localhost:0",
+            "CUDA_VISIBLE_DEVICES": "",
+            "OMP_NUM_THREADS": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            "PYTHONPATH": f"{FAULTS}:{ROOT}",
+            "FAULTS": faults,
+            "FAULTS_DIR": str(self.faults),
+        }
+
+    def start(self, faults=""):
+        """One attempt; its exit code as a shell says it."""
+        done = subprocess.run(
+            [str(part) for part in self.command],
+            env=self.environment(faults),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=180,
+        )
+        self.output = done.stdout
+        self.codes.append(done.returncode if done.returncode >= 0 else 128 - done.returncode)
+        return self.codes[-1]
+
+    def happened(self):
+        return len(os.listdir(self.faults))
+
+    @property
+    def steps(self):
+        return [checkpoint.step_of(path) for path in checkpoint.all_valid(self.checkpoints)]
+
+    @property
+    def sha256(self):
+        return json.loads((self.directory / "done.json").read_text())["artefact_sha256"]
+
+    def lines(self, name="metrics.jsonl"):
+        """The lines of metrics.jsonl without the one figure that a clock made."""
+        lines = [json.loads(line) for line in (self.directory / name).read_text().splitlines()]
+        return [{key: value for key, value in line.items() if key != "eps"} for line in lines]
+
+
+@pytest.fixture(scope="session")
+def sft(tmp_path_factory):
+    """SFT that nothing interrupted."""
+    run = TrainRun(SFT, tmp_path_factory.mktemp("sft"))
+    assert run.start() == 0, run.output
+    return run
+
+
+@pytest.fixture(scope="session")
+def ppo_document(sft):
+    return {**PPO, "model": {"path": str(sft.directory / "model")}}
+
+
+@pytest.fixture(scope="session")
+def ppo(ppo_document, tmp_path_factory):
+    """PPO that nothing interrupted."""
+    run = TrainRun(ppo_document, tmp_path_factory.mktemp("ppo"))
+    assert run.start() == 0, run.output
+    return run

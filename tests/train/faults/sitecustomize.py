@@ -1,0 +1,131 @@
+"""Faults at exact points of a run, put there from outside: python imports this module at its start (PYTHONPATH).
+
+FAULTS is a list, with commas, of ACTION@POINT:N or ACTION@POINT:N@RANK: at the N-th passage of POINT by that rank (any without
+RANK) the ACTION happens. Each start of a run takes the next of the list; how many have happened is said by FAULTS_DIR.
+"""
+
+import contextlib
+import gc
+import importlib.machinery
+import importlib.util
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+# point → module, what is called there, does the fault come before or after it, and the name that its last path must have
+POINTS = {
+    "backward": ("transformers.trainer", "Trainer.training_step", "after", None),  # of a part of an SFT step
+    "optimizer": ("fino1.train.rl", "ppo_loss", "after", None),  # before the backward pass of a part of a PPO step
+    "rollout": ("fino1.train.rollout", "_pick", "after", None),  # one token of each response of a batch
+    # the weights are written, the optimizer is not
+    "sft-write": ("transformers.trainer", "Trainer._save_optimizer_and_scheduler", "before", None),
+    "ppo-write": ("accelerate.checkpointing", "save", "after", None),  # at every other passage
+    "written": ("fino1.runs", "publish", "before", "step-"),
+    "renamed": ("fino1.runs", "publish", "after", "step-"),
+    "prune": ("fino1.train.checkpoint", "shutil.rmtree", "torn", None),
+    "model": ("fino1.runs", "publish", "before", "model"),
+    "between": ("fino1.runs", "publish", "after", "model"),
+    "save": ("fino1.train.checkpoint", "save", "before", None),
+}
+
+
+def _act(action: str) -> None:
+    if action == "kill":  # the launcher first: it must not see a rank die
+        os.kill(os.getppid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif action == "kill-rank":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif action == "kill-launcher":
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
+    elif action == "term":  # wait until it has come back to us, so that it is known what was interrupted
+        os.kill(os.getppid(), signal.SIGTERM)
+        stops = [thing for thing in gc.get_objects() if type(thing).__name__ == "StopSignal"]
+        end = time.monotonic() + 30
+        while not stops[0].received and time.monotonic() < end:
+            time.sleep(0.01)
+    elif action.startswith("fill"):  # the disk, all but so many KiB
+        balloon = Path(os.environ["FAULTS_DIR"]).with_name("balloon")
+        free = os.statvfs(balloon.parent).f_bavail * os.statvfs(balloon.parent).f_frsize
+        balloon.write_bytes(b"0" * (free - (int(action.removeprefix("fill")) << 10)))
+    elif action == "user":
+        from fino1.errors import SpecError
+
+        raise SpecError("the fault's file: expected no fault, got one")
+    elif action == "bug":
+        raise ZeroDivisionError("the fault's bug")
+    else:
+        raise AssertionError(action)
+
+
+def _patch(module, path: str, place: str, named: str | None, action: str, count: int) -> None:
+    *parents, name = path.split(".")
+    owner = module
+    for parent in parents:
+        owner = getattr(owner, parent)
+    original = getattr(owner, name)
+    passed = 0
+
+    def wrapper(*args, **kwargs):
+        nonlocal passed
+        passed += named is None or Path(args[1]).name.startswith(named)
+        is_now = passed == count and (named is None or Path(args[1]).name.startswith(named))
+        if is_now:
+            passed += 1  # once
+        if is_now and place == "torn":
+            next(path for path in Path(args[0]).rglob("*") if path.is_file()).unlink()
+        if is_now and place != "after":
+            _now(action)
+        result = original(*args, **kwargs)
+        if is_now and place == "after":
+            _now(action)
+        return result
+
+    setattr(owner, name, wrapper)
+
+
+def _now(action: str) -> None:
+    number = len(os.listdir(os.environ["FAULTS_DIR"]))
+    (Path(os.environ["FAULTS_DIR"]) / f"{number}").touch()
+    _act(action)
+
+
+class _Finder:
+    """Import the module as ever, then put the fault in."""
+
+    def __init__(self, module: str, *fault) -> None:
+        self.module, self.fault = module, fault
+
+    def find_spec(self, name, path, target=None):
+        if name != self.module:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        execute = spec.loader.exec_module
+
+        def exec_module(module) -> None:
+            execute(module)
+            _patch(module, *self.fault)
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+def _install() -> None:
+    faults = [fault for fault in os.environ["FAULTS"].split(",") if fault]
+    happened = len(os.listdir(os.environ["FAULTS_DIR"]))
+    if happened >= len(faults):
+        return
+    action, point, *rank = faults[happened].split("@")
+    if rank and rank[0] != os.environ["RANK"]:
+        return
+    point, count = point.split(":")
+    module, path, place, named = POINTS[point]
+    sys.meta_path.insert(0, _Finder(module, path, place, named, action, int(count)))
+
+
+with contextlib.suppress(KeyError):  # only in ranks
+    os.environ["RANK"], os.environ["FAULTS_DIR"]
+    _install()

@@ -1,0 +1,349 @@
+import json
+import random
+import re
+from pathlib import Path
+
+import pyarrow
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from fino1.errors import SpecError
+from fino1.spec import DataBlock, InitBlock
+from fino1.tasks import ledger
+from fino1.tasks.record import Record, solution
+from fino1.train import data, model
+
+SFT = {"Question": "Q", "Complex_CoT": "C", "Response": "R"}
+RL = {"Open-ended Verifiable Question": "Q", "Ground-True Answer": "1"}
+
+CHATML = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>' + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+LLAMA3 = (
+    "{{ '<|begin|>' }}{% for m in messages %}{{ '<|start|>' + m['role'] + '<|stop|>\n\n' + m['content'] | trim"
+    " + '<|im_end|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|start|>assistant<|stop|>\n\n' }}{% endif %}"
+)
+BARE = "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"  # noqa: E501, writes no end
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    texts = [f"Context: the year 2019\nline\nQuestion: what is {i} + {i}?" for i in range(50)]
+    return model.train_tokenizer(texts, InitBlock(vocab_size=300))
+
+
+def with_template(tokenizer, template):
+    import copy
+
+    changed = copy.deepcopy(tokenizer)
+    if template is not None:
+        changed.chat_template = template
+        changed.add_special_tokens({"eos_token": "<|im_end|>", "additional_special_tokens": ["<|im_start|>"]})
+    return changed
+
+
+def rows_of(place: Path, rows: list, name: str = "rows.jsonl") -> str:
+    path = place / name
+    if path.suffix == ".parquet":
+        parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows))
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def read(path: str, method: str = "sft", seed: int = 1, **block):
+    return data.read(DataBlock(path=path, **{"eval_size": 0} | block), method, seed)
+
+
+def problems(call, *arguments, **options):
+    with pytest.raises(SpecError) as caught:
+        call(*arguments, **options)
+    return caught.value.problems
+
+
+# reading
+
+
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonl", "rows.parquet"])
+def test_kinds_of_file(tmp_path, name):
+    rows = [{"q": f"What is {i}?", "c": f"It is {i}.", "Response": str(i), "more": i} for i in range(3)]
+    found = read(rows_of(tmp_path, rows, name), columns={"Question": "q", "Complex_CoT": "c"})
+    assert [(r.question, r.cot, r.response) for r in found.train] == [(r["q"], r["c"], r["Response"]) for r in rows]
+    assert found.render(found.train[1]) == "What is 1?"
+    assert found.counts.read == found.counts.train == 3
+
+
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonl"])
+def test_rl_rows_may_have_numbers_for_answers(tmp_path, name):
+    rows = [RL | {"Ground-True Answer": answer} for answer in ("-3.2%", 5, 0.5, "2020-01-01")]
+    found = read(rows_of(tmp_path, rows, name), "ppo")
+    assert [r.target for r in found.train] == ["-3.2%", "5", "0.5", "2020-01-01"]
+
+
+def test_no_cache_is_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", "/proc/none")
+    before = sorted(Path.home().glob(".cache/huggingface/datasets/*"))
+    for name in ("rows.json", "rows.jsonl", "rows.parquet"):
+        read(rows_of(tmp_path, [SFT], name))
+    assert sorted(Path.home().glob(".cache/huggingface/datasets/*")) == before
+
+
+BAD = [
+    SFT,
+    {**SFT, "Question": None},
+    {"Complex_CoT": "C", "Response": "R"},
+    {**SFT, "Response": "  "},
+    {**SFT, "Complex_CoT": "## Thinking\n\nC"},
+    {**SFT, "Response": "## Final Response\n\n1"},
+    {**SFT, "Question": 5, "Complex_CoT": ["C"]},
+]
+FAULTS = [
+    (1, "Question: expected text, got none"),
+    (2, "Question: expected text, got none"),
+    (3, "Response: expected text, got an empty one"),
+    (4, "Complex_CoT: expected no heading '## Thinking' or '## Final Response', got one"),
+    (5, "Response: expected no heading '## Thinking' or '## Final Response', got one"),
+    (6, "Question: expected text, got 5"),
+    (6, "Complex_CoT: expected text, got ['C']"),
+]
+
+
+@pytest.mark.parametrize(("name", "first"), [("rows.json", 0), ("rows.jsonl", 1)])
+def test_every_bad_row_is_named(tmp_path, name, first):
+    path = rows_of(tmp_path, BAD, name)
+    assert problems(read, path) == [f"{path}:{row + first}: {fault}" for row, fault in FAULTS]
+
+
+def test_bad_rows_of_parquet(tmp_path):
+    path = rows_of(tmp_path, [SFT, {**SFT, "Question": ""}, {**SFT, "Response": None}], "rows.parquet")
+    assert problems(read, path) == [
+        f"{path}:1: Question: expected text, got an empty one",
+        f"{path}:2: Response: expected text, got none",
+    ]
+
+
+@pytest.mark.parametrize("answer", ["", " ", None, True, [], float("nan")], ids=repr)
+def test_bad_answers(tmp_path, answer):
+    (problem,) = problems(read, rows_of(tmp_path, [RL, RL | {"Ground-True Answer": answer}]), "ppo")
+    assert re.search(r"rows\.jsonl:2: Ground-True Answer: expected text, got ", problem)
+
+
+def test_lines_are_counted_with_blank_ones(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(SFT) + "\n\n" + json.dumps({**SFT, "Response": ""}) + "\n{broken\n[1]\n")
+    assert [problem.partition(": expected")[0] for problem in problems(read, str(path))] == [
+        f"{path}:4: line",
+        f"{path}:5: row",
+        f"{path}:3: Response",
+    ]
+
+
+def test_many_problems_are_not_all_listed(tmp_path):
+    path = rows_of(tmp_path, [{**SFT, "Response": ""}] * 50)
+    found = problems(read, path)
+    assert (len(found), found[-1]) == (21, f"{path}: and 30 more problems")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("none.jsonl", None, "expected a JSON, JSONL or Parquet file, got none"),
+        ("rows.csv", "a,b", "expected a name that ends in .json, .jsonl, .parquet, got .csv"),
+        ("rows.json", "", "expected rows, got an empty file"),
+        ("rows.json", "[]", "expected rows, got an empty file"),
+        ("rows.json", "[1", "expected a JSON array, got "),
+        ("rows.parquet", "x", "expected Parquet, got "),
+    ],
+)
+def test_files_that_hold_no_rows(tmp_path, name, content, message):
+    path = tmp_path / name
+    if content is not None:
+        path.write_text(content)
+    (problem,) = problems(read, str(path))
+    assert message in problem
+    assert str(path) in problem
+
+
+# leaving out
+
+
+def evaluated(place, rows):
+    return {"path": rows_of(place, rows, "eval.jsonl")}
+
+
+def test_evaluated_questions_are_left_out(tmp_path):
+    asked = "Context: other words\nQuestion: What is the net change?\nAnswer:"
+    exclude = [evaluated(tmp_path, [{"Open-ended Verifiable Question": asked, "Ground-True Answer": "1"}])]
+    rows = [
+        {**SFT, "Question": "Context: some words\nQuestion: what is  the Net change\nAnswer:"},
+        {**SFT, "Question": "What is the net change?"},
+        {**SFT, "Question": "What is the gross change?"},
+    ]
+    found = read(rows_of(tmp_path, rows), exclude=exclude)
+    assert [r.question for r in found.train] == ["What is the gross change?"]
+    assert (found.counts.read, found.counts.excluded, found.counts.train) == (3, 2, 1)
+
+
+def test_evaluated_pages_are_left_out():
+    def record(name, page):
+        return Record(id=name, question=name, target=1.0, page=page)
+
+    trained = [record("a", "p1"), record("b", "p2"), record("c", ""), record("d", "p1")]
+    kept = data._without(trained, [record("x", "p1"), record("y", "")])
+    assert [r.id for r in kept] == ["b", "c"]
+
+
+def test_nothing_left_is_an_error(tmp_path):
+    path = rows_of(tmp_path, [SFT])
+    exclude = [evaluated(tmp_path, [{"Open-ended Verifiable Question": "q?", "Ground-True Answer": "1"}])]
+    (problem,) = problems(read, path, exclude=exclude)
+    assert problem == f"data: {path}: expected rows to train on, got none of 1 read"
+
+
+def test_ledger_holds_out_what_is_evaluated(monkeypatch):
+    block = DataBlock(task="ledger", size=300, eval_size=20, exclude=[{"task": "ledger", "size": 50}])
+    rows = data.read(block, "sft", 1)
+    assert (len(rows.train), len(rows.evaluation)) == (300, 20)
+    generate = ledger.generate
+    leaky = {"test": "sft"}  # the evaluation would be asked what is trained on
+    monkeypatch.setattr(ledger, "generate", lambda split, **o: generate(leaky.get(split, split), **o))
+    assert "expected a pair that is in no training row" in problems(data.read, block, "sft", 1)[0]
+
+
+def test_ledger_s_limit():
+    rows = data.read(DataBlock(task="ledger", size=300, limit=7, eval_size=5), "ppo", 1)
+    assert len(rows.train) == 7
+    assert rows.train == data.read(DataBlock(task="ledger", size=300, eval_size=5), "ppo", 1).train[:7]
+
+
+def test_the_split_is_the_seed_s_alone(tmp_path):
+    path = rows_of(tmp_path, [{**SFT, "Question": f"What is {i}?"} for i in range(100)])
+    first = read(path, eval_size=7)
+    random.seed(99)
+    assert first.evaluation == read(path, eval_size=7).evaluation
+    assert [r.id for r in first.evaluation] == ["5", "21", "38", "39", "52", "54", "66"]
+    assert first.evaluation != read(path, eval_size=7, seed=2).evaluation
+    assert {r.id for r in first.train} | {r.id for r in first.evaluation} == {str(i) for i in range(1, 101)}
+    assert len(first.train) == 93
+    assert len(read(path, eval_size=50).evaluation) == 10  # a tenth at most
+    assert read(path, eval_size=0).evaluation == []
+
+
+# tokens
+
+QUESTION = "Use the page.\nContext: {document}Question: What is 2019 + 1?\nAnswer:"
+WORDS = solution("It is 2020.", "2020")
+
+
+@pytest.mark.parametrize("template", [None, CHATML, LLAMA3, BARE], ids=["ours", "chatml", "llama3", "no end"])
+def test_an_answer_ends_with_one_eos(tokenizer, template):
+    changed = with_template(tokenizer, template)
+    prompt = data.prompt_ids(changed, "How much?")
+    answer = data.completion_ids(changed, "How much?", WORDS)
+    assert answer[-1] == changed.eos_token_id
+    assert answer.count(changed.eos_token_id) == 1
+    assert changed.decode(answer[:-1]).strip() == WORDS
+    messages = [{"role": "user", "content": "How much?"}]
+    assert changed.decode(prompt) == changed.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    whole = changed.apply_chat_template([*messages, {"role": "assistant", "content": WORDS}], tokenize=False)
+    assert whole.startswith(changed.decode(prompt) + WORDS)
+
+
+def test_templates_that_do_not_go_on_from_their_prompt(tokenizer):
+    changed = with_template(tokenizer, CHATML.replace("assistant\n", "assistant\n<think>\n"))
+    assert problems(data.completion_ids, changed, "Q", WORDS) == [
+        "expected a chat template whose conversation begins with its generation prompt, got another"
+    ]
+
+
+def test_an_answer_that_spells_the_end(tokenizer, tmp_path):
+    rows = read(rows_of(tmp_path, [SFT, {**SFT, "Response": "1<|end|>2"}]))
+    assert problems(data.sft_examples, rows, tokenizer, 256) == [
+        "data: row 2: expected an answer without the end-of-sequence token <|end|>, got one with it"
+    ]
+
+
+def long_rows(place, lines):
+    document = "".join(f"line {i} of the page.\n" for i in range(lines))
+    row = {"Question": QUESTION.format(document=document), "Complex_CoT": "It is 2020.", "Response": "2020"}
+    return read(rows_of(place, [row, {**row, "Question": QUESTION.format(document="short.\n")}]))
+
+
+@pytest.mark.parametrize("template", [None, CHATML, LLAMA3], ids=["ours", "chatml", "llama3"])
+def test_long_rows_lose_document_text_only(tokenizer, tmp_path, template):
+    changed = with_template(tokenizer, template)
+    rows = long_rows(tmp_path, 100)
+    whole, short = data.sft_examples(rows, changed, 10_000)
+    assert rows.counts.cut == 0
+    rows = long_rows(tmp_path, 100)
+    budget = len(short["input_ids"]) + 60
+    cut, untouched = data.sft_examples(rows, changed, budget)
+    assert untouched == short
+    assert rows.counts.cut == 1
+    assert len(cut["input_ids"]) <= budget < len(whole["input_ids"])
+    answers = [[i for i in e["labels"] if i != -100] for e in (whole, cut)]
+    assert answers[0] == answers[1] == data.completion_ids(changed, "x", WORDS)
+    for e in (whole, cut):
+        assert e["input_ids"][-len(answers[0]) :] == answers[0]
+        assert len(e["labels"]) == len(e["input_ids"])
+    prompts = [changed.decode(e["input_ids"][: -len(answers[0])]) for e in (whole, cut)]
+    for prompt in prompts:
+        assert "Use the page.\nContext:" in prompt
+        assert "Question: What is 2019 + 1?\nAnswer:" in prompt
+    kept = re.findall(r"line (\d+) of the page\.\n", prompts[1])
+    assert 0 < len(kept) < 100
+    assert kept == [str(i) for i in range(100)][-len(kept) :]  # whole lines, those next to the question
+
+
+def test_rows_that_do_not_fit_without_their_document(tokenizer, tmp_path):
+    rows = long_rows(tmp_path, 3)
+    found = problems(data.sft_examples, rows, tokenizer, 20)
+    assert [text.partition(", got")[0] for text in found] == [
+        "data: row 1: expected a question and answer that fit",
+        "data: row 2: expected a question and answer that fit",
+    ]
+    record = rows.train[0]
+    (problem,) = problems(data.fitted_prompt, rows, record, tokenizer, -5)
+    assert problem.startswith("data: row 1: expected a question and answer that fit, got ")
+
+
+def test_a_row_without_document_is_never_cut(tokenizer, tmp_path):
+    rows = read(rows_of(tmp_path, [{**SFT, "Question": "word " * 300}]))
+    assert len(problems(data.sft_examples, rows, tokenizer, 100)) == 1
+    assert data.sft_examples(rows, tokenizer, 2000)[0]["input_ids"]
+    assert rows.counts.cut == 0
+
+
+def test_held_out_rows_are_not_counted_as_cut(tokenizer, tmp_path):
+    document = "".join(f"line {i} of the page.\n" for i in range(50))
+    rows = [{**SFT, "Question": QUESTION.format(document=document).replace("2019", str(2000 + i))} for i in range(20)]
+    found = read(rows_of(tmp_path, rows), eval_size=2)
+    assert len(data.sft_evaluation(found, tokenizer, 200)) == 2
+    assert found.counts.cut == 0
+
+
+# the tokenizer of small models
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@example("a\r\nb\x85c\u2028 \t  d  '  ,  .")
+@example("## Thinking\n\n2019 12019 <|end|> é 😀 \x00")
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_the_trained_tokenizer_gives_any_text_back(tokenizer, text):
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    assert tokenizer.decode(ids) == text
+
+
+def test_the_trained_tokenizer(tokenizer):
+    assert len(tokenizer) <= 300
+    assert len(tokenizer.encode("12345", add_special_tokens=False)) == 5
+    assert len({tokenizer.pad_token_id, tokenizer.eos_token_id}) == 2
+    again = model.train_tokenizer(
+        [f"Context: the year 2019\nline\nQuestion: what is {i} + {i}?" for i in range(50)], InitBlock(vocab_size=300)
+    )
+    assert again.get_vocab() == tokenizer.get_vocab()  # every rank trains its own

@@ -1,0 +1,137 @@
+"""Episodes laid end to end know nothing of each other; rewards, advantages and returns by hand."""
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
+
+from fino1.spec import PpoBlock
+from fino1.train import episodes, model
+from fino1.train.episodes import Episode
+
+CPU = torch.device("cpu")
+
+
+def models(attention):
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=40,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        initializer_range=0.3,
+        attn_implementation=attention,
+        num_labels=1,
+        tie_word_embeddings=True,
+        pad_token_id=0,
+    )
+    return LlamaForCausalLM(config).eval(), LlamaForSequenceClassification(config).eval()
+
+
+@pytest.fixture
+def sampled():
+    generator = torch.Generator().manual_seed(1)
+
+    def ids(count):
+        return torch.randint(0, 40, (count,), generator=generator).tolist()
+
+    sizes = [(5, 9), (20, 1), (3, 3), (11, 12), (1, 4), (7, 7)]
+    return [Episode(i, ids(p), ids(r), torch.zeros(r)) for i, (p, r) in enumerate(sizes)]
+
+
+def test_pack_by_hand():
+    found = episodes.pack(
+        [Episode(0, [1, 2], [3], None), Episode(1, [4], [5, 6, 7], None), Episode(2, [8], [9], None)], CPU
+    )
+    assert found.ids.tolist() == [[4, 5, 6, 7], [1, 2, 3, 0], [8, 9, 0, 0]]
+    assert found.positions.tolist() == [[0, 1, 2, 3], [0, 1, 2, 0], [0, 1, 0, 1]]
+    assert found.index.tolist() == [5, 0, 1, 2, 8]
+    assert found.targets.tolist() == [3, 5, 6, 7, 9]
+
+
+def test_short_episodes_share_a_row():
+    found = episodes.pack(
+        [Episode(0, [1, 2], [3, 4], None), Episode(1, [5], [6], None), Episode(2, [7], [8], None)], CPU
+    )
+    assert found.ids.tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
+    assert found.positions.tolist() == [[0, 1, 2, 3], [0, 1, 0, 1]]
+
+
+def test_one_row_holds_all(sampled):
+    found = episodes.pack(sampled, CPU, one_row=True)
+    assert found.ids.shape == (1, sum(len(e.prompt) + len(e.response) for e in sampled))
+
+
+@pytest.mark.parametrize("one_row", [False, True])
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_packed_passes_equal_those_of_single_episodes(sampled, attention, one_row):
+    policy, value = models(attention)
+    packed = episodes.pack(sampled, CPU, one_row)
+    with torch.no_grad():
+        logprobs, entropies = model.policy_logprobs(policy, packed, 0.7)
+        values = model.values(value, packed)
+    lengths = [len(e.response) for e in sampled]
+    for episode, *found in zip(
+        sampled, logprobs.split(lengths), entropies.split(lengths), values.split(lengths), strict=True
+    ):
+        ids = torch.tensor([episode.prompt + episode.response])
+        with torch.no_grad():
+            logits = policy(ids).logits[0, len(episode.prompt) - 1 : -1] / 0.7
+            states = value.score(value.model(ids).last_hidden_state)[0, len(episode.prompt) - 1 : -1, 0]
+        logs = torch.log_softmax(logits, -1)
+        wanted = (
+            logs.gather(-1, torch.tensor(episode.response)[:, None]).squeeze(-1),
+            -(logs.exp() * logs).sum(-1),
+            states,
+        )
+        for one, other in zip(found, wanted, strict=True):
+            torch.testing.assert_close(one, other, atol=3e-5, rtol=1e-4)
+
+
+def episode(index, logprobs, ref_logprobs, values, score, ended=True):
+    return Episode(
+        index,
+        [1],
+        [2] * len(logprobs),
+        torch.tensor(logprobs),
+        score,
+        ended,
+        torch.tensor(ref_logprobs),
+        torch.tensor(values),
+    )
+
+
+@pytest.fixture
+def two():
+    return [
+        episode(0, [-1.0, -2.0], [-1.5, -1.0], [0.5, 0.25], 1.0),
+        episode(1, [-3.0], [-3.0], [0.125], 0.1, ended=False),
+    ]
+
+
+def close(found, wanted):
+    torch.testing.assert_close(found, torch.tensor(wanted), atol=1e-6, rtol=1e-5)
+
+
+def test_batch_by_hand(two):
+    block = PpoBlock(kl_coef=0.1, gamma=1.0, lam=0.5, missing_eos_penalty=1.0)
+    found = episodes.batch(two, block)
+    assert found.mask.tolist() == [[True, True], [True, False]]
+    close(found.scores, [1.0, -0.9])
+    close(found.kl, [[0.5, -1.0], [0.0, 0.0]])
+    close(found.rewards, [[-0.05, 1.1], [-0.9, 0.0]])
+    # deltas: -0.05 + 0.25 - 0.5 = -0.3; 1.1 - 0.25 = 0.85; -0.9 - 0.125 = -1.025. Advantages: -0.3 + 0.5 * 0.85 = 0.125
+    raw = torch.tensor([0.125, 0.85, -1.025])
+    close(found.returns[found.mask], [0.625, 1.1, -0.9])
+    white = (raw - raw.mean()) / raw.std(correction=0)
+    torch.testing.assert_close(found.advantages[found.mask], white, atol=1e-5, rtol=1e-4)
+    assert found.advantages[1, 1] == 0
+
+
+def test_shuffled_scores_are_the_same_scores(two):
+    block = PpoBlock(missing_eos_penalty=0.0)
+    many = [episode(i, [-1.0], [-1.0], [0.0], float(i)) for i in range(8)]
+    found = episodes.batch(many, block, torch.Generator().manual_seed(1)).scores
+    assert found.tolist() != list(range(8)) and sorted(found.tolist()) == list(range(8))

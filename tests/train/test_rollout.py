@@ -1,0 +1,154 @@
+"""Sampling: the tokens that transformers would generate, in whatever batch, with the log-probabilities of a full pass."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from fino1.train import rollout
+
+STOP, PAD, LENGTH = 1, 0, 24
+
+
+@pytest.fixture(scope="module")
+def policy():
+    torch.manual_seed(3)
+    config = LlamaConfig(
+        vocab_size=40,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        initializer_range=0.3,
+        bos_token_id=None,
+        eos_token_id=STOP,
+        pad_token_id=PAD,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+@pytest.fixture(scope="module")
+def prompts():
+    generator = torch.Generator().manual_seed(5)
+    return [torch.randint(2, 40, (n,), generator=generator).tolist() for n in (3, 17, 5, 9, 9, 1, 30, 12)]
+
+
+def sample(policy, prompts, draws=None, **options):
+    settings = {"response_length": LENGTH, "temperature": 1.0, "stop_tokens": [STOP], "pad_token": PAD, "batch_size": 8}
+    return rollout.sample(policy, prompts, draws, **{**settings, **options})
+
+
+def drawn(prompts, update=0):
+    return [rollout.uniforms(11, update, i, LENGTH) for i in range(len(prompts))]
+
+
+def tokens(responses):
+    return [response.tokens for response in responses]
+
+
+def logprobs_of(policy, prompt, response, temperature=1.0):
+    with torch.no_grad():
+        logits = policy(torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1].float()
+    return torch.log_softmax(logits / temperature, -1).gather(-1, torch.tensor(response)[:, None]).squeeze(-1)
+
+
+def test_greedy_tokens_are_those_that_transformers_generates(policy, prompts):
+    found = tokens(sample(policy, prompts))
+    for prompt, response in zip(prompts, found, strict=True):
+        ids = torch.tensor([prompt])
+        wanted = policy.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=LENGTH, do_sample=False)
+        assert response == wanted[0, len(prompt) :].tolist()
+
+
+def test_rows_that_have_ended_leave_the_batch(policy, prompts):
+    found = tokens(sample(policy, prompts, drawn(prompts)))
+    lengths = sorted(map(len, found))
+    assert lengths[0] < lengths[-1]  # else nothing has been tried
+    sizes = []
+    hook = policy.register_forward_pre_hook(
+        lambda module, args, kwargs: sizes.append(len(kwargs["input_ids"])), with_kwargs=True
+    )
+    sample(policy, prompts, drawn(prompts))
+    hook.remove()
+    assert sizes == [sum(length > step for length in lengths) for step in range(lengths[-1])]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 5])
+def test_sampled_tokens_do_not_depend_on_the_batch(policy, prompts, batch_size):
+    whole = sample(policy, prompts, drawn(prompts))
+    parts = sample(policy, prompts, drawn(prompts), batch_size=batch_size)
+    assert tokens(whole) == tokens(parts)
+    for a, b in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(a.logprobs, b.logprobs, atol=2e-5)
+
+
+def test_sampled_tokens_do_not_depend_on_the_company_or_the_rank(policy, prompts):
+    whole, draws = sample(policy, prompts, drawn(prompts)), drawn(prompts)
+    for rank in range(2):
+        mine = range(rank, len(prompts), 2)
+        share = sample(policy, [prompts[i] for i in mine], [draws[i] for i in mine])
+        assert tokens(share) == [whole[i].tokens for i in mine]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_logprobs_are_those_of_a_full_pass(policy, prompts, temperature):
+    for prompt, response in zip(prompts, sample(policy, prompts, drawn(prompts), temperature=temperature), strict=True):
+        wanted = logprobs_of(policy, prompt, response.tokens, temperature)
+        torch.testing.assert_close(torch.tensor(response.logprobs), wanted, atol=2e-5, rtol=1e-5)
+
+
+def test_a_response_ends_with_its_first_stop_token(policy, prompts):
+    found = tokens(sample(policy, prompts, drawn(prompts)))
+    assert any(response[-1] == STOP for response in found)
+    assert all(STOP not in response[:-1] for response in found)
+    assert all(len(response) == LENGTH for response in found if response[-1] != STOP)
+
+
+def test_without_stop_tokens_it_goes_on(policy, prompts):
+    found = tokens(sample(policy, prompts, drawn(prompts), stop_tokens=[]))
+    assert {len(response) for response in found} == {LENGTH}
+    assert any(STOP in response for response in found)
+
+
+def test_low_temperature_is_greedy(policy, prompts):
+    greedy = tokens(sample(policy, prompts))
+    assert tokens(sample(policy, prompts, drawn(prompts), temperature=1e-4)) == greedy
+
+
+def test_tokens_are_drawn_in_proportion(policy):
+    logits = torch.tensor([[0.2, 0.5, 0.0, 0.3]]).log()
+    draws = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
+    picked, logs = rollout._pick(logits.expand(len(draws), -1), draws, 1.0)
+    assert torch.bincount(picked, minlength=4).tolist() == [200, 500, 0, 300]
+    torch.testing.assert_close(logs, logits[0][picked])
+    cold, _ = rollout._pick(logits.expand(len(draws), -1), draws, 0.5)  # squares: 4, 25, 0, 9 of 38
+    assert torch.bincount(cold, minlength=4).tolist() == pytest.approx([105, 658, 0, 237], abs=1)
+
+
+def test_the_last_token_is_never_overrun():
+    logits = torch.tensor([[0.0, float("-inf")]])
+    picked, _ = rollout._pick(logits, torch.tensor([np.nextafter(1, 0)], dtype=torch.float64), 1.0)
+    assert picked.tolist() == [0]
+
+
+def test_numbers_are_keyed_by_seed_update_and_prompt():
+    first = rollout.uniforms(1, 2, 3, 8)
+    assert (first == rollout.uniforms(1, 2, 3, 8)).all()
+    assert (first[:4] == rollout.uniforms(1, 2, 3, 4)).all()
+    others = [rollout.uniforms(*key, 8) for key in ((0, 2, 3), (1, 3, 3), (1, 2, 4), (2, 1, 3))]
+    assert all((first != other).all() for other in others)
+    assert ((first >= 0) & (first < 1)).all()
+
+
+def test_between_is_told_how_many_are_finished_and_may_stop_it(policy, prompts):
+    finished = []
+    sample(policy, prompts, drawn(prompts), batch_size=3, between=finished.append)
+    assert finished == [3, 6, 8]
+
+    def stop(count):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sample(policy, prompts, drawn(prompts), between=stop)
