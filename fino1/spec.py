@@ -279,7 +279,7 @@ class PpoBlock(Block):
     num_sample_generations: Annotated[int, Field(ge=-1), BeforeValidator(_integer)] = 10
     """How often in the whole run some held-out responses are written to `generations.jsonl`; 0 or −1 never."""
     dataloader_num_workers: CountOrZero = 0
-    """Processes that tokenise the prompts."""
+    """Threads that tokenise the prompts; 0 is one."""
 
 
 class EvalModel(ModelRef):

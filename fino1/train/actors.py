@@ -30,15 +30,14 @@ class Inputs:
             block.value_model, DEFAULT_VALUE_MODEL, run.work, self.tokenizer, self.config
         )
         self.classifier = reward.check(block.reward, run.work)
-        budget = min(block.max_prompt_length, model.context_length(self.config) - block.response_length)
-        rows, tokenizer = self.rows, self.tokenizer
-        self.prompts = [data.fitted_prompt(rows, record, tokenizer, budget, rows.counts) for record in rows.train]
-        self.held_out = [data.fitted_prompt(rows, record, tokenizer, budget) for record in rows.evaluation]
+        context = min(model.context_length(self.config), model.context_length(self.value_config))
+        budget = min(block.max_prompt_length, context - block.response_length)
+        self.prompts, self.held_out = data.ppo_prompts(self.rows, self.tokenizer, budget, block.dataloader_num_workers)
         size = model.parameters(self.config) + model.parameters(self.value_config)
         missing = block.save_total_limit - len(checkpoint.all_valid(run.checkpoints))
         model.check_disk(run.directory, size, missing)
         if run.is_main:
-            runs.write_json(run.directory / "data.json", rows.as_dict())
+            runs.write_json(run.directory / "data.json", self.rows.as_dict())
 
 
 class Actors:

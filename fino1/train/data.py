@@ -8,6 +8,7 @@ import math
 import random
 import re
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from fino1.spec import DataBlock, RowsBlock
 from fino1.tasks import ledger, task
 from fino1.tasks import rows as task_rows
 from fino1.tasks.record import FINAL, THINKING, Record, fit, solution
+
+Example = dict[str, list[int]]
 
 SFT_COLUMNS = ("Question", "Complex_CoT", "Response")
 RL_COLUMNS = ("Open-ended Verifiable Question", "Ground-True Answer")
@@ -108,9 +111,9 @@ def _chat(tokenizer: PreTrainedTokenizerBase, text: str, completion: str | None 
 
 
 def fitted_prompt(
-    rows: Rows, record: Record, tokenizer: PreTrainedTokenizerBase, budget: int, cut: Counts | None = None
-) -> list[int]:
-    """Token ids of the record's prompt, its document shortened to fit `budget` tokens and counted in `cut`.
+    rows: Rows, record: Record, tokenizer: PreTrainedTokenizerBase, budget: int
+) -> tuple[list[int], bool]:
+    """Token ids of the record's prompt, its document shortened to fit `budget` tokens, and whether it was.
 
     Raises SpecError where question and answer do not fit even without the document.
     """
@@ -118,47 +121,61 @@ def fitted_prompt(
         shorter, was_cut = fit(record, budget, lambda r: len(prompt_ids(tokenizer, rows.render(r))))
     except ValueError as error:
         raise SpecError(f"data: row {record.id}: expected a question and answer that fit, got {error}") from error
-    if cut is not None:
-        cut.cut += was_cut
-    return prompt_ids(tokenizer, rows.render(shorter))
+    return prompt_ids(tokenizer, rows.render(shorter)), was_cut
 
 
-def sft_examples(rows: Rows, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[dict[str, list[int]]]:
-    """Training rows as `input_ids` (T) and `labels` (T), −100 on the prompt; no row is longer than `max_length` tokens.
+def ppo_prompts(
+    rows: Rows, tokenizer: PreTrainedTokenizerBase, budget: int, workers: int
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Token ids of the training and the held-out prompts, none longer than `budget` tokens, made by `workers` threads.
+
+    Raises SpecError naming the rows that do not fit.
+    """
+
+    def make(record: Record) -> tuple[list[int], bool]:
+        return fitted_prompt(rows, record, tokenizer, budget)
+
+    train, rows.counts.cut = _each(rows.train, make, workers)
+    return train, _each(rows.evaluation, make, workers)[0]
+
+
+def sft_examples(
+    rows: Rows, tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> tuple[list[Example], list[Example]]:
+    """Training and held-out rows as `input_ids` (T) and `labels` (T), −100 on the prompt; none has over `max_length` tokens.
 
     Raises SpecError naming the rows that cannot be.
     """
-    return _examples(rows, rows.train, tokenizer, max_length, rows.counts)
 
-
-def sft_evaluation(rows: Rows, tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[dict[str, list[int]]]:
-    """Held-out rows that have a solution, as `sft_examples` gives them."""
-    return _examples(rows, [r for r in rows.evaluation if r.cot], tokenizer, max_length, None)
-
-
-def _examples(
-    rows: Rows, records: Sequence[Record], tokenizer: PreTrainedTokenizerBase, max_length: int, cut: Counts | None
-) -> list[dict[str, list[int]]]:
-    examples, problems = [], []
-    for record in records:
+    def make(record: Record) -> tuple[Example, bool]:
         try:
-            examples.append(_example(rows, record, tokenizer, max_length, cut))
+            answer = completion_ids(tokenizer, rows.render(record), solution(record.cot, record.response))
         except SpecError as error:
-            problems += error.problems
+            raise SpecError(f"data: row {record.id}: {error}") from error
+        prompt, was_cut = fitted_prompt(rows, record, tokenizer, max_length - len(answer))
+        return {"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer}, was_cut
+
+    train, rows.counts.cut = _each(rows.train, make)
+    return train, _each([r for r in rows.evaluation if r.cot], make)[0]
+
+
+def _each(
+    records: Sequence[Record], make: Callable[[Record], tuple[Any, bool]], workers: int = 0
+) -> tuple[list[Any], int]:
+    """What `make` makes of each record, and how many it had to cut. Raises SpecError with the problems of all."""
+
+    def attempt(record: Record) -> tuple[Any, bool] | SpecError:
+        try:
+            return make(record)
+        except SpecError as error:
+            return error
+
+    with ThreadPoolExecutor(max(workers, 1)) as pool:
+        found = list(pool.map(attempt, records))
+    problems = [problem for each in found if isinstance(each, SpecError) for problem in each.problems]
     if problems:
         raise SpecError(_shown(problems, "data"))
-    return examples
-
-
-def _example(
-    rows: Rows, record: Record, tokenizer: PreTrainedTokenizerBase, max_length: int, cut: Counts | None
-) -> dict[str, list[int]]:
-    try:
-        answer = completion_ids(tokenizer, rows.render(record), solution(record.cot, record.response))
-    except SpecError as error:
-        raise SpecError(f"data: row {record.id}: {error}") from error
-    prompt = fitted_prompt(rows, record, tokenizer, max_length - len(answer), cut)
-    return {"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer}
+    return [made for made, _ in found], sum(was_cut for _, was_cut in found)
 
 
 def _renderer(block: RowsBlock) -> Callable[[Record], str]:

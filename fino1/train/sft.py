@@ -43,8 +43,7 @@ def main(run: Run) -> None:
     length = min(block.max_length, model.context_length(config))
     missing = block.save_total_limit - len(checkpoint.all_valid(run.checkpoints))
     model.check_disk(run.directory, model.parameters(config), missing)
-    examples = datasets.Dataset.from_list(data.sft_examples(rows, tokenizer, length))
-    evaluation = datasets.Dataset.from_list(data.sft_evaluation(rows, tokenizer, length)) or None
+    examples, evaluation = (datasets.Dataset.from_list(part) for part in data.sft_examples(rows, tokenizer, length))
     if run.is_main:
         runs.write_json(run.directory / "data.json", rows.as_dict())
 
@@ -53,9 +52,9 @@ def main(run: Run) -> None:
     trainer = _Trainer(
         run=run,
         model=policy,
-        args=_arguments(run, length, evaluation is not None),
+        args=_arguments(run, length, len(evaluation) > 0),
         train_dataset=examples,
-        eval_dataset=evaluation if block.eval_strategy == "steps" else None,
+        eval_dataset=evaluation if block.eval_strategy == "steps" and len(evaluation) else None,
         processing_class=tokenizer,
     )
     assert trainer.accelerator.num_processes == run.world_size, (trainer.accelerator.num_processes, run.world_size)

@@ -278,11 +278,11 @@ def long_rows(place, lines):
 def test_long_rows_lose_document_text_only(tokenizer, tmp_path, template):
     changed = with_template(tokenizer, template)
     rows = long_rows(tmp_path, 100)
-    whole, short = data.sft_examples(rows, changed, 10_000)
+    whole, short = data.sft_examples(rows, changed, 10_000)[0]
     assert rows.counts.cut == 0
     rows = long_rows(tmp_path, 100)
     budget = len(short["input_ids"]) + 60
-    cut, untouched = data.sft_examples(rows, changed, budget)
+    cut, untouched = data.sft_examples(rows, changed, budget)[0]
     assert untouched == short
     assert rows.counts.cut == 1
     assert len(cut["input_ids"]) <= budget < len(whole["input_ids"])
@@ -315,7 +315,7 @@ def test_rows_that_do_not_fit_without_their_document(tokenizer, tmp_path):
 def test_a_row_without_document_is_never_cut(tokenizer, tmp_path):
     rows = read(rows_of(tmp_path, [{**SFT, "Question": "word " * 300}]))
     assert len(problems(data.sft_examples, rows, tokenizer, 100)) == 1
-    assert data.sft_examples(rows, tokenizer, 2000)[0]["input_ids"]
+    assert data.sft_examples(rows, tokenizer, 2000)[0][0]["input_ids"]
     assert rows.counts.cut == 0
 
 
@@ -323,8 +323,8 @@ def test_held_out_rows_are_not_counted_as_cut(tokenizer, tmp_path):
     document = "".join(f"line {i} of the page.\n" for i in range(50))
     rows = [{**SFT, "Question": QUESTION.format(document=document).replace("2019", str(2000 + i))} for i in range(20)]
     found = read(rows_of(tmp_path, rows), eval_size=2)
-    assert len(data.sft_evaluation(found, tokenizer, 200)) == 2
-    assert found.counts.cut == 0
+    assert len(data.sft_examples(found, tokenizer, 200)[1]) == 2
+    assert found.counts.cut == found.counts.train == 18
 
 
 # the tokenizer of small models
@@ -347,3 +347,12 @@ def test_the_trained_tokenizer(tokenizer):
         [f"Context: the year 2019\nline\nQuestion: what is {i} + {i}?" for i in range(50)], InitBlock(vocab_size=300)
     )
     assert again.get_vocab() == tokenizer.get_vocab()  # every rank trains its own
+
+
+def test_ppo_prompts_are_the_same_whatever_the_threads():
+    records = data.read(DataBlock(task="ledger", size=40, eval_size=5), "ppo", 1)
+    tokenizer = model.train_tokenizer([records.render(r) for r in records.train], InitBlock(vocab_size=300))
+    one = data.ppo_prompts(records, tokenizer, 100, 0)
+    assert one == data.ppo_prompts(records, tokenizer, 100, 3)
+    assert [len(part) for part in one] == [40, 5]
+    assert len(problems(data.ppo_prompts, records, tokenizer, 3, 2)) > 1
