@@ -8,8 +8,8 @@ import json
 import sys
 from pathlib import Path
 
-from fino1 import exits
-from fino1.errors import Fino1Error, SpecError
+from fino1 import errors, exits
+from fino1.errors import SpecError
 
 WORK = Path("/work")
 
@@ -37,16 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument("--work", type=Path, default=WORK, metavar="DIR")
     command.add_argument("--gpus", type=int, default=0, metavar="N", help="GPUs that must be there")
     arguments = parser.parse_args(argv)
-    try:
-        return _VERBS[arguments.verb](arguments)
-    except Fino1Error as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        if error.errno not in exits.DISK_ERRORS:
-            raise
-        print(f"{exits.MEANING[exits.DISK]}: {error}", file=sys.stderr)
-        return exits.DISK
+    return errors.guarded(lambda: _VERBS[arguments.verb](arguments))
 
 
 def _train(arguments: argparse.Namespace) -> int:

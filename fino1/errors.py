@@ -5,10 +5,12 @@
     ├── ToolError       a program we call (helm, a model server) failed
     └── ClusterError    the Kubernetes API refused or could not be reached
 
-Only the entry points catch these: the message goes to stderr without a traceback. Anything else is a bug and keeps its traceback.
+Only the entry points catch these (`guarded`): the message goes to stderr without a traceback. Anything else is a bug and
+keeps its traceback.
 """
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 
 from fino1 import exits
 
@@ -38,3 +40,17 @@ class ToolError(Fino1Error):
 
 class ClusterError(Fino1Error):
     """The Kubernetes API refused a request or did not answer."""
+
+
+def guarded(verb: Callable[[], int]) -> int:
+    """Run an entry point's verb and return its exit code, or that of the error it ended with, whose message goes to stderr."""
+    try:
+        return verb()
+    except Fino1Error as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        if error.errno not in exits.DISK_ERRORS:
+            raise
+        print(f"{exits.MEANING[exits.DISK]}: {error}", file=sys.stderr)
+        return exits.DISK

@@ -6,7 +6,6 @@ keep the others from being asked; its problems are reported at the end.
 
 import contextlib
 import dataclasses
-import errno
 import json
 import os
 import signal
@@ -29,8 +28,6 @@ from fino1.evaluate.plan import plan, versions
 from fino1.evaluate.questions import Question
 from fino1.spec import EvalBlock, RunSpec
 
-_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
-
 
 def main(spec: RunSpec, name: str, work: Path) -> int:
     """Run the evaluation; returns the exit code (C5): 0, 74 for the disk, 143 after SIGTERM with all samples on disk.
@@ -51,7 +48,7 @@ def main(spec: RunSpec, name: str, work: Path) -> int:
             print("evaluate: terminated; the samples so far are on disk", file=sys.stderr)
             return exits.TERMINATED
         except OSError as error:
-            if error.errno not in _DISK:
+            if error.errno not in exits.DISK_ERRORS:
                 raise
             print(f"evaluate: {error}; the samples so far are on disk", file=sys.stderr)
             return exits.DISK

@@ -4,8 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from fino1 import exits
-from fino1.errors import Fino1Error
+from fino1 import errors
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -25,16 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     command.add_argument("--work", type=Path, default=Path("out"), metavar="DIR")
     command.add_argument("--name", help="name of the run (default: the file's)")
     arguments = parser.parse_args(argv)
-    try:
-        return _VERBS[arguments.verb](arguments)
-    except Fino1Error as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except OSError as error:
-        if error.errno not in exits.DISK_ERRORS:
-            raise
-        print(f"{exits.MEANING[exits.DISK]}: {error}", file=sys.stderr)
-        return exits.DISK
+    return errors.guarded(lambda: _VERBS[arguments.verb](arguments))
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from transformers import LlamaConfig
 
 from fino1 import load, runs
 from fino1.train import checkpoint
@@ -152,3 +153,17 @@ def ppo(ppo_document, tmp_path_factory):
     run = TrainRun(ppo_document, tmp_path_factory.mktemp("ppo"))
     assert run.start() == 0, run.output
     return run
+
+
+def llama_config(**changes):
+    """A Llama small enough for unit tests, its weights large enough that it has opinions."""
+    sizes = {
+        "vocab_size": 40,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 128,
+    }
+    return LlamaConfig(**sizes, initializer_range=0.3, **changes)

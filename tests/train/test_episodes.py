@@ -2,31 +2,20 @@
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
+from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
 from fino1.spec import PpoBlock
 from fino1.train import episodes, model
 from fino1.train.episodes import Episode
+
+from .conftest import llama_config
 
 CPU = torch.device("cpu")
 
 
 def models(attention):
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=40,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=128,
-        initializer_range=0.3,
-        attn_implementation=attention,
-        num_labels=1,
-        tie_word_embeddings=True,
-        pad_token_id=0,
-    )
+    config = llama_config(attn_implementation=attention, num_labels=1, tie_word_embeddings=True, pad_token_id=0)
     return LlamaForCausalLM(config).eval(), LlamaForSequenceClassification(config).eval()
 
 

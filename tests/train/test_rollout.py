@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from fino1.train import rollout
+
+from .conftest import llama_config
 
 STOP, PAD, LENGTH = 1, 0, 24
 
@@ -13,19 +15,7 @@ STOP, PAD, LENGTH = 1, 0, 24
 @pytest.fixture(scope="module")
 def policy():
     torch.manual_seed(3)
-    config = LlamaConfig(
-        vocab_size=40,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=128,
-        initializer_range=0.3,
-        bos_token_id=None,
-        eos_token_id=STOP,
-        pad_token_id=PAD,
-    )
+    config = llama_config(bos_token_id=None, eos_token_id=STOP, pad_token_id=PAD)
     return LlamaForCausalLM(config).eval()
 
 
