@@ -25,7 +25,7 @@ class Progress:
         self._line = {"event": "progress", "stage": stage, **labels}
         self._total, self._done, self._printed, self._shown = total, done, 0.0, shown
         bar = shown and sys.stderr.isatty()
-        text = " ".join([stage, *labels.values()])
+        text = " ".join(dict.fromkeys([stage, *labels.values()]))  # a run is often named for its stage
         self._bar = tqdm(total=total, initial=done, desc=text, file=sys.stderr, dynamic_ncols=True) if bar else None
 
     def update(self, done: int, **numbers: float) -> None:
