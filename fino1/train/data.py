@@ -4,7 +4,6 @@ Rows are read, de-duplicated against the evaluation sets, split with the run's s
 template and, where they are too long, shortened in the document only. Nothing is dropped silently: `Counts` goes to data.json.
 """
 
-import math
 import random
 import re
 from collections.abc import Callable, Sequence
@@ -18,16 +17,10 @@ from transformers import PreTrainedTokenizerBase
 from fino1.errors import SpecError
 from fino1.spec import DataBlock, RowsBlock
 from fino1.tasks import ledger, task
-from fino1.tasks import rows as task_rows
-from fino1.tasks.record import FINAL, THINKING, Record, fit, solution
+from fino1.tasks.record import Record, fit, solution
+from fino1.train import c7
 
 Example = dict[str, list[int]]
-
-SFT_COLUMNS = ("Question", "Complex_CoT", "Response")
-RL_COLUMNS = ("Open-ended Verifiable Question", "Ground-True Answer")
-_CONTEXT = re.compile(r"\A(.*?context:)(.*?)(\bquestion:.*)\Z", re.DOTALL | re.IGNORECASE)
-_SHOWN = 20  # problems listed of one file
-Numbered = list[tuple[int, dict[str, Any]]]
 
 
 @dataclass
@@ -73,7 +66,7 @@ def read(block: DataBlock, method: str, seed: int) -> Rows:
         if method == "sft":
             records = [r for r in records if r.cot and r.response]
             counts.without_solution = counts.read - len(records)
-        kept = _without(records, [r for other in block.exclude for r in _evaluated(other, seed)])
+        kept = _without(block.task, records, [r for other in block.exclude for r in _evaluated(other, seed)])
         counts.excluded = len(records) - len(kept)
         train, evaluation = _split(kept, block.eval_size, seed)
     if not train:
@@ -174,7 +167,7 @@ def _each(
         found = list(pool.map(attempt, records))
     problems = [problem for each in found if isinstance(each, SpecError) for problem in each.problems]
     if problems:
-        raise SpecError(_shown(problems, "data"))
+        raise SpecError(c7.shown(problems, "data"))
     return [made for made, _ in found], sum(was_cut for _, was_cut in found)
 
 
@@ -198,97 +191,13 @@ def _evaluated(block: RowsBlock, seed: int) -> list[Record]:
 def _read_file(block: RowsBlock, method: str) -> list[Record]:
     if block.task is not None and block.path is not None:
         return task(block.task).read(Path(block.path))
-    columns = SFT_COLUMNS if method == "sft" else RL_COLUMNS
-    names = {column: getattr(block, "columns", {}).get(column, column) for column in columns}
-    if block.path is not None:
-        return _c7_records(block.path, *_load_local(Path(block.path)), names)
-    return _c7_records(str(block.hub), _load_hub(block), [], names)
+    return c7.read(block, method)
 
 
-def _load_local(path: Path) -> tuple[Numbered, list[str]]:
-    """Rows of a file (JSON arrays and Parquet numbered by index, JSONL by line), and what in it is none.
-
-    It writes no cache: `/models` may be read-only (C4).
-    """
-    kinds = (".json", ".jsonl", ".parquet")
-    if not path.is_file():
-        raise SpecError(f"{path}: expected a JSON, JSONL or Parquet file, got none")
-    if path.suffix not in kinds:
-        raise SpecError(f"{path}: expected a name that ends in {', '.join(kinds)}, got {path.suffix or 'none'}")
-    if path.suffix != ".parquet":
-        numbered, problems = task_rows.read_json_rows(path, "")
-        return numbered, problems.found
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        return list(enumerate(parquet.read_table(path).to_pylist())), []
-    except pyarrow.ArrowInvalid as error:
-        raise SpecError(f"{path}: expected Parquet, got {error}") from error
-
-
-def _load_hub(block: RowsBlock) -> Numbered:
-    import datasets
-
-    try:
-        return list(enumerate(datasets.load_dataset(block.hub, revision=block.revision, split=block.split)))
-    except (datasets.exceptions.DatasetNotFoundError, ConnectionError, OSError, ValueError) as error:
-        raise SpecError(f"data.hub: {block.hub}: expected a dataset that can be read, got {error}") from error
-
-
-def _c7_records(source: str, raw: Numbered, problems: list[str], names: dict[str, str]) -> list[Record]:
-    """C7 rows as records: the text between `Context:` and `Question:` is the document, the rest is never cut."""
-    records = []
-    for number, row in raw:
-        found = [
-            f"{source}:{number}: {name}: {problem}"
-            for column, name in names.items()
-            if (problem := _c7_problem(column, row.get(name)))
-        ]
-        problems += found
-        if found:
-            continue
-        question, *answers = (str(row[name]) for name in names.values())
-        parts = _CONTEXT.match(question)
-        head, document, tail = parts.groups() if parts else ("", "", question)
-        records.append(
-            Record(
-                id=f"{number}",
-                question=tail,
-                target=answers[0] if len(answers) == 1 else "",
-                before=tuple(document.splitlines(keepends=True)),
-                fields={"head": head},
-                cot=answers[0] if len(answers) == 2 else "",
-                response=answers[1] if len(answers) == 2 else "",
-            )
-        )
-    if problems:
-        raise SpecError(_shown(problems, source))
-    return records
-
-
-def _c7_problem(column: str, value: Any) -> str:
-    """What is wrong with this field of a C7 row? "" where nothing is."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not isinstance(value, str):
-        right = column == RL_COLUMNS[1] and is_number
-        return "" if right else f"expected text, got {'none' if value is None else repr(value)[:80]}"
-    if not value.strip():
-        return "expected text, got an empty one"
-    if column in SFT_COLUMNS[1:] and (THINKING in value or FINAL in value):
-        return f"expected no heading {THINKING!r} or {FINAL!r}, got one"
-    return ""
-
-
-def _shown(problems: list[str], source: str) -> list[str]:
-    more = [f"{source}: and {len(problems) - _SHOWN} more problems"] if len(problems) > _SHOWN else []
-    return problems[:_SHOWN] + more
-
-
-def _without(records: list[Record], evaluated: list[Record]) -> list[Record]:
+def _without(name: str | None, records: list[Record], evaluated: list[Record]) -> list[Record]:
     """Which records share neither page nor question text with an evaluated one?"""
-    pages = {record.page for record in evaluated} - {""}
-    questions = {_plain(record.question) for record in evaluated}
+    pages = {record.page for record in evaluated} - {""}  # a ledger's say it all, and its questions repeat
+    questions = set() if name == "ledger" else {_plain(record.question) for record in evaluated}
     return [r for r in records if r.page not in pages and _plain(r.question) not in questions]
 
 

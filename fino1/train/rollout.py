@@ -85,12 +85,8 @@ def _sample_batch(
     stop_tokens: set[int],
     pad_token: int,
 ) -> list[Response]:
-    device = policy.device
-    longest = max(map(len, prompts))
-    ids = torch.tensor([[pad_token] * (longest - len(p)) + list(p) for p in prompts], device=device)  # (B, P)
-    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    chosen = None if draws is None else torch.tensor(draws, dtype=torch.float64, device=device)  # (B, R)
+    ids, mask, positions = _pad_left(prompts, pad_token, policy.device)  # (B, P)
+    chosen = None if draws is None else torch.tensor(draws, dtype=torch.float64, device=policy.device)  # (B, R)
     tokens: list[list[int]] = [[] for _ in prompts]
     logprobs: list[list[float]] = [[] for _ in prompts]
     alive = list(range(len(prompts)))
@@ -117,12 +113,20 @@ def _sample_batch(
             positions[:, -1:] + 1,
         )
         if len(keep) < len(alive):
-            index = torch.tensor(keep, device=device)
+            index = torch.tensor(keep, device=policy.device)
             cache.batch_select_indices(index)
             ids, mask, positions = ids[index], mask[index], positions[index]
             chosen = None if chosen is None else chosen[index]
             alive = [alive[i] for i in keep]
     return [Response(t, p) for t, p in zip(tokens, logprobs, strict=True)]
+
+
+def _pad_left(prompts: list[Sequence[int]], pad_token: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Token ids, attention mask and positions (B, P) of prompts that all end in the last column."""
+    longest = max(map(len, prompts))
+    ids = torch.tensor([[pad_token] * (longest - len(p)) + list(p) for p in prompts], device=device)
+    mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
+    return ids, mask, (mask.cumsum(-1) - 1).clamp(min=0)
 
 
 def _pick(logits: Tensor, draw: Tensor | None, temperature: float) -> tuple[Tensor, Tensor]:

@@ -69,30 +69,32 @@ def main(run: Run) -> None:
         run.finish(started, steps=trainer.state.global_step, rows=rows.counts.train)
 
 
+_SAME = (  # what TRL calls as we do
+    "learning_rate",
+    "per_device_train_batch_size",
+    "num_train_epochs",
+    "weight_decay",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "max_grad_norm",
+    "lr_scheduler_type",
+    "packing",
+    "gradient_checkpointing",
+    "save_steps",
+    "logging_steps",
+    "eval_steps",
+    "dataloader_num_workers",
+)
+
+
 def _arguments(run: Run, length: int, has_evaluation: bool) -> SFTConfig:
     """Which TRL settings say what the spec says?"""
     block = run.spec.sft
     accumulation = block.global_batch_size // (run.world_size * block.per_device_train_batch_size)
-    same = [
-        "learning_rate",
-        "per_device_train_batch_size",
-        "num_train_epochs",
-        "weight_decay",
-        "adam_beta1",
-        "adam_beta2",
-        "adam_epsilon",
-        "max_grad_norm",
-        "lr_scheduler_type",
-        "packing",
-        "gradient_checkpointing",
-        "save_steps",
-        "logging_steps",
-        "eval_steps",
-        "dataloader_num_workers",
-    ]
     return SFTConfig(
         output_dir=str(run.directory),
-        **{key: getattr(block, key) for key in same},
+        **{key: getattr(block, key) for key in _SAME},
         gradient_accumulation_steps=accumulation,
         max_steps=block.max_steps or -1,
         warmup_steps=block.warmup_ratio if block.warmup_ratio < 1 else 1.0,

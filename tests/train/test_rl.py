@@ -12,50 +12,50 @@ from fino1.train import rl
 MASK = torch.tensor([[True, True, True], [True, True, False]])
 
 
-def close(found, wanted):
+def assert_close(found, wanted):
     torch.testing.assert_close(found, torch.as_tensor(wanted, dtype=found.dtype), atol=1e-6, rtol=1e-5)
 
 
 def test_masked_mean_counts_what_is_true():
-    close(rl.masked_mean(torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 600.0]]), MASK), 3.0)
-    close(rl.masked_mean(torch.ones(2, 3), torch.zeros(2, 3, dtype=torch.bool)), 0.0)
+    assert_close(rl.masked_mean(torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 600.0]]), MASK), 3.0)
+    assert_close(rl.masked_mean(torch.ones(2, 3), torch.zeros(2, 3, dtype=torch.bool)), 0.0)
 
 
 def test_masked_whiten_by_hand():
     # 1, 2, 3, 4, 5: mean 3, variance 2
     found = rl.masked_whiten(torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 600.0]]), MASK)
     root = math.sqrt(2)
-    close(found, [[-2 / root, -1 / root, 0], [1 / root, 2 / root, 0]])
+    assert_close(found, [[-2 / root, -1 / root, 0], [1 / root, 2 / root, 0]])
 
 
 def test_masked_whiten_keeps_the_mean_of_rewards():
     found = rl.masked_whiten(torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 600.0]]), MASK, shift_mean=False)
-    close(rl.masked_mean(found, MASK), 3.0)
+    assert_close(rl.masked_mean(found, MASK), 3.0)
 
 
 @pytest.mark.parametrize("estimator", ["k1", "k3"])
 def test_kl_is_zero_for_equal_policies(estimator):
     logprobs = torch.randn(2, 3)
-    close(rl.kl_penalty(logprobs, logprobs, estimator), torch.zeros(2, 3))
+    assert_close(rl.kl_penalty(logprobs, logprobs, estimator), torch.zeros(2, 3))
 
 
 def test_kl_by_hand():
     p, q = torch.log(torch.tensor(0.5)), torch.log(torch.tensor(0.25))
-    close(rl.kl_penalty(p, q, "k1"), math.log(2))
-    close(rl.kl_penalty(p, q, "k3"), 0.5 - 1 + math.log(2))
+    assert_close(rl.kl_penalty(p, q, "k1"), math.log(2))
+    assert_close(rl.kl_penalty(p, q, "k3"), 0.5 - 1 + math.log(2))
 
 
 def test_both_kl_estimators_are_unbiased():
     p, q = torch.tensor([0.2, 0.3, 0.5]), torch.tensor([0.6, 0.3, 0.1])
     exact = (p * (p / q).log()).sum()
     for estimator in ("k1", "k3"):
-        close((p * rl.kl_penalty(p.log(), q.log(), estimator)).sum(), exact)
+        assert_close((p * rl.kl_penalty(p.log(), q.log(), estimator)).sum(), exact)
 
 
 def test_score_goes_to_the_last_response_token():
     kl = torch.tensor([[0.1, 0.2, 0.3], [0.4, 0.5, 9.0]])
     found = rl.token_rewards(kl, torch.tensor([1.0, 0.1]), MASK, 0.5)
-    close(found, [[-0.05, -0.1, 0.85], [-0.2, -0.15, 0.0]])
+    assert_close(found, [[-0.05, -0.1, 0.85], [-0.2, -0.15, 0.0]])
 
 
 def test_gae_by_hand():
@@ -68,15 +68,15 @@ def test_gae_by_hand():
     first = 1.05 + 0.45 * middle
     short_last = 0.4
     short_first = 0.9 * 0.6 - 0.3 + 0.45 * short_last
-    close(advantages, [[first, middle, last], [short_first, short_last, 0.0]])
-    close(returns, [[first + 0.4, middle + 0.5, 2.0], [short_first + 0.3, 1.0, 0.0]])
+    assert_close(advantages, [[first, middle, last], [short_first, short_last, 0.0]])
+    assert_close(returns, [[first + 0.4, middle + 0.5, 2.0], [short_first + 0.3, 1.0, 0.0]])
 
 
 def test_gae_with_lambda_one_is_return_minus_value():
     rewards, values = torch.randn(4, 5), torch.randn(4, 5)
     mask = torch.ones(4, 5, dtype=torch.bool)
     advantages, _ = rl.gae(rewards, values, mask, 1.0, 1.0)
-    close(advantages, rewards.flip(1).cumsum(1).flip(1) - values)
+    assert_close(advantages, rewards.flip(1).cumsum(1).flip(1) - values)
 
 
 @settings(max_examples=30, deadline=None)
@@ -107,8 +107,8 @@ def test_masked_positions_change_nothing(seed):
     for found, wanted in zip(
         rl.gae(other_rewards, other_values, MASK, 0.99, 0.95), rl.gae(rewards, values, MASK, 0.99, 0.95), strict=True
     ):
-        close(found, wanted)
-    close(rl.masked_whiten(other_values, MASK), rl.masked_whiten(values, MASK))
+        assert_close(found, wanted)
+    assert_close(rl.masked_whiten(other_values, MASK), rl.masked_whiten(values, MASK))
 
 
 def loss(logprobs, old_logprobs, advantages, values=None, old_values=None, returns=None, **changes):
@@ -129,8 +129,8 @@ def test_policy_loss_by_hand():
     # ratios 1, 2, 0.5, 2 with advantages 1, 1, −1, −1: −1; clipped −1.2; clipped 0.8; unclipped 2
     ratio = torch.tensor([1.0, 2.0, 0.5, 2.0])
     found = loss(ratio.log(), torch.zeros(4), torch.tensor([1.0, 1.0, -1.0, -1.0]))
-    close(found.policy, [-1.0, -1.2, 0.8, 2.0])
-    close(found.loss, 0.6 / 4)
+    assert_close(found.policy, [-1.0, -1.2, 0.8, 2.0])
+    assert_close(found.loss, 0.6 / 4)
     assert found.clipped.tolist() == [False, True, True, False]
 
 
@@ -139,15 +139,15 @@ def test_value_loss_by_hand():
     found = loss(
         torch.zeros(2), torch.zeros(2), torch.zeros(2), torch.ones(2), torch.zeros(2), torch.tensor([1.0, 0.0])
     )
-    close(found.value, [0.32, 0.5])
-    close(found.loss, 0.5 * 0.82 / 2)
+    assert_close(found.value, [0.32, 0.5])
+    assert_close(found.loss, 0.5 * 0.82 / 2)
 
 
 def test_equal_policies_give_the_policy_gradient():
     logprobs = torch.zeros(3, requires_grad=True)
     advantages = torch.tensor([1.0, -2.0, 0.5])
     loss(logprobs, torch.zeros(3), advantages).loss.backward()
-    close(logprobs.grad, -advantages / 3)
+    assert_close(logprobs.grad, -advantages / 3)
 
 
 def test_micro_batches_add_up_to_the_mini_batch():
@@ -157,7 +157,7 @@ def test_micro_batches_add_up_to_the_mini_batch():
         loss(*(t[part] for t in (logprobs, old, advantages, values, old_values, returns)), tokens=8).loss
         for part in (slice(0, 3), slice(3, 8))
     ]
-    close(sum(halves), whole)
+    assert_close(sum(halves), whole)
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 4096])
@@ -168,10 +168,10 @@ def test_token_logprobs_equal_the_full_softmax(monkeypatch, chunk):
     targets = torch.tensor([0, 6, 3, 3, 1])
     found, entropy = rl.token_logprobs(hidden, weight, bias, targets, temperature=0.7)
     full = torch.log_softmax((hidden @ weight.T + bias) / 0.7, -1)
-    close(found, full[range(5), targets].detach())
-    close(entropy, torch.distributions.Categorical(logits=full).entropy().detach())
+    assert_close(found, full[range(5), targets].detach())
+    assert_close(entropy, torch.distributions.Categorical(logits=full).entropy().detach())
     gradients = torch.autograd.grad(found.sum(), (hidden, weight))
     for gradient, wanted in zip(
         gradients, torch.autograd.grad(full[range(5), targets].sum(), (hidden, weight)), strict=True
     ):
-        close(gradient, wanted)
+        assert_close(gradient, wanted)

@@ -1,0 +1,107 @@
+"""How are C7 rows read from a file or the hub? (DESIGN C7)"""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from fino1.errors import SpecError
+from fino1.spec import RowsBlock
+from fino1.tasks import rows as task_rows
+from fino1.tasks.record import FINAL, THINKING, Record
+
+SFT_COLUMNS = ("Question", "Complex_CoT", "Response")
+RL_COLUMNS = ("Open-ended Verifiable Question", "Ground-True Answer")
+_CONTEXT = re.compile(r"\A(.*?context:)(.*?)(\bquestion:.*)\Z", re.DOTALL | re.IGNORECASE)
+_SHOWN = 20  # problems listed of one file
+Numbered = list[tuple[int, dict[str, Any]]]
+
+
+def read(block: RowsBlock, method: str) -> list[Record]:
+    """Which records do the rows of `block.path` or `block.hub` make? Raises SpecError naming file, row and field of bad ones."""
+    columns = SFT_COLUMNS if method == "sft" else RL_COLUMNS
+    names = {column: getattr(block, "columns", {}).get(column, column) for column in columns}
+    if block.path is not None:
+        return _c7_records(block.path, *_load_local(Path(block.path)), names)
+    return _c7_records(str(block.hub), _load_hub(block), [], names)
+
+
+def shown(problems: list[str], source: str) -> list[str]:
+    """The first problems, and how many more there are."""
+    more = [f"{source}: and {len(problems) - _SHOWN} more problems"] if len(problems) > _SHOWN else []
+    return problems[:_SHOWN] + more
+
+
+def _load_local(path: Path) -> tuple[Numbered, list[str]]:
+    """Rows of a file (JSON arrays and Parquet numbered by index, JSONL by line), and what in it is none.
+
+    It writes no cache: `/models` may be read-only (C4).
+    """
+    kinds = (".json", ".jsonl", ".parquet")
+    if not path.is_file():
+        raise SpecError(f"{path}: expected a JSON, JSONL or Parquet file, got none")
+    if path.suffix not in kinds:
+        raise SpecError(f"{path}: expected a name that ends in {', '.join(kinds)}, got {path.suffix or 'none'}")
+    if path.suffix != ".parquet":
+        numbered, problems = task_rows.read_json_rows(path, "")
+        return numbered, problems.found
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        return list(enumerate(parquet.read_table(path).to_pylist())), []
+    except pyarrow.ArrowInvalid as error:
+        raise SpecError(f"{path}: expected Parquet, got {error}") from error
+
+
+def _load_hub(block: RowsBlock) -> Numbered:
+    import datasets
+
+    try:
+        return list(enumerate(datasets.load_dataset(block.hub, revision=block.revision, split=block.split)))
+    except (datasets.exceptions.DatasetNotFoundError, ConnectionError, OSError, ValueError) as error:
+        raise SpecError(f"data.hub: {block.hub}: expected a dataset that can be read, got {error}") from error
+
+
+def _c7_records(source: str, raw: Numbered, problems: list[str], names: dict[str, str]) -> list[Record]:
+    """C7 rows as records: the text between `Context:` and `Question:` is the document, the rest is never cut."""
+    records = []
+    for number, row in raw:
+        found = [
+            f"{source}:{number}: {name}: {problem}"
+            for column, name in names.items()
+            if (problem := _c7_problem(column, row.get(name)))
+        ]
+        problems += found
+        if found:
+            continue
+        question, *answers = (str(row[name]) for name in names.values())
+        parts = _CONTEXT.match(question)
+        head, document, tail = parts.groups() if parts else ("", "", question)
+        records.append(
+            Record(
+                id=f"{number}",
+                question=tail,
+                target=answers[0] if len(answers) == 1 else "",
+                before=tuple(document.splitlines(keepends=True)),
+                fields={"head": head},
+                cot=answers[0] if len(answers) == 2 else "",
+                response=answers[1] if len(answers) == 2 else "",
+            )
+        )
+    if problems:
+        raise SpecError(shown(problems, source))
+    return records
+
+
+def _c7_problem(column: str, value: Any) -> str:
+    """What is wrong with this field of a C7 row? "" where nothing is."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, str):
+        right = column == RL_COLUMNS[1] and is_number
+        return "" if right else f"expected text, got {'none' if value is None else repr(value)[:80]}"
+    if not value.strip():
+        return "expected text, got an empty one"
+    if column in SFT_COLUMNS[1:] and (THINKING in value or FINAL in value):
+        return f"expected no heading {THINKING!r} or {FINAL!r}, got one"
+    return ""
