@@ -174,7 +174,9 @@ def _answers(
     Cancelled or the error is raised. The threads are daemons: a request that hangs does not keep the process.
     """
     todo: queue.SimpleQueue[Question] = queue.SimpleQueue()
-    done: queue.SimpleQueue[tuple[Question | None, Answer | BaseException | None]] = queue.SimpleQueue()
+    done: queue.SimpleQueue[tuple[Question | None, Answer | BaseException | None, threading.Event]] = (
+        queue.SimpleQueue()
+    )
     halt = threading.Event()
     for question in questions:
         todo.put(question)
@@ -186,9 +188,10 @@ def _answers(
     try:
         while threads and time.monotonic() < deadline:
             with contextlib.suppress(queue.Empty):
-                question, answer = done.get(timeout=_TICK_S)
+                question, answer, taken = done.get(timeout=_TICK_S)
                 if isinstance(answer, Answer) and question is not None:
                     yield question, answer
+                    taken.set()
                 else:
                     threads -= 1
                     failure = failure or answer
@@ -204,17 +207,22 @@ def _answers(
 
 
 def _worker(ask: Ask, todo: queue.SimpleQueue, done: queue.SimpleQueue, halt: threading.Event) -> None:
-    """Puts (question, answer) for each answer, and at its end (None, error or None)."""
+    """Puts (question, answer) for each answer, and at its end (None, error or None).
+
+    It asks nothing new before its answer was taken, and written: a kill costs one answer a thread at most.
+    """
     end: BaseException | None = None
     try:
         while not halt.is_set():
             question = todo.get_nowait()
-            done.put((question, ask(question, halt)))
+            taken = threading.Event()
+            done.put((question, ask(question, halt), taken))
+            taken.wait()
     except (queue.Empty, Cancelled):
         pass
     except BaseException as error:  # noqa: BLE001, raised again in the main thread
         end = error
-    done.put((None, end))
+    done.put((None, end, threading.Event()))
 
 
 @contextlib.contextmanager
