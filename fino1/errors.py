@@ -54,3 +54,8 @@ def guarded(verb: Callable[[], int]) -> int:
             raise
         print(f"{exits.MEANING[exits.DISK]}: {error}", file=sys.stderr)
         return exits.DISK
+
+
+def first_line(error: Exception) -> str:
+    """What does an error of a library say, in a line?"""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

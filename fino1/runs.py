@@ -18,14 +18,12 @@ from typing import Any
 
 from fino1 import canonical, load
 from fino1.errors import SpecError
-from fino1.spec import ModelRef, RunSpec
-
-_NAME = r"[a-z0-9]([-.a-z0-9]{0,32}[a-z0-9])?"  # spec.Name; with the hash 45 characters (C3)
+from fino1.spec import NAME, ModelRef, RunSpec
 
 
 def directory(work: Path, name: str, spec: RunSpec) -> Path:
     """Which directory belongs to this run? Raises SpecError for a name that is none."""
-    if not re.fullmatch(_NAME, name):
+    if not re.fullmatch(NAME, name):
         raise SpecError(f"--name: expected at most 34 lower-case letters, digits, - and ., got {name!r}")
     return work / "runs" / f"{name}-{load.run_hash(spec)}"
 

@@ -44,7 +44,8 @@ Count = Annotated[int, Field(ge=1), BeforeValidator(_integer)]
 CountOrZero = Annotated[int, Field(ge=0), BeforeValidator(_integer)]
 TwoOrMore = Annotated[int, Field(ge=2), BeforeValidator(_integer)]
 Text = Annotated[str, Field(min_length=1)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([-.a-z0-9]{0,32}[a-z0-9])?$")]
+NAME = r"[a-z0-9]([-.a-z0-9]{0,32}[a-z0-9])?"  # with the hash 45 characters (C3)
+Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 RunName = Annotated[str, Field(pattern=r"^[a-z0-9]([-.a-z0-9]{0,54}[a-z0-9])?$")]  # NAME or NAME-HASH
 Column = Literal["Question", "Complex_CoT", "Response", "Open-ended Verifiable Question", "Ground-True Answer"]
 TaskId = Literal[

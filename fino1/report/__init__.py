@@ -5,11 +5,11 @@
 The same inputs give the same bytes: no dates, no randomness, no paths of this machine.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fino1 import runs as runs_on_disk
 from fino1.errors import SpecError
 from fino1.report import cells as _cells
 from fino1.report import leaderboard, page
@@ -82,17 +82,4 @@ def _replace(out: Path, files: Mapping[str, str]) -> None:
     except (FileExistsError, NotADirectoryError) as error:
         raise SpecError(f"{out}: expected a directory, got a file") from error
     for name, text in files.items():
-        temporary = out / f".{name}.{os.getpid()}.tmp"
-        try:
-            with temporary.open("wb") as stream:
-                stream.write(text.encode("utf-8", "replace"))  # names may hold what UTF-8 cannot (lone surrogates)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(temporary, out / name)
-        finally:
-            temporary.unlink(missing_ok=True)
-    directory = os.open(out, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+        runs_on_disk.write_bytes(out / name, text.encode("utf-8", "replace"))  # names may hold what UTF-8 cannot

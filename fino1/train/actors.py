@@ -10,7 +10,7 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from fino1 import runs
 from fino1.spec import DEFAULT_VALUE_MODEL, PpoBlock
 from fino1.train import checkpoint, data, model, reward, rollout
-from fino1.train.episodes import Episode, pack
+from fino1.train.episodes import Episode, pack, parts
 from fino1.train.rank import Run
 
 PROCESS_GROUP_TIMEOUT = timedelta(minutes=30)
@@ -111,8 +111,7 @@ class Actors:
     @torch.no_grad()
     def look_back(self, episodes: list[Episode]) -> None:
         """Fill in the reference's log-probabilities and the values of what was sampled."""
-        size = self.block.local_rollout_forward_batch_size
-        for part in (episodes[start : start + size] for start in range(0, len(episodes), size)):
+        for part in parts(episodes, self.block.local_rollout_forward_batch_size):
             packed = pack(part, self.accelerator.device, self.one_row)
             with self.accelerator.autocast():
                 logprobs, _ = model.policy_logprobs(self.reference, packed, self.block.temperature)

@@ -53,6 +53,11 @@ class Packed:
     targets: Tensor  # (N,)
 
 
+def parts(items: Sequence, size: int) -> list[Sequence]:
+    """Cut a sequence into parts of `size`; the last may be shorter."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
 def pack(episodes: Sequence[Episode], device: torch.device, one_row: bool = False) -> Packed:
     """Lay episodes end to end, in rows no longer than the longest (`one_row`: all in one, as flash attention needs it).
 

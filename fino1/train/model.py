@@ -25,7 +25,7 @@ from transformers import (
 )
 
 from fino1 import runs
-from fino1.errors import SpecError
+from fino1.errors import SpecError, first_line
 from fino1.spec import DEFAULT_MODEL, InitBlock, ModelRef
 from fino1.train import rl
 from fino1.train.episodes import Packed
@@ -78,7 +78,7 @@ def load_tokenizer(source: str, revision: str | None, key: str = "model") -> Pre
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
     except (OSError, ValueError) as error:
-        raise SpecError(f"{key}: {source}: expected a tokenizer, got {_first_line(error)}") from error
+        raise SpecError(f"{key}: {source}: expected a tokenizer, got {first_line(error)}") from error
     if tokenizer.chat_template is None:
         raise SpecError(f"{key}: {source}: expected a tokenizer with a chat template, got none")
     if tokenizer.eos_token is None:
@@ -93,7 +93,7 @@ def load_config(key: str, source: str, revision: str | None) -> PretrainedConfig
     try:
         return AutoConfig.from_pretrained(source, revision=revision)
     except (OSError, ValueError) as error:
-        raise SpecError(f"{key}: {source}: expected a model, got {_first_line(error)}") from error
+        raise SpecError(f"{key}: {source}: expected a model, got {first_line(error)}") from error
 
 
 def init_config(init: InitBlock, tokenizer: PreTrainedTokenizerBase) -> LlamaConfig:
@@ -143,7 +143,7 @@ def _load(kind: Any, key: str, source: str, revision: str | None, **options: Any
     except OSError as error:
         if error.errno is not None:
             raise
-        raise SpecError(f"{key}: {source}: expected weights, got {_first_line(error)}") from error
+        raise SpecError(f"{key}: {source}: expected weights, got {first_line(error)}") from error
 
 
 def value_config(
@@ -224,7 +224,3 @@ def _hidden(model: PreTrainedModel, packed: Packed) -> Tensor:
     """The last hidden states (N, H) from which the response tokens are predicted."""
     output = model.base_model(input_ids=packed.ids, position_ids=packed.positions, use_cache=False)
     return output.last_hidden_state.flatten(0, 1)[packed.index]
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

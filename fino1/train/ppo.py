@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from fino1.progress import Metrics, Progress
 from fino1.train import checkpoint, reward, rl, rollout
 from fino1.train.actors import Actors, Inputs
-from fino1.train.episodes import Batch, Episode, batch, pack
+from fino1.train.episodes import Batch, Episode, batch, pack, parts
 from fino1.train.rank import Run
 from fino1.train.sft import agree
 
@@ -141,7 +141,7 @@ class _Ppo:
         for epoch in range(self.block.num_ppo_epochs):
             order = list(range(len(episodes)))
             random.Random(f"{self.run.spec.seed} {update} {epoch}").shuffle(order)
-            for members in _parts(order, len(order) // self.block.num_mini_batches):
+            for members in parts(order, len(order) // self.block.num_mini_batches):
                 totals += self._step(sorted(members, key=lambda i: -len(episodes[i].response)), episodes, known)
         totals = self.accelerator.reduce(totals, "sum")
         averages = (totals[:-1] / totals[-1]).tolist()
@@ -153,7 +153,7 @@ class _Ppo:
         """One optimizer step on a mini-batch; return this rank's sums of the statistics over its tokens, and their number."""
         tokens = int(known.mask[members].sum())
         mine = members[self.run.rank :: self.run.world_size]
-        micro = list(_parts(mine, self.block.per_device_train_batch_size))
+        micro = list(parts(mine, self.block.per_device_train_batch_size))
         sums = torch.zeros(len(_STATISTICS) + 1, dtype=torch.float64, device=self.accelerator.device)
         for number, part in enumerate(micro, start=1):
             packed = pack([episodes[i] for i in part], self.accelerator.device, self.actors.one_row)
@@ -234,7 +234,3 @@ def _prompts_of(update: int, size: int, count: int, seed: int) -> list[int]:
         orders[turn] = list(range(count))
         random.Random(f"{seed} {turn}").shuffle(orders[turn])
     return [orders[place // count][place % count] for place in places]
-
-
-def _parts(items: Sequence, size: int) -> list[Sequence]:
-    return [items[start : start + size] for start in range(0, len(items), size)]

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fino1 import exits, load, processes, runs
-from fino1.errors import Fino1Error
+from fino1.errors import Fino1Error, first_line
 from fino1.spec import RunSpec
 
 # What gloo, NCCL and torch's store say when another rank has gone: its connection breaks, or does not answer.
@@ -124,10 +124,10 @@ def _guarded(run: Run) -> int:
         return _explained(error)
     except Exception as error:
         if checkpoint.is_disk_error(error):
-            print(f"{run.directory}: expected a disk that can be written, got {_first_line(error)}", file=sys.stderr)
+            print(f"{run.directory}: expected a disk that can be written, got {first_line(error)}", file=sys.stderr)
             return exits.DISK
         if run.world_size > 1 and any(text in str(error) for text in _PEER_LOST):
-            print(f"rank {run.rank}: another rank was lost: {_first_line(error)}", file=sys.stderr)
+            print(f"rank {run.rank}: another rank was lost: {first_line(error)}", file=sys.stderr)
             return exits.PEER_LOST
         traceback.print_exc()
         return exits.BUG
@@ -139,10 +139,6 @@ def _explained(error: Fino1Error) -> int:
     message = {"message": str(error), "timestamp": int(time.time())}
     Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps(message), encoding="utf-8")
     return error.exit_code
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _quiet() -> None:
