@@ -18,7 +18,9 @@ import yaml
 
 from fino1 import canonical
 from fino1.errors import SpecError
-from fino1.spec import PLACEMENT, Block, RunSpec
+from fino1.fields import Block
+from fino1.placement import PLACEMENT
+from fino1.spec import RunSpec
 
 # The seed's spellings (reference fino1.md §1.3, §1.4, and the fields of TRL 0.13 it takes over) → ours.
 SEED_NAMES = {

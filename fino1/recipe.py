@@ -11,7 +11,7 @@ from pydantic import StrictBool
 
 from fino1 import load
 from fino1.errors import SpecError
-from fino1.spec import Block, Name
+from fino1.fields import Block, Name
 
 
 class Stage(Block):

@@ -18,7 +18,8 @@ from typing import Any
 
 from fino1 import canonical, load
 from fino1.errors import SpecError
-from fino1.spec import NAME, ModelRef, RunSpec
+from fino1.fields import NAME
+from fino1.spec import ModelRef, RunSpec
 
 
 def directory(work: Path, name: str, spec: RunSpec) -> Path:

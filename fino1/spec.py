@@ -5,48 +5,25 @@ spelled as Transformers 5 and TRL 1 spell them. "Seed" names the README of The-F
 finance the default here is the replacement of reference fino1.md §7 and the docstring says so.
 """
 
-import math
-import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, StrictBool, model_validator
 
-NUMERIC = r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$"
-"""A string that is read as a number: what `helm --set` makes of one, and PyYAML of `5e-7` (DESIGN C1)."""
+from fino1.fields import (
+    Block,
+    Count,
+    CountOrZero,
+    Fraction,
+    Name,
+    NonNegative,
+    Positive,
+    RunName,
+    Text,
+    TwoOrMore,
+    integer,
+)
+from fino1.placement import Placement
 
-
-def _number(value: Any) -> float | int:
-    """Read a number or a numeric string. Pydantic alone would also take true, "nan" and "1_000"; no schema does."""
-    if isinstance(value, str) and re.fullmatch(NUMERIC, value):
-        value = float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise PydanticCustomError("number", "a number")
-    if abs(value) > 1.7976931348623157e308 or math.isnan(value):
-        raise PydanticCustomError("number", "a finite number")
-    return value
-
-
-def _integer(value: Any) -> int:
-    """Read an integer, however it is written (`3.0`, `"1e3"`): Helm has float64 only, which is exact up to 2^53."""
-    number = _number(value)
-    if number != int(number):
-        raise PydanticCustomError("integer", "an integer")
-    if abs(number) > 2**53:
-        raise PydanticCustomError("integer", "an integer of at most 2^53")
-    return int(number)
-
-
-Fraction = Annotated[float, Field(ge=0, le=1), BeforeValidator(_number)]
-Positive = Annotated[float, Field(gt=0), BeforeValidator(_number)]
-NonNegative = Annotated[float, Field(ge=0), BeforeValidator(_number)]
-Count = Annotated[int, Field(ge=1), BeforeValidator(_integer)]
-CountOrZero = Annotated[int, Field(ge=0), BeforeValidator(_integer)]
-TwoOrMore = Annotated[int, Field(ge=2), BeforeValidator(_integer)]
-Text = Annotated[str, Field(min_length=1)]
-NAME = r"[a-z0-9]([-.a-z0-9]{0,32}[a-z0-9])?"  # with the hash 45 characters (C3)
-Name = Annotated[str, Field(pattern=f"^{NAME}$")]
-RunName = Annotated[str, Field(pattern=r"^[a-z0-9]([-.a-z0-9]{0,54}[a-z0-9])?$")]  # NAME or NAME-HASH
 Column = Literal["Question", "Complex_CoT", "Response", "Open-ended Verifiable Question", "Ground-True Answer"]
 TaskId = Literal[
     "finqa", "xbrl_math", "docmath_simplong", "docmath_complong", "docmath_simpshort", "docmath_compshort", "ledger"
@@ -55,19 +32,12 @@ Scheduler = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 
 DEFAULT_MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 DEFAULT_VALUE_MODEL = "meta-llama/Llama-3.2-3B-Instruct"
-PLACEMENT = ("nodes", "gpus_per_node", "processes_per_node")
-
-
-class Block(BaseModel):
-    """Base of all blocks: unknown keys are refused, values do not change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class InitBlock(Block):
     """A small Llama with random weights; its tokenizer is trained on the run's own rows."""
 
-    vocab_size: Annotated[int, Field(ge=261), BeforeValidator(_integer)] = 512
+    vocab_size: Annotated[int, Field(ge=261), BeforeValidator(integer)] = 512
     """Upper bound of the trained tokenizer's vocabulary, which starts with 256 bytes and 5 special tokens; a value model takes
     the policy's vocabulary instead."""
     hidden_size: Count = 128
@@ -277,7 +247,7 @@ class PpoBlock(Block):
     eval_strategy: Literal["no", "steps"] = "steps"
     """`steps`: greedy accuracy on the held-out rows every `eval_steps` updates (the seed's flag has no effect)."""
     eval_steps: Count = 20
-    num_sample_generations: Annotated[int, Field(ge=-1), BeforeValidator(_integer)] = 10
+    num_sample_generations: Annotated[int, Field(ge=-1), BeforeValidator(integer)] = 10
     """How often in the whole run some held-out responses are written to `generations.jsonl`; 0 or −1 never."""
     dataloader_num_workers: CountOrZero = 0
     """Threads that tokenise the prompts; 0 is one."""
@@ -330,31 +300,17 @@ class EvalBlock(Block):
     """Attempts after the first on 429, 5xx, time-outs and lost connections, with growing pauses."""
 
 
-class RunSpec(Block):
+class RunSpec(Placement):
     """One run: what a run file says, complete with its defaults."""
 
     method: Literal["sft", "ppo", "eval"]
-    seed: Annotated[int, Field(ge=0, lt=2**32), BeforeValidator(_integer)] = 42
+    seed: Annotated[int, Field(ge=0, lt=2**32), BeforeValidator(integer)] = 42
     model: ModelRef = ModelRef()
     """Where SFT starts, or PPO's policy; null means Llama-3.1-8B-Instruct."""
     data: DataBlock = DataBlock()
     sft: SftBlock = SftBlock()
     ppo: PpoBlock = PpoBlock()
     eval: EvalBlock = EvalBlock()
-    nodes: Count = 1
-    gpus_per_node: CountOrZero = 8
-    processes_per_node: Count | None = None
-    """Ranks a node starts; null: one per GPU, one without GPUs."""
-
-    @property
-    def ranks_per_node(self) -> int:
-        """How many ranks does a node start?"""
-        return self.processes_per_node or max(self.gpus_per_node, 1)
-
-    @property
-    def world_size(self) -> int:
-        """How many ranks has the run?"""
-        return self.nodes * self.ranks_per_node
 
     def complaints(self, world_size: int) -> list[tuple[str, str]]:
         """What do single fields not show? Pairs of (path, problem); the batch arithmetic and what a method needs."""

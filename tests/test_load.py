@@ -6,7 +6,9 @@ import yaml
 
 from fino1 import canonical, load, runs
 from fino1.errors import SpecError
-from fino1.spec import PLACEMENT, Block, RunSpec
+from fino1.fields import Block
+from fino1.placement import PLACEMENT
+from fino1.spec import RunSpec
 
 LEDGER = {"method": "sft", "gpus_per_node": 0, "sft": {"per_device_train_batch_size": 16}, "data": {"task": "ledger"}}
 ONE = {"gpus_per_node": 0, "data": {"task": "ledger"}}
