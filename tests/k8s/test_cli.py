@@ -46,9 +46,13 @@ def parts(path: Path) -> set[str]:
     return {name.split(".")[1] for name in imported(path) if name.startswith("fino1.")}
 
 
-def test_spec_imports_nothing_of_ours_and_nothing_heavy():
-    names = {name.split(".")[0] for name in imported(ROOT / "spec.py")}
-    assert names <= set(sys.stdlib_module_names) | {"pydantic", "pydantic_core"}
+@pytest.mark.parametrize(
+    ("module", "ours"), {"spec": {"fields", "placement"}, "placement": {"fields"}, "fields": {"canonical"}}.items()
+)
+def test_what_a_run_file_may_hold_imports_nothing_else_of_ours_and_nothing_heavy(module, ours):
+    names = {name.split(".")[0] for name in imported(ROOT / f"{module}.py")}
+    assert names <= set(sys.stdlib_module_names) | {"pydantic", "pydantic_core", "fino1"}
+    assert parts(ROOT / f"{module}.py") == ours
 
 
 @pytest.mark.parametrize("module", ["errors", "exits", "load", "canonical", "recipe", "runs", "processes", "progress"])
