@@ -10,17 +10,16 @@ import functools
 import json
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, get_args
 
 import pydantic
-import yaml
 
 from fino1 import canonical
 from fino1.errors import SpecError
 from fino1.fields import Block
 from fino1.placement import PLACEMENT
 from fino1.spec import RunSpec
+from fino1.yamlfile import show
 
 # The seed's spellings (reference fino1.md §1.3, §1.4, and the fields of TRL 0.13 it takes over) → ours.
 SEED_NAMES = {
@@ -77,47 +76,6 @@ _MESSAGES = {  # pydantic's error type → what was expected, from the error's c
 }
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key given twice: PyYAML would keep the last one silently."""
-
-
-class _Twice(yaml.constructor.ConstructorError):
-    """A key is given twice in one map."""
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict:
-    keys = [(loader.construct_object(key, deep=True), key) for key, _ in node.value if not key.tag.endswith(":merge")]
-    seen: list[Any] = []
-    for key, its_node in keys:
-        if key in seen:
-            raise _Twice(None, None, f"{key}: expected once, got twice", its_node.start_mark)
-        seen.append(key)
-    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
-def read_yaml(path: Path) -> dict:
-    """Which document does this file hold? Raises SpecError for a missing file, broken YAML, anything but a map."""
-    try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506, a SafeLoader
-    except FileNotFoundError:
-        raise SpecError(f"{path}: expected a file, got none") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: expected a readable text file, got {error}") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}: " if mark else ""
-        text = getattr(error, "problem", None) or str(error)
-        raise SpecError(f"{path}: {where}{'' if isinstance(error, _Twice) else 'expected YAML, got '}{text}") from error
-    if document is None:
-        return {}
-    if not isinstance(document, dict):
-        raise SpecError(f"{path}: expected a map of keys, got {_show(document)}")
-    return document
-
-
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Which document results from laying `over` on `base`, by Helm's rules?"""
     merged = copy.deepcopy(dict(base))
@@ -172,7 +130,7 @@ def build(document: Mapping[str, Any], source: str, world_size: int | None = Non
 
     A pod's `config.json` says nothing of placement: there `world_size` is the real one.
     """
-    document = layered([document])
+    document = _given(document)
     problems: list[str] = []
     faulty: set[str | int] = set()
     try:
@@ -194,6 +152,13 @@ def build(document: Mapping[str, Any], source: str, world_size: int | None = Non
         raise SpecError(f"{source}: {text}" for text in problems)
     assert spec is not None
     return spec
+
+
+def _given(document: Any) -> Any:
+    """The document without its nulls: a null is as good as an absent key, also in the maps of a list, where Helm keeps it."""
+    if isinstance(document, Mapping):
+        return {key: _given(value) for key, value in document.items() if value is not None}
+    return [_given(item) for item in document] if isinstance(document, list) else document
 
 
 def _sound(document: Mapping[str, Any]) -> RunSpec | None:
@@ -234,8 +199,8 @@ def problem(item: Mapping[str, Any], root: type[Block]) -> str:
         limits = {key: canonical.dumps(v) if isinstance(v, float) else v for key, v in item.get("ctx", {}).items()}
         message = _MESSAGES[kind].format(**limits)
     if kind == "literal_error" and isinstance(item["input"], bool):
-        return f"{path}: expected {message}, got {_show(item['input'])} (YAML's reading of no or yes; put it in quotes)"
-    return f"{path}: expected {message}, got {_show(item['input'])}"
+        return f"{path}: expected {message}, got {show(item['input'])} (YAML's reading of no or yes; put it in quotes)"
+    return f"{path}: expected {message}, got {show(item['input'])}"
 
 
 def _hint(location: tuple[str | int, ...], root: type[Block]) -> str:
@@ -266,9 +231,3 @@ def _block(block: type[Block], part: str | int) -> type[Block] | None:
     field = block.model_fields.get(part)
     types = [field.annotation, *get_args(field.annotation)] if field else []
     return next((t for t in types if isinstance(t, type) and issubclass(t, Block)), None)
-
-
-def _show(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
-    kind = {str: "the text ", dict: "the map ", list: "the list "}.get(type(value), "")
-    return f"{kind}{text if len(text) <= 60 else text[:57] + '...'}"

@@ -4,6 +4,7 @@ They change nothing that is computed, so they are no part of the run's hash (DES
 GPU type goes on from its checkpoints.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictBool
@@ -133,6 +134,10 @@ class TestBlock(Block):
     """True: it takes one GPU."""
 
 
+RESERVED_ENV = "^(HOME|HF_HOME|HF_HUB_OFFLINE|JOB_COMPLETION_INDEX|MASTER_(ADDR|PORT)|PET_.*|RANK|LOCAL_RANK|WORLD_SIZE)$"
+"""Variables that the pod or its controller sets itself."""
+
+
 class Placement(Block):
     """Every key of placement, at the top level of a run file."""
 
@@ -194,6 +199,17 @@ class Placement(Block):
     def world_size(self) -> int:
         """How many ranks has the run?"""
         return self.nodes * self.ranks_per_node
+
+    def environment_complaints(self) -> list[tuple[str, str]]:
+        """Which variables of `env` and `secretEnv` would be set twice? Pairs of (path, problem)."""
+        found = []
+        for name in sorted({*self.env, *self.secretEnv}):
+            block = "secretEnv" if name in self.secretEnv else "env"
+            if re.fullmatch(RESERVED_ENV, name):
+                found.append((f"{block}.{name}", f"expected a name that the pod does not set itself, got {name}"))
+            elif name in self.env and name in self.secretEnv:
+                found.append((f"secretEnv.{name}", "expected it in env or in secretEnv, got both"))
+        return found
 
 
 PLACEMENT = tuple(Placement.model_fields)

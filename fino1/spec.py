@@ -284,6 +284,17 @@ class EvalTask(RowsBlock):
     size: Count = 500
 
 
+class ServerBlock(Block):
+    """What serves a model that runs in the evaluation's pod?"""
+
+    engine: Literal["vllm", "transformers"] | None = None
+    """Null: vLLM where `gpus_per_node` is not 0, else `transformers serve`."""
+    image: Text | None = None
+    """Null: the release of vLLM that this package knows, or our training image."""
+    args: list[str] = []
+    """Further arguments of the server."""
+
+
 class EvalBlock(Block):
     """The evaluation: every model answers every task."""
 
@@ -298,6 +309,9 @@ class EvalBlock(Block):
     timeout_s: Positive = 600.0
     max_retries: CountOrZero = 5
     """Attempts after the first on 429, 5xx, time-outs and lost connections, with growing pauses."""
+    shards: Count = 1
+    """Pods that share a model's questions; each takes every shards-th."""
+    server: ServerBlock = ServerBlock()
 
 
 class RunSpec(Placement):
@@ -314,9 +328,10 @@ class RunSpec(Placement):
 
     def complaints(self, world_size: int) -> list[tuple[str, str]]:
         """What do single fields not show? Pairs of (path, problem); the batch arithmetic and what a method needs."""
+        found = self.environment_complaints()
         if self.method == "eval":
-            return _evaluation(self.eval)
-        found = _batches(self.method, getattr(self, self.method), world_size) + _rows("data", self.data)
+            return found + _evaluation(self.eval)
+        found += _batches(self.method, getattr(self, self.method), world_size) + _rows("data", self.data)
         for i, block in enumerate(self.data.exclude):
             found += _rows(f"data.exclude.{i}", block)
         if self.method == "ppo":

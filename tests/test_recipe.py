@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fino1 import load, recipe
+from fino1 import recipe, yamlfile
 from fino1.errors import SpecError
 from fino1.k8s import chain, cli
 
@@ -49,7 +49,7 @@ def place(tmp_path, monkeypatch):
 def write(place: Path, stages: list[dict], **files: dict) -> str:
     for name, document in {"sft": SFT, "ppo": PPO, **files}.items():
         (place / f"{name}.yaml").write_text(yaml.safe_dump(document))
-    (place / "chain.yaml").write_text(yaml.safe_dump({"title": "T", "note": "N", "stages": stages}))
+    (place / "chain.yaml").write_text(yaml.safe_dump({"title": "T", "note": "Note", "stages": stages}))
     return "chain.yaml"
 
 
@@ -83,7 +83,7 @@ def test_stages_run_in_order_and_the_report_has_them_all(place, capsys):
     assert (first["--name"], second["--name"], verb) == (["first"], ["second"], "report")
     runs = [path.name for path in sorted((place / "out" / "runs").iterdir())]
     assert report["--run"] == runs
-    assert (report["--title"], report["--note"]) == (["T"], ["N"])
+    assert (report["--title"], report["--note"]) == (["T"], ["Note"])
     assert config(place, "second")["model"] == {"run": runs[0]}
     out = capsys.readouterr().out
     assert "✓ first: 0 min" in out
@@ -259,7 +259,7 @@ def test_a_full_disk_is_74(place, monkeypatch, capsys):
 @pytest.mark.parametrize("name", ["demo", "finqa-tiny"])
 def test_built_in_recipes_are_sound(name, tmp_path, monkeypatch):
     path = recipe.find(name)
-    wanted = recipe.build(load.read_yaml(path), str(path))
+    wanted = recipe.build(yamlfile.read_yaml(path), str(path))
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(path.parent.parent.parent)

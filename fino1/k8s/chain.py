@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fino1 import exits, load, recipe, runs
+from fino1 import exits, load, recipe, runs, yamlfile
 from fino1.errors import SpecError
 from fino1.k8s.local import LocalRun, check, describe, run_to_end
 from fino1.recipe import Recipe, Stage
@@ -18,8 +18,8 @@ from fino1.spec import RunSpec
 def run(name: str, values: Iterable[Path], assignments: list[str], work: Path, run_name: str | None) -> int:
     """Run a run file or a recipe to its end; return the exit code. Everything is read and checked before anything starts."""
     path = recipe.find(name)
-    document = load.read_yaml(path)
-    overlays = [load.read_yaml(file) for file in values]
+    document = yamlfile.read_yaml(path)
+    overlays = [yamlfile.read_yaml(file) for file in values]
     if recipe.is_recipe(document):
         if run_name is not None:
             raise SpecError(f"--name: expected none, {path} is a recipe whose stages have names, got {run_name}")
@@ -154,7 +154,7 @@ class _Chain:
             for a in self.assignments
             if self._stage_of(a) in (None, stage.name)
         ]
-        file = load.read_yaml(recipe.find(stage.run))
+        file = yamlfile.read_yaml(recipe.find(stage.run))
         return load.layered([file, stage.set, *self.overlays, load.parse_set(mine)])
 
     def _stage_of(self, assignment: str) -> str | None:

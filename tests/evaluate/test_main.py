@@ -253,7 +253,7 @@ import sys
 from pathlib import Path
 from fino1 import load
 from fino1.evaluate.main import main
-sys.exit(main(load.build(load.read_yaml(Path(sys.argv[1])), "run.yaml"), "eval", Path(sys.argv[2])))
+sys.exit(main(load.build(yamlfile.read_yaml(Path(sys.argv[1])), "run.yaml"), "eval", Path(sys.argv[2])))
 """
 
 
