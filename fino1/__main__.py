@@ -36,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
     command = verbs.add_parser("doctor", help="versions, devices, write access, and what is missing")
     command.add_argument("--work", type=Path, default=WORK, metavar="DIR")
     command.add_argument("--gpus", type=int, default=0, metavar="N", help="GPUs that must be there")
+    command.add_argument("--part", choices=("train", "evaluate"), help="what this machine is for (default: both)")
     arguments = parser.parse_args(argv)
     return errors.guarded(lambda: _VERBS[arguments.verb](arguments))
 
@@ -82,7 +83,7 @@ def _score(arguments: argparse.Namespace) -> int:
 def _doctor(arguments: argparse.Namespace) -> int:
     from fino1.doctor import examine
 
-    return examine(arguments.work, arguments.gpus)
+    return examine(arguments.work, arguments.gpus, arguments.part)
 
 
 def _config(path: Path, *methods: str) -> dict:

@@ -16,14 +16,15 @@ _PACKAGES = {
 _SHARED_MEMORY_GIB = 1  # NCCL and data loaders need more than a container's default 64 MiB
 
 
-def examine(work: Path, gpus: int) -> int:
-    """Print what is found, one fact a line; return 0, or 1 where something is missing."""
+def examine(work: Path, gpus: int, wanted: str | None = None) -> int:
+    """Print what is found, one fact a line; return 0, or 1 where something is missing that the `wanted` part (or both) needs."""
     missing: list[str] = []
     print(f"fino1 {version('fino1')}, Python {platform.python_version()}, {platform.platform()}")
     for part, packages in _PACKAGES.items():
         found = {package: _version(package) for package in packages}
         print(f"{part}: " + ", ".join(f"{package} {number or '(not installed)'}" for package, number in found.items()))
-        missing += [f"{package}, for {part}" for package, number in found.items() if number is None]
+        if wanted in (part, None):
+            missing += [f"{package}, for {part}" for package, number in found.items() if number is None]
     missing += _devices(gpus) + _directory("--work", work)
     models = os.environ.get("HF_HOME")
     print(f"model cache: {models or '~/.cache/huggingface (HF_HOME is not set)'}")

@@ -134,7 +134,9 @@ class TestBlock(Block):
     """True: it takes one GPU."""
 
 
-RESERVED_ENV = "^(HOME|HF_HOME|HF_HUB_OFFLINE|JOB_COMPLETION_INDEX|MASTER_(ADDR|PORT)|PET_.*|RANK|LOCAL_RANK|WORLD_SIZE)$"
+RESERVED_ENV = (
+    "^(HOME|HF_HOME|HF_HUB_OFFLINE|JOB_COMPLETION_INDEX|MASTER_(ADDR|PORT)|PET_.*|RANK|LOCAL_RANK|WORLD_SIZE)$"
+)
 """Variables that the pod or its controller sets itself."""
 
 
@@ -200,9 +202,13 @@ class Placement(Block):
         """How many ranks has the run?"""
         return self.nodes * self.ranks_per_node
 
-    def environment_complaints(self) -> list[tuple[str, str]]:
-        """Which variables of `env` and `secretEnv` would be set twice? Pairs of (path, problem)."""
+    def placement_complaints(self) -> list[tuple[str, str]]:
+        """What would be there twice, a variable or a claim? Pairs of (path, problem)."""
         found = []
+        work, models = self.volumes.work, self.volumes.models
+        if work.create and models.create and work.claimName == models.claimName:
+            problem = f"expected another than volumes.work.claimName, or create: false, got {models.claimName}"
+            found.append(("volumes.models.claimName", problem))
         for name in sorted({*self.env, *self.secretEnv}):
             block = "secretEnv" if name in self.secretEnv else "env"
             if re.fullmatch(RESERVED_ENV, name):

@@ -46,12 +46,17 @@ def find(name: str) -> Path:
     """Which file does RUN name? A path, or a built-in recipe or run file. Raises SpecError that lists the built-in ones."""
     if "/" in name or name.endswith((".yaml", ".yml")):
         return Path(name)
+    there = built_in()
+    for path in there:
+        if path.stem == name:
+            return path
+    raise SpecError(f"{name}: expected a path or one of {', '.join(sorted(path.stem for path in there))}")
+
+
+def built_in() -> list[Path]:
+    """Which recipes and run files come with the package?"""
     folder = next(folder for folder in _FOLDERS if folder.is_dir())
-    for kind in ("recipes", "runs"):
-        if (folder / kind / f"{name}.yaml").is_file():
-            return folder / kind / f"{name}.yaml"
-    known = sorted(path.stem for path in folder.glob("r*/*.yaml"))
-    raise SpecError(f"{name}: expected a path or one of {', '.join(known)}")
+    return sorted(folder.glob("recipes/*.yaml")) + sorted(folder.glob("runs/*.yaml"))
 
 
 def is_recipe(document: dict[str, Any]) -> bool:

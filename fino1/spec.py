@@ -328,7 +328,7 @@ class RunSpec(Placement):
 
     def complaints(self, world_size: int) -> list[tuple[str, str]]:
         """What do single fields not show? Pairs of (path, problem); the batch arithmetic and what a method needs."""
-        found = self.environment_complaints()
+        found = self.placement_complaints()
         if self.method == "eval":
             return found + _evaluation(self.eval)
         found += _batches(self.method, getattr(self, self.method), world_size) + _rows("data", self.data)

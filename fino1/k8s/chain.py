@@ -1,5 +1,6 @@
 """How does a recipe, or a single run, go through on this machine?"""
 
+import argparse
 import json
 import subprocess
 import sys
@@ -13,6 +14,11 @@ from fino1.errors import SpecError
 from fino1.k8s.local import LocalRun, check, describe, run_to_end
 from fino1.recipe import Recipe, Stage
 from fino1.spec import RunSpec
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Verb `run`."""
+    return run(arguments.run, arguments.values, arguments.set, arguments.work, arguments.name)
 
 
 def run(name: str, values: Iterable[Path], assignments: list[str], work: Path, run_name: str | None) -> int:

@@ -1,39 +1,131 @@
-"""Script `fino1-k8s`: which command was asked? Parse, call, print."""
+"""Script `fino1-k8s`: which command was asked? Parse, call, print.
+
+Each verb is a function `verb(arguments) -> exit code` in the module that `_VERBS` names; only that module is imported.
+"""
 
 import argparse
+import importlib
 import sys
 from pathlib import Path
 
 from fino1 import errors
 
+_OUTPUT = ("text", "json", "yaml")
+# verb → (module, function, help); in the order of a run's life
+_VERBS = {
+    "runs": ("offline", "list_runs", "list the built-in run files and recipes"),
+    "init": ("offline", "init", "write a commented run file to start from"),
+    "render": ("offline", "render", "print the Kubernetes objects of a run"),
+    "lint": ("offline", "lint", "check a run, or any manifests, for what the API server does not catch"),
+    "plan": ("forecast", "plan", "say what would run, whether it fits, what is missing, and what it costs"),
+    "diff": ("submit", "diff", "compare a run's objects with those on the cluster"),
+    "submit": ("submit", "submit", "render, lint, ask the server, apply"),
+    "run": ("chain", "main", "run a run file or a recipe on this machine"),
+    "ps": ("observe", "ps", "list the runs on the cluster"),
+    "status": ("observe", "status", "say how a run stands"),
+    "logs": ("observe", "logs", "print the logs of all its pods"),
+    "why": ("why", "why", "say in one screen why a run is pending or failed"),
+    "wait": ("observe", "wait", "wait until a run is over; exit with its code"),
+    "suspend": ("steer", "suspend", "stop a run's pods and keep its place"),
+    "resume": ("steer", "resume", "start a suspended run again"),
+    "retry": ("steer", "retry", "start a failed run again from its newest checkpoint"),
+    "cancel": ("steer", "cancel", "end a run and delete its objects; results stay"),
+    "fetch": ("fetch", "fetch", "copy a run's results here"),
+    "prune": ("steer", "prune", "delete what finished runs have left in the cluster; results stay"),
+    "doctor": ("forecast", "doctor", "check this machine's access to the cluster and what the cluster offers"),
+    "completion": ("completion", "completion", "print the completion script of a shell"),
+}
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; return its exit code (fino1/exits.py)."""
-    parser = argparse.ArgumentParser(prog="fino1-k8s", description="Train and evaluate financial-reasoning models.")
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    command = verbs.add_parser("run", help="run a run file or a recipe on this machine")
-    command.add_argument("run", metavar="RUN|RECIPE", help="built-in name, or path of a YAML file")
+    arguments = parser().parse_args(argv)
+    module, function, _ = _VERBS[arguments.verb]
+
+    def verb() -> int:
+        return getattr(importlib.import_module(f"fino1.k8s.{module}"), function)(arguments)
+
+    return errors.guarded(verb)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line; `generate` prints it into docs/cli.md, `completion` reads it."""
+    top = argparse.ArgumentParser(prog="fino1-k8s", description="Train and evaluate financial-reasoning models.")
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+    commands = {verb: verbs.add_parser(verb, help=text, description=text) for verb, (_, _, text) in _VERBS.items()}
+    for verb in ("init", "render", "lint", "plan", "diff", "submit"):
+        _document(commands[verb])
+    for verb in ("plan", "diff", "submit", "ps", "status", "logs", "why", "wait", "suspend", "resume", "retry"):
+        _cluster(commands[verb])
+    for verb in ("cancel", "fetch", "prune", "doctor"):
+        _cluster(commands[verb])
+    for verb in ("status", "logs", "why", "wait", "suspend", "resume", "retry", "cancel", "fetch"):
+        commands[verb].add_argument("name", metavar="NAME", help="the run's name, or its object's full name")
+    for verb in ("runs", "lint", "plan", "diff", "ps", "status", "why", "doctor"):
+        commands[verb].add_argument("-o", "--output", choices=_OUTPUT, default="text")
+    commands["render"].add_argument("-o", "--output", choices=("yaml", "json"), default="yaml")
+    _of_single_verbs(commands)
+    return top
+
+
+def _document(command: argparse.ArgumentParser) -> None:
+    """The options that make a document: a run file, overlays, single keys."""
+    many = {"nargs": "+", "metavar": "RUN|FILE"} if command.prog.endswith("lint") else {"metavar": "RUN"}
+    command.add_argument("run", help="built-in name, or path of a YAML file", **many)
     command.add_argument("-f", "--values", type=Path, action="append", default=[], metavar="FILE")
     command.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="VALUE is JSON, or text; may be repeated"
+    )
+    command.add_argument("--name", help="name of the run (default: the file's)")
+
+
+def _cluster(command: argparse.ArgumentParser) -> None:
+    """The options that say which cluster."""
+    command.add_argument("--kubeconfig", metavar="FILE")
+    command.add_argument("--context", metavar="NAME")
+    command.add_argument("-n", "--namespace", metavar="NAME")
+
+
+def _of_single_verbs(commands: dict[str, argparse.ArgumentParser]) -> None:
+    """What only one verb needs."""
+    run = commands["run"]
+    run.add_argument("run", metavar="RUN|RECIPE", help="built-in name, or path of a YAML file")
+    run.add_argument("-f", "--values", type=Path, action="append", default=[], metavar="FILE")
+    run.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
         help="VALUE is JSON, or text; with a recipe it goes to every stage, STAGE:KEY=VALUE to one",
     )
-    command.add_argument("--work", type=Path, default=Path("out"), metavar="DIR")
-    command.add_argument("--name", help="name of the run (default: the file's)")
-    arguments = parser.parse_args(argv)
-    return errors.guarded(lambda: _VERBS[arguments.verb](arguments))
+    run.add_argument("--work", type=Path, default=Path("out"), metavar="DIR")
+    run.add_argument("--name", help="name of the run (default: the file's)")
+    commands["init"].add_argument("--out", type=Path, metavar="FILE", help="(default: standard output)")
+    submit = commands["submit"]
+    submit.add_argument("--dry-run", action="store_true", help="ask the server, change nothing")
+    submit.add_argument("--wait", action="store_true", help="wait until the run is over, showing its progress")
+    plan = commands["plan"]
+    plan.add_argument("--offline", action="store_true", help="ask no cluster")
+    plan.add_argument("--prices", type=Path, metavar="FILE", help="price book: what a GPU-hour costs")
+    plan.add_argument("--hours", type=float, metavar="H", help="how long the run takes, for the cost")
+    commands["ps"].add_argument("-A", "--all-namespaces", action="store_true")
+    logs = commands["logs"]
+    logs.add_argument("-f", "--follow", action="store_true", help="go on until the run is over")
+    logs.add_argument("--since", metavar="TIME", help="seconds ago (90s, 5m, 2h), or RFC 3339")
+    logs.add_argument("--tail", type=int, metavar="N", help="the last N lines of each pod")
+    logs.add_argument("--rank", type=int, metavar="N", help="only of pod N")
+    logs.add_argument("-c", "--container", metavar="NAME", help="(default: the one that trains or evaluates)")
+    logs.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    commands["wait"].add_argument("--timeout", type=float, metavar="S", help="seconds (default: none)")
+    fetch = commands["fetch"]
+    fetch.add_argument("--to", type=Path, metavar="DIR", help="(default: out/runs, or out/cells)")
+    fetch.add_argument("--all", action="store_true", help="checkpoints too")
+    commands["cancel"].add_argument("--timeout", type=float, default=600, metavar="S", help="to wait for its pods")
+    prune = commands["prune"]
+    prune.add_argument("--older-than", default="7d", metavar="TIME", help="finished so long ago (default: 7d)")
+    prune.add_argument("--dry-run", action="store_true", help="say what would go")
+    commands["completion"].add_argument("shell", choices=("bash", "zsh", "fish"))
 
-
-def _run(arguments: argparse.Namespace) -> int:
-    from fino1.k8s import chain
-
-    return chain.run(arguments.run, arguments.values, arguments.set, arguments.work, arguments.name)
-
-
-_VERBS = {"run": _run}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,5 +1,6 @@
 """What do helm and `fino1-k8s render` make of the same document? Shared by the chart tests."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -41,14 +42,15 @@ def by_render(document: dict[str, Any], name: str) -> Objects:
     try:
         return _keyed(render(load.build(document, "F"), name))
     except SpecError as error:
-        raise Refused(str(error), {re.sub(r"^F: |^--", "", text).partition(":")[0] for text in error.problems}) from None
+        raise Refused(
+            str(error), {re.sub(r"^F: |^--", "", text).partition(":")[0] for text in error.problems}
+        ) from None
 
 
 def canonical_yaml(document: dict[str, Any]) -> str:
     """YAML that is JSON, so that both readers see the same."""
-    import json
-
-    return json.dumps(document)
+    text = json.dumps(document, ensure_ascii=False)
+    return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
 def _keyed(objects: Any) -> Objects:

@@ -96,13 +96,37 @@ def flags(capsys, main, *arguments: str) -> set[str]:
 
 
 # A flag never repeats a key of the run file (STYLE §3): a new one is decided on, not slipped in.
+H = {"-h", "--help"}
+DOCUMENT = H | {"-f", "--values", "--set", "--name"}
+CLUSTER = H | {"--kubeconfig", "--context", "-n", "--namespace"}
+OUTPUT = {"-o", "--output"}
 FLAGS = {
-    (cli, "run"): {"-h", "--help", "-f", "--values", "--set", "--work", "--name"},
-    (entry, "train"): {"-h", "--help", "--config", "--name", "--work"},
-    (entry, "evaluate"): {"-h", "--help", "--config", "--name", "--work"},
-    (entry, "report"): {"-h", "--help", "--work", "--out", "--run", "--title", "--note", "--skipped"},
-    (entry, "score"): {"-h", "--help", "--task"},
-    (entry, "doctor"): {"-h", "--help", "--work", "--gpus"},
+    (cli, "runs"): H | OUTPUT,
+    (cli, "init"): DOCUMENT | {"--out"},
+    (cli, "render"): DOCUMENT | OUTPUT,
+    (cli, "lint"): DOCUMENT | OUTPUT,
+    (cli, "plan"): DOCUMENT | CLUSTER | OUTPUT | {"--offline", "--prices", "--hours"},
+    (cli, "diff"): DOCUMENT | CLUSTER | OUTPUT,
+    (cli, "submit"): DOCUMENT | CLUSTER | {"--dry-run", "--wait"},
+    (cli, "run"): DOCUMENT | {"--work"},
+    (cli, "ps"): CLUSTER | OUTPUT | {"-A", "--all-namespaces"},
+    (cli, "status"): CLUSTER | OUTPUT,
+    (cli, "logs"): CLUSTER | OUTPUT | {"-f", "--follow", "--since", "--tail", "--rank", "-c", "--container"},
+    (cli, "why"): CLUSTER | OUTPUT,
+    (cli, "wait"): CLUSTER | {"--timeout"},
+    (cli, "suspend"): CLUSTER,
+    (cli, "resume"): CLUSTER,
+    (cli, "retry"): CLUSTER,
+    (cli, "cancel"): CLUSTER | {"--timeout"},
+    (cli, "fetch"): CLUSTER | {"--to", "--all"},
+    (cli, "prune"): CLUSTER | {"--older-than", "--dry-run"},
+    (cli, "doctor"): CLUSTER | OUTPUT,
+    (cli, "completion"): H,
+    (entry, "train"): H | {"--config", "--name", "--work"},
+    (entry, "evaluate"): H | {"--config", "--name", "--work"},
+    (entry, "report"): H | {"--work", "--out", "--run", "--title", "--note", "--skipped"},
+    (entry, "score"): H | {"--task"},
+    (entry, "doctor"): H | {"--work", "--gpus", "--part"},
 }
 
 

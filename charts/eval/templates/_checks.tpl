@@ -4,6 +4,8 @@ fino1/k8s/plan.py too, with the same path; tests/charts compares.
 */}}
 {{- define "fino1.check" -}}
 {{- $doc := .doc -}}{{- $state := .state -}}
+{{- $work := $doc.volumes.work -}}{{- $models := $doc.volumes.models -}}
+{{- if and $work.create $models.create (eq $work.claimName $models.claimName) -}}{{- include "fino1.problem" (list $state "volumes.models.claimName" "another than volumes.work.claimName, or create: false" $models.claimName) -}}{{- end -}}
 {{- range $key := keys $doc.env $doc.secretEnv | uniq | sortAlpha -}}
   {{- $block := ternary "secretEnv" "env" (hasKey $doc.secretEnv $key) -}}
   {{- if regexMatch $state.reserved $key -}}{{- include "fino1.problem" (list $state (printf "%s.%s" $block $key) "a name that the pod does not set itself" $key) -}}

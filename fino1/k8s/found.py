@@ -1,0 +1,151 @@
+"""Which runs are on the cluster, and how does each stand?
+
+A run object is one of `KINDS`, labelled as ours (render.py). Its conditions say in four dialects what `Phase` says in one.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fino1.errors import SpecError
+from fino1.k8s.api import Api
+
+OURS = "app.kubernetes.io/part-of=fino1"
+KINDS = {
+    "PyTorchJob": "kubeflow.org/v1",
+    "JobSet": "jobset.x-k8s.io/v1alpha2",
+    "TrainJob": "trainer.kubeflow.org/v1alpha1",
+    "Job": "batch/v1",
+}
+Phase = Literal["Pending", "Queued", "Suspended", "Running", "Restarting", "Succeeded", "Failed"]
+_QUEUE = "kueue.x-k8s.io/queue-name"
+_SUCCEEDED = ("Succeeded", "Complete", "Completed")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run object, as the cluster holds it. `name` is the user's, `full` the object's, with the hash."""
+
+    object: Mapping[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """Of the object."""
+        return self.object["kind"]
+
+    @property
+    def full(self) -> str:
+        """Name of the object, and of all that belongs to it; the value of its pods' label `fino1/run`."""
+        return self.object["metadata"]["name"]
+
+    @property
+    def name(self) -> str:
+        """Name it was submitted or installed under; all models of an evaluation share it."""
+        return self.labels.get("app.kubernetes.io/instance", self.full)
+
+    @property
+    def method(self) -> str:
+        """What it does: sft, ppo, eval, …"""
+        return self.labels.get("app.kubernetes.io/component", "")
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Of the object."""
+        return self.object["metadata"].get("labels", {})
+
+    @property
+    def directory(self) -> str:
+        """Name of its directory under /work/runs."""
+        return self.object["metadata"].get("annotations", {}).get("fino1/directory", "")
+
+    @property
+    def created(self) -> str:
+        """RFC 3339."""
+        return self.object["metadata"]["creationTimestamp"]
+
+    @property
+    def queue(self) -> str:
+        """Its Kueue LocalQueue; empty without one."""
+        return self.labels.get(_QUEUE, "")
+
+    @property
+    def pods(self) -> str:
+        """Label selector of its pods. `helm test`'s pod is none of them."""
+        return f"fino1/run={self.full},app.kubernetes.io/component!=test"
+
+    @property
+    def is_suspended(self) -> bool:
+        """Does its spec say so?"""
+        spec = self.object["spec"]
+        return bool(spec.get("runPolicy", spec).get("suspend"))
+
+    @property
+    def phase(self) -> Phase:
+        """How does it stand? Queued is suspended by Kueue, which starts it again; Suspended by a user, who must."""
+        true = {c["type"] for c in self.conditions if c["status"] == "True"}
+        if true & set(_SUCCEEDED):
+            return "Succeeded"
+        if "Failed" in true or "FailureTarget" in true:
+            return "Failed"
+        if self.is_suspended:
+            return "Queued" if self.queue else "Suspended"
+        if "Restarting" in true:
+            return "Restarting"
+        return "Running" if "Running" in true or self._ready() else "Pending"
+
+    @property
+    def conditions(self) -> list[Mapping[str, Any]]:
+        """Of its status, as its controller wrote them."""
+        return self.object.get("status", {}).get("conditions", [])
+
+    @property
+    def is_over(self) -> bool:
+        """Has it ended for good?"""
+        return self.phase in ("Succeeded", "Failed")
+
+    def _ready(self) -> bool:
+        """Do pods run? A Job and a JobSet have no condition for it."""
+        status = self.object.get("status", {})
+        jobs = status.get("replicatedJobsStatus", [])
+        return bool(status.get("ready")) or any(job.get("ready") or job.get("active") for job in jobs)
+
+
+def runs(api: Api, *, selector: str = "", namespace: str | None = None) -> list[Run]:
+    """All runs of the namespace, the newest first; `selector` narrows them."""
+    found = []
+    wanted = f"{OURS},{selector}" if selector else OURS
+    for kind, api_version in KINDS.items():
+        if api.serves(api_version, kind):
+            listing = api.list(api_version, kind, label_selector=wanted, namespace=namespace)
+            found += [Run({"apiVersion": api_version, "kind": kind, **item}) for item in listing.items]
+    return sorted(_own(found), key=lambda run: (run.created, run.full), reverse=True)
+
+
+def named(api: Api, name: str) -> list[Run]:
+    """The run objects called `name`: one by its full name, else all that were submitted under it, the newest first.
+
+    Raises SpecError that lists what there is.
+    """
+    there = runs(api)
+    found = [run for run in there if run.full == name] or [run for run in there if run.name == name]
+    if not found:
+        names = ", ".join(sorted({run.name for run in there})) or "none"
+        raise SpecError(f"{name}: expected a run in namespace {api.namespace}, got none (there: {names})")
+    return found
+
+
+def latest(api: Api, name: str) -> list[Run]:
+    """As `named`, of runs that were submitted several times only the newest (an evaluation's newest of each model)."""
+    newest: dict[str, Run] = {}
+    for run in named(api, name):
+        newest.setdefault(run.full.rpartition("-")[0], run)
+    return list(newest.values())
+
+
+def _own(found: Iterable[Run]) -> list[Run]:
+    """Without what another run object made: the Jobs of a JobSet, the JobSet of a TrainJob."""
+    return [
+        run
+        for run in found
+        if not any(ref.get("controller") for ref in run.object["metadata"].get("ownerReferences", []))
+    ]

@@ -1,0 +1,196 @@
+"""Which documents may a user write? Hypothesis strategies over the tree of the spec, with and without a fault."""
+
+import copy
+from typing import Any
+
+from hypothesis import strategies as st
+
+from fino1.k8s import schema
+
+TREE = schema.tree()
+TEXT = st.text(
+    st.one_of(
+        st.sampled_from("aZ09 -_./<>&'\"\\#:{}[],%@!é√😀\u2028\u2029"), st.characters(categories=["L", "N", "P", "S"])
+    ),
+    min_size=1,
+    max_size=12,
+)
+# Keys whose values must agree with others'; they are drawn by hand below.
+JOINED = {
+    "method", "nodes", "gpus_per_node", "processes_per_node", "model", "data", "eval", "env", "secretEnv", "value_model",
+    "reward", "global_batch_size", "per_device_train_batch_size", "gradient_accumulation_steps", "num_mini_batches",
+    "volumes", "backend",
+}  # fmt: skip
+
+
+def value(node: dict[str, Any]) -> st.SearchStrategy:
+    """A value that the node takes."""
+    kind = node["kind"]
+    if kind == "block":
+        return block(node)
+    if kind == "list":
+        return st.lists(value(node["items"]), max_size=2)
+    if kind == "any":
+        return st.fixed_dictionaries(
+            {"ports": st.lists(st.fixed_dictionaries({"port": st.integers(1, 65535)}), max_size=2)}
+        )
+    if kind == "map":
+        keys = st.sampled_from(node["keys"]) if "keys" in node else matching(node["pattern"])
+        return st.dictionaries(keys, value(node["values"]), max_size=2)
+    if kind == "number":
+        return number(node)
+    if kind == "quantity":
+        return st.one_of(st.sampled_from(["500m", "1.5", "64Gi", "3", "7k"]), st.integers(0, 10**7), st.just(0.5))
+    if "enum" in node:
+        return st.sampled_from(node["enum"])
+    if node["type"] == "boolean":
+        return st.booleans()
+    return matching(node["pattern"]) if "pattern" in node else TEXT
+
+
+def matching(pattern: str) -> st.SearchStrategy[str]:
+    """Text of this pattern, without the newline that Python's `$` lets through."""
+    return st.from_regex(
+        pattern.replace("^", r"\A", 1)[: -1 if pattern.endswith("$") else None] + r"\Z",
+        alphabet=st.characters(max_codepoint=126, min_codepoint=32),
+    )
+
+
+def number(node: dict[str, Any]) -> st.SearchStrategy:
+    """A number within the node's bounds, as a number or as text, as `--set` makes of it."""
+    low = node.get("minimum", node.get("exclusiveMinimum", -1e9))
+    high = min(node.get("maximum", node.get("exclusiveMaximum", 1e9)), 1e9)
+    if node["integer"]:
+        numbers = st.integers(int(low), int(high)) | st.integers(int(low), int(min(high, low + 9)))
+        return numbers | numbers.map(float) | numbers.map(str) | numbers.map(lambda n: f"{n}.0")
+    numbers = st.floats(
+        low, high, exclude_min="exclusiveMinimum" in node, exclude_max="exclusiveMaximum" in node, allow_subnormal=False
+    )
+    return (
+        numbers | numbers.map(repr) | st.sampled_from([x for x in (1e-5, "5e-7", "0.5", 1) if low < float(x) <= high])
+    )
+
+
+@st.composite
+def block(draw: st.DrawFn, node: dict[str, Any]) -> dict[str, Any]:
+    """Some of a block's keys, required ones always; a null now and then."""
+    keys = [
+        key
+        for key in node["fields"]
+        if key not in JOINED and key not in node["required"] and draw(st.integers(0, 3)) == 0
+    ]
+    found = {
+        key: draw(
+            st.none() | value(node["fields"][key]) if draw(st.integers(0, 9)) == 0 else value(node["fields"][key])
+        )
+        for key in keys
+    }
+    return {**found, **{key: draw(value(node["fields"][key])) for key in node["required"]}}
+
+
+model = st.one_of(
+    st.just({}),
+    st.builds(
+        lambda hub, revision: {"hub": hub, **({"revision": revision} if revision else {})}, TEXT, st.none() | TEXT
+    ),
+    st.builds(lambda path: {"path": f"/models/{path}"}, TEXT),
+    st.sampled_from([{"run": "sft"}, {"run": "a.b-c"}]),
+)
+init = st.sampled_from(
+    [{"init": {}}, {"init": {"hidden_size": 96, "num_hidden_layers": "2"}}, {"init": {"vocab_size": None}}]
+)
+rows = st.one_of(
+    st.just({"task": "ledger", "size": "30"}),
+    st.builds(lambda path: {"task": "finqa", "path": f"/work/{path}"}, TEXT),
+    st.builds(lambda hub: {"hub": hub, "columns": {"Question": "q"}}, TEXT),
+)
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> dict[str, Any]:
+    """A sound document."""
+    document = draw(block(TREE))
+    document["backend"] = draw(st.sampled_from(["pytorchjob", "job", "jobset", "trainjob"]))
+    document["volumes"] = draw(
+        st.sampled_from(
+            [
+                None,
+                {"work": {"claimName": "a", "size": 5}, "models": {"create": False, "claimName": "a"}},
+                {"models": {"readOnly": True}},
+            ]
+        )
+    )
+    method = document["method"] = draw(st.sampled_from(TREE["fields"]["method"]["enum"]))
+    document |= draw(
+        st.fixed_dictionaries(
+            {}, optional={"nodes": st.sampled_from([1, 2, "2"]), "gpus_per_node": st.sampled_from([0, 1, 8, "8"])}
+        )
+    )
+    document |= draw(
+        st.sampled_from([{}, {"env": {"NCCL_IB": "1"}}, {"secretEnv": {"HF_TOKEN": {"name": "a", "key": "b"}}}])
+    )
+    if method == "eval":
+        return document | {"eval": {**draw(block(TREE["fields"]["eval"])), **draw(evaluation())}}
+    document["data"] = {
+        **draw(rows),
+        **draw(st.sampled_from([{}, {"exclude": [{"task": "ledger"}, {"hub": "a/b", "limit": None}]}])),
+    }
+    document["model"] = draw(model if method == "ppo" else model | init)
+    part = {**draw(block(TREE["fields"][method])), "per_device_train_batch_size": draw(st.sampled_from([1, 2, "2"]))}
+    ranks = int(document.get("nodes", 1)) * max(int(document.get("gpus_per_node", 8)), 1)
+    steps = draw(st.integers(1, 3))
+    part["global_batch_size"] = ranks * int(part["per_device_train_batch_size"]) * steps
+    if draw(st.booleans()):
+        part["gradient_accumulation_steps"] = steps
+    if method == "ppo":
+        part["value_model"] = draw(model | init)
+        part["reward"] = draw(st.sampled_from([{}, {"source": "model", "model": {"hub": "a/b"}}, {"wrong": "0.2"}]))
+    document[method] = part
+    return document
+
+
+@st.composite
+def evaluation(draw: st.DrawFn) -> dict[str, Any]:
+    """Models and tasks of an evaluation."""
+    names = draw(st.lists(st.sampled_from(["gpt-4o", "a", "llama-3.1", "x" * 34]), min_size=1, max_size=3, unique=True))
+    source = model.filter(bool) | st.sampled_from(
+        [{"base_url": "https://api.example.com/v1"}, {"base_url": "http://vllm:8000/v1", "model_id": "m"}]
+    )
+    tasks = st.lists(
+        rows.map(lambda r: {"task": "finqa", **{k: v for k, v in r.items() if k != "columns"}}), min_size=1, max_size=2
+    )
+    return {"models": [{**draw(source), "name": name} for name in names], "tasks": draw(tasks)}
+
+
+def leaves(node: dict[str, Any] = TREE, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], dict[str, Any]]]:
+    """Every single key of the tree, with its node."""
+    if node["kind"] == "block":
+        return [leaf for key, field in node["fields"].items() for leaf in leaves(field, (*path, key))]
+    return [(path, node)]
+
+
+def faults(node: dict[str, Any]) -> list[Any]:
+    """Values that the node does not take."""
+    if node["kind"] in ("list", "map"):
+        return [3, "x", True, *([[3], [True]] if node["kind"] == "list" else [[1]])]
+    wrong: list[Any] = [{"a": 1}, [1]]
+    if node["kind"] == "number":
+        wrong += [True, "x", "", "1e999", *([1.5, "1.5"] if node["integer"] else [])]
+        wrong += [f(node["minimum"] - 1) for f in (int, str) if "minimum" in node]
+        wrong += [f(node["exclusiveMinimum"]) for f in (float, str) if "exclusiveMinimum" in node]
+        return wrong + [f(node["maximum"] + 1) for f in (float, repr) if node.get("maximum", 1e99) < 1e9]
+    if node["kind"] == "quantity":
+        return [*wrong, True, "x", "-1", -1, "1.", "1 Gi", 1e-7]
+    wrong += [3, 1.5] if node["type"] != "boolean" else [1, "true"]
+    return wrong + (["\u2603"] if {"enum", "pattern"} & node.keys() else []) + ([""] if node.get("minLength") else [])
+
+
+def with_fault(document: dict[str, Any], path: tuple[str, ...], wrong: Any) -> dict[str, Any]:
+    """The document with a wrong value at this path."""
+    document = copy.deepcopy(document)
+    place = document
+    for key in path[:-1]:
+        place[key] = place[key] if isinstance(place.get(key), dict) else {}
+        place = place[key]
+    place[path[-1]] = wrong
+    return document

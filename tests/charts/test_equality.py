@@ -1,0 +1,142 @@
+"""helm = `fino1-k8s render` = manifests/, for every built-in run file and for drawn documents (DESIGN C1)."""
+
+from pathlib import Path
+
+import drawn
+import pytest
+from equality import Refused, by_helm, by_render
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from fino1 import load
+from fino1.yamlfile import read_yaml
+
+RUNS = sorted((Path(__file__).parents[2] / "manifests" / "runs").glob("*.yaml"))
+pytestmark = [pytest.mark.slow, pytest.mark.helm]
+
+
+def drawn_cases(examples: int):
+    """So many documents, the same ones each time, without shrinking: that would run helm for minutes."""
+    return settings(max_examples=examples, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
+
+
+def both(helm, document, folder, name="abc"):
+    """What both make of it: objects, or the refusal."""
+    answers = []
+    for make in (lambda: by_helm(helm, document, name, folder), lambda: by_render(document, name)):
+        try:
+            answers.append(make())
+        except Refused as refused:
+            answers.append(refused)
+    return answers
+
+
+@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
+def test_run_files(helm, path, tmp_path):
+    helms, mine = both(helm, read_yaml(path), tmp_path, path.stem)
+    assert isinstance(helms, dict), helms
+    assert mine == helms
+
+
+@drawn_cases(300)
+@given(document=drawn.documents(), name=st.sampled_from(["abc", "a", "run-1", "x" * 34]))
+def test_sound_documents(helm, tmp_path_factory, document, name):
+    helms, mine = both(helm, document, tmp_path_factory.mktemp("values"), name)
+    assert not isinstance(mine, Refused), mine
+    assert mine == helms
+
+
+SOUND = {
+    "sft": {"method": "sft", "gpus_per_node": 0, "data": {"task": "ledger"}},
+    "eval": {
+        "method": "eval",
+        "gpus_per_node": 0,
+        "eval": {"models": [{"name": "a", "run": "b"}], "tasks": [{"task": "ledger"}]},
+    },
+}
+
+
+@pytest.mark.parametrize("turn", range(2))
+def test_a_wrong_value_of_every_key(helm, tmp_path, turn):
+    """Each key in turn has a value that it does not take: both refuse, and name that key."""
+    leaves = drawn.leaves()
+    assert len(leaves) > 150
+    for i, (path, node) in enumerate(leaves):
+        wrong = drawn.faults(node)
+        base = SOUND["eval" if path[0] == "eval" else "sft"]
+        document = drawn.with_fault(base, path, wrong[(i + turn * 3) % len(wrong)])
+        helms, mine = both(helm, document, tmp_path)
+        assert isinstance(mine, Refused), document
+        assert isinstance(helms, Refused), document
+        assert helms.paths == mine.paths, (document, helms.text, mine.text)
+
+
+CROSSED = {
+    "unknown key": ({"sft": {"batch_size": 1}}, "sft.batch_size"),
+    "unknown key in a list": ({"data": {"exclude": [{"task": "ledger", "x": 1}]}}, "data.exclude.0.x"),
+    "unknown key of a map": ({"env": {"lower": "x"}}, "env.lower"),
+    "unknown column": ({"data": {"columns": {"Q": "x"}}}, "data.columns.Q"),
+    "required": ({"secretEnv": {"A": {"name": "x"}}}, "secretEnv.A.key"),
+    "batch": ({"sft": {"global_batch_size": 7}}, "sft.global_batch_size"),
+    "batch as text": ({"sft": {"global_batch_size": "7"}}, "sft.global_batch_size"),
+    "accumulation": ({"sft": {"gradient_accumulation_steps": 3}}, "sft.gradient_accumulation_steps"),
+    "mini-batches": ({"method": "ppo", "ppo": {"num_mini_batches": 3}}, "ppo.global_batch_size"),
+    "two sources": ({"model": {"hub": "a", "path": "/b"}}, "model"),
+    "revision": ({"model": {"revision": "a"}}, "model.revision"),
+    "heads": ({"model": {"init": {"hidden_size": 100, "num_attention_heads": 3}}}, "model.init.hidden_size"),
+    "odd heads": ({"model": {"init": {"hidden_size": 12, "num_attention_heads": 4}}}, "model.init.hidden_size"),
+    "kv heads": ({"model": {"init": {"num_key_value_heads": 3}}}, "model.init.num_key_value_heads"),
+    "policy": ({"method": "ppo", "model": {"init": {}}}, "model.init"),
+    "classifier": ({"method": "ppo", "ppo": {"reward": {"source": "model"}}}, "ppo.reward.model"),
+    "no rows": ({"data": {"task": None}}, "data"),
+    "two rows": ({"data": {"task": None, "path": "/a", "hub": "b"}}, "data"),
+    "task on a hub": ({"data": {"task": "finqa", "hub": "b"}}, "data.hub"),
+    "excluded": ({"data": {"exclude": [{"task": "finqa"}]}}, "data.exclude.0"),
+    "relative path": ({"data": {"path": "rows.jsonl"}}, "data.path"),
+    "relative model": ({"model": {"path": "out/model"}}, "model.path"),
+    "reserved": ({"env": {"PET_NNODES": "2"}}, "env.PET_NNODES"),
+    "one claim twice": ({"volumes": {"models": {"claimName": "fino1-work"}}}, "volumes.models.claimName"),
+    "env twice": ({"env": {"A": "2"}, "secretEnv": {"A": {"name": "x", "key": "y"}}}, "secretEnv.A"),
+    "no models": ({"method": "eval"}, "eval.models"),
+    "no tasks": ({"method": "eval"}, "eval.tasks"),
+    "no source": ({"method": "eval", "eval": {"models": [{"name": "a"}]}}, "eval.models.0"),
+    "random weights": ({"method": "eval", "eval": {"models": [{"name": "a", "init": {}}]}}, "eval.models.0.init"),
+    "same name": ({"method": "eval", "eval": {"models": [{"name": "a", "run": "b"}] * 2}}, "eval.models"),
+    "no key": (
+        {
+            "method": "eval",
+            "eval": {
+                "models": [{"name": "a", "base_url": "http://x", "api_key_env": "K"}],
+                "tasks": [{"task": "ledger"}],
+            },
+        },
+        "eval.models.0.api_key_env",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CROSSED)
+def test_what_no_schema_can_say(helm, tmp_path, case):
+    changes, path = CROSSED[case]
+    document = load.merge(SOUND["sft"], changes)
+    helms, mine = both(helm, document, tmp_path)
+    assert isinstance(mine, Refused) and isinstance(helms, Refused)
+    assert path in mine.paths, mine
+    assert path in helms.paths, helms
+
+
+@pytest.mark.parametrize("name", ["Abc", "1a", "a.b", "x" * 35, "a-"])
+def test_names(helm, tmp_path, name):
+    helms, mine = both(helm, SOUND["sft"], tmp_path, name)
+    assert isinstance(mine, Refused) and mine.paths == {"name"}
+    assert isinstance(helms, Refused)
+
+
+@pytest.mark.parametrize(
+    ("option", "assignment"),
+    [("--set", "sft.learning_rate=5e-7"), ("--set", "sft.max_length=99"), ("--set-json", "seed=3")],
+)
+def test_numbers_from_the_command_line(helm, tmp_path, option, assignment):
+    """`helm --set` makes text of 5e-7; the objects, hashes included, are those of the number."""
+    helms = by_helm(helm, SOUND["sft"], "abc", tmp_path, option, assignment)
+    assert helms == by_render(load.layered([SOUND["sft"], load.parse_set([assignment])]), "abc")

@@ -1,0 +1,58 @@
+"""One rank of test_footprint.py: bytes per parameter that a rank really holds, stage by stage."""
+
+import gc
+import json
+import sys
+
+import deepspeed
+import torch
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+
+def config(stage):
+    zero = {"stage": stage, "reduce_bucket_size": 128 * 128}
+    if stage == 3:
+        zero |= {"stage3_prefetch_bucket_size": 128 * 128, "stage3_param_persistence_threshold": 0}
+    return {
+        "train_batch_size": 4,
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 2,
+        "zero_optimization": zero,
+        "bf16": {"enabled": True},
+        "data_types": {"grad_accum_dtype": "fp32"},
+        "zero_allow_untested_optimizer": True,
+    }
+
+
+def storages():
+    gc.collect()
+    tensors = [x for x in gc.get_objects() if isinstance(x, torch.Tensor)]
+    tensors += [x.grad for x in tensors if x.is_leaf and x.grad is not None]
+    return {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+
+
+def held(stage):
+    before = storages()
+    sizes = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4, "vocab_size": 1024}
+    model = AutoModelForCausalLM.from_config(LlamaConfig(num_attention_heads=4, **sizes), dtype=torch.float32)
+    parameters = sum(p.numel() for p in model.parameters())
+    engine, *_ = deepspeed.initialize(
+        model=model, optimizer=torch.optim.AdamW(model.parameters()), config=config(stage)
+    )
+    ids = torch.zeros(1, 16, dtype=torch.long)
+    most = 0
+    for _ in range(4):  # two optimizer steps of two passes each
+        engine.backward(engine(input_ids=ids, labels=ids).loss)
+        now = storages()
+        most = max(most, sum(size for key, size in now.items() if key not in before))
+        engine.step()
+    return most / parameters
+
+
+if __name__ == "__main__":
+    torch.distributed.init_process_group("gloo")
+    found = {stage: held(stage) for stage in (1, 2, 3)}
+    if torch.distributed.get_rank() == 0:
+        with open(sys.argv[1], "w", encoding="utf-8") as file:
+            json.dump(found, file)
+    torch.distributed.destroy_process_group()
