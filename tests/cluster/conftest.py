@@ -1,0 +1,139 @@
+"""A real API server for tests: `cluster`, `namespace`, `account`, `helm` (see ci/cluster).
+
+FINO1_E2E_KUBECONFIG points the same tests at another cluster. Where Go cannot be had they are skipped, loudly; under
+CI=true they fail instead.
+"""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "ci" / "cluster"))
+
+import tools  # noqa: E402
+from cache import ToolError  # noqa: E402
+from instance import Instance  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster as its administrator sees it; `instance` is None where it is not ours to stop."""
+
+    kubeconfig: Path
+    instance: Instance | None = None
+
+    def kubectl(self, *arguments: str, stdin: object = None) -> subprocess.CompletedProcess[str]:
+        """What does kubectl say? `stdin` is sent as JSON; the caller judges the exit code."""
+        command = [tools.kubectl(), "--kubeconfig", self.kubeconfig, *arguments]
+        return subprocess.run(command, input=json.dumps(stdin) if stdin else "", capture_output=True, text=True)
+
+    def ask(self, *arguments: str, stdin: object = None) -> Any:
+        """The same, where it has to work; its answer, parsed."""
+        ran = self.kubectl(*arguments, "-o", "json", stdin=stdin)
+        assert ran.returncode == 0, f"kubectl {' '.join(arguments)}: {ran.stderr}"
+        return json.loads(ran.stdout)
+
+    def apply(self, *objects: dict[str, Any]) -> Any:
+        """Apply objects server-side, strictly validated."""
+        content = {"apiVersion": "v1", "kind": "List", "items": objects}
+        return self.ask("apply", "--server-side", "--validate=strict", "-f", "-", stdin=content)
+
+
+def _or_skip(make: Callable[[], Any]) -> Any:
+    """What `make` makes; where the tools cannot be had the tests are skipped with a warning, under CI they fail."""
+    try:
+        return make()
+    except ToolError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        warnings.warn(f"NO TEST ON A REAL API SERVER: {error}", stacklevel=2)
+        pytest.skip(f"no cluster tools here: {error}")
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """One API server for all tests; it dies with this process, however that ends."""
+    if given := os.environ.get("FINO1_E2E_KUBECONFIG"):
+        yield Cluster(Path(given))
+        return
+    for make in (tools.etcd, tools.kube_apiserver, tools.crds, tools.kubectl):
+        _or_skip(make)
+    # Not pytest's tmp_path: it keeps the folders of earlier runs, and etcd's data is 64 MB.
+    with tempfile.TemporaryDirectory(prefix="fino1-cluster-") as folder:
+        instance = Instance(Path(folder), die_with_parent=True)
+        try:
+            instance.up()
+            yield Cluster(instance.kubeconfig, instance)
+        finally:
+            instance.clear()
+
+
+@pytest.fixture(scope="session")
+def instance(cluster: Cluster) -> Instance:
+    """The API server's processes, for tests that stop and start it."""
+    if not cluster.instance:
+        pytest.skip("FINO1_E2E_KUBECONFIG names a cluster that is not ours to restart")
+    return cluster.instance
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(cluster: Cluster) -> Path:
+    """The administrator's kubeconfig."""
+    return cluster.kubeconfig
+
+
+@pytest.fixture(scope="session", params=["helm4", "helm3"])
+def helm(request: pytest.FixtureRequest) -> Path:
+    """Each helm in turn."""
+    return _or_skip(getattr(tools, request.param))
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A namespace of the test's own, in which every pod must meet Pod Security `restricted`."""
+    name = f"fino1-test-{secrets.token_hex(4)}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    # A controller-manager would make it, and none runs here; without it no pod is admitted.
+    cluster.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": name}})
+    yield name
+    # Without a controller-manager it stays Terminating: names are never used again.
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def account(cluster: Cluster, tmp_path: Path) -> Callable[[str, list[dict[str, Any]]], Path]:
+    """`account(namespace, rules)`: the kubeconfig of a new service account that has only these rules, only there."""
+
+    def make(namespace: str, rules: list[dict[str, Any]]) -> Path:
+        name = f"account-{secrets.token_hex(4)}"
+        metadata = {"name": name, "namespace": namespace}
+        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
+        subject = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
+        rbac = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": metadata}
+        cluster.apply(
+            {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
+            rbac | {"kind": "Role", "rules": rules},
+            rbac | {"kind": "RoleBinding", "roleRef": role, "subjects": [subject]},
+        )
+        token = cluster.ask("create", "token", name, "--namespace", namespace)["status"]["token"]
+        content = cluster.ask("config", "view", "--raw", "--minify", "--flatten")
+        content["users"] = [{"name": name, "user": {"token": token}}]
+        context = {"cluster": content["clusters"][0]["name"], "user": name, "namespace": namespace}
+        content["contexts"] = [{"name": name, "context": context}]
+        content["current-context"] = name
+        file = tmp_path / f"{name}.kubeconfig"
+        file.write_text(json.dumps(content))
+        return file
+
+    return make
