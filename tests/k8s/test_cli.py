@@ -99,7 +99,9 @@ def flags(capsys, main, *arguments: str) -> set[str]:
 FLAGS = {
     (cli, "run"): {"-h", "--help", "-f", "--values", "--set", "--work", "--name"},
     (entry, "train"): {"-h", "--help", "--config", "--name", "--work"},
-    (entry, "evaluate"): {"-h", "--help", "--config", "--name", "--work"},
+    (entry, "evaluate"): {"-h", "--help", "--config", "--name", "--work", "--server"},
+    (entry, "link"): {"-h", "--help", "--config", "--work", "--to"},
+    (entry, "serve"): {"-h", "--help", "--config", "--work", "--port"},
     (entry, "report"): {"-h", "--help", "--work", "--out", "--run", "--title", "--note", "--skipped"},
     (entry, "score"): {"-h", "--help", "--task"},
     (entry, "doctor"): {"-h", "--help", "--work", "--gpus"},
