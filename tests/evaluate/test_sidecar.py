@@ -215,7 +215,8 @@ def test_fino1_serve_and_an_evaluation_without_transformers(llama, tmp_path):
         command = [sys.executable, "-c", WITHOUT.format(packages=["torch", "transformers"]), "evaluate", *config]
         code = subprocess.run([*command, "--server", f"http://127.0.0.1:{port}/v1"], timeout=120).returncode
         assert code == 0, (tmp_path / "log").read_text()
-        assert about(tmp_path / "work")["settings"]["server"] == "transformers serve"
+        settings = about(tmp_path / "work")["settings"]
+        assert (settings["server"], settings["server_args"]) == ("transformers serve", ["--log-level", "error"])
         assert about(tmp_path / "work")["summary"]["completion_tokens"] > 0
         server.send_signal(signal.SIGTERM)
         assert server.wait(20) == exits.TERMINATED
@@ -228,4 +229,5 @@ def test_fino1_serve_and_an_evaluation_without_transformers(llama, tmp_path):
 def _small(llama):
     models = [{"name": "a", "path": str(llama)}]
     tasks = [{"task": "ledger", "size": 2}]
-    return {"method": "eval", "eval": {"models": models, "tasks": tasks, "max_tokens": 8, "temperature": 0.5}}
+    settings = {"models": models, "tasks": tasks, "max_tokens": 8, "temperature": 0.5}
+    return {"method": "eval", "eval": settings | {"server": {"args": ["--log-level", "error"]}}}

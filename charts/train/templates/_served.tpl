@@ -7,7 +7,7 @@
 {{- if eq $engine "vllm" -}}
   {{- $default = .vllm -}}
   {{- $revision := ternary (list "--revision" $model.revision) list (hasKey $model "revision") -}}
-  {{- $args = concat (list "--model" (default "/run/fino1/model" $model.hub)) $revision (list "--served-model-name" $model.name "--host" "127.0.0.1" "--port" "8000" "--tensor-parallel-size" (toJson (max $doc.gpus_per_node 1))) -}}
+  {{- $args = concat (list "--model" (default "/run/fino1/model" $model.hub)) $revision (list "--served-model-name" $model.name "--host" "127.0.0.1" "--port" "8000" "--tensor-parallel-size" (toJson (max $doc.gpus_per_node 1))) $doc.eval.server.args -}}
 {{- end -}}
 {{- if not $model.hub }}
 - name: model
@@ -18,7 +18,7 @@
 {{- end }}
 - name: server
   image: {{ default $default $doc.eval.server.image | toJson }}
-  args: {{ concat $args $doc.eval.server.args | toJson }}
+  args: {{ toJson $args }}
   {{- include "fino1.hardened" . | nindent 2 }}
   restartPolicy: Always
   env: {{ $env }}
