@@ -259,7 +259,7 @@ class EvalModel(ModelRef):
     name: Name
     """Name in the leaderboard."""
     base_url: Text | None = None
-    """OpenAI-compatible endpoint, ending in `/v1`; null serves the model here with `transformers serve`."""
+    """OpenAI-compatible endpoint, ending in `/v1`; null: the model is served in the pod, or here, as `eval.server` says."""
     model_id: Text | None = None
     """What the endpoint calls the model; null: `name`."""
     api_key_env: Text | None = None
@@ -285,14 +285,14 @@ class EvalTask(RowsBlock):
 
 
 class ServerBlock(Block):
-    """What serves a model that runs in the evaluation's pod?"""
+    """What serves a model without `base_url`? It runs in the evaluation's pod."""
 
     engine: Literal["vllm", "transformers"] | None = None
     """Null: vLLM where `gpus_per_node` is not 0, else `transformers serve`."""
     image: Text | None = None
     """Null: the release of vLLM that this package knows, or our training image."""
     args: list[str] = []
-    """Further arguments of the server."""
+    """Further arguments of the server, each an item of its own; part of a cell's key."""
 
 
 class EvalBlock(Block):

@@ -1,26 +1,27 @@
 """What does one (model, task) cell hold, and what is left of it? (DESIGN C6, C10)
 
-<work>/cells/<key>/samples.jsonl   a line a sample, as they come; in the order of the rows once finished
+<work>/cells/<key>/samples.jsonl   a line a sample, as they come; in the order of the rows once finished (samples.py)
 <work>/cells/<key>/cell.json       appears at the end; a cell that has it is never run again
 """
 
 import contextlib
-import fcntl
 import json
 import math
 import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fino1 import runs
+from fino1.evaluate import samples as samples_on_disk
 from fino1.evaluate.endpoint import Answer, Cancelled
 from fino1.evaluate.models import Source
 from fino1.evaluate.questions import Question
+from fino1.evaluate.samples import WHOLE, Sample, Shard
 from fino1.progress import Progress
 from fino1.tasks.record import Task
 
@@ -28,7 +29,6 @@ GRACE_S = 10.0  # after SIGTERM: time for the requests under way; Kubernetes' de
 _TICK_S = 0.2
 
 Ask = Callable[[Question, threading.Event], Answer]
-Sample = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Cell:
     provenance: dict[str, Any]
     questions: tuple[Question, ...] = ()
 
-    def remaining(self) -> list[Question]:
-        """Which questions have no sample on disk?"""
-        done = load(self.directory, self.questions)
-        return [question for question in self.questions if question.id not in done]
+    def remaining(self, shard: Shard = WHOLE) -> list[Question]:
+        """Which questions of a shard have no sample on disk?"""
+        done = samples_on_disk.load(self.directory, self.questions)
+        return [question for question in shard.of(self.questions) if question.id not in done]
 
 
 def finished(directory: Path) -> dict[str, Any] | None:
@@ -60,46 +60,37 @@ def finished(directory: Path) -> dict[str, Any] | None:
     return about if about.get("finished") is True and about.get("key") == directory.name else None
 
 
-def load(directory: Path, questions: Sequence[Question]) -> dict[str, Sample]:
-    """Which samples are there already, by id? Torn lines, repeated ones and those of other prompts do not count."""
-    asked = {question.id: question.prompt_sha256 for question in questions}
-    samples: dict[str, Sample] = {}
-    for line in _lines(directory / "samples.jsonl"):
-        try:
-            sample = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(sample, dict) and asked.get(sample.get("id", ""), "") == sample.get("prompt_sha256"):
-            samples.setdefault(sample["id"], sample)
-    return samples
-
-
-def run(cell: Cell, ask: Ask, concurrency: int, stop: threading.Event) -> dict[str, Any]:
-    """Ask what is left, and finish the cell; returns what `cell.json` says.
+def run(cell: Cell, ask: Ask, concurrency: int, stop: threading.Event, shard: Shard = WHOLE) -> dict[str, Any] | None:
+    """Ask what is left of a shard, and finish the cell where that was the last; returns what `cell.json` says, if it is there.
 
     Whatever ends it early (Cancelled on `stop`, the errors of `ask`), the samples that came are on disk.
     """
     cell.directory.mkdir(parents=True, exist_ok=True)
-    with _lock(cell.directory, stop):
+    with samples_on_disk.lock(cell.directory, shard, stop):
         about = finished(cell.directory)
         if about is not None:
             return about
-        samples = load(cell.directory, cell.questions)
-        _write(cell, samples)  # a torn last line must be gone before anything is appended
-        left = [question for question in cell.questions if question.id not in samples]
-        with (
-            (cell.directory / "samples.jsonl").open("ab") as file,
-            contextlib.closing(_progress(cell, len(samples))) as progress,
-        ):
-            for question, answer in _answers(ask, left, concurrency, stop):
-                sample = _sample(cell.task, question, answer)
-                file.write(_line(sample))
-                file.flush()
-                os.fsync(file.fileno())
-                samples[question.id] = sample
-                progress.update(len(samples))
-        _write(cell, samples)
-        return _finish(cell, [samples[question.id] for question in cell.questions])
+        _ask_left(cell, ask, concurrency, stop, shard)
+        # Only now, with our own samples on disk: of two shards that end together one at least sees all.
+        samples = samples_on_disk.load(cell.directory, cell.questions)
+        if len(samples) < len(cell.questions):
+            return finished(cell.directory)
+        return _finish(cell, samples)
+
+
+def _ask_left(cell: Cell, ask: Ask, concurrency: int, stop: threading.Event, shard: Shard) -> None:
+    path = cell.directory / shard.file
+    samples_on_disk.tidy(path, cell.questions)
+    left = cell.remaining(shard)
+    if not left:
+        return
+    total = len(shard.of(cell.questions))
+    with path.open("ab") as file, contextlib.closing(_progress(cell, shard, total, total - len(left))) as progress:
+        for done, (question, answer) in enumerate(_answers(ask, left, concurrency, stop), total - len(left) + 1):
+            file.write(samples_on_disk.line(_sample(cell.task, question, answer)))
+            file.flush()
+            os.fsync(file.fileno())
+            progress.update(done)
 
 
 def summary(samples: Sequence[Sample]) -> dict[str, Any]:
@@ -121,11 +112,14 @@ def summary(samples: Sequence[Sample]) -> dict[str, Any]:
     }
 
 
-def _progress(cell: Cell, done: int) -> Progress:
-    return Progress("evaluate", len(cell.questions), done, model=cell.source.name, task=cell.task.name)
+def _progress(cell: Cell, shard: Shard, total: int, done: int) -> Progress:
+    labels = {} if shard.count == 1 else {"shard": f"{shard.index + 1}/{shard.count}"}
+    return Progress("evaluate", total, done, model=cell.source.name, task=cell.task.name, **labels)
 
 
-def _finish(cell: Cell, samples: Sequence[Sample]) -> dict[str, Any]:
+def _finish(cell: Cell, found: Mapping[str, Sample]) -> dict[str, Any]:
+    samples_on_disk.write(cell.directory / WHOLE.file, cell.questions, found)
+    samples = [found[question.id] for question in cell.questions]
     about = {
         "key": cell.key,
         "model": cell.source.name,
@@ -137,6 +131,7 @@ def _finish(cell: Cell, samples: Sequence[Sample]) -> dict[str, Any]:
         "finished": True,
     }
     runs.write_json(cell.directory / "cell.json", about)
+    samples_on_disk.drop_parts(cell.directory)
     return about
 
 
@@ -223,36 +218,3 @@ def _worker(ask: Ask, todo: queue.SimpleQueue, done: queue.SimpleQueue, halt: th
     except BaseException as error:  # noqa: BLE001, raised again in the main thread
         end = error
     done.put((None, end, threading.Event()))
-
-
-@contextlib.contextmanager
-def _lock(directory: Path, stop: threading.Event) -> Iterator[None]:
-    """One process works on a cell at a time; the next one waits and finds it finished."""
-    with (directory / ".lock").open("ab") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if stop.wait(1.0):
-                    raise Cancelled from None
-            except OSError:  # a file system without locks
-                break
-        yield
-
-
-def _write(cell: Cell, samples: dict[str, Sample]) -> None:
-    """Write the samples in the order of the rows, unless the file holds just that."""
-    path = cell.directory / "samples.jsonl"
-    data = b"".join(_line(samples[question.id]) for question in cell.questions if question.id in samples)
-    if not path.is_file() or path.read_bytes() != data:
-        runs.write_bytes(path, data)
-
-
-def _line(sample: Sample) -> bytes:
-    return json.dumps(sample).encode() + b"\n"  # ASCII: a completion may hold half a surrogate pair
-
-
-def _lines(path: Path) -> list[bytes]:
-    """Lines that were written whole."""
-    return path.read_bytes().split(b"\n")[:-1] if path.is_file() else []

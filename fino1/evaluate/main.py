@@ -1,18 +1,20 @@
 """Method `eval`: every model answers every task (DESIGN C9, C10).
 
 Everything that can be checked is checked before a model is served or a request is paid for. A model that fails does not
-keep the others from being asked; its problems are reported at the end.
+keep the others from being asked; its problems are reported at the end. Of several shards each asks its questions; the
+one that finds all of a cell's answers finishes the cell, and the one that finds all cells finished the run.
 """
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,11 +28,17 @@ from fino1.evaluate.endpoint import Answer, Cancelled, Endpoint
 from fino1.evaluate.models import Source
 from fino1.evaluate.plan import plan, versions
 from fino1.evaluate.questions import Question
+from fino1.evaluate.samples import Shard, this_shard
+from fino1.evaluate.sidecar import Sidecar
 from fino1.spec import EvalBlock, RunSpec
 
+Connect = Callable[[Source], contextlib.AbstractContextManager[Endpoint]]
 
-def main(spec: RunSpec, name: str, work: Path) -> int:
+
+def main(spec: RunSpec, name: str, work: Path, server: str | None = None) -> int:
     """Run the evaluation; returns the exit code (C5): 0, 74 for the disk, 143 after SIGTERM with all samples on disk.
+
+    `server` is the URL of one that serves the model without `base_url`; without it such models are served here.
 
     Raises SpecError with every problem found before the start, or by an endpoint (a wrong key); ToolError where a
     server or an endpoint failed, with an exit code of its own.
@@ -39,10 +47,13 @@ def main(spec: RunSpec, name: str, work: Path) -> int:
     stop = threading.Event()
     with _sigterm(stop):
         try:
-            cells = plan(spec, work, stop)
+            shard = this_shard(spec.eval.shards, os.environ)
+            sidecar = Sidecar(server, stop) if server is not None else None
+            cells = plan(spec, work, stop, sidecar)
             directory = runs.directory(work, name, spec)
             runs.write_config(directory / "config.json", spec)
-            _ask_all(cells, spec.eval, directory, stop)
+            connect = functools.partial(_endpoint, spec.eval, sidecar, directory, stop)
+            _ask_all(cells, spec.eval, connect, shard, stop)
             _done(directory, name, cells, time.monotonic() - started)
         except Cancelled:
             print("evaluate: terminated; the samples so far are on disk", file=sys.stderr)
@@ -55,14 +66,14 @@ def main(spec: RunSpec, name: str, work: Path) -> int:
     return exits.DONE
 
 
-def _ask_all(cells: Sequence[Cell], block: EvalBlock, directory: Path, stop: threading.Event) -> None:
+def _ask_all(cells: Sequence[Cell], block: EvalBlock, connect: Connect, shard: Shard, stop: threading.Event) -> None:
     """Raises, once every model had its turn, SpecError with all of theirs, else the first ToolError with all messages."""
     failures: list[SpecError | ToolError] = []
     for name in dict.fromkeys(cell.source.name for cell in cells):
         group = [cell for cell in cells if cell.source.name == name and cells_on_disk.finished(cell.directory) is None]
         try:
             if group:
-                _ask_model(group, block, directory / f"serve-{name}.log", stop)
+                _ask_model(group, block, connect, shard, stop)
         except (SpecError, ToolError) as error:
             failures.append(error)
             print(f"evaluate: {name}: {error}", file=sys.stderr)
@@ -75,10 +86,10 @@ def _ask_all(cells: Sequence[Cell], block: EvalBlock, directory: Path, stop: thr
         raise failures[0]
 
 
-def _ask_model(group: Sequence[Cell], block: EvalBlock, log: Path, stop: threading.Event) -> None:
+def _ask_model(group: Sequence[Cell], block: EvalBlock, connect: Connect, shard: Shard, stop: threading.Event) -> None:
     source = group[0].source
-    needed = any(cell.remaining() for cell in group)
-    with _endpoint(source, block, log, stop) if needed else contextlib.nullcontext() as endpoint:
+    needed = any(cell.remaining(shard) for cell in group)
+    with connect(source) if needed else contextlib.nullcontext() as endpoint:
 
         def ask(question: Question, halt: threading.Event) -> Answer:
             assert endpoint is not None, "a question was left, and none was found before"
@@ -87,17 +98,21 @@ def _ask_model(group: Sequence[Cell], block: EvalBlock, log: Path, stop: threadi
         for cell in group:
             if endpoint is not None:  # the list fills while it answers
                 cell = dataclasses.replace(cell, provenance=cell.provenance | {"left_out": endpoint.unsupported})
-            about = cells_on_disk.run(cell, ask, block.concurrency, stop)
-            s = about["summary"]
-            print(
-                f"{source.name} on {cell.task.name}: {s['k']}/{s['n']} right, {s['unparsed']} unparsed, "
-                f"{s['truncated']} truncated, {s['cut']} cut",
-                flush=True,
-            )
+            about = cells_on_disk.run(cell, ask, block.concurrency, stop, shard)
+            print(f"{source.name} on {cell.task.name}: {_outcome(about, shard)}", flush=True)
+
+
+def _outcome(about: dict[str, Any] | None, shard: Shard) -> str:
+    if about is None:
+        return f"shard {shard.index + 1} of {shard.count} has its answers, others are being asked"
+    s = about["summary"]
+    return f"{s['k']}/{s['n']} right, {s['unparsed']} unparsed, {s['truncated']} truncated, {s['cut']} cut"
 
 
 @contextlib.contextmanager
-def _endpoint(source: Source, block: EvalBlock, log: Path, stop: threading.Event) -> Iterator[Endpoint]:
+def _endpoint(
+    block: EvalBlock, sidecar: Sidecar | None, directory: Path, stop: threading.Event, source: Source
+) -> Iterator[Endpoint]:
     with contextlib.ExitStack() as stack:
         options: dict[str, Any] = {"timeout_s": block.timeout_s, "max_retries": block.max_retries}
         if source.base_url:
@@ -105,20 +120,30 @@ def _endpoint(source: Source, block: EvalBlock, log: Path, stop: threading.Event
             endpoint = Endpoint(source.base_url, source.model_id, api_key=key, **options)
         else:
             assert source.served is not None, source
-            server = stack.enter_context(serve.serving(source.served, log, stop))
-            extra = serve.sampling(source.served, block.temperature)
-            options |= {"extra_body": extra, "is_local": True, "check": server.check}
-            endpoint = Endpoint(server.base_url, server.model, **options)
+            if sidecar is not None:
+                base_url, model = sidecar.base_url, sidecar.model(source)
+            else:
+                log = directory / f"serve-{source.name}.log"
+                server = stack.enter_context(serve.serving(source.served, log, stop, source.server_args))
+                base_url, model = server.base_url, server.model
+                options["check"] = server.check
+            if source.engine == "transformers":  # vLLM needs no more than the standard parameters
+                options["extra_body"] = serve.sampling(source.served, block.temperature)
+            endpoint = Endpoint(base_url, model, is_local=True, **options)
         stack.callback(endpoint.close)
         yield endpoint
 
 
 def _done(directory: Path, name: str, cells: Sequence[Cell], seconds: float) -> None:
-    """Write `done.json`, unless it says the same already. `artefact_sha256` is what was found out, not how fast."""
+    """Write `done.json` once all cells are finished, unless it says the same already.
+
+    `artefact_sha256` is what was found out, not how fast.
+    """
     found = []
     for cell in cells:
         about = cells_on_disk.finished(cell.directory)
-        assert about is not None, cell.key
+        if about is None:
+            return  # other shards have questions left; the last of them will come here
         found.append([cell.key, {key: value for key, value in about["summary"].items() if key != "seconds"}])
     path = directory / "done.json"
     artefact = canonical.digest(found)

@@ -2,17 +2,17 @@
 
 import json
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fino1 import runs
 from fino1.errors import SpecError
+from fino1.evaluate import files
+from fino1.evaluate.files import Location
 from fino1.spec import EvalModel
 
-Counter = Callable[[str], int]
-CHARACTERS_PER_TOKEN = 3.0  # prose has 4, tables of numbers 2–3; used only where there is no tokenizer to ask
+SERVERS = {"vllm": "vllm", "transformers": "transformers serve"}  # as a cell's key names them
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Source:
     """A model that was found: who it is (part of the cell's key), where it is asked, what it can read.
 
     `served` is the directory or hub id (`ID@REVISION`) that a server of ours has to load, None for an endpoint that
-    exists. `tokenizer` is a directory or (hub id, revision), where we can count the model's own tokens.
+    exists; `engine` is what serves it. `tokenizer` is where we can count the model's own tokens.
     """
 
     name: str
@@ -30,39 +30,15 @@ class Source:
     model_id: str
     api_key_env: str | None
     context_length: int | None
-    tokenizer: tuple[str, str | None] | None
+    tokenizer: Location | None
+
+    engine: Literal["vllm", "transformers"] = "transformers"
+    server_args: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
         """What answers?"""
-        return "endpoint" if self.base_url else "transformers serve"
-
-    def counter(self) -> Counter:
-        """How many tokens does the model read for a user message? Raises SpecError where it has no chat template.
-
-        Without a tokenizer it is an estimate, and the endpoint has the last word.
-        """
-        if self.tokenizer is None:
-            return lambda prompt: int(len(prompt) / CHARACTERS_PER_TOKEN) + 1
-        from transformers import AutoTokenizer
-
-        where, revision = self.tokenizer
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(where, **({"revision": revision} if revision else {}))
-        except (OSError, ValueError, KeyError) as error:
-            raise SpecError(f"{where}: expected a tokenizer, got {error}") from error
-        if not tokenizer.chat_template:
-            raise SpecError(f"{where}: expected a tokenizer with a chat template, got none")
-
-        def count(prompt: str) -> int:
-            message = [{"role": "user", "content": prompt}]
-            return len(
-                tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=True, return_dict=True)[
-                    "input_ids"
-                ]
-            )
-
-        return count
+        return "endpoint" if self.base_url else SERVERS[self.engine]
 
 
 def find(model: EvalModel, work: Path) -> Source:
@@ -126,17 +102,8 @@ def _artefact(folder: Path, is_run: bool) -> str:
     return runs.artefact_hash(folder)
 
 
-def _context_length(tokenizer: tuple[str, str | None]) -> int | None:
+def _context_length(model: Location) -> int | None:
     """How many tokens can the model read, by its config? Raises SpecError where the config cannot be had."""
-    where, revision = tokenizer
-    if (Path(where) / "config.json").is_file():
-        config = json.loads((Path(where) / "config.json").read_text(encoding="utf-8"))
-    else:
-        from transformers import AutoConfig
-
-        try:
-            config = AutoConfig.from_pretrained(where, **({"revision": revision} if revision else {})).to_dict()
-        except (OSError, ValueError) as error:
-            raise SpecError(f"{where}: expected a model on the hub, got {error}") from error
+    config = files.read(model, "config.json")
     config = config.get("text_config") or config  # models that read pictures as well
     return config.get("max_position_embeddings")

@@ -12,20 +12,22 @@ from urllib.parse import urlsplit
 from fino1 import canonical
 from fino1.errors import SpecError
 from fino1.evaluate import cell as cells_on_disk
-from fino1.evaluate import models, questions
+from fino1.evaluate import counter, models, questions
 from fino1.evaluate.cell import Cell
 from fino1.evaluate.models import Source
 from fino1.evaluate.questions import Rows
-from fino1.spec import EvalBlock, RunSpec
+from fino1.evaluate.sidecar import Sidecar
+from fino1.spec import EvalBlock, RunSpec, ServerBlock
 from fino1.tasks import answer
 
 SCORER_VERSION: str = getattr(answer, "SCORER_VERSION", "1")  # raise it when a verdict can change
 
 
-def plan(spec: RunSpec, work: Path, stop: threading.Event) -> list[Cell]:
+def plan(spec: RunSpec, work: Path, stop: threading.Event, sidecar: Sidecar | None = None) -> list[Cell]:
     """Which cells are asked for, model by model? Unfinished ones hold their questions.
 
-    Raises SpecError with all problems, before a model is loaded or a request is paid for; Cancelled on `stop`.
+    Raises SpecError with all problems, before a model is loaded or a request is paid for; Cancelled on `stop`. The sidecar
+    is waited for where only it can say which engine it is, which the keys hold: EndpointLost where it does not come.
     """
     problems: list[str] = []
     sources: list[Source] = []
@@ -40,6 +42,8 @@ def plan(spec: RunSpec, work: Path, stop: threading.Event) -> list[Cell]:
                 known = ", ".join(rows.task.prompts)
                 raise SpecError(f"{task.task}: prompt: expected one of {known}, got {spec.eval.prompt}")
             tables.append((rows, task.limit))
+    with _collect(problems, ""):
+        sources = _served_by(sources, spec.eval.server, sidecar, is_sound=not problems)
     cells: list[Cell] = []
     for source in sources:
         with _collect(problems, f"eval.models: {source.name}: "):
@@ -50,6 +54,24 @@ def plan(spec: RunSpec, work: Path, stop: threading.Event) -> list[Cell]:
     return cells
 
 
+def _served_by(sources: Sequence[Source], block: ServerBlock, sidecar: Sidecar | None, is_sound: bool) -> list[Source]:
+    """Which engine serves the models without `base_url`? Asks the sidecar where the run file says nothing."""
+    names = [source.name for source in sources if source.served]
+    engine = block.engine
+    if sidecar is None:
+        if names and engine == "vllm":
+            raise SpecError("eval.server.engine: expected transformers where no --server is given, got vllm")
+        engine = "transformers"
+    elif len(names) > 1:
+        raise SpecError(f"--server: expected one model without base_url, got {', '.join(names)}")
+    elif engine is None:
+        engine = sidecar.engine if names and is_sound else "transformers"
+    return [
+        dataclasses.replace(source, engine=engine, server_args=tuple(block.args)) if source.served else source
+        for source in sources
+    ]
+
+
 def _of_model(
     source: Source, tables: Sequence[tuple[Rows, int | None]], block: EvalBlock, work: Path, stop: threading.Event
 ) -> list[Cell]:
@@ -58,7 +80,7 @@ def _of_model(
     cells = [_cell(source, rows, limit, block, work) for rows, limit in tables]
     todo = [i for i, cell in enumerate(cells) if cells_on_disk.finished(cell.directory) is None]
     budget = _budget(source, block) if todo else None
-    count = source.counter() if todo and (budget is not None or source.served) else None
+    count = counter.counter(source.tokenizer) if todo and (budget is not None or source.served) else None
     for i in todo:
         with _collect(problems, ""):
             asked = questions.ask(tables[i][0], block.prompt, budget, count, stop)
@@ -85,6 +107,10 @@ def _cell(source: Source, rows: Rows, limit: int | None, block: EvalBlock, work:
         "scorer": SCORER_VERSION,
         "limit": limit,
     }
+    if source.server_args:
+        settings["server_args"] = list(source.server_args)
+    if source.served and source.context_length and counter.way(source.tokenizer) == "estimate":
+        settings["prompt_tokens"] = "estimate"  # long documents are cut elsewhere than by the model's own tokenizer
     key = canonical.digest(settings)
     provenance = {
         "versions": versions(("fino1", "openai", "transformers", "torch") if source.served else ("fino1", "openai")),

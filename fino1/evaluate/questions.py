@@ -11,8 +11,8 @@ from typing import Any
 import fino1.tasks
 from fino1 import canonical
 from fino1.errors import SpecError
+from fino1.evaluate.counter import Counter
 from fino1.evaluate.endpoint import Cancelled
-from fino1.evaluate.models import Counter
 from fino1.spec import EvalTask
 from fino1.tasks.record import Record, Task, fit
 

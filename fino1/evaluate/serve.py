@@ -2,7 +2,8 @@
 
 The server is this module run as a program: it ties its life to ours before it loads anything, then calls the command
 line of transformers (`transformers serve` itself would look for updates first, on the network). It is asked by the
-name it was pinned to, anything else gets a 400; `/health` answers once the model is loaded.
+name it was pinned to, anything else gets a 400, and lists that name alone (transformers would list what lies in the hub's
+cache); `/health` answers once the model is loaded.
 
 Two ties, since no `finally` runs in a process that is killed: PR_SET_PDEATHSIG (Linux: at once, whatever the server
 does) and end of file on its standard input (everywhere, as soon as it runs Python code).
@@ -18,12 +19,14 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import IO, Any
 
 from fino1 import exits
 from fino1.errors import ToolError
+from fino1.evaluate import files
 from fino1.evaluate.endpoint import Cancelled
 from fino1.processes import die_with_parent
 
@@ -62,18 +65,18 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(model: str, log: Path, halt: threading.Event) -> Iterator[Server]:
+def serving(model: str, log: Path, halt: threading.Event, args: Sequence[str] = ()) -> Iterator[Server]:
     """Serve `model`, a directory or `ID` or `ID@REVISION` of the hub, until the block ends.
 
     Raises ToolError where the model does not load, ServerLost where its server was killed, Cancelled on `halt`.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    server = _start(model, log)
+    server = _start(model, log, args)
     try:
         for _ in range(PORT_TRIES):
             if _wait(server, halt):
                 break
-            server = _start(model, log)  # somebody took the port between our look and its bind
+            server = _start(model, log, args)  # somebody took the port between our look and its bind
         else:
             raise ToolError(f"transformers serve: no free port in {PORT_TRIES} tries; see {log}")
         yield server
@@ -89,46 +92,75 @@ def sampling(model: str, temperature: float) -> dict[str, str]:
     """
     if temperature == 0:
         return {}
-    from transformers import GenerationConfig
-
     name, _, revision = (model, "", "") if Path(model).is_dir() else model.partition("@")
+    config = files.read((name, revision or None), "generation_config.json")
+    return {"generation_config": json.dumps(config | {"do_sample": True, "temperature": temperature})}
+
+
+def foreground(model: str, port: int, args: Sequence[str]) -> int:
+    """Serve `model` on loopback until the server ends, or SIGTERM or Ctrl-C ends it; returns its exit code (C5)."""
+    received: list[int] = []
+    process: subprocess.Popen | None = None
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if process is not None:
+            _signal(process, number)
+
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, pass_on) for number in numbers}
     try:
-        config = GenerationConfig.from_pretrained(name, revision=revision or "main").to_dict()
-    except OSError:  # the model brings none
-        config = GenerationConfig().to_dict()
-    config |= {"do_sample": True, "temperature": temperature}
-    return {"generation_config": json.dumps(config)}
+        process = _spawn(model, port, args, output=None)
+        for number in received:  # came before there was anybody to pass it on to
+            _signal(process, number)
+        code = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return exits.of_signal(-code) if code < 0 else code
 
 
 def stop(process: subprocess.Popen) -> None:
     """End the server and what it started: SIGTERM, after a moment SIGKILL, to its process group."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
+        _signal(process, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(STOP_TIMEOUT_S)
     if process.stdin:
         process.stdin.close()
 
 
-def _start(model: str, log: Path) -> Server:
+def _signal(process: subprocess.Popen, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+def _start(model: str, log: Path, args: Sequence[str] = ()) -> Server:
     port = _free_port()
-    is_folder = Path(model).is_dir()
-    # A folder is served as `.` from inside: the server would read `@` and `:` in its path as revision and file name.
-    name = "." if is_folder else model
-    options = ["serve", name, "--host", "127.0.0.1", "--port", str(port)]
     with log.open("ab") as output:
-        process = subprocess.Popen(
-            # -P: the model's folder, our current directory then, must not be a place to import from
-            [sys.executable, "-P", "-m", "fino1.evaluate.serve", *options],
-            cwd=model if is_folder else None,
-            env=_environment(os.environ, Path(model) if is_folder else None),
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    return Server(process, port, name, log)
+        process = _spawn(model, port, args, output)
+    return Server(process, port, _pinned(model), log)
+
+
+def _pinned(model: str) -> str:
+    """What does the server call the model? A folder is served as `.` from inside: it would read `@` and `:` in its path."""
+    return "." if Path(model).is_dir() else model
+
+
+def _spawn(model: str, port: int, args: Sequence[str], output: IO[bytes] | None) -> subprocess.Popen:
+    """Start the server as a child in a group of its own; without `output` it writes to ours."""
+    folder = Path(model) if Path(model).is_dir() else None
+    options = ["serve", _pinned(model), "--host", "127.0.0.1", "--port", str(port), *args]
+    return subprocess.Popen(
+        # -P: the model's folder, our current directory then, must not be a place to import from
+        [sys.executable, "-P", "-m", "fino1.evaluate.serve", *options],
+        cwd=folder,
+        env=_environment(os.environ, folder),
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=subprocess.STDOUT if output else None,
+        start_new_session=True,
+    )
 
 
 def _environment(outer: Mapping[str, str], folder: Path | None) -> dict[str, str]:
@@ -196,8 +228,11 @@ def _tie() -> None:
 
 def _main(arguments: list[str]) -> None:
     _tie()
+    from transformers.cli.serving.model_manager import ModelManager
     from transformers.cli.transformers import app
 
+    ours = {"id": arguments[1], "object": "model", "created": 0, "owned_by": "transformers"}
+    ModelManager.get_gen_models = staticmethod(lambda: [ours])
     app(arguments)
 
 

@@ -166,8 +166,8 @@ def _beside(unit: Unit) -> list[dict[str, Any]]:
     server = document["eval"]["server"]
     engine = server.get("engine", "vllm" if document["gpus_per_node"] else "transformers")
     if engine == "vllm":
-        default, args = VLLM_IMAGE, _vllm(document, model)
-    else:
+        default, args = VLLM_IMAGE, [*_vllm(document, model), *server["args"]]
+    else:  # reads the further arguments from its config
         default, args = image(document, "train"), ["serve", "--config", CONFIG, "--port", str(SERVER_PORT)]
     variables = env(_fixed(document), document)
     link = {
@@ -175,7 +175,7 @@ def _beside(unit: Unit) -> list[dict[str, Any]]:
         "env": variables,
     }
     serve = {
-        **_container("server", server.get("image", default), [*args, *server["args"]], document),
+        **_container("server", server.get("image", default), args, document),
         "restartPolicy": "Always",
         "env": variables,
         **given(resources=given(limits=_devices(document))),

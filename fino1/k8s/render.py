@@ -1,5 +1,6 @@
 """Which objects does a run need, as plain dicts in a fixed order? (DESIGN C1) The charts' templates say the same."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from fino1 import __version__, exits
@@ -197,17 +198,20 @@ def _job_spec(unit: Unit, container: str) -> dict[str, Any]:
         "completionMode": "Indexed",
         "completions": pods,
         "parallelism": pods,
-        "podFailurePolicy": {"rules": _pod_failures(container)},
+        "podFailurePolicy": {"rules": _pod_failures(template)},
         "podReplacementPolicy": "Failed",
         "template": template,
     }
 
 
-def _pod_failures(container: str) -> list[dict[str, Any]]:
-    """Exit codes' meaning (exits.py): evictions do not count, fatal codes end the Job, the rest is tried again."""
-    fatal = [code for code in range(1, 256) if not exits.is_retryable(code)]
+def _pod_failures(template: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Exit codes' meaning (exits.py): fatal codes of our containers end the Job, evictions do not count, the rest is tried
+    again. A sidecar's codes are its own business."""
+    spec = template["spec"]
+    ours = [c["name"] for c in [*spec.get("initContainers", []), *spec["containers"]] if "restartPolicy" not in c]
+    fatal = {"operator": "In", "values": [code for code in range(1, 256) if not exits.is_retryable(code)]}
     return [
-        {"action": "FailJob", "onExitCodes": {"containerName": container, "operator": "In", "values": fatal}},
+        *({"action": "FailJob", "onExitCodes": {"containerName": name, **fatal}} for name in ours),
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
     ]
 

@@ -17,8 +17,8 @@ class Faulty(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, port=0):
+        super().__init__(("127.0.0.1", port), Handler)
         self.base_url = f"http://127.0.0.1:{self.server_port}/v1"
         self.lock = threading.Lock()
         self.asked, self.answered, self.times, self.bodies = Counter(), Counter(), {}, []
@@ -28,6 +28,7 @@ class Faulty(ThreadingHTTPServer):
         self.finish_reason = lambda prompt: "stop"
         self.delay_s = 0.0
         self.busy = self.busiest = 0
+        self.models = [{"id": "m", "object": "model", "owned_by": "vllm"}]
 
     def handle_error(self, request, client_address):
         pass  # clients that hang up are part of the tests
@@ -39,6 +40,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *arguments):
         pass
+
+    def do_GET(self):
+        if self.path == "/v1/models":
+            self.send(200, json.dumps({"object": "list", "data": self.server.models}).encode())
+        else:
+            self.send(404, b"")
 
     def do_POST(self):
         server = self.server
@@ -107,14 +114,26 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server(monkeypatch):
+def faulty(monkeypatch):
+    """Starts servers, on a port of their own or on one that is given."""
     monkeypatch.setattr(endpoint, "FIRST_PAUSE_S", 0.01)
-    faulty = Faulty()
-    thread = threading.Thread(target=faulty.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    yield faulty
-    faulty.shutdown()
-    faulty.server_close()
+    started = []
+
+    def start(port=0):
+        started.append(Faulty(port))
+        options = {"target": started[-1].serve_forever, "kwargs": {"poll_interval": 0.02}}
+        threading.Thread(**options, daemon=True).start()
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.shutdown()
+        each.server_close()
+
+
+@pytest.fixture
+def server(faulty):
+    return faulty()
 
 
 def tiny_tokenizer(folder, template="{% for m in messages %}{{ m['content'] }}\n{% endfor %}"):

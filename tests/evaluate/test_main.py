@@ -251,7 +251,7 @@ def test_a_question_that_does_not_fit_is_a_mistake_told_before_a_request(right, 
 SCRIPT = """
 import sys
 from pathlib import Path
-from fino1 import load
+from fino1 import load, yamlfile
 from fino1.evaluate.main import main
 sys.exit(main(load.build(yamlfile.read_yaml(Path(sys.argv[1])), "run.yaml"), "eval", Path(sys.argv[2])))
 """

@@ -1,3 +1,8 @@
+{{/* Does an init container find the evaluated model on a volume? */}}
+{{- define "fino1.links" -}}
+{{- and (not (empty .model)) (not .model.base_url) (not .model.hub) -}}
+{{- end -}}
+
 {{/* What runs before and beside an evaluation whose model runs in the pod: find the model, serve it. As fino1/k8s/pod.py. */}}
 {{- define "fino1.served" -}}
 {{- $doc := .doc -}}{{- $model := .model -}}{{- $env := include "fino1.env" (list . dict) -}}
@@ -7,9 +12,9 @@
 {{- if eq $engine "vllm" -}}
   {{- $default = .vllm -}}
   {{- $revision := ternary (list "--revision" $model.revision) list (hasKey $model "revision") -}}
-  {{- $args = concat (list "--model" (default "/run/fino1/model" $model.hub)) $revision (list "--served-model-name" $model.name "--host" "127.0.0.1" "--port" "8000" "--tensor-parallel-size" (toJson (max $doc.gpus_per_node 1))) -}}
+  {{- $args = concat (list "--model" (default "/run/fino1/model" $model.hub)) $revision (list "--served-model-name" $model.name "--host" "127.0.0.1" "--port" "8000" "--tensor-parallel-size" (toJson (max $doc.gpus_per_node 1))) $doc.eval.server.args -}}
 {{- end -}}
-{{- if not $model.hub }}
+{{- if eq (include "fino1.links" .) "true" }}
 - name: model
   image: {{ include "fino1.image" (list . "") | toJson }}
   args: ["link", "--config", "/etc/fino1/config.json", "--to", "/run/fino1/model"]
@@ -18,7 +23,7 @@
 {{- end }}
 - name: server
   image: {{ default $default $doc.eval.server.image | toJson }}
-  args: {{ concat $args $doc.eval.server.args | toJson }}
+  args: {{ toJson $args }}
   {{- include "fino1.hardened" . | nindent 2 }}
   restartPolicy: Always
   env: {{ $env }}

@@ -19,11 +19,13 @@ parallelism: {{ $pods }}
 podReplacementPolicy: Failed
 podFailurePolicy:
   rules:
+    {{- range $name := ternary (list "model" .container) (list .container) (eq (include "fino1.links" .unit) "true") }}
     - action: FailJob
       onExitCodes:
-        containerName: {{ toJson .container }}
+        containerName: {{ toJson $name }}
         operator: In
-        values: {{ .unit.fatal | toJson }}
+        values: {{ toJson $.unit.fatal }}
+    {{- end }}
     - action: Ignore
       onPodConditions:
         - type: DisruptionTarget

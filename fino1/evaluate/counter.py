@@ -1,0 +1,163 @@
+"""How many tokens does a model read for a user message?
+
+Counted with the model's own tokenizer and chat template, by the `tokenizers` package: the evaluation's image has no
+transformers, and every image must cut a document at the same word. The template's environment is that of
+transformers/utils/chat_template_utils.py.
+"""
+
+import functools
+import importlib.util
+import json
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jinja2
+import jinja2.ext
+import jinja2.nodes
+import jinja2.parser
+import jinja2.sandbox
+
+from fino1.errors import SpecError
+from fino1.evaluate import files
+from fino1.evaluate.files import Location
+
+Counter = Callable[[str], int]
+Way = Literal["tokenizers", "transformers", "estimate"]
+CHARACTERS_PER_TOKEN = 3.0  # prose has 4, tables of numbers 2–3; used only where there is no tokenizer to ask
+
+
+def way(model: Location | None) -> Way:
+    """How can this model's tokens be counted here?"""
+    if model is None:
+        return "estimate"
+    if _is_here("tokenizers") and files.find(model, "tokenizer.json"):
+        return "tokenizers"
+    return "transformers" if _is_here("transformers") else "estimate"
+
+
+def counter(model: Location | None) -> Counter:
+    """What counts the model's tokens? Raises SpecError where it has no tokenizer or chat template that can be read.
+
+    Without a tokenizer it is an estimate, and the endpoint has the last word.
+    """
+    match way(model):
+        case "tokenizers":
+            assert model is not None
+            return _with_tokenizers(model)
+        case "transformers":
+            assert model is not None
+            return _with_transformers(model)
+        case "estimate":
+            return lambda prompt: int(len(prompt) / CHARACTERS_PER_TOKEN) + 1
+
+
+def _is_here(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _with_tokenizers(model: Location) -> Counter:
+    from tokenizers import Tokenizer
+
+    path = files.find(model, "tokenizer.json")
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # noqa: BLE001, what the package raises is a plain Exception
+        raise SpecError(f"{path}: expected a tokenizer, got {error}") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    about = files.read(model, "tokenizer_config.json")
+    template = _template(model, about)
+    special = _special_tokens(files.read(model, "special_tokens_map.json") | about)
+
+    def count(prompt: str) -> int:
+        try:
+            text = template.render(
+                messages=[{"role": "user", "content": prompt}],
+                tools=None,
+                documents=None,
+                add_generation_prompt=True,
+                **special,
+            )
+        except jinja2.TemplateError as error:
+            raise SpecError(f"{model[0]}: expected a chat template for one user message, got {error}") from error
+        return len(tokenizer.encode(text, add_special_tokens=False).ids)
+
+    return count
+
+
+def _with_transformers(model: Location) -> Counter:
+    """For tokenizers of other formats (`tokenizer.model`)."""
+    from transformers import AutoTokenizer
+
+    where, revision = model
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(where, **({"revision": revision} if revision else {}))
+    except (OSError, ValueError, KeyError) as error:
+        raise SpecError(f"{where}: expected a tokenizer, got {error}") from error
+    if not tokenizer.chat_template:
+        raise SpecError(f"{where}: expected a tokenizer with a chat template, got none")
+
+    def count(prompt: str) -> int:
+        message = [{"role": "user", "content": prompt}]
+        tokens = tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=True, return_dict=True)
+        return len(tokens["input_ids"])
+
+    return count
+
+
+def _template(model: Location, about: dict[str, Any]) -> jinja2.Template:
+    """The model's chat template; of several that which is named `default`."""
+    path = files.find(model, "chat_template.jinja")
+    text = path.read_text(encoding="utf-8") if path else about.get("chat_template")
+    if isinstance(text, list):
+        text = {each["name"]: each["template"] for each in text}.get("default")
+    if not text:
+        raise SpecError(f"{model[0]}: expected a tokenizer with a chat template, got none")
+    try:
+        return _environment().from_string(text)
+    except jinja2.TemplateError as error:
+        raise SpecError(f"{model[0]}: expected a chat template, got {error}") from error
+
+
+def _special_tokens(about: dict[str, Any]) -> dict[str, str]:
+    """The tokens that templates name (`bos_token`), which are text or a map with their `content`."""
+    found = {key: value for key, value in about.items() if key.endswith("_token")}
+    texts = {key: value.get("content") if isinstance(value, dict) else value for key, value in found.items()}
+    return {key: text for key, text in texts.items() if isinstance(text, str)}
+
+
+@functools.cache
+def _environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
+    )
+    environment.filters["tojson"] = _tojson
+    environment.globals["raise_exception"] = _raise
+    environment.globals["strftime_now"] = time.strftime
+    return environment
+
+
+class _Generation(jinja2.ext.Extension):
+    """`{% generation %}` marks what an assistant said, for training; here only what is inside counts."""
+
+    tags = {"generation"}
+
+    def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
+        """Read the block as if its marks were not there."""
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def _raise(message: str) -> None:
+    raise jinja2.TemplateError(message)

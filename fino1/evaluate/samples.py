@@ -1,0 +1,139 @@
+"""Which samples of a cell are on disk, and who may write which? (DESIGN C6, C10)
+
+<cell>/samples.jsonl          what a process without shards appends; all samples in the order of the rows once finished
+<cell>/samples-0-of-3.jsonl   what the first of three shards appends; gone once the cell is finished
+
+A sample counts in whichever file it is, so that the number of shards may change from one run to the next.
+"""
+
+import contextlib
+import fcntl
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from fino1 import runs
+from fino1.errors import SpecError
+from fino1.evaluate.endpoint import Cancelled
+from fino1.evaluate.questions import Question
+
+INDEX = "JOB_COMPLETION_INDEX"  # Kubernetes sets it in the pods of an Indexed Job
+
+Sample = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Every `count`-th question from number `index` on, which counts from 0."""
+
+    index: int = 0
+    count: int = 1
+
+    @property
+    def file(self) -> str:
+        """Which file of a cell does it append to?"""
+        return "samples.jsonl" if self.count == 1 else f"samples-{self.index}-of-{self.count}.jsonl"
+
+    def of(self, questions: Sequence[Question]) -> Sequence[Question]:
+        """Which of a cell's questions does it ask?"""
+        return questions[self.index :: self.count]
+
+
+WHOLE = Shard()
+
+
+def this_shard(count: int, environment: Mapping[str, str]) -> Shard:
+    """Which shard of `count` is this process? The whole where nothing says so. Raises SpecError for an index that is none."""
+    index = environment.get(INDEX)
+    if count == 1 or index is None:
+        return WHOLE
+    if not (index.isascii() and index.isdecimal() and int(index) < count):
+        raise SpecError(f"{INDEX}: expected a number from 0 to {count - 1} with eval.shards={count}, got {index!r}")
+    return Shard(int(index), count)
+
+
+def load(directory: Path, questions: Sequence[Question]) -> dict[str, Sample]:
+    """Which samples are there already, by id? Torn lines, repeated ones and those of other prompts do not count."""
+    # The finished file last: it is whole before the first of the others goes.
+    files = [*sorted(directory.glob("samples-*-of-*.jsonl")), directory / WHOLE.file]
+    found: dict[str, Sample] = {}
+    for path in files:
+        found = _read(path, questions) | found
+    return found
+
+
+def tidy(path: Path, questions: Sequence[Question]) -> None:
+    """Leave only lines that count in a file: a torn last one must be gone before anything is appended."""
+    if path.is_file():
+        write(path, questions, _read(path, questions))
+
+
+def write(path: Path, questions: Sequence[Question], samples: Mapping[str, Sample]) -> None:
+    """Write the samples in the order of the rows, unless the file holds just that; two who do so at once write the same."""
+    data = b"".join(line(samples[question.id]) for question in questions if question.id in samples)
+    if not path.is_file() or path.read_bytes() != data:
+        runs.write_bytes(path, data)
+
+
+def drop_parts(directory: Path) -> None:
+    """Remove the shards' files of a finished cell."""
+    for path in directory.glob("samples-*-of-*.jsonl"):
+        path.unlink(missing_ok=True)
+
+
+def line(sample: Sample) -> bytes:
+    """How is a sample written?"""
+    return json.dumps(sample).encode() + b"\n"  # ASCII: a completion may hold half a surrogate pair
+
+
+@contextlib.contextmanager
+def lock(directory: Path, shard: Shard, stop: Event) -> Iterator[None]:
+    """One process works on a shard of a cell at a time; the next one waits and finds it done. Raises Cancelled on `stop`.
+
+    Shards keep those out who ask the whole cell, and the other way round. Nothing keeps two *different* numbers of shards
+    from asking the same cell at once; a question may then be asked twice, and one of the answers counts.
+    """
+    if shard.count == 1:
+        wanted = [(".lock", fcntl.LOCK_EX)]
+    else:
+        wanted = [(".lock", fcntl.LOCK_SH), (f".lock-{shard.index}-of-{shard.count}", fcntl.LOCK_EX)]
+    with contextlib.ExitStack() as stack:
+        for name, kind in wanted:
+            file = stack.enter_context((directory / name).open("ab"))
+            _acquire(file.fileno(), kind, stop)
+        yield
+
+
+def _acquire(handle: int, kind: int, stop: Event) -> None:
+    while True:
+        try:
+            return fcntl.flock(handle, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if stop.wait(1.0):
+                raise Cancelled from None
+        except OSError:  # a file system without locks
+            return None
+
+
+def _read(path: Path, questions: Sequence[Question]) -> dict[str, Sample]:
+    asked = {question.id: question.prompt_sha256 for question in questions}
+    found: dict[str, Sample] = {}
+    for text in _lines(path):
+        try:
+            sample = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(sample, dict) and asked.get(sample.get("id", ""), "") == sample.get("prompt_sha256"):
+            found.setdefault(sample["id"], sample)
+    return found
+
+
+def _lines(path: Path) -> Iterable[bytes]:
+    """Lines that were written whole."""
+    try:
+        return path.read_bytes().split(b"\n")[:-1]
+    except FileNotFoundError:  # never there, or the cell was finished just now
+        return []

@@ -1,0 +1,117 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fino1.errors import SpecError
+from fino1.evaluate import counter, files
+from fino1.evaluate.counter import _with_tokenizers, _with_transformers
+
+SMOLLM2 = Path(__file__).parents[2] / "out/models/smollm2-135m"
+TEXTS = ["", "sales 12 34", "a\n\n  b\tc", "<|im_start|>system\n", "价格 € 5 ½", "<eos>" * 3]
+TEMPLATES = {
+    "tokens": "{{ bos_token }}{% for m in messages %}\n  {% if m.role == 'user' %}\n{{ m.content | trim }}\n"
+    "  {% endif %}{% endfor %}{{ eos_token }}",
+    "generation": "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% break %}{% endfor %}",
+    "context": "{% if tools is none and add_generation_prompt %}{{ {'a': '<é>'} | tojson }}{% endif %}"
+    "{{ messages[0].content }}",
+    "date": "{{ strftime_now('%Y') }}{{ messages[0].content }}",
+}
+
+
+def same(model):
+    ours, theirs = _with_tokenizers((str(model), None)), _with_transformers((str(model), None))
+    assert [ours(text) for text in TEXTS] == [theirs(text) for text in TEXTS]
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_it_counts_as_transformers_does(folder, template):
+    (folder / "chat_template.jinja").write_text(TEMPLATES[template])
+    same(folder)
+
+
+@pytest.mark.skipif(not SMOLLM2.is_dir(), reason="make demo converts the model")
+def test_it_counts_smollm2_as_transformers_does():
+    same(SMOLLM2)
+
+
+def test_templates_in_the_tokenizers_config(folder):
+    (folder / "chat_template.jinja").unlink()
+    path = folder / "tokenizer_config.json"
+    named = [{"name": "rag", "template": "x"}, {"name": "default", "template": "{{ messages[0].content }}!"}]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": named}))
+    assert counter.counter((str(folder), None))("abc") == 4
+    same(folder)
+
+
+def test_a_tokenizer_that_would_cut_or_fill_does_neither(folder):
+    path = folder / "tokenizer.json"
+    inner = json.loads(path.read_text())
+    inner["truncation"] = {"max_length": 2, "strategy": "LongestFirst", "direction": "Right", "stride": 0}
+    path.write_text(json.dumps(inner))
+    assert counter.counter((str(folder), None))("abcdef") == 7
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "problem"),
+    [
+        ("chat_template.jinja", "{{ raise_exception('two system prompts') }}", "for one user message, got two system"),
+        ("chat_template.jinja", "{% if %}", "expected a chat template, got"),
+        ("chat_template.jinja", "", "expected a tokenizer with a chat template, got none"),
+        ("chat_template.jinja", "{{ ''.__class__.__mro__ }}", "for one user message, got access to attribute"),
+        ("tokenizer.json", "{}", "tokenizer.json: expected a tokenizer, got"),
+        ("tokenizer_config.json", "{", "tokenizer_config.json: expected JSON, got"),
+        ("tokenizer_config.json", "[]", "tokenizer_config.json: expected a map of keys"),
+    ],
+)
+def test_mistakes(folder, file, content, problem):
+    (folder / file).write_text(content)
+    with pytest.raises(SpecError, match=problem):
+        counter.counter((str(folder), None))("a")
+
+
+def test_other_formats_need_transformers(folder, monkeypatch):
+    (folder / "tokenizer.json").unlink()
+    assert counter.way((str(folder), None)) == "transformers"
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    assert counter.way((str(folder), None)) == "estimate"
+    assert counter.counter((str(folder), None))("x" * 30) == 11
+
+
+@pytest.fixture
+def cached(tmp_path, monkeypatch):
+    """A hub's cache, offline, with one model that has a config and nothing else."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    model = tmp_path / "hub" / "models--some--model"
+    commit = "0" * 40
+    (model / "refs").mkdir(parents=True)
+    (model / "refs" / "main").write_text(commit)
+    (model / "snapshots" / commit).mkdir(parents=True)
+    (model / "snapshots" / commit / "config.json").write_text('{"max_position_embeddings": 77}')
+    return model
+
+
+@pytest.mark.parametrize("revision", [None, "0" * 40])
+def test_offline_a_model_has_what_is_in_the_cache(cached, revision):
+    assert files.read(("some/model", revision), "config.json") == {"max_position_embeddings": 77}
+    assert files.read(("some/model", revision), "generation_config.json") == {}
+    assert files.find(("some/model", revision), "tokenizer.json") is None
+
+
+@pytest.mark.parametrize("model", [("some/other", None), ("some/model", "1" * 40), ("some//model", None)])
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_offline_a_model_that_is_not_in_the_cache_is_a_mistake(cached, model, name):
+    with pytest.raises(SpecError, match=f"{model[0]}: expected a model on the hub, got"):
+        files.find(model, name)
+
+
+def test_evaluating_imports_neither_torch_nor_transformers():
+    script = (
+        "import sys, fino1.evaluate.main; sys.exit(len({'torch', 'transformers', 'tokenizers'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
