@@ -7,7 +7,7 @@ DATA := ../shared/data
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup demo test test-fast test-gpu lint check finqa-tiny bench clean
+.PHONY: help setup demo test test-fast test-gpu tools cluster-up cluster-down generate lint check finqa-tiny bench clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | expand -t 14
@@ -32,7 +32,17 @@ demo: $(VENV)/ready out/models/smollm2-135m/config.json  ## The whole recipe on 
 finqa-tiny: $(VENV)/ready  ## The same code on real FinQA and XBRL-Math rows
 	$(BIN)/fino1-k8s run finqa-tiny --work out/finqa-tiny
 
-test: $(VENV)/ready  ## All tests that need no kubelet
+# Under CI a tool that cannot be had is an error; elsewhere the tests that need it are skipped, and say so.
+tools: $(VENV)/ready  ## Fetch and build what the tests run: helm, kubectl, etcd, kube-apiserver, CRDs (~/.cache/fino1)
+	$(BIN)/python ci/cluster/tools.py || test "$$CI" != true
+
+cluster-up: tools  ## Start etcd and kube-apiserver on loopback
+	$(BIN)/python ci/cluster/cluster.py up
+
+cluster-down: $(VENV)/ready  ## End them
+	$(BIN)/python ci/cluster/cluster.py down
+
+test: tools  ## All tests that need no kubelet
 	$(BIN)/python -m pytest
 
 test-fast: $(VENV)/ready  ## The tests that start no ranks and no servers
@@ -45,8 +55,12 @@ lint: $(VENV)/ready  ## Style
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
-check: lint test  ## What CI runs: style, tests, and a clean tree
+generate: $(VENV)/ready  ## Write what follows from spec.py: charts' values, schemas and READMEs, manifests/base, docs/cli.md
+	$(BIN)/python -m fino1.k8s.generate
+
+check: lint generate test  ## What CI runs: style, tests, and a tree that says what the spec says
 	git diff --exit-code
+	test -z "$$(git status --porcelain charts manifests docs)"
 
 bench: $(VENV)/ready  ## The demo's three seeds and the control, by hand (an hour)
 	$(BIN)/python benchmarks/seeds.py

@@ -206,7 +206,8 @@ def _job_spec(unit: Unit, container: str) -> dict[str, Any]:
 
 def _pod_failures(template: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Exit codes' meaning (exits.py): fatal codes of our containers end the Job, evictions do not count, the rest is tried
-    again. A sidecar's codes are its own business."""
+    again. A sidecar's codes are its own business.
+    """
     spec = template["spec"]
     ours = [c["name"] for c in [*spec.get("initContainers", []), *spec["containers"]] if "restartPolicy" not in c]
     fatal = {"operator": "In", "values": [code for code in range(1, 256) if not exits.is_retryable(code)]}
