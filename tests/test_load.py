@@ -204,7 +204,7 @@ def test_only_text_is_text(value):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"method": "grpo"}, "method: expected 'sft', 'ppo' or 'eval', got the text grpo"),
+        ({"method": "grpo"}, "method: expected 'sft', 'verifier', 'ppo' or 'eval', got the text grpo"),
         ({"seed": -1}, "seed: expected at least 0, got -1"),
         ({"seed": 2**32}, "seed: expected less than 4294967296, got 4294967296"),
         ({"sft": {"learning_rate": 0}}, "sft.learning_rate: expected more than 0, got 0"),
@@ -410,7 +410,7 @@ def test_adapters_are_not_offered():
     ("changes", "hint"),
     [
         ({"sft": {"learning_rat": 1}}, "sft.learning_rat: unknown key; the nearest known one is learning_rate"),
-        ({"learning_rate": 1}, "learning_rate: unknown key; there is sft.learning_rate and ppo.learning_rate"),
+        ({"max_length": 1}, "max_length: unknown key; there is sft.max_length and verifier.max_length"),
         ({"sft": {"kl_coef": 1}}, "sft.kl_coef: unknown key; there is ppo.kl_coef"),
         ({"ppo": {"reward": {"treshold": 1}}}, "ppo.reward.treshold: unknown key; the nearest known one is threshold"),
         ({"model": {"init": {"layers": 1}}}, "model.init.layers: unknown key; known here are vocab_size, hidden_size,"),

@@ -190,9 +190,9 @@ def check_disk(directory: Path, parameter_count: int, checkpoints: int) -> None:
         )
 
 
-def policy_source(ref: ModelRef, work: Path) -> Source:
+def own_source(ref: ModelRef, work: Path, default: str = DEFAULT_MODEL) -> Source:
     """Where does the run's own model come from? (None, None) for random weights."""
-    return (None, None) if ref.init is not None else runs.resolve(ref, work, DEFAULT_MODEL, "model")
+    return (None, None) if ref.init is not None else runs.resolve(ref, work, default, "model")
 
 
 class ActorCritic(nn.Module):
