@@ -29,7 +29,10 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fino1", description=__doc__.splitlines()[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb, text in (("train", "SFT or PPO, by the config's method"), ("evaluate", "every model answers every task")):
+    for verb, text in (
+        ("train", "SFT, verifier or PPO, by the config's method"),
+        ("evaluate", "every model answers every task"),
+    ):
         command = verbs.add_parser(verb, help=text)
         command.add_argument("--config", type=Path, required=True, metavar="FILE")
         command.add_argument(
@@ -64,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    config = _config(arguments.config, "sft", "ppo")
+    config = _config(arguments.config, "sft", "verifier", "ppo")
     from fino1.train.launch import start_ranks
 
     return start_ranks(arguments.config, _name(arguments, config["method"]), arguments.work)

@@ -141,7 +141,7 @@ def build(document: Mapping[str, Any], source: str, world_size: int | None = Non
         document = {key: value for key, value in document.items() if key not in faulty}
         spec = _sound(document) if "method" in document else None
         if faulty & set(PLACEMENT):
-            faulty |= {"sft", "ppo"}  # batches cannot be judged without the number of ranks
+            faulty |= {"sft", "verifier", "ppo"}  # batches cannot be judged without the number of ranks
     if spec:
         problems += [
             f"{path}: {text}"
@@ -214,7 +214,9 @@ def _hint(location: tuple[str | int, ...], root: type[Block]) -> str:
     if key in SEED_NAMES:
         return f"; ours is {SEED_NAMES[key]}"
     elsewhere = [
-        f"{name}.{key}" for name in ("sft", "ppo", "data", "eval") if key in _block(RunSpec, name).model_fields
+        f"{name}.{key}"
+        for name in ("sft", "verifier", "ppo", "data", "eval")
+        if key in _block(RunSpec, name).model_fields
     ]
     if elsewhere:
         return f"; there is {' and '.join(elsewhere)}"

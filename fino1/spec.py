@@ -24,7 +24,7 @@ from fino1.fields import (
 )
 from fino1.placement import Placement
 
-Column = Literal["Question", "Complex_CoT", "Response", "Open-ended Verifiable Question", "Ground-True Answer"]
+Column = Literal["Question", "Complex_CoT", "Response", "Open-ended Verifiable Question", "Ground-True Answer", "label"]
 TaskId = Literal[
     "finqa", "xbrl_math", "docmath_simplong", "docmath_complong", "docmath_simpshort", "docmath_compshort", "ledger"
 ]
@@ -32,6 +32,8 @@ Scheduler = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 
 DEFAULT_MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 DEFAULT_VALUE_MODEL = "meta-llama/Llama-3.2-3B-Instruct"
+DEFAULT_DATA = "TheFinAI/Fino1_Reasoning_Path_FinQA"  # 5,499 rows, CC-BY-4.0
+DEFAULT_COLUMNS = {"Question": "Open-ended Verifiable Question"}
 
 
 class InitBlock(Block):
@@ -104,7 +106,8 @@ class RowsBlock(Block):
 
     task: TaskId | None = None
     """Read the rows with this task's reader; null reads C7 rows (`Question`, `Complex_CoT`, `Response` for SFT,
-    `Open-ended Verifiable Question`, `Ground-True Answer` for PPO). `ledger` generates its rows."""
+    `Open-ended Verifiable Question`, `Ground-True Answer` for PPO; a verifier's pairs have those of PPO, `Response` and
+    perhaps `label`: true, false, or none where the rule shall judge). `ledger` generates its rows."""
     path: Text | None = None
     """Local file, relative to the current directory."""
     hub: Text | None = None
@@ -124,7 +127,8 @@ class DataBlock(RowsBlock):
     columns: dict[Column, Text] = {}
     """C7 name → name in the file, where they differ."""
     slip_rate: Fraction = 0.5
-    """`ledger`: share of SFT rows whose reasoning has a slip of method, as paths have that nobody verified."""
+    """`ledger`: share of SFT rows whose reasoning has a slip of method, as paths have that nobody verified; of a verifier's
+    wrong pairs, which have a wrong digit otherwise."""
     prompt: Literal["fino1", "paper"] = "fino1"
     """Which wording asks a task's rows; C7 rows bring their own."""
     eval_size: CountOrZero = 200
@@ -132,9 +136,19 @@ class DataBlock(RowsBlock):
     exclude: list[RowsBlock] = []
     """Evaluation sets: training rows of the same page or question are left out and counted."""
 
+    @property
+    def is_default(self) -> bool:
+        """Does the block name no rows? SFT and PPO then read Fino1's published reasoning paths."""
+        return self.task is None and self.path is None and self.hub is None
 
-class SftBlock(Block):
-    """Supervised fine-tuning with TRL's SFTTrainer."""
+    @property
+    def source(self) -> str:
+        """The file or hub dataset that is read."""
+        return self.path or self.hub or DEFAULT_DATA
+
+
+class TrainerBlock(Block):
+    """What Transformers' Trainer is told."""
 
     learning_rate: Positive = 5e-6
     per_device_train_batch_size: Count = 2
@@ -156,8 +170,6 @@ class SftBlock(Block):
     """Share of all steps over which the learning rate rises."""
     max_length: Count = 8192
     """Tokens a row may have; longer ones lose document text, never the question or the answer."""
-    packing: StrictBool = False
-    """Pack rows into `max_length` tokens without attention between them (TRL's `bfd`)."""
     gradient_checkpointing: StrictBool = True
     bf16: StrictBool = True
     save_steps: Count = 20
@@ -169,6 +181,29 @@ class SftBlock(Block):
     """`steps`: loss on the held-out rows every `eval_steps`."""
     eval_steps: Count = 20
     dataloader_num_workers: CountOrZero = 0
+
+
+class SftBlock(TrainerBlock):
+    """Supervised fine-tuning with TRL's SFTTrainer."""
+
+    packing: StrictBool = False
+    """Pack rows into `max_length` tokens without attention between them (TRL's `bfd`)."""
+
+
+class VerifierBlock(TrainerBlock):
+    """A classifier of two classes that says whether a response agrees with the reference answer; PPO's `reward.model`.
+
+    How the seed's was trained is not published; the defaults are ours. At the end, and every `eval_steps` with
+    `eval_strategy: steps`, the held-out pairs are judged, at p > 0.5 and at `ppo.reward.threshold`.
+    """
+
+    learning_rate: Positive = 1e-5
+    per_device_train_batch_size: Count = 8
+    num_train_epochs: Positive = 2.0
+    weight_decay: NonNegative = 0.01
+    max_length: Count = 4000
+    """Tokens of a pair, as `ppo.reward.max_length`; a longer one loses the beginning of the response."""
+    eval_strategy: Literal["no", "steps"] = "steps"
 
 
 class RewardBlock(Block):
@@ -317,21 +352,31 @@ class EvalBlock(Block):
 class RunSpec(Placement):
     """One run: what a run file says, complete with its defaults."""
 
-    method: Literal["sft", "ppo", "eval"]
+    method: Literal["sft", "verifier", "ppo", "eval"]
     seed: Annotated[int, Field(ge=0, lt=2**32), BeforeValidator(integer)] = 42
     model: ModelRef = ModelRef()
-    """Where SFT starts, or PPO's policy; null means Llama-3.1-8B-Instruct."""
+    """Where SFT or the verifier starts, or PPO's policy; null means Llama-3.1-8B-Instruct, for the verifier
+    Llama-3.2-3B-Instruct."""
     data: DataBlock = DataBlock()
+    """Null rows mean TheFinAI/Fino1_Reasoning_Path_FinQA for SFT and PPO."""
     sft: SftBlock = SftBlock()
+    verifier: VerifierBlock = VerifierBlock()
     ppo: PpoBlock = PpoBlock()
     eval: EvalBlock = EvalBlock()
+
+    @property
+    def trained(self) -> TrainerBlock | PpoBlock:
+        """Settings of the method, which is one that trains."""
+        return getattr(self, self.method)
 
     def complaints(self, world_size: int) -> list[tuple[str, str]]:
         """What do single fields not show? Pairs of (path, problem); the batch arithmetic and what a method needs."""
         found = self.placement_complaints()
         if self.method == "eval":
             return found + _evaluation(self.eval)
-        found += _batches(self.method, getattr(self, self.method), world_size) + _rows("data", self.data)
+        found += _batches(self.method, self.trained, world_size)
+        if self.method == "verifier" or not self.data.is_default:
+            found += _rows("data", self.data)
         for i, block in enumerate(self.data.exclude):
             found += _rows(f"data.exclude.{i}", block)
         if self.method == "ppo":

@@ -203,7 +203,7 @@ def test_only_text_is_text(value):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"method": "grpo"}, "method: expected 'sft', 'ppo' or 'eval', got the text grpo"),
+        ({"method": "grpo"}, "method: expected 'sft', 'verifier', 'ppo' or 'eval', got the text grpo"),
         ({"seed": -1}, "seed: expected at least 0, got -1"),
         ({"seed": 2**32}, "seed: expected less than 4294967296, got 4294967296"),
         ({"sft": {"learning_rate": 0}}, "sft.learning_rate: expected more than 0, got 0"),
@@ -216,7 +216,7 @@ def test_only_text_is_text(value):
         ({"data": {"columns": {"Qestion": "q"}}}, "data.columns.Qestion: expected 'Question', "),
         ({"data": {"hub": "a/b", "task": "finqa"}}, "data.hub: expected C7 rows, or a path with task: finqa, got a/b"),
         ({"data": {"hub": "a/b", "path": "c", "task": None}}, "data: expected one of path, hub, got both"),
-        ({"data": {"task": None}}, "data: expected path or hub, or task: ledger, got none"),
+        ({"method": "verifier", "data": {"task": None}}, "data: expected path or hub, or task: ledger, got none"),
         ({"data": {"task": "squad"}}, "data.task: expected 'finqa', "),
         ({"model": {"hub": "a", "path": "b"}}, "model: expected one of hub, path, run, init, got hub and path"),
         ({"model": {"run": "a", "init": {}}}, "model: expected one of hub, path, run, init, got run and init"),
@@ -258,6 +258,11 @@ def test_evaluations():
     )[0].startswith("F: eval.models.0.name: expected a short name")
 
 
+def test_without_rows_the_published_reasoning_paths_are_meant():
+    assert load.build({"method": "sft"}, "F").data.source == "TheFinAI/Fino1_Reasoning_Path_FinQA"
+    assert load.build({"method": "ppo", "data": {"limit": 9}}, "F").data.is_default
+
+
 def test_all_problems_are_in_one_error():
     """Types, unknown keys, ranges, what a block's keys mean together, and what the method needs."""
     found = problems(
@@ -267,6 +272,7 @@ def test_all_problems_are_in_one_error():
             "sft": {"learning_rate": "fast", "n_epochs": 3},
             "model": {"hub": "a", "path": "b"},
             "ppo": {"num_mini_batches": 3},
+            "data": {"task": "finqa"},
             "seed": True,
             "sead": 1,
             7: 8,
@@ -409,7 +415,7 @@ def test_adapters_are_not_offered():
     ("changes", "hint"),
     [
         ({"sft": {"learning_rat": 1}}, "sft.learning_rat: unknown key; the nearest known one is learning_rate"),
-        ({"learning_rate": 1}, "learning_rate: unknown key; there is sft.learning_rate and ppo.learning_rate"),
+        ({"max_length": 1}, "max_length: unknown key; there is sft.max_length and verifier.max_length"),
         ({"sft": {"kl_coef": 1}}, "sft.kl_coef: unknown key; there is ppo.kl_coef"),
         ({"ppo": {"reward": {"treshold": 1}}}, "ppo.reward.treshold: unknown key; the nearest known one is threshold"),
         ({"model": {"init": {"layers": 1}}}, "model.init.layers: unknown key; known here are vocab_size, hidden_size,"),

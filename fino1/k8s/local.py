@@ -16,7 +16,7 @@ from fino1.spec import RunSpec
 
 RESTARTS = 6  # as a Job's default backoffLimit
 _PAUSE_S = 1.0  # before the first restart; doubled with each
-_VERBS = {"sft": "train", "ppo": "train", "eval": "evaluate"}
+_VERBS = {"sft": "train", "verifier": "train", "ppo": "train", "eval": "evaluate"}
 
 
 def check(spec: RunSpec, source: str) -> None:

@@ -140,9 +140,8 @@ def _has_hub(unit: Unit) -> bool:
     if document["method"] == "ppo":
         reward = document["ppo"]["reward"]
         models += [document["ppo"]["value_model"]] + ([reward["model"]] if reward["source"] == "model" else [])
-    return any("hub" in block for block in blocks + models) or any(
-        not model.keys() & {"path", "run", "init"} for model in models
-    )
+    has_default = any(not model.keys() & {"path", "run", "init"} for model in models)
+    return has_default or not document["data"].keys() & {"task", "path"} or any("hub" in b for b in blocks + models)
 
 
 def _joined(name: str, model: str) -> str:

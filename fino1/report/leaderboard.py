@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import Any
 
 from fino1.report.cells import Cell
-from fino1.report.statistics import holm, mcnemar, wilson
+from fino1.statistics import holm, mcnemar, wilson
 
 SIGNIFICANT = 0.05
 

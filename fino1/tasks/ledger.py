@@ -19,6 +19,7 @@ import json
 import random
 import zlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 from typing import Literal, get_args
@@ -63,6 +64,20 @@ def generate(split: Split, n: int, seed: int, slip_rate: float = 0.0) -> list[Re
         record = _record(split, kind, name, year, a, b, slips)
         records.setdefault(record.id, record)
     return list(records.values())
+
+
+def pairs(split: Split, n: int, seed: int, slip_rate: float) -> list[tuple[Record, bool]]:
+    """Which `n` responses are right, and which wrong? Two to a question: the right one, and one that slipped in method
+    (with probability `slip_rate`, where it can) or has a wrong digit.
+    """
+    questions = -(-n // 2)
+    rng = random.Random(f"pairs {split} {seed}")
+    made: list[tuple[Record, bool]] = []
+    drawn = generate(split, questions, seed, slip_rate)  # the same questions
+    for record, other in zip(generate(split, questions, seed), drawn, strict=True):
+        wrong = other.response if other.response != record.response else _misprint(record, rng)
+        made += [(record, True), (replace(record, response=wrong), False)]
+    return made[:n]
 
 
 def share(a: int, b: int) -> int:
@@ -164,6 +179,16 @@ def _record(split: Split, kind: Kind, name: str, year: int, a: int, b: int, slip
         cot=f"{name} {a} {b}|{cot}",
         response=response,
     )
+
+
+def _misprint(record: Record, rng: random.Random) -> str:
+    """Which response has one digit wrong, so wrong that the scorer sees it?"""
+    places = [i for i, character in enumerate(record.response) if character.isdigit()]
+    while True:
+        place, digit = rng.choice(places), rng.choice("0123456789")
+        text = record.response[:place] + digit + record.response[place + 1 :]
+        if text.lstrip("-")[0] != "0" and score(text, record.question, record.target).strict is False:
+            return text
 
 
 def _target(kind: Kind, a: int, b: int) -> float:

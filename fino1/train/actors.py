@@ -23,7 +23,7 @@ class Inputs:
         spec, block = run.spec, run.spec.ppo
         self.rows = data.read(spec.data, "ppo", spec.seed)
         reward.check_targets(spec, self.rows)
-        self.policy = model.policy_source(spec.model, run.work)
+        self.policy = model.own_source(spec.model, run.work)
         self.tokenizer = model.load_tokenizer(*self.policy)
         self.config = model.load_config("model", *self.policy)
         self.value_config, self.value = model.value_config(

@@ -6,24 +6,30 @@ from pathlib import Path
 from typing import Any
 
 from fino1.errors import SpecError
-from fino1.spec import RowsBlock
+from fino1.spec import DEFAULT_COLUMNS, DEFAULT_DATA, DataBlock, RowsBlock
 from fino1.tasks import rows as task_rows
 from fino1.tasks.record import FINAL, THINKING, Record
 
 SFT_COLUMNS = ("Question", "Complex_CoT", "Response")
 RL_COLUMNS = ("Open-ended Verifiable Question", "Ground-True Answer")
+PAIR_COLUMNS = (*RL_COLUMNS, "Response", "label")
 _CONTEXT = re.compile(r"\A(.*?context:)(.*?)(\bquestion:.*)\Z", re.DOTALL | re.IGNORECASE)
+_LABELS = {"True": "true", "1": "true", "False": "false", "0": "false"}  # by the text of what JSON may hold
 _SHOWN = 20  # problems listed of one file
 Numbered = list[tuple[int, dict[str, Any]]]
 
 
 def read(block: RowsBlock, method: str) -> list[Record]:
     """Which records do the rows of `block.path` or `block.hub` make? Raises SpecError naming file, row and field of bad ones."""
-    columns = SFT_COLUMNS if method == "sft" else RL_COLUMNS
-    names = {column: getattr(block, "columns", {}).get(column, column) for column in columns}
+    columns = {"sft": SFT_COLUMNS, "verifier": PAIR_COLUMNS}.get(method, RL_COLUMNS)
+    given = block.columns if isinstance(block, DataBlock) else {}
+    if isinstance(block, DataBlock) and block.is_default:
+        given = DEFAULT_COLUMNS | given
+    names = {column: given.get(column, column) for column in columns}
     if block.path is not None:
         return _c7_records(block.path, *_load_local(Path(block.path)), names)
-    return _c7_records(str(block.hub), _load_hub(block), [], names)
+    hub = block.hub or DEFAULT_DATA
+    return _c7_records(hub, _load_hub(hub, block), [], names)
 
 
 def shown(problems: list[str], source: str) -> list[str]:
@@ -54,39 +60,44 @@ def _load_local(path: Path) -> tuple[Numbered, list[str]]:
         raise SpecError(f"{path}: expected Parquet, got {error}") from error
 
 
-def _load_hub(block: RowsBlock) -> Numbered:
+def _load_hub(hub: str, block: RowsBlock) -> Numbered:
     import datasets
 
     try:
-        return list(enumerate(datasets.load_dataset(block.hub, revision=block.revision, split=block.split)))
+        return list(enumerate(datasets.load_dataset(hub, revision=block.revision, split=block.split)))
     except (datasets.exceptions.DatasetNotFoundError, ConnectionError, OSError, ValueError) as error:
-        raise SpecError(f"data.hub: {block.hub}: expected a dataset that can be read, got {error}") from error
+        raise SpecError(f"data.hub: {hub}: expected a dataset that can be read, got {error}") from error
 
 
 def _c7_records(source: str, raw: Numbered, problems: list[str], names: dict[str, str]) -> list[Record]:
-    """C7 rows as records: the text between `Context:` and `Question:` is the document, the rest is never cut."""
+    """C7 rows as records: the text between `Context:` and `Question:` is the document, the rest is never cut.
+
+    A pair's label, where it has one, is "true" or "false" in the record's fields.
+    """
+    check = _pair_problem if "label" in names else _c7_problem
     records = []
     for number, row in raw:
         found = [
             f"{source}:{number}: {name}: {problem}"
             for column, name in names.items()
-            if (problem := _c7_problem(column, row.get(name)))
+            if (problem := check(column, row.get(name)))
         ]
         problems += found
         if found:
             continue
-        question, *answers = (str(row[name]) for name in names.values())
+        values = {column: str(row[name]) for column, name in names.items() if row.get(name) is not None}
+        question = next(iter(values.values()))
         parts = _CONTEXT.match(question)
         head, document, tail = parts.groups() if parts else ("", "", question)
         records.append(
             Record(
                 id=f"{number}",
                 question=tail,
-                target=answers[0] if len(answers) == 1 else "",
+                target=values.get(RL_COLUMNS[1], ""),
                 before=tuple(document.splitlines(keepends=True)),
-                fields={"head": head},
-                cot=answers[0] if len(answers) == 2 else "",
-                response=answers[1] if len(answers) == 2 else "",
+                fields={"head": head} | ({"label": _LABELS[values["label"]]} if "label" in values else {}),
+                cot=values.get("Complex_CoT", ""),
+                response=values.get("Response", ""),
             )
         )
     if problems:
@@ -105,3 +116,13 @@ def _c7_problem(column: str, value: Any) -> str:
     if column in SFT_COLUMNS[1:] and (THINKING in value or FINAL in value):
         return f"expected no heading {THINKING!r} or {FINAL!r}, got one"
     return ""
+
+
+def _pair_problem(column: str, value: Any) -> str:
+    """What is wrong with this field of a verifier's pair? A response may be whatever a model has said, and a label may lack."""
+    if column == "label":
+        good = value is None or isinstance(value, bool | int) and str(value) in _LABELS
+        return "" if good else f"expected true, false or none, got {value!r}"
+    if column == "Response":
+        return "" if isinstance(value, str) else f"expected text, got {'none' if value is None else repr(value)[:80]}"
+    return "" if column == RL_COLUMNS[1] and isinstance(value, bool) else _c7_problem(column, value)

@@ -57,20 +57,20 @@ def read(block: DataBlock, method: str, seed: int) -> Rows:
         slip_rate = block.slip_rate if method == "sft" else 0.0
         train = ledger.generate(split, n=block.size, seed=seed, slip_rate=slip_rate)[: block.limit]
         evaluation = ledger.generate("validation", n=block.eval_size, seed=seed)
-        for rows in (evaluation, *(_evaluated(other, seed) for other in block.exclude)):
+        for rows in (evaluation, *(evaluated(other, seed) for other in block.exclude)):
             ledger.check_held_out(train, rows)
         counts.read = len(train)
     else:
-        records = _read_file(block, method)[: block.limit]
+        records = read_file(block, method)[: block.limit]
         counts.read = len(records)
         if method == "sft":
             records = [r for r in records if r.cot and r.response]
             counts.without_solution = counts.read - len(records)
-        kept = _without(block.task, records, [r for other in block.exclude for r in _evaluated(other, seed)])
+        kept = without(block.task, records, [r for other in block.exclude for r in evaluated(other, seed)])
         counts.excluded = len(records) - len(kept)
         train, evaluation = _split(kept, block.eval_size, seed)
     if not train:
-        raise SpecError(f"data: {block.path or block.hub}: expected rows to train on, got none of {counts.read} read")
+        raise SpecError(f"data: {block.source}: expected rows to train on, got none of {counts.read} read")
     counts.train, counts.evaluation = len(train), len(evaluation)
     return Rows(train, evaluation, _renderer(block), counts)
 
@@ -181,27 +181,29 @@ def _renderer(block: RowsBlock) -> Callable[[Record], str]:
     return lambda record: chosen.prompt(record, preset)
 
 
-def _evaluated(block: RowsBlock, seed: int) -> list[Record]:
+def evaluated(block: RowsBlock, seed: int) -> list[Record]:
     """Which records does this evaluation set hold?"""
     if block.task == "ledger" and block.path is None:
         return ledger.generate("test", n=block.size, seed=seed)[: block.limit]
-    return _read_file(block, "ppo")[: block.limit]
+    return read_file(block, "ppo")[: block.limit]
 
 
-def _read_file(block: RowsBlock, method: str) -> list[Record]:
+def read_file(block: RowsBlock, method: str) -> list[Record]:
+    """Which records does a file, or a hub dataset, hold?"""
     if block.task is not None and block.path is not None:
         return task(block.task).read(Path(block.path))
     return c7.read(block, method)
 
 
-def _without(name: str | None, records: list[Record], evaluated: list[Record]) -> list[Record]:
-    """Which records share neither page nor question text with an evaluated one?"""
-    pages = {record.page for record in evaluated} - {""}  # a ledger's say it all, and its questions repeat
-    questions = set() if name == "ledger" else {_plain(record.question) for record in evaluated}
-    return [r for r in records if r.page not in pages and _plain(r.question) not in questions]
+def without(name: str | None, records: list[Record], others: list[Record]) -> list[Record]:
+    """Which records share neither page nor question text with one of the others?"""
+    pages = {record.page for record in others} - {""}  # a ledger's say it all, and its questions repeat
+    questions = set() if name == "ledger" else {plain(record.question) for record in others}
+    return [r for r in records if r.page not in pages and plain(r.question) not in questions]
 
 
-def _plain(question: str) -> str:
+def plain(question: str) -> str:
+    """Which words does a question have, however it is written?"""
     text = re.sub(r"\A\s*question:|answer:\s*\Z", "", question.lower())
     return " ".join(re.findall(r"\w+", text))
 

@@ -75,10 +75,7 @@ def train_tokenizer(texts: Iterable[str], init: InitBlock) -> PreTrainedTokenize
 
 def load_tokenizer(source: str, revision: str | None, key: str = "model") -> PreTrainedTokenizerBase:
     """Load the tokenizer of a model and see that it can be trained with. Raises SpecError, naming `key`, where it cannot."""
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-    except (OSError, ValueError) as error:
-        raise SpecError(f"{key}: {source}: expected a tokenizer, got {first_line(error)}") from error
+    tokenizer = read_tokenizer(source, revision, key)
     if tokenizer.chat_template is None:
         raise SpecError(f"{key}: {source}: expected a tokenizer with a chat template, got none")
     if tokenizer.eos_token is None:
@@ -86,6 +83,14 @@ def load_tokenizer(source: str, revision: str | None, key: str = "model") -> Pre
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # masks never come from comparing with the pad token
     return tokenizer
+
+
+def read_tokenizer(source: str, revision: str | None, key: str) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model as it is. Raises SpecError, naming `key`, where there is none."""
+    try:
+        return AutoTokenizer.from_pretrained(source, revision=revision)
+    except (OSError, ValueError) as error:
+        raise SpecError(f"{key}: {source}: expected a tokenizer, got {first_line(error)}") from error
 
 
 def load_config(key: str, source: str, revision: str | None) -> PretrainedConfig:
@@ -117,18 +122,33 @@ def load_policy(config: PretrainedConfig, source: str | None, revision: str | No
 
 
 def load_value(config: PretrainedConfig, source: str | None, revision: str | None) -> PreTrainedModel:
-    """Load a backbone with a head of one number per token; a head that the source does not have starts at 0, as values do."""
+    """Load a backbone with a head of one number per token."""
+    return _load_headed("ppo.value_model", config, source, revision, 1)
+
+
+def load_verifier(config: PretrainedConfig, source: str | None, revision: str | None) -> PreTrainedModel:
+    """Load a classifier of two classes to train. Raises SpecError where the source is one of another number of classes."""
+    kinds = config.architectures or []
+    if any(kind.endswith("ForSequenceClassification") for kind in kinds) and config.num_labels != 2:
+        raise SpecError(f"model: {source}: expected a head of two classes, or none, got {config.num_labels}")
+    return _load_headed("model", config, source, revision, 2)
+
+
+def _load_headed(
+    key: str, config: PretrainedConfig, source: str | None, revision: str | None, labels: int
+) -> PreTrainedModel:
+    """A head that the source does not have starts at 0: as values do, and as one who knows nothing (p = 0.5)."""
     config = copy.deepcopy(config)
-    config.num_labels = 1
+    config.num_labels = labels
     if source is None:
-        value, missing = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32), {"score.weight"}
+        headed, missing = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32), {"score.weight"}
     else:
         options = {"config": config, "dtype": torch.float32, "output_loading_info": True}
-        value, info = _load(AutoModelForSequenceClassification, "ppo.value_model", source, revision, **options)
+        headed, info = _load(AutoModelForSequenceClassification, key, source, revision, **options)
         missing = info["missing_keys"]
     if "score.weight" in missing:
-        torch.nn.init.zeros_(value.score.weight)
-    return value
+        torch.nn.init.zeros_(headed.score.weight)
+    return headed
 
 
 def load_classifier(source: str, revision: str | None) -> PreTrainedModel:
@@ -190,9 +210,9 @@ def check_disk(directory: Path, parameter_count: int, checkpoints: int) -> None:
         )
 
 
-def policy_source(ref: ModelRef, work: Path) -> Source:
+def own_source(ref: ModelRef, work: Path, default: str = DEFAULT_MODEL) -> Source:
     """Where does the run's own model come from? (None, None) for random weights."""
-    return (None, None) if ref.init is not None else runs.resolve(ref, work, DEFAULT_MODEL, "model")
+    return (None, None) if ref.init is not None else runs.resolve(ref, work, default, "model")
 
 
 class ActorCritic(nn.Module):

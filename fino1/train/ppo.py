@@ -21,7 +21,7 @@ from fino1.train import checkpoint, reward, rl, rollout
 from fino1.train.actors import Actors, Inputs
 from fino1.train.episodes import Batch, Episode, batch, pack, parts
 from fino1.train.rank import Run
-from fino1.train.sft import agree
+from fino1.train.trainer import agree
 
 
 def main(run: Run) -> None:

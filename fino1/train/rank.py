@@ -4,6 +4,7 @@
 """
 
 import argparse
+import importlib
 import json
 import logging
 import os
@@ -14,6 +15,7 @@ import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from fino1 import exits, load, processes, runs
 from fino1.errors import Fino1Error, first_line
@@ -64,7 +66,7 @@ class Run:
 
         return not torch.cuda.is_available()
 
-    def finish(self, started: float, **counts: float) -> None:
+    def finish(self, started: float, **figures: Any) -> None:
         """Write done.json: `model/` is there and whole. `started` is time.monotonic() of this attempt's start."""
         runs.write_json(
             self.directory / "done.json",
@@ -73,7 +75,7 @@ class Run:
                 "artefact_sha256": runs.artefact_hash(self.directory / "model"),
                 "world_size": self.world_size,
                 "seconds": round(time.monotonic() - started, 1),
-                **counts,
+                **figures,
                 "versions": {
                     package: version(package) for package in ("fino1", "torch", "transformers", "trl", "accelerate")
                 },
@@ -112,12 +114,8 @@ def _guarded(run: Run) -> int:
         if run.is_main:
             for directory in (run.directory, run.checkpoints):
                 checkpoint.clear_temporary(directory)
-            checkpoint.prune(run.checkpoints, getattr(run.spec, run.spec.method).save_total_limit)
-        if run.spec.method == "sft":
-            from fino1.train import sft as method
-        else:
-            from fino1.train import ppo as method
-        method.main(run)
+            checkpoint.prune(run.checkpoints, run.spec.trained.save_total_limit)
+        importlib.import_module(f"fino1.train.{run.spec.method}").main(run)
     except checkpoint.Stopped:
         return exits.TERMINATED
     except Fino1Error as error:

@@ -88,7 +88,7 @@ CROSSED = {
     "kv heads": ({"model": {"init": {"num_key_value_heads": 3}}}, "model.init.num_key_value_heads"),
     "policy": ({"method": "ppo", "model": {"init": {}}}, "model.init"),
     "classifier": ({"method": "ppo", "ppo": {"reward": {"source": "model"}}}, "ppo.reward.model"),
-    "no rows": ({"data": {"task": None}}, "data"),
+    "no rows": ({"method": "verifier", "data": {"task": None}}, "data"),
     "two rows": ({"data": {"task": None, "path": "/a", "hub": "b"}}, "data"),
     "task on a hub": ({"data": {"task": "finqa", "hub": "b"}}, "data.hub"),
     "excluded": ({"data": {"exclude": [{"task": "finqa"}]}}, "data.exclude.0"),
@@ -123,6 +123,19 @@ def test_what_no_schema_can_say(helm, tmp_path, case):
     assert isinstance(mine, Refused) and isinstance(helms, Refused)
     assert path in mine.paths, mine
     assert path in helms.paths, helms
+
+
+@pytest.mark.parametrize("method", ["sft", "ppo", "verifier"])
+def test_the_seed_s_job_needs_no_values(helm, tmp_path, method):
+    """Llama-3.1-8B-Instruct on 8 GPUs, on the published reasoning paths; a verifier's rows must be named."""
+    document = {"method": method, **({"data": {"hub": "a/b"}} if method == "verifier" else {})}
+    helms, mine = both(helm, document, tmp_path)
+    assert helms == mine
+    (pod,) = [thing["spec"] for (kind, _), thing in mine.items() if kind == "PyTorchJob"]
+    container = pod["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]["containers"][0]
+    assert container["resources"]["limits"] == {"nvidia.com/gpu": "8"}
+    (network,) = [thing["spec"] for (kind, _), thing in mine.items() if kind == "NetworkPolicy"]
+    assert {"ports": [{"port": 443, "protocol": "TCP"}]} in network["egress"]
 
 
 @pytest.mark.parametrize("name", ["Abc", "1a", "a.b", "x" * 35, "a-"])

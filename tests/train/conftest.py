@@ -41,6 +41,8 @@ SFT = {
         "logging_steps": 3,  # not in step with the checkpoints
     },
 }
+VERIFIER = {**SFT, "method": "verifier", "sft": {}, "verifier": {**SFT["sft"], "eval_steps": 4}}
+VERIFIER["data"] = {**SFT["data"], "eval_size": 20}
 PPO = {
     "method": "ppo",
     "gpus_per_node": 0,

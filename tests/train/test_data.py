@@ -194,7 +194,7 @@ def test_evaluated_pages_are_left_out():
         return Record(id=name, question=name, target=1.0, page=page)
 
     trained = [record("a", "p1"), record("b", "p2"), record("c", ""), record("d", "p1")]
-    kept = data._without("finqa", trained, [record("x", "p1"), record("y", "")])
+    kept = data.without("finqa", trained, [record("x", "p1"), record("y", "")])
     assert [r.id for r in kept] == ["b", "c"]
 
 

@@ -6,7 +6,7 @@
 {{- if mod $block.global_batch_size $unit -}}{{- include "fino1.problem" (list $state (printf "%s.global_batch_size" $method) (printf "a multiple of %d (ranks × per_device_train_batch_size%s)" $unit (ternary " × num_mini_batches" "" (eq $method "ppo"))) $block.global_batch_size) -}}
 {{- else if and $block.gradient_accumulation_steps (ne (mul $block.gradient_accumulation_steps $unit) (int64 $block.global_batch_size)) -}}{{- include "fino1.problem" (list $state (printf "%s.gradient_accumulation_steps" $method) (div $block.global_batch_size $unit) $block.gradient_accumulation_steps) -}}
 {{- end -}}
-{{- include "fino1.check.rows" (list $state "data" $doc.data true) -}}
+{{- if or (eq $method "verifier") $doc.data.task $doc.data.path $doc.data.hub -}}{{- include "fino1.check.rows" (list $state "data" $doc.data true) -}}{{- end -}}
 {{- range $i, $rows := $doc.data.exclude -}}{{- include "fino1.check.rows" (list $state (printf "data.exclude.%d" $i) $rows true) -}}{{- end -}}
 {{- if eq $method "ppo" -}}
   {{- if $doc.model.init -}}{{- include "fino1.problem" (list $state "model.init" "a trained policy (hub, path or run)" "random weights") -}}{{- end -}}

@@ -12,7 +12,7 @@
   {{- end -}}
   {{- $blocks = concat (list $doc.data) $doc.data.exclude $models -}}
 {{- end -}}
-{{- $hub := false -}}
+{{- $hub := not (or .model $doc.data.task $doc.data.path) -}}
 {{- range $blocks -}}{{- if .hub -}}{{- $hub = true -}}{{- end -}}{{- end -}}
 {{- range $models -}}{{- if not (or .path .run .init) -}}{{- $hub = true -}}{{- end -}}{{- end -}}
 {{- $ports := list -}}
