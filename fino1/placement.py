@@ -22,6 +22,7 @@ class ImageBlock(Block):
     digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
     """`sha256:…` of the image; the tag is then not looked at."""
     pullPolicy: Literal["IfNotPresent", "Always", "Never"] = "IfNotPresent"
+    """When the kubelet pulls the image."""
     pullSecrets: list[ObjectName] = []
     """Names of Secrets of type kubernetes.io/dockerconfigjson."""
 
@@ -52,9 +53,13 @@ class Toleration(Block):
     key: LabelKey | None = None
     """Null with operator `Exists` tolerates every taint."""
     operator: Literal["Exists", "Equal"] = "Equal"
+    """`Equal` compares `value`; `Exists` takes any."""
     value: LabelValue | None = None
+    """Value of the taint, for `Equal`."""
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """Null tolerates all effects."""
     tolerationSeconds: CountOrZero | None = None
+    """How long a `NoExecute` taint is borne."""
 
 
 class TopologyBlock(Block):
@@ -64,13 +69,16 @@ class TopologyBlock(Block):
     """Node label of the domain, for example `topology.kubernetes.io/zone`. With `queue` Kueue's topology-aware scheduling
     places the pods, without it pod affinity does."""
     policy: Literal["required", "preferred"] = "preferred"
+    """`required` waits for such nodes; `preferred` does without."""
 
 
 class ResourcesBlock(Block):
     """CPU, memory and the like for each pod; GPUs and RDMA devices are added."""
 
     requests: dict[LabelKey, Quantity] = {}
+    """Resource → quantity that the scheduler sets aside."""
     limits: dict[LabelKey, Quantity] = {}
+    """Resource → quantity that may not be passed."""
 
 
 class SecretKey(Block):
@@ -93,21 +101,25 @@ class ClaimBlock(Block):
     create: StrictBool = True
     """False: the claim exists already. One that is made is kept when the run is uninstalled."""
     size: Quantity = "200Gi"
+    """Storage that is asked for."""
     storageClassName: Text | None = None
     """Null: the cluster's default."""
     accessModes: list[AccessMode] = ["ReadWriteMany"]
+    """`ReadWriteMany` where pods on several nodes share it."""
 
 
 class WorkClaim(ClaimBlock):
     """Runs, checkpoints and results, mounted at `/work`. Runs that take each other's models share it."""
 
     claimName: ObjectName = "fino1-work"
+    """Name of the claim."""
 
 
 class ModelsClaim(ClaimBlock):
     """The cache of models and datasets (HF_HOME), mounted at `/models`."""
 
     claimName: ObjectName = "fino1-models"
+    """Name of the claim."""
     readOnly: StrictBool = False
     """True: the cache was filled before."""
 
@@ -123,6 +135,7 @@ class NetworkPolicyBlock(Block):
     """Which traffic do the pods have? Without more: each other, DNS, and HTTPS where the run needs a hub or an endpoint."""
 
     enabled: StrictBool = True
+    """False makes none."""
     egress: list[dict[str, Any]] = []
     """Further egress rules, as a NetworkPolicy spells them."""
 
@@ -156,7 +169,9 @@ class Placement(Block):
     gpu: GpuBlock = GpuBlock()
     rdma: RdmaBlock = RdmaBlock()
     nodeSelector: dict[LabelKey, LabelValue] = {}
+    """Labels that the nodes must have."""
     tolerations: list[Toleration] = []
+    """Taints of nodes that the pods may run on."""
     topology: TopologyBlock = TopologyBlock()
     resources: ResourcesBlock = ResourcesBlock()
     shmSize: Quantity = "16Gi"
@@ -166,6 +181,7 @@ class Placement(Block):
     workloadPriorityClass: ObjectName | None = None
     """Kueue WorkloadPriorityClass."""
     priorityClassName: ObjectName | None = None
+    """PriorityClass of the pods."""
     gang: Literal["volcano", "coscheduling"] | None = None
     """Gang scheduler of the cluster, for runs of several nodes: all pods start or none. Kueue needs none."""
     suspend: StrictBool = False
@@ -189,7 +205,9 @@ class Placement(Block):
     serviceAccountName: ObjectName | None = None
     """Null makes one without a token."""
     podLabels: dict[LabelKey, LabelValue] = {}
+    """Further labels of the pods."""
     podAnnotations: dict[LabelKey, str] = {}
+    """Further annotations of the pods."""
     test: TestBlock = TestBlock()
 
     @property

@@ -43,10 +43,15 @@ class InitBlock(Block):
     """Upper bound of the trained tokenizer's vocabulary, which starts with 256 bytes and 5 special tokens; a value model takes
     the policy's vocabulary instead."""
     hidden_size: Count = 128
+    """Width; a multiple of `num_attention_heads`."""
     intermediate_size: Count = 384
+    """Width of the feed-forward layers."""
     num_hidden_layers: Count = 3
+    """Layers."""
     num_attention_heads: Count = 4
+    """Query heads of a layer."""
     num_key_value_heads: Count = 4
+    """Key and value heads of a layer; a divisor of the query heads."""
     max_position_embeddings: Count = 1024
     """Longest prompt and response together, in tokens."""
     initializer_range: Positive = 0.02
@@ -113,6 +118,7 @@ class RowsBlock(Block):
     hub: Text | None = None
     """Hub dataset id."""
     revision: Text | None = None
+    """Commit, tag or branch of `hub`."""
     split: str = "train"
     """Split of the hub dataset."""
     size: Count = 20000
@@ -151,36 +157,49 @@ class TrainerBlock(Block):
     """What Transformers' Trainer is told."""
 
     learning_rate: Positive = 5e-6
+    """Peak learning rate of AdamW."""
     per_device_train_batch_size: Count = 2
+    """Rows of one forward and backward pass on a rank."""
     global_batch_size: Count = 128
     """Rows an optimizer step sees over all ranks; accumulation follows from it (seed: 2 × 8 × 8 GPUs)."""
     gradient_accumulation_steps: Count | None = None
     """Null derives it; a number must agree with `global_batch_size`."""
     num_train_epochs: Positive = 3.0
+    """Passes over the rows."""
     max_steps: Count | None = None
     """Optimizer steps; overrides `num_train_epochs`."""
     weight_decay: NonNegative = 0.1
     """AdamW; norms and biases are left out (the seed decays Llama's norms by a wrong name)."""
     adam_beta1: Fraction = 0.9
+    """AdamW's decay of the first moment."""
     adam_beta2: Fraction = 0.999
+    """AdamW's decay of the second moment."""
     adam_epsilon: Positive = 1e-8
+    """AdamW's epsilon."""
     max_grad_norm: NonNegative = 1.0
+    """Gradients are clipped to this norm; 0 clips nothing."""
     lr_scheduler_type: Scheduler = "cosine"
+    """How the learning rate falls after the warm-up."""
     warmup_ratio: Fraction = 0.05
     """Share of all steps over which the learning rate rises."""
     max_length: Count = 8192
     """Tokens a row may have; longer ones lose document text, never the question or the answer."""
     gradient_checkpointing: StrictBool = True
+    """Keep one activation a layer and compute the others again: less memory, a third more time."""
     bf16: StrictBool = True
+    """Compute in bfloat16."""
     save_steps: Count = 20
     """A full checkpoint every so many steps (seed: once an epoch, weights only)."""
     save_total_limit: TwoOrMore = 2
     """Checkpoints kept; two at least, so that one is whole at any moment."""
     logging_steps: Count = 1
+    """A line of metrics every so many steps."""
     eval_strategy: Literal["no", "steps"] = "no"
     """`steps`: loss on the held-out rows every `eval_steps`."""
     eval_steps: Count = 20
+    """Optimizer steps between evaluations."""
     dataloader_num_workers: CountOrZero = 0
+    """Processes that load rows; 0 is the rank itself."""
 
 
 class SftBlock(TrainerBlock):
@@ -230,6 +249,7 @@ class PpoBlock(Block):
     """Backbone of the value model, same vocabulary as the policy; null means Llama-3.2-3B-Instruct."""
     reward: RewardBlock = RewardBlock()
     total_episodes: Count = 20000
+    """Responses sampled in the whole run."""
     per_device_train_batch_size: Count = 1
     """Episodes in one forward and backward pass while optimising."""
     global_batch_size: Count = 128
@@ -247,41 +267,59 @@ class PpoBlock(Block):
     max_prompt_length: Count = 4096
     """Tokens of a prompt; longer ones lose document text only (seed: 1000, hard-coded, and the question was cut)."""
     temperature: Positive = 0.5
+    """Of sampling; the log-probabilities are of the same distribution."""
     stop_token: Literal["eos", "none"] = "eos"
     """`none` samples on to `response_length` (a null would be deleted, as Helm does, and mean `eos`)."""
     missing_eos_penalty: NonNegative = 1.0
     """Taken from the score of a response without end of sequence (seed: none)."""
     learning_rate: Positive = 5e-7
+    """Peak learning rate of the policy."""
     value_learning_rate: Positive | None = None
     """Null: as `learning_rate`."""
     value_warmup_updates: CountOrZero = 0
     """Updates that train the value model alone; its head starts at random."""
     weight_decay: NonNegative = 0.0
+    """AdamW's; norms and biases are left out."""
     adam_beta1: Fraction = 0.9
+    """AdamW's decay of the first moment."""
     adam_beta2: Fraction = 0.999
+    """AdamW's decay of the second moment."""
     adam_epsilon: Positive = 1e-8
+    """AdamW's epsilon."""
     max_grad_norm: NonNegative = 1.0
     """Clips the policy's and the value model's gradients each by their own norm; 0 clips nothing."""
     lr_scheduler_type: Scheduler = "linear"
+    """How the learning rates fall after the warm-up."""
     warmup_ratio: Fraction = 0.05
+    """Share of all updates over which the learning rates rise."""
     kl_coef: NonNegative = 0.03
+    """Weight of the KL penalty against the reference, per token."""
     kl_estimator: Literal["k1", "k3"] = "k1"
+    """`k1`: log-ratio; `k3`: unbiased and never negative (Schulman, 2020)."""
     cliprange: Positive = 0.2
+    """The policy ratio is clipped to 1 ± this."""
     cliprange_value: Positive = 0.2
+    """New values are clipped to the old ± this."""
     vf_coef: NonNegative = 1.0
     """Weight of the value loss (HuatuoGPT-o1's paper; the seed's command leaves TRL's 0.1)."""
     gamma: Fraction = 1.0
+    """Discount of later rewards."""
     lam: Fraction = 0.95
+    """λ of generalised advantage estimation."""
     whiten_rewards: StrictBool = False
+    """Scale the rewards of an update to variance 1."""
     gradient_checkpointing: StrictBool = True
     """Applied to the policy and the value model (the seed's flag has no effect)."""
     bf16: StrictBool = True
+    """Compute in bfloat16."""
     save_steps: Count = 20
     """A full checkpoint every so many updates."""
     save_total_limit: TwoOrMore = 2
+    """Checkpoints kept; two at least."""
     eval_strategy: Literal["no", "steps"] = "steps"
     """`steps`: greedy accuracy on the held-out rows every `eval_steps` updates (the seed's flag has no effect)."""
     eval_steps: Count = 20
+    """Updates between evaluations."""
     num_sample_generations: Annotated[int, Field(ge=-1), BeforeValidator(integer)] = 10
     """How often in the whole run some held-out responses are written to `generations.jsonl`; 0 or −1 never."""
     dataloader_num_workers: CountOrZero = 0
@@ -334,14 +372,19 @@ class EvalBlock(Block):
     """The evaluation: every model answers every task."""
 
     models: list[EvalModel] = []
+    """Which models answer."""
     tasks: list[EvalTask] = []
+    """Which benchmarks are asked."""
     prompt: Literal["fino1", "paper"] = "fino1"
+    """Wording of the questions: ours, or the paper's structure."""
     max_tokens: Count = 1024
     """Most tokens of an answer (paper: 1,024)."""
     temperature: NonNegative = 0.0
+    """0 is greedy."""
     concurrency: Count = 4
     """Requests under way at once."""
     timeout_s: Positive = 600.0
+    """Seconds that one request may take."""
     max_retries: CountOrZero = 5
     """Attempts after the first on 429, 5xx, time-outs and lost connections, with growing pauses."""
     shards: Count = 1
@@ -353,7 +396,9 @@ class RunSpec(Placement):
     """One run: what a run file says, complete with its defaults."""
 
     method: Literal["sft", "verifier", "ppo", "eval"]
+    """What the run does."""
     seed: Annotated[int, Field(ge=0, lt=2**32), BeforeValidator(integer)] = 42
+    """Of every random number."""
     model: ModelRef = ModelRef()
     """Where SFT or the verifier starts, or PPO's policy; null means Llama-3.1-8B-Instruct, for the verifier
     Llama-3.2-3B-Instruct."""
