@@ -279,7 +279,7 @@ class PpoBlock(Block):
     value_warmup_updates: CountOrZero = 0
     """Updates that train the value model alone; its head starts at random."""
     weight_decay: NonNegative = 0.0
-    """AdamW's; norms and biases are left out."""
+    """AdamW's, of all weights."""
     adam_beta1: Fraction = 0.9
     """AdamW's decay of the first moment."""
     adam_beta2: Fraction = 0.999

@@ -3,6 +3,7 @@
 A run object is one of `KINDS`, labelled as ours (render.py). Its conditions say in four dialects what `Phase` says in one.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,6 +21,8 @@ KINDS = {
 Phase = Literal["Pending", "Queued", "Suspended", "Running", "Restarting", "Succeeded", "Failed"]
 _QUEUE = "kueue.x-k8s.io/queue-name"
 _SUCCEEDED = ("Succeeded", "Complete", "Completed")
+_FAILED = ("Failed", "FailureTarget")
+_LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True)
@@ -85,29 +88,61 @@ class Run:
         true = {c["type"] for c in self.conditions if c["status"] == "True"}
         if true & set(_SUCCEEDED):
             return "Succeeded"
-        if "Failed" in true or "FailureTarget" in true:
+        if true & set(_FAILED):
             return "Failed"
         if self.is_suspended:
             return "Queued" if self.queue else "Suspended"
         if "Restarting" in true:
             return "Restarting"
-        return "Running" if "Running" in true or self._ready() else "Pending"
+        if "Running" in true or self._count("ready"):
+            return "Running"
+        return "Restarting" if self._has_restarted else "Pending"
+
+    @property
+    def since(self) -> str:
+        """Since when is it in that phase, as far as its controller says? RFC 3339."""
+        phase = self.phase
+        types = {"Succeeded": _SUCCEEDED, "Failed": _FAILED, "Queued": ("Suspended",)}.get(phase, (phase,))
+        true = [c for c in self.conditions if c["type"] in types and c["status"] == "True"]
+        times = [c["lastTransitionTime"] for c in true if c.get("lastTransitionTime")]
+        started = self.status.get("startTime") if phase == "Running" else None
+        return min(times) if times else started or self.created
 
     @property
     def conditions(self) -> list[Mapping[str, Any]]:
         """Of its status, as its controller wrote them."""
-        return self.object.get("status", {}).get("conditions", [])
+        return self.status.get("conditions", [])
+
+    @property
+    def status(self) -> Mapping[str, Any]:
+        """As its controller wrote it; empty before it has."""
+        return self.object.get("status") or {}
+
+    @property
+    def wanted(self) -> int:
+        """How many pods does it run at a time?"""
+        spec = self.object["spec"]
+        if self.kind == "PyTorchJob":
+            return sum(role.get("replicas", 1) for role in spec["pytorchReplicaSpecs"].values())
+        if self.kind == "JobSet":
+            jobs = spec["replicatedJobs"]
+            return sum(job.get("replicas", 1) * job["template"]["spec"].get("parallelism", 1) for job in jobs)
+        return spec.get("trainer", {}).get("numNodes", 1) if self.kind == "TrainJob" else spec.get("parallelism", 1)
 
     @property
     def is_over(self) -> bool:
         """Has it ended for good?"""
         return self.phase in ("Succeeded", "Failed")
 
-    def _ready(self) -> bool:
-        """Do pods run? A Job and a JobSet have no condition for it."""
-        status = self.object.get("status", {})
-        jobs = status.get("replicatedJobsStatus", [])
-        return bool(status.get("ready")) or any(job.get("ready") or job.get("active") for job in jobs)
+    @property
+    def _has_restarted(self) -> bool:
+        """Did it run before, and is being started again? Neither a Job nor a JobSet has a condition for it."""
+        return bool(self.status.get("restarts") or (self._count("failed") and self._count("active")))
+
+    def _count(self, key: str) -> int:
+        """How many pods (of a Job) or Jobs (of a JobSet, a TrainJob) are so?"""
+        jobs = self.status.get("replicatedJobsStatus") or self.status.get("jobsStatus") or [self.status]
+        return sum(job.get(key) or 0 for job in jobs)
 
 
 def runs(api: Api, *, selector: str = "", namespace: str | None = None) -> list[Run]:
@@ -126,10 +161,10 @@ def named(api: Api, name: str) -> list[Run]:
 
     Raises SpecError that lists what there is.
     """
-    there = runs(api)
-    found = [run for run in there if run.full == name] or [run for run in there if run.name == name]
+    labels = ("fino1/run", "app.kubernetes.io/instance") if _LABEL.fullmatch(name) else ()
+    found = next(filter(None, (runs(api, selector=f"{label}={name}") for label in labels)), [])
     if not found:
-        names = ", ".join(sorted({run.name for run in there})) or "none"
+        names = ", ".join(sorted({run.name for run in runs(api)})) or "none"
         raise SpecError(f"{name}: expected a run in namespace {api.namespace}, got none (there: {names})")
     return found
 
