@@ -183,7 +183,8 @@ class Placement(Block):
     priorityClassName: ObjectName | None = None
     """PriorityClass of the pods."""
     gang: Literal["volcano", "coscheduling"] | None = None
-    """Gang scheduler of the cluster, for runs of several nodes: all pods start or none. Kueue needs none."""
+    """Gang scheduler of the cluster, for runs of several nodes: all pods start or none. Kueue needs none; a
+    TrainJob needs Trainer 2.1 for Volcano."""
     suspend: StrictBool = False
     """True: made, but not started until `fino1-k8s resume`."""
     backoffLimit: CountOrZero = 6

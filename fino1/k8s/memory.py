@@ -202,6 +202,8 @@ def _ppo(spec: RunSpec, s: Sharding, found: _Models) -> tuple[list[Phase], Parts
 def _serve(spec: RunSpec, s: Sharding, found: _Models) -> list[Phase]:
     """One phase for each model that is served here: weights and cache, divided over the GPUs of its server."""
     phases = []
+    is_vllm = spec.eval.server.engine == "vllm" or (spec.eval.server.engine is None and spec.gpus_per_node > 0)
+    requests = 1 if is_vllm else spec.eval.concurrency  # vLLM starts with room for one, and lets the others wait
     for i, model in enumerate(spec.eval.models):
         a = None if model.base_url else found.find(f"eval.models.{i}", model)
         if a is None:
@@ -209,12 +211,12 @@ def _serve(spec: RunSpec, s: Sharding, found: _Models) -> list[Phase]:
         context = min(model.context_length or a.max_position_embeddings, a.max_position_embeddings)
         s = dataclasses.replace(s, bf16=a.dtype_bytes == 2)
         heads = -(-a.num_key_value_heads // s.ranks)  # a rank has one at least
-        keys = spec.eval.concurrency * context * 2 * heads * a.head_dim * a.dtype_bytes * a.num_hidden_layers
+        keys = requests * context * 2 * heads * a.head_dim * a.dtype_bytes * a.num_hidden_layers
         parts = {
             "weights": a.dtype_bytes * s.share(a.parameters),
             "KV cache": keys,
             "forward": forward(dataclasses.replace(s, flash=True), a, 1, min(SERVED_TOKENS, context)),
-            "logits and loss": 36 * spec.eval.concurrency * s.share(a.vocab_size),
+            "logits and loss": 36 * requests * s.share(a.vocab_size),
         }
         phases.append(_phase(f"serve {model.name}", parts))
     return phases
@@ -224,7 +226,7 @@ def _remedies(spec: RunSpec, stage: int, offloads: bool) -> dict[str, tuple[str,
     """What in the run file makes which part smaller?"""
     if spec.method == "eval":
         return {
-            "KV cache": ("smaller eval.models.N.context_length", "smaller eval.concurrency"),
+            "KV cache": ("smaller eval.models.N.context_length",),
             "weights": ("more gpus_per_node",),
         }
     method, block = spec.method, getattr(spec, spec.method)

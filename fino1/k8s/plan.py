@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from fino1 import canonical, load
+from fino1 import __version__, canonical, load
 from fino1.errors import SpecError
 from fino1.placement import PLACEMENT
 from fino1.spec import RunSpec
@@ -32,8 +32,9 @@ def given(**keys: Any) -> dict[str, Any]:
 class Unit:
     """One run object and what belongs to it.
 
-    `document` is the unit's effective document, `name` its run's name, `full` the name of its objects: `name` and the first
-    ten hex digits of the document's SHA-256. `config` is the text of `config.json`.
+    `document` is the unit's effective document, `name` its run's name. `full`, the name of its objects, is `name` and the first
+    ten hex digits of the SHA-256 of the document with the version that renders it: another version may render another pod, and a
+    Job's template cannot change. `config` is the text of `config.json`.
     """
 
     instance: str
@@ -43,7 +44,7 @@ class Unit:
     @functools.cached_property
     def full(self) -> str:
         """Name of the unit's objects."""
-        return f"{self.name}-{canonical.digest(self.document)[:10]}"
+        return f"{self.name}-{canonical.digest({**self.document, 'version': __version__})[:10]}"
 
     @functools.cached_property
     def config(self) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fino1 import __version__
+from fino1 import __version__, canonical
 from fino1.k8s import scheduling
 from fino1.k8s.plan import PORT, SERVER_PORT, VLLM_IMAGE, Unit, given
 
@@ -69,7 +69,7 @@ def test_pod(unit: Unit) -> dict[str, Any]:
         },
         "spec": {
             "restartPolicy": "Never",
-            **scheduling.nodes(document),
+            **scheduling.nodes(unit),
             **_common(unit),
             "containers": [
                 {
@@ -185,9 +185,10 @@ def _beside(unit: Unit) -> list[dict[str, Any]]:
 
 def _vllm(document: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
     revision = ["--revision", model["revision"]] if "revision" in model else []
+    length = ["--max-model-len", canonical.dumps(model["context_length"])] if "context_length" in model else []
     ranks = max(document["gpus_per_node"], 1)
     return [
-        *("--model", model.get("hub", LINK), *revision, "--served-model-name", model["name"]),
+        *("--model", model.get("hub", LINK), *revision, "--served-model-name", model["name"], *length),
         *("--host", "127.0.0.1", "--port", str(SERVER_PORT), "--tensor-parallel-size", str(ranks)),
     ]
 

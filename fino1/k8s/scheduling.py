@@ -1,6 +1,5 @@
 """Which nodes do a unit's pods get, and do they start together? `charts/*/templates/_scheduling.tpl` says the same."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from fino1.k8s.plan import Unit, given
@@ -18,13 +17,14 @@ def constraints(unit: Unit) -> dict[str, Any]:
             priorityClassName=document.get("priorityClassName"),
             affinity=_affinity(unit),
         ),
-        **nodes(document),
+        **nodes(unit),
     }
 
 
-def nodes(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Which nodes may it be? GPUs by product, their taint tolerated."""
-    has_gpus = document["gpus_per_node"] > 0
+def nodes(unit: Unit) -> dict[str, Any]:
+    """Which nodes may it be? GPUs by product, their taint tolerated; a model behind an API needs none."""
+    document = unit.document
+    has_gpus = document["gpus_per_node"] > 0 and (unit.model is None or unit.is_served)
     product = document["gpu"].get("product") if has_gpus else None
     own = [{"key": document["gpu"]["taint"], "operator": "Exists", "effect": "NoSchedule"}] if has_gpus else []
     return given(

@@ -143,8 +143,8 @@ def test_a_served_model_by_hand():
     (phase,) = evaluation(model, gpus_per_node=2).phases
     assert phase.name == "serve a"
     assert phase.parts["weights"] == LLAMA.parameters  # bf16, halved
-    # 4 requests × 16,384 tokens × keys and values × 4 heads of 128 × 2 bytes × 32 layers
-    assert phase.parts["KV cache"] == 4 * 16384 * 2 * 4 * 128 * 2 * 32
+    # one request of 16,384 tokens × keys and values × 4 heads of 128 × 2 bytes × 32 layers
+    assert phase.parts["KV cache"] == 16384 * 2 * 4 * 128 * 2 * 32
 
 
 def test_more_gpus_than_key_value_heads_hold_one_head_each():

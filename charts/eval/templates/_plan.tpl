@@ -25,7 +25,7 @@ A unit has instance, name, full (its objects' name), doc (its complete document)
   {{- $config := $unit.doc -}}
   {{- range $key := $spec.placement -}}{{- $config = omit $config $key -}}{{- end -}}
   {{- $_ := set $unit "instance" $.Release.Name -}}
-  {{- $_ := set $unit "full" (printf "%s-%s" $unit.name (toJson $unit.doc | sha256sum | trunc 10)) -}}
+  {{- $_ := set $unit "full" (printf "%s-%s" $unit.name (merge (dict "version" $.Chart.Version) $unit.doc | toJson | sha256sum | trunc 10)) -}}
   {{- $_ := set $unit "config" (toJson $config) -}}
   {{- $_ := set $unit "directory" (printf "%s-%s" $unit.name ($unit.config | sha256sum | trunc 10)) -}}
   {{- $_ := set $unit "chart" (printf "%s-%s" $.Chart.Name $.Chart.Version) -}}

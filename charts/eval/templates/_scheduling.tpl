@@ -16,20 +16,20 @@ affinity:
     preferredDuringSchedulingIgnoredDuringExecution: {{ list (dict "weight" 100 "podAffinityTerm" $term) | toJson }}
     {{- end }}
 {{- end }}
-{{- include "fino1.nodes" .doc }}
+{{- include "fino1.nodes" . }}
 {{- end -}}
 
-{{/* Node selector and tolerations; takes the document. */}}
+{{/* Node selector and tolerations: GPUs by product, their taint tolerated; a model behind an API needs none. */}}
 {{- define "fino1.nodes" -}}
 {{- $selector := dict -}}{{- $tolerations := list -}}
-{{- if .gpus_per_node -}}
-  {{- if .gpu.product -}}{{- $_ := set $selector "nvidia.com/gpu.product" .gpu.product -}}{{- end -}}
-  {{- $tolerations = list (dict "key" .gpu.taint "operator" "Exists" "effect" "NoSchedule") -}}
+{{- if and .doc.gpus_per_node (or (empty .model) (not .model.base_url)) -}}
+  {{- if .doc.gpu.product -}}{{- $_ := set $selector "nvidia.com/gpu.product" .doc.gpu.product -}}{{- end -}}
+  {{- $tolerations = list (dict "key" .doc.gpu.taint "operator" "Exists" "effect" "NoSchedule") -}}
 {{- end -}}
-{{- with mergeOverwrite $selector .nodeSelector }}
+{{- with mergeOverwrite $selector .doc.nodeSelector }}
 nodeSelector: {{ toJson . }}
 {{- end }}
-{{- with concat $tolerations .tolerations }}
+{{- with concat $tolerations .doc.tolerations }}
 tolerations: {{ toJson . }}
 {{- end }}
 {{- end -}}

@@ -12,7 +12,8 @@
 {{- if eq $engine "vllm" -}}
   {{- $default = .vllm -}}
   {{- $revision := ternary (list "--revision" $model.revision) list (hasKey $model "revision") -}}
-  {{- $args = concat (list "--model" (default "/run/fino1/model" $model.hub)) $revision (list "--served-model-name" $model.name "--host" "127.0.0.1" "--port" "8000" "--tensor-parallel-size" (toJson (max $doc.gpus_per_node 1))) $doc.eval.server.args -}}
+  {{- $length := ternary (list "--max-model-len" (toJson $model.context_length)) list (hasKey $model "context_length") -}}
+  {{- $args = concat (list "--model" (default "/run/fino1/model" $model.hub)) $revision (list "--served-model-name" $model.name) $length (list "--host" "127.0.0.1" "--port" "8000" "--tensor-parallel-size" (toJson (max $doc.gpus_per_node 1))) $doc.eval.server.args -}}
 {{- end -}}
 {{- if eq (include "fino1.links" .) "true" }}
 - name: model

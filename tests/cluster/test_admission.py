@@ -1,0 +1,195 @@
+"""Does a real API server admit every object of every built-in run, by every backend, and every pod they would make?
+
+Strictly (unknown fields are refused), in a namespace that enforces Pod Security `restricted`. `-s` prints the table.
+"""
+
+import secrets
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from fino1 import load
+from fino1.errors import ClusterError
+from fino1.k8s import api as k8s
+from fino1.k8s.render import is_hook, render
+from fino1.yamlfile import read_yaml
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
+
+ROOT = Path(__file__).parents[2]
+RUNS = {path.stem: read_yaml(path) for path in sorted((ROOT / "manifests" / "runs").glob("*.yaml"))}
+TRAINING = [name for name, document in RUNS.items() if document["method"] != "eval"]
+EVALUATIONS = [name for name in RUNS if name not in TRAINING]
+BACKENDS = ("pytorchjob", "job", "jobset", "trainjob")
+BATCHES = {"per_device_train_batch_size": 1, "global_batch_size": 128, "gradient_accumulation_steps": None}
+SHAPES = {
+    "1 node": {"nodes": 1},
+    "2 nodes": {"nodes": 2},
+    "8 GPUs": {"gpus_per_node": 8},
+    "2 x 8 GPUs": {"nodes": 2, "gpus_per_node": 8},
+}
+EVAL_SHAPES = {"as it is": {}, "8 GPUs": {"gpus_per_node": 8}, "4 shards": {"eval": {"shards": 4}}}
+VARIANTS = {
+    "": {},
+    "queue": {"queue": "fino1", "workloadPriorityClass": "high", "suspend": True},
+    "placed": {
+        "gpu": {"product": "NVIDIA-H100-80GB-HBM3"},
+        "topology": {"key": "topology.kubernetes.io/zone", "policy": "required"},
+        "tolerations": [{"key": "spot", "operator": "Exists"}],
+        "activeDeadlineSeconds": 3600,
+        "ttlSecondsAfterFinished": 600,
+        "test": {"gpu": True},
+        "podAnnotations": {"a": "b"},
+    },
+    "volcano": {"gang": "volcano"},
+    "coscheduling": {"gang": "coscheduling"},
+}
+
+
+@pytest.fixture
+def api(kubeconfig, namespace):
+    return k8s.connect(str(kubeconfig), namespace=namespace)
+
+
+@pytest.fixture(scope="module")
+def table():
+    """Rows of (run, backend, shape, variant, what was admitted); printed at the end."""
+    rows = []
+    yield rows
+    print("\n" + "\n".join("  ".join(f"{cell:<12}" for cell in row).rstrip() for row in rows))
+
+
+def objects_of(name, *changes):
+    document = load.layered([RUNS[name], *changes])
+    return render(load.build(document, name), name)
+
+
+def pods_of(thing):
+    """The pods that a controller makes of an object: each of its templates, under a name of its own."""
+    found = []
+
+    def walk(value):
+        if isinstance(value, dict):
+            if "metadata" in value and "containers" in value["spec"]:
+                found.append(value)
+            else:
+                for inner in value.values():
+                    walk(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                walk(inner)
+
+    if thing["kind"] != "Pod":
+        walk(thing.get("spec"))
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": template["metadata"] | {"name": f"{thing['metadata']['name']}-{secrets.token_hex(4)}"},
+            "spec": template["spec"],
+        }
+        for template in found
+    ]
+
+
+def admit(api, objects):
+    """Apply all objects, first as a dry run, then really; create their pods. Returns what was admitted, by kind.
+
+    A kind that the cluster does not have is left out, and named.
+    """
+    count = Counter()
+    for thing in objects:
+        if not api.serves(thing["apiVersion"], thing["kind"]):
+            count[f"no {thing['kind']}"] += 1
+            continue
+        api.apply(thing, dry_run=True, before={})
+        held = api.apply(thing, before={}).object
+        assert held["metadata"]["name"] == thing["metadata"]["name"]
+        count[thing["kind"]] += 1
+        for pod in pods_of(thing):
+            assert api.create(pod)["spec"]["containers"][0]["name"] == pod["spec"]["containers"][0]["name"]
+            count["pod"] += 1
+    return count
+
+
+def shown(count):
+    """`pod` counts those made of templates, `Pod` that of `helm test`."""
+    missing = [key for key in count if key.startswith("no ")]
+    objects = sum(count.values()) - count["pod"] - count["Pod"] - len(missing)
+    return "; ".join([f"{objects} objects, {count['pod']} pods, {count['Pod']} test pod", *missing])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("name", TRAINING)
+def test_training(api, table, name, backend):
+    kind = {"pytorchjob": "PyTorchJob", "job": "Job", "jobset": "JobSet", "trainjob": "TrainJob"}[backend]
+    for shape, change in SHAPES.items():
+        for variant, more in VARIANTS.items():
+            if variant and (name not in ("sft", "ppo-tiny") or shape != "2 nodes"):
+                continue
+            batches = {RUNS[name]["method"]: BATCHES}
+            objects = objects_of(name, batches, change, more, {"backend": backend})
+            if (backend, variant) == ("trainjob", "volcano"):  # Trainer 2.1 has it, 2.0 not
+                with pytest.raises(ClusterError, match="spec.podGroupPolicy.volcano: field not declared in schema"):
+                    admit(api, objects)
+                table.append((name, backend, shape, variant, "TrainingRuntime refused: Trainer 2.0 has no volcano"))
+                continue
+            count = admit(api, objects)
+            table.append((name, backend, shape, variant or "-", shown(count)))
+            assert count[kind] == 1 and count["Pod"] == 1 and count["pod"] == 1, count
+            missing = {key for key in count if key.startswith("no ")}
+            assert missing <= ({"no PodGroup"} if variant in ("volcano", "coscheduling") else set()), count
+
+
+@pytest.mark.parametrize("name", EVALUATIONS)
+def test_evaluation(api, table, name):
+    models = len(RUNS[name]["eval"]["models"])
+    for shape, variant in [*((shape, "") for shape in EVAL_SHAPES), ("4 shards", "queue"), ("8 GPUs", "placed")]:
+        count = admit(api, objects_of(name, EVAL_SHAPES[shape], VARIANTS[variant]))
+        table.append((name, "job", shape, variant or "-", shown(count)))
+        assert count["Job"] == count["pod"] == models and count["Pod"] == 1, count
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_rdma_needs_more_than_restricted(api, table, backend):
+    """The run's own object is admitted; its pods are not, nor the pod of `helm test`."""
+    objects = objects_of("sft", {"backend": backend, "nodes": 2, "rdma": {"resource": "rdma/hca"}})
+    pods = [thing for thing in objects if is_hook(thing)] + [pod for thing in objects for pod in pods_of(thing)]
+    admit(api, [thing for thing in objects if thing["kind"] == "ServiceAccount"])
+    assert len(pods) == 2
+    for pod in pods:
+        with pytest.raises(ClusterError, match=r"violates PodSecurity .*IPC_LOCK"):
+            api.create(pod)
+    table.append(("sft", backend, "2 nodes", "rdma", "pods refused: restricted"))
+
+
+def test_strict_means_strict(api):
+    """An unknown field anywhere in a run's own object is refused, so the admissions above say something."""
+    (job,) = (thing for thing in objects_of("sft-tiny") if thing["kind"] == "PyTorchJob")
+    job["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]["nodeSelectors"] = {}
+    with pytest.raises(ClusterError, match="nodeSelectors"):
+        api.apply(job, dry_run=True)
+
+
+@pytest.mark.helm
+def test_helm_installs_and_uninstalls(api, helm, cluster, namespace):
+    """`sft`, then `ppo` and an evaluation, which share its volumes; all go, the volumes stay."""
+
+    def run(*arguments):
+        command = [helm, "--kubeconfig", cluster.kubeconfig, "--namespace", namespace, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    for name, chart in (("sft", "train"), ("ppo", "train"), ("eval", "eval")):
+        said = run("install", name, ROOT / "charts" / chart, "-f", ROOT / "manifests" / "runs" / f"{name}.yaml")
+        assert f"helm test {name}" in said
+    assert len(api.list("kubeflow.org/v1", "PyTorchJob").items) == 2
+    assert len(api.list("batch/v1", "Job").items) == 5
+    for name in ("eval", "ppo", "sft"):
+        run("uninstall", name)
+    assert not api.list("kubeflow.org/v1", "PyTorchJob").items
+    claims = {claim["metadata"]["name"] for claim in api.list("v1", "PersistentVolumeClaim").items}
+    assert claims == {"fino1-work", "fino1-models"}

@@ -1,0 +1,127 @@
+"""Does a real API server admit what kustomize builds, and what Argo CD and Flux would be given?
+
+The CRDs of Argo CD and Flux are their own, from their Go modules. The objects of the runs are test_admission.py's business.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import cache
+import golang
+import pytest
+import tools
+import yaml
+from cache import ToolError
+
+from fino1.k8s import api as k8s
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "charts"))
+
+from applications import RUNS, application  # noqa: E402
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
+
+MANIFESTS = Path(__file__).parents[2] / "manifests"
+KUSTOMIZATIONS = sorted(path.parent for path in MANIFESTS.rglob("kustomization.yaml") if "base" not in path.parts)
+GITOPS_CRDS = {  # module: (version, its sum as go.sum would hold it, where its CRDs are); Flux is that of 2.7
+    "github.com/argoproj/argo-cd/v3": (
+        "v3.2.6",
+        "h1:nDCjBnHyxUf6JFuCKjuuXHS23LFj6/TjuO/APrS1ku4=",
+        "manifests/crds/*-crd.yaml",
+    ),
+    "github.com/fluxcd/source-controller": (
+        "v1.7.3",
+        "h1:gFfeBiNUgF0kFFGap/rrMeJqz+0Tod0ARENJO8w/UA8=",
+        "config/crd/bases/*_gitrepositories.yaml",
+    ),
+    "github.com/fluxcd/kustomize-controller": (
+        "v1.7.3",
+        "h1:SzNnGn/4ObAPEHHleM5U7y/AKxKXph3Vj6ZhteeXw8M=",
+        "config/crd/bases/*_kustomizations.yaml",
+    ),
+    "github.com/fluxcd/helm-controller": (
+        "v1.4.3",
+        "h1:449LcGJXLCylvrNCq8ycevwa5mxE1Mn9vxTwlsj/no8=",
+        "config/crd/bases/*_helmreleases.yaml",
+    ),
+}
+
+
+@pytest.fixture
+def api(kubeconfig, namespace):
+    return k8s.connect(str(kubeconfig), namespace=namespace)
+
+
+def objects_in(text):
+    return [thing for thing in yaml.load_all(text, Loader=yaml.CSafeLoader) if thing is not None]
+
+
+def admit(api, objects):
+    for thing in objects:
+        api.apply(thing, dry_run=True, before={})
+        assert api.apply(thing, before={}).object["metadata"]["name"] == thing["metadata"]["name"]
+
+
+@pytest.mark.parametrize("folder", KUSTOMIZATIONS, ids=lambda path: path.name)
+def test_what_kustomize_builds_is_admitted(api, folder):
+    done = subprocess.run([tools.kubectl(), "kustomize", folder], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    objects = objects_in(done.stdout)
+    assert objects
+    admit(api, objects)
+    for thing in objects:
+        if thing["kind"] in ("PyTorchJob", "Job"):
+            spec = thing["spec"]
+            template = spec.get("template") or spec["pytorchReplicaSpecs"]["Worker"]["template"]
+            pod = {"apiVersion": "v1", "kind": "Pod", "spec": template["spec"] | {"serviceAccountName": "default"}}
+            api.create(pod | {"metadata": template["metadata"] | {"name": thing["metadata"]["name"]}})
+
+
+def test_the_pod_that_holds_the_volumes_is_admitted(api):
+    admit(api, objects_in((MANIFESTS / "volumes.yaml").read_text()))
+    (namespace,) = objects_in((MANIFESTS / "namespace.yaml").read_text())
+    api.apply(namespace, dry_run=True)
+
+
+@pytest.fixture(scope="module")
+def gitops_crds(cluster):
+    """Argo CD's and Flux's kinds, in the API server."""
+    versions = "-".join(version for version, *_ in GITOPS_CRDS.values())
+    try:
+        folder = cache.entry(f"crds-gitops-{versions}", _fetch)
+    except ToolError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        warnings.warn(f"NO TEST OF THE GITOPS OBJECTS: {error}", stacklevel=1)
+        pytest.skip(f"no CRDs of Argo CD and Flux here: {error}")
+    crds = [crd for file in folder.glob("*.yaml") for crd in objects_in(file.read_text())]
+    assert len(crds) == 6
+    cluster.apply(*crds)
+    names = [f"crd/{crd['metadata']['name']}" for crd in crds]
+    done = cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", *names)
+    assert done.returncode == 0, done.stderr
+
+
+def _fetch(keep):
+    for module, (version, sum_, pattern) in GITOPS_CRDS.items():
+        for file in golang.module_files(module, version, sum_, cache.scratch(keep)).glob(pattern):
+            shutil.copyfile(file, keep / file.name)
+
+
+@pytest.mark.parametrize("name", ["argocd/project", "argocd/runs", "flux/source", "flux/overlay", "flux/release"])
+def test_gitops_objects_are_admitted(gitops_crds, api, name):
+    (thing,) = objects_in((MANIFESTS / "gitops" / f"{name}.yaml").read_text())
+    thing["metadata"]["namespace"] = api.namespace
+    admit(api, [thing])
+
+
+def test_the_applications_are_admitted(gitops_crds, api, tmp_path):
+    for path in RUNS:
+        (tmp_path / path.stem).mkdir()
+        thing = application(tools.helm4(), path, tmp_path / path.stem)
+        thing["metadata"]["namespace"] = api.namespace
+        admit(api, [{"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", **thing}])
