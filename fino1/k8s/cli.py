@@ -5,10 +5,12 @@ Each verb is a function `verb(arguments) -> exit code` in the module that `_VERB
 
 import argparse
 import importlib
+import os
+import signal
 import sys
 from pathlib import Path
 
-from fino1 import errors
+from fino1 import errors, exits
 
 _OUTPUT = ("text", "json", "yaml")
 # verb → (module, function, help); in the order of a run's life
@@ -45,7 +47,13 @@ def main(argv: list[str] | None = None) -> int:
     def verb() -> int:
         return getattr(importlib.import_module(f"fino1.k8s.{module}"), function)(arguments)
 
-    return errors.guarded(verb)
+    try:
+        code = errors.guarded(verb)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.of_signal(signal.SIGPIPE)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -118,7 +126,7 @@ def _of_single_verbs(commands: dict[str, argparse.ArgumentParser]) -> None:
     logs.add_argument("-o", "--output", choices=("text", "json"), default="text")
     commands["wait"].add_argument("--timeout", type=float, metavar="S", help="seconds (default: none)")
     fetch = commands["fetch"]
-    fetch.add_argument("--to", type=Path, metavar="DIR", help="(default: out/runs, or out/cells)")
+    fetch.add_argument("--to", type=Path, metavar="DIR", help="work directory to copy into (default: out)")
     fetch.add_argument("--all", action="store_true", help="checkpoints too")
     commands["cancel"].add_argument("--timeout", type=float, default=600, metavar="S", help="to wait for its pods")
     prune = commands["prune"]

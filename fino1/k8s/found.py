@@ -4,9 +4,10 @@ A run object is one of `KINDS`, labelled as ours (render.py). Its conditions say
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from fino1.errors import SpecError
 from fino1.k8s.api import Api
@@ -175,6 +176,14 @@ def latest(api: Api, name: str) -> list[Run]:
     for run in named(api, name):
         newest.setdefault(run.full.rpartition("-")[0], run)
     return list(newest.values())
+
+
+def summary(runs: Iterable[Run]) -> str:
+    """How do they stand, in a few words? One phase, or how many are in which."""
+    counts = Counter(run.phase for run in runs)
+    if len(counts) == 1:
+        return next(iter(counts))
+    return ", ".join(f"{counts[phase]} {phase}" for phase in get_args(Phase) if counts[phase])
 
 
 def _own(found: Iterable[Run]) -> list[Run]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+_DRAWN = 200  # rows that rich lays out; a thousand would take it 0.8 s
+
 
 class PlainDumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):
     """YAML without anchors: kubectl and people read each object by itself."""
@@ -33,7 +35,7 @@ def table(
 
     `styles` gives the style of a cell by its text (`{"Failed": "red"}`).
     """
-    if not sys.stdout.isatty():
+    if not sys.stdout.isatty() or len(rows) > _DRAWN:
         widths = [max(len(c), *(len(str(row.get(c, ""))) for row in rows)) if rows else len(c) for c in columns]
         for cells in [[c.upper() for c in columns], *([str(row.get(c, "")) for c in columns] for row in rows)]:
             print("  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip())

@@ -1,0 +1,60 @@
+"""Writes a run's results as a tar stream to standard output. Runs in the pod: `python3 -c TEXT WORK DIRECTORY all|results`.
+
+Only the standard library, and no word of the installed fino1: the text of this module is sent along, so that `fetch` and what
+it reads are of one version. Files that are being written (names that begin with a dot) stay out, and so do links.
+"""
+
+import json
+import os
+import re
+import sys
+import tarfile
+
+
+def main(work: str, directory: str, what: str) -> int:
+    """Pack `runs/DIRECTORY`, of an evaluation its cells too; without checkpoints unless `what` is all."""
+    folder = os.path.join(work, "runs", directory)
+    if not os.path.isdir(folder):
+        print(
+            f"{folder}: expected the run's directory, got none: it has not started, or not on this volume",
+            file=sys.stderr,
+        )
+        return 2
+    with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", bufsize=1 << 20) as tar:
+        pack(tar, work, os.path.join("runs", directory), () if what == "all" else ("checkpoints",))
+        for key in cells(folder):
+            pack(tar, work, os.path.join("cells", key), ())
+    return 0
+
+
+def cells(folder: str) -> "list[str]":
+    """Which cells does a finished evaluation name?"""
+    try:
+        with open(os.path.join(folder, "done.json"), encoding="utf-8") as file:
+            named = json.load(file).get("cells", [])
+    except FileNotFoundError:
+        return []
+    return [key for key in named if re.fullmatch("[0-9a-f]{8,64}", key)]
+
+
+def pack(tar: tarfile.TarFile, work: str, place: str, left_out: "tuple[str, ...]") -> None:
+    """Add all files below `place`; one that goes away meanwhile was not meant to stay."""
+    top = os.path.join(work, place)
+    for folder, folders, names in os.walk(top):
+        folders[:] = sorted(n for n in folders if not n.startswith(".") and not (folder == top and n in left_out))
+        for name in sorted(n for n in names if not n.startswith(".")):
+            path = os.path.join(folder, name)
+            if os.path.islink(path) or not os.path.isfile(path):
+                continue
+            try:
+                file = open(path, "rb")  # noqa: SIM115, closed below; its absence is no error, that of others is
+            except FileNotFoundError:
+                continue
+            with file:
+                about = tarfile.TarInfo(os.path.relpath(path, work))
+                about.size, about.mtime = os.fstat(file.fileno()).st_size, int(os.fstat(file.fileno()).st_mtime)
+                tar.addfile(about, file)  # so many bytes: metrics.jsonl may grow meanwhile
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,229 @@
+"""What does `plan --offline` say, and do its parts count as Kubernetes counts?"""
+
+import json
+import subprocess
+import sys
+from fractions import Fraction
+
+import pytest
+
+from fino1.k8s import cli
+from fino1.k8s.capacity import Node
+from fino1.k8s.demand import Group, quantity, shown
+from fino1.k8s.kueue import Flavor
+
+SEED = {"method": "sft", "gpu": {"product": "NVIDIA-H100-80GB-HBM3"}, "data": {"hub": "a/b", "limit": 1000}}
+
+
+@pytest.fixture
+def plan(tmp_path, capsys):
+    """`plan(document, *options)`: exit code and JSON report."""
+
+    def run(document, *options):
+        path = tmp_path / "my-run.yaml"
+        path.write_text(json.dumps(document))
+        code = cli.main(["plan", str(path), "--offline", "-o", "json", *options])
+        captured = capsys.readouterr()
+        assert captured.err == ""
+        return code, json.loads(captured.out)
+
+    return run
+
+
+def test_the_seed_s_job(plan):
+    code, report = plan(SEED)
+    assert code == 0 and report["missing"] == [] and report["checks"] == [] and report["cost"] is None
+    assert report["pods"] == {
+        "count": 1,
+        "gpus_per_pod": 8,
+        "gpus": 8,
+        "resource": "nvidia.com/gpu",
+        "product": "NVIDIA-H100-80GB-HBM3",
+        "ranks": 8,
+    }
+    assert report["batch"] == {"global": 128, "per_device": 2, "ranks": 8, "accumulation": 8}
+    assert report["steps"] == {"steps": 24, "of": "3 epochs of at most 1000 rows"}
+    (run,) = report["runs"]
+    assert run["directory"].startswith("runs/my-run-") and run["name"].startswith("my-run-")
+    assert {"kind": "PyTorchJob", "name": run["name"]} in report["objects"]
+    assert [claim["name"] for claim in report["claims"]] == ["fino1-work", "fino1-models"]
+    assert report["memory"]["fits"] is True and report["memory"]["zero_stage"] == 3
+    assert all(phase["total"] == sum(phase["parts"].values()) for phase in report["memory"]["phases"])
+
+
+def test_a_gpu_that_is_too_small(plan):
+    code, report = plan({**SEED, "gpu": {"product": "Tesla-T4"}})
+    assert code == 2 and report["memory"]["fits"] is False
+    (text,) = report["missing"]
+    assert text.startswith("GPU memory: a rank takes 3") and "what helps: " in text
+
+
+def test_a_gpu_that_is_not_known(plan):
+    code, report = plan({**SEED, "gpu": {"product": "Some-New-GPU"}})
+    assert code == 0 and report["memory"]["fits"] is None and report["memory"]["phases"]
+
+
+def test_a_model_that_is_not_known(plan):
+    code, report = plan({**SEED, "model": {"hub": "some/model"}})
+    assert code == 0 and report["memory"]["phases"] == [] and "sizes not known" in report["memory"]["unknown"][0]
+
+
+def test_ppo(plan):
+    document = {"method": "ppo", "nodes": 2, "data": {"task": "ledger"}, "ppo": {"num_mini_batches": 2}}
+    _, report = plan(document)
+    assert report["batch"] == {"global": 128, "per_device": 1, "ranks": 16, "accumulation": 4, "mini_batches": 2}
+    assert report["steps"] == {"steps": 942, "of": "157 updates × 3 passes × 2 mini-batches"}
+
+
+def test_an_evaluation(plan):
+    models = [{"name": "a", "run": "sft"}, {"name": "b", "base_url": "https://example.org/v1"}]
+    tasks = [{"task": "ledger", "size": 100}, {"task": "finqa", "hub": "x/y", "limit": 50}]
+    _, report = plan({"method": "eval", "gpus_per_node": 2, "eval": {"models": models, "tasks": tasks, "shards": 3}})
+    assert report["backend"] == "job" and report["batch"] is None and report["pods"]["ranks"] is None
+    assert (report["pods"]["count"], report["pods"]["gpus"]) == (6, 6)
+    assert report["steps"] == {"questions": 300, "of": "2 models × 2 tasks"}
+    assert [run["model"] for run in report["runs"]] == ["a", "b"]
+
+
+def test_cost(plan, tmp_path):
+    book = tmp_path / "prices.yaml"
+    book.write_text("currency: EUR\nprices: {NVIDIA-H100-80GB-HBM3: 2.5}\n")
+    _, report = plan(SEED, "--prices", str(book), "--hours", "3")
+    assert (report["cost"]["amount"], report["cost"]["bound"], report["cost"]["gpus"]) == (60, "estimated", 8)
+
+
+def test_the_text(tmp_path, capsys):
+    path, book = tmp_path / "my-run.yaml", tmp_path / "prices.yaml"
+    path.write_text(json.dumps(SEED))
+    book.write_text("currency: EUR\nprices: {nvidia.com/gpu: 2}\n")
+    assert cli.main(["plan", str(path), "--offline", "--prices", str(book), "--hours", "2"]) == 0
+    out = capsys.readouterr().out
+    for line in (
+        "run      my-run: sft, pytorchjob",
+        "pods     1 pod × 8 nvidia.com/gpu (NVIDIA-H100-80GB-HBM3), 8 GPUs in all, 8 ranks",
+        "batch    128 = 2 per device × 8 ranks × 8 accumulation",
+        "cost     8 GPUs, 16.00 EUR an hour; estimated 32.00 EUR for 2 hours",
+        "nothing is missing by the run file alone; no cluster was asked",
+    ):
+        assert f"{line}\n" in out, line
+    assert "memory   31.8 GiB a rank at backward, of 75.7 GiB that a GPU has to give: fits" in out
+    assert cli.main(["plan", str(path), "--offline", "--set", "gpu.product=Tesla-T4"]) == 2
+    assert "\n1. missing: GPU memory: " in capsys.readouterr().out
+
+
+def test_many_objects_are_counted(tmp_path, capsys):
+    path = tmp_path / "my-run.yaml"
+    models = [{"name": f"m{i}", "run": "sft"} for i in range(20)]
+    path.write_text(json.dumps({"method": "eval", "eval": {"models": models, "tasks": [{"task": "ledger"}]}}))
+    assert cli.main(["plan", str(path), "--offline"]) == 0
+    out = capsys.readouterr().out
+    assert "20 Job" in out and "and 12 more" in out and len(out.splitlines()) < 40
+
+
+def test_offline_loads_no_client():
+    code = (
+        "import sys; from fino1.k8s import cli; cli.main(['plan', 'sft-tiny', '--offline']);"
+        "print({'kubernetes', 'torch', 'urllib3'} & set(sys.modules))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.splitlines()[-1] == "set()"
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("1", 1),
+        ("500m", Fraction(1, 2)),
+        ("64Gi", 64 * 2**30),
+        ("1.5k", 1500),
+        ("1e3", 1000),
+        ("2E", 2 * 10**18),
+        ("0.1", Fraction(1, 10)),
+        ("nonsense", 0),
+        (None, 0),
+    ],
+)
+def test_quantities(text, number):
+    assert quantity(text) == number
+
+
+def test_amounts_for_people():
+    assert shown("requests.memory", quantity("1536Mi")) == "1.5Gi"
+    assert shown("cpu", quantity("1500m")) == "1.5"
+    assert shown("nvidia.com/gpu", Fraction(8)) == "8"
+
+
+def container(cpu, **keys):
+    return {"name": "c", "resources": {"requests": {"cpu": cpu}}, **keys}
+
+
+@pytest.mark.parametrize(
+    ("init", "main", "cpu"),
+    [
+        ([], ["1", "2"], 3),
+        ([container("5")], ["1"], 5),
+        ([container("2", restartPolicy="Always")], ["1"], 3),  # a sidecar stays
+        ([container("2", restartPolicy="Always"), container("4")], ["1"], 6),
+        ([container("4"), container("2", restartPolicy="Always")], ["1"], 4),
+    ],
+)
+def test_what_a_pod_requests(init, main, cpu):
+    """As kubernetes' resourcehelper.PodRequests counts it."""
+    group = Group("run", 1, {"initContainers": init, "containers": [container(c) for c in main]}, {})
+    assert group.requests == {"cpu": cpu, "pods": 1}
+
+
+def test_a_limit_without_a_request_is_one():
+    resources = {"limits": {"cpu": "2", "memory": "1Gi"}, "requests": {"cpu": "1"}}
+    group = Group("run", 1, {"containers": [{"name": "c", "resources": resources}]}, {})
+    assert group.requests == {"cpu": 1, "memory": 2**30, "pods": 1}
+    assert group.limits == {"cpu": 2, "memory": 2**30}
+
+
+def node(*taints, labels=None, ready="True", **spec):
+    body = {"metadata": {"name": "n", "labels": labels or {}}, "spec": {"taints": list(taints), **spec}}
+    return Node({**body, "status": {"conditions": [{"type": "Ready", "status": ready}]}})
+
+
+TAINT = {"key": "k", "value": "v", "effect": "NoSchedule"}
+
+
+@pytest.mark.parametrize(
+    ("toleration", "tolerates"),
+    [
+        ({"key": "k", "operator": "Exists"}, True),
+        ({"operator": "Exists"}, True),
+        ({"key": "k", "operator": "Equal", "value": "v"}, True),
+        ({"key": "k", "value": "w"}, False),
+        ({"key": "other", "operator": "Exists"}, False),
+        ({"key": "k", "operator": "Exists", "effect": "NoExecute"}, False),
+        ({"key": "k", "operator": "Exists", "effect": "NoSchedule"}, True),
+    ],
+)
+def test_taints(toleration, tolerates):
+    assert (node(TAINT).refuses({"tolerations": [toleration]}) == "") == tolerates
+
+
+def test_why_a_node_is_of_no_use():
+    assert node(labels={"a": "1"}).refuses({"nodeSelector": {"a": "2"}}) == "a=1"
+    assert node().refuses({"nodeSelector": {"a": "2"}}) == "no label a"
+    assert node(unschedulable=True).refuses({}) == "cordoned"
+    assert node(ready="Unknown").refuses({}) == "not Ready"
+    assert node({**TAINT, "effect": "PreferNoSchedule"}).refuses({}) == ""
+    assert node(TAINT).refuses({}) == "taint k=v not tolerated"
+
+
+@pytest.mark.parametrize(
+    ("asked", "together", "reserved", "most", "verdict"),
+    [
+        (8, 8, 0, 16, "now"),
+        (8, 16, 8, 16, "later"),
+        (17, 17, 0, 16, "never"),
+        (17, 17, 0, None, "borrowed"),
+        (17, 17, 0, 20, "borrowed"),
+        (21, 21, 0, 20, "never"),
+    ],
+)
+def test_when_a_flavor_gives_it(asked, together, reserved, most, verdict):
+    flavor = Flavor("f", {"g": Fraction(16)}, {"g": most}, {"g": Fraction(reserved)})
+    assert flavor.verdict({"g": Fraction(asked)}, {"g": Fraction(together)}) == verdict
