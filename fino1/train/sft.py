@@ -14,6 +14,7 @@ from typing import Any
 import datasets
 import torch
 import transformers
+from accelerate.utils import DistributedType
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
@@ -21,7 +22,7 @@ from fino1 import runs
 from fino1.progress import Metrics, Progress
 from fino1.spec import InitBlock
 from fino1.tasks.record import solution
-from fino1.train import checkpoint, data, model
+from fino1.train import checkpoint, data, model, shard
 from fino1.train.rank import Run
 
 
@@ -48,16 +49,19 @@ def main(run: Run) -> None:
         runs.write_json(run.directory / "data.json", rows.as_dict())
 
     transformers.set_seed(spec.seed)
-    policy = model.load_policy(config, source, revision)
+    made = model.load_policy(config, None, None) if source is None else None
+    arguments = _arguments(run, length, len(evaluation) > 0)  # from here on weights that are read are sharded at once
     trainer = _Trainer(
         run=run,
-        model=policy,
-        args=_arguments(run, length, len(evaluation) > 0),
+        model=made or model.load_policy(config, source, revision),
+        args=arguments,
         train_dataset=examples,
         eval_dataset=evaluation if block.eval_strategy == "steps" and len(evaluation) else None,
         processing_class=tokenizer,
     )
-    assert trainer.accelerator.num_processes == run.world_size, (trainer.accelerator.num_processes, run.world_size)
+    ranks, kind = trainer.accelerator.num_processes, trainer.accelerator.distributed_type
+    assert ranks == run.world_size, (ranks, run.world_size)
+    assert (kind == DistributedType.DEEPSPEED) == (arguments.deepspeed is not None), kind
     resumed = checkpoint.agree_on_newest(run.checkpoints, run.world_size)
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.add_callback(_Watch(run, stop, checkpoint.step_of(resumed) if resumed else 0))
@@ -91,6 +95,9 @@ _SAME = (  # what TRL calls as we do
 def _arguments(run: Run, length: int, has_evaluation: bool) -> SFTConfig:
     """Which TRL settings say what the spec says?"""
     block = run.spec.sft
+    deepspeed = shard.deepspeed_config(run.spec, run.world_size)
+    if deepspeed is not None:
+        shard.join(run.use_cpu)
     accumulation = block.global_batch_size // (run.world_size * block.per_device_train_batch_size)
     return SFTConfig(
         output_dir=str(run.directory),
@@ -104,6 +111,8 @@ def _arguments(run: Run, length: int, has_evaluation: bool) -> SFTConfig:
         per_device_eval_batch_size=block.per_device_train_batch_size,
         seed=run.spec.seed,
         data_seed=run.spec.seed,
+        deepspeed=deepspeed,
+        accelerator_config={"use_configured_state": deepspeed is not None},
         use_cpu=run.use_cpu,
         ddp_backend="gloo" if run.use_cpu else None,
         ddp_find_unused_parameters=False,
@@ -161,6 +170,11 @@ class _Trainer(SFTTrainer):
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Leave the run's directory to what DESIGN C13 puts there."""
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the weights for others to read. A checkpoint of shards has each rank's own, and needs no others."""
+        if not (_internal_call and self.is_deepspeed_enabled):
+            super().save_model(output_dir, _internal_call)
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         def write(directory: Path) -> None:
