@@ -10,7 +10,7 @@ from pathlib import Path
 from fino1 import exits
 
 _PACKAGES = {
-    "train": ("torch", "transformers", "trl", "accelerate", "datasets", "safetensors", "tokenizers"),
+    "train": ("torch", "transformers", "trl", "accelerate", "deepspeed", "datasets", "safetensors", "tokenizers"),
     "evaluate": ("openai", "pydantic", "jinja2"),
 }
 _SHARED_MEMORY_GIB = 1  # NCCL and data loaders need more than a container's default 64 MiB

@@ -326,6 +326,23 @@ class PpoBlock(Block):
     """Threads that tokenise the prompts; 0 is one."""
 
 
+class LaunchBlock(Block):
+    """What of the model does each rank hold, where several train together? (accelerate's and DeepSpeed's names)
+
+    One rank has nothing to share: without offload it is trained plainly whatever the stage, to the same numbers.
+    """
+
+    zero_stage: Annotated[int, Field(ge=0, le=3), BeforeValidator(integer)] = 3
+    """What is divided over the ranks. 0: nothing (plain data parallelism, 16 bytes per parameter on every GPU); 1: the
+    optimizer's state; 2: the gradients too; 3: the weights too (seed: 3). SFT is sharded by DeepSpeed, PPO, which knows 0
+    and 3, by torch's fully_shard."""
+    offload_optimizer_device: Literal["none", "cpu"] = "none"
+    """`cpu`: the optimizer's state lies in the node's memory, 12 bytes per parameter of a rank's share, and AdamW runs there;
+    from stage 1 on, SFT only."""
+    offload_param_device: Literal["none", "cpu"] = "none"
+    """`cpu`: the weights too lie there; stage 3, SFT only."""
+
+
 class EvalModel(ModelRef):
     """One model of an evaluation: a reference to serve here, or an endpoint that exists."""
 
@@ -408,6 +425,7 @@ class RunSpec(Placement):
     verifier: VerifierBlock = VerifierBlock()
     ppo: PpoBlock = PpoBlock()
     eval: EvalBlock = EvalBlock()
+    launch: LaunchBlock = LaunchBlock()
 
     @property
     def trained(self) -> TrainerBlock | PpoBlock:
@@ -422,6 +440,7 @@ class RunSpec(Placement):
         found += _batches(self.method, self.trained, world_size)
         if self.method == "verifier" or not self.data.is_default:
             found += _rows("data", self.data)
+        found += _launch(self.method, self.launch, world_size)
         for i, block in enumerate(self.data.exclude):
             found += _rows(f"data.exclude.{i}", block)
         if self.method == "ppo":
@@ -443,6 +462,23 @@ def _rows(path: str, block: RowsBlock) -> list[tuple[str, str]]:
     if block.task != "ledger" and not (block.path or block.hub):
         return [(path, "expected path or hub, or task: ledger, got none")]
     return []
+
+
+def _launch(method: str, block: LaunchBlock, world_size: int) -> list[tuple[str, str]]:
+    """Can this method's model be divided so?"""
+    found = []
+    if method == "ppo" and world_size > 1 and block.zero_stage in (1, 2):
+        found.append(
+            ("launch.zero_stage", f"expected 0 or 3 with method ppo and several ranks, got {block.zero_stage}")
+        )
+    for key, least in (("offload_optimizer_device", 1), ("offload_param_device", 3)):
+        if getattr(block, key) == "none":
+            continue
+        if method == "ppo":
+            found.append((f"launch.{key}", "expected none with method ppo, got cpu"))
+        elif block.zero_stage < least:
+            found.append((f"launch.{key}", f"expected none with zero_stage: {block.zero_stage}, got cpu"))
+    return found
 
 
 def _evaluation(block: EvalBlock) -> list[tuple[str, str]]:

@@ -237,6 +237,24 @@ def test_only_text_is_text(value):
             {"method": "ppo", "ppo": {"reward": {"source": "model", "model": {"init": {}}}}},
             "ppo.reward.model: expected hub, path or run with source: model, got random weights",
         ),
+        ({"launch": {"zero_stage": 4}}, "launch.zero_stage: expected at most 3, got 4"),
+        ({"launch": {"offload_param_device": "nvme"}}, "launch.offload_param_device: expected"),
+        (
+            {"launch": {"zero_stage": 2, "offload_param_device": "cpu"}},
+            "launch.offload_param_device: expected none with zero_stage: 2, got cpu",
+        ),
+        (
+            {"launch": {"zero_stage": 0, "offload_optimizer_device": "cpu"}},
+            "launch.offload_optimizer_device: expected none with zero_stage: 0, got cpu",
+        ),
+        (
+            {"method": "ppo", "gpus_per_node": 8, "launch": {"zero_stage": 2}},
+            "launch.zero_stage: expected 0 or 3 with method ppo and several ranks, got 2",
+        ),
+        (
+            {"method": "ppo", "launch": {"offload_optimizer_device": "cpu"}},
+            "launch.offload_optimizer_device: expected none with method ppo, got cpu",
+        ),
     ],
 )
 def test_messages(changes, message):
@@ -441,6 +459,7 @@ OTHERS = [
     {"ppo": {"reward": {"wrong": 0}}},
     {"ppo": {"value_model": {"path": "x"}}},
     {"eval": {"tasks": [{"task": "ledger"}]}},
+    {"launch": {"zero_stage": 2}},
 ]
 
 

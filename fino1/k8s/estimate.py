@@ -16,11 +16,6 @@ _HERE = Path("out")  # where `fino1-k8s run` leaves finished runs by default; th
 _GIB = 2**30
 
 
-def zero_stage(spec: RunSpec) -> int:
-    """By which ZeRO stage does the run divide what it holds? All runs train with DeepSpeed's, or fully_shard's, stage 3."""
-    return 3
-
-
 def outline(spec: RunSpec, name: str) -> dict[str, Any]:
     """What would run: objects, pods, ranks, batches, images, volumes, directories, and what lint finds."""
     parts, objects = units(spec, name), render.render(spec, name)
@@ -48,7 +43,14 @@ def memory_fit(spec: RunSpec, gpu_bytes: int | None) -> dict[str, Any] | None:
     """How much GPU memory does a rank take in each phase, and does a GPU of so many bytes have it? None without GPUs."""
     if not spec.gpus_per_node:
         return None
-    found = memory.estimate(spec, _HERE, zero_stage=zero_stage(spec))
+    launch = spec.launch
+    found = memory.estimate(
+        spec,
+        _HERE,
+        zero_stage=launch.zero_stage,
+        offload_optimizer=launch.offload_optimizer_device == "cpu",
+        offload_param=launch.offload_param_device == "cpu",
+    )
     fit = memory.fits(found, gpu_bytes) if gpu_bytes else None
     return {
         "ranks": found.ranks,

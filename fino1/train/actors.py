@@ -1,19 +1,22 @@
 """What does PPO start from, which models does it hold, and what does it leave? Their set-up and their passes, no maths."""
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import torch
 import transformers
 from accelerate import Accelerator, InitProcessGroupKwargs
+from torch import Tensor
+from transformers import PretrainedConfig, PreTrainedModel
 
 from fino1 import runs
 from fino1.spec import DEFAULT_VALUE_MODEL, PpoBlock
-from fino1.train import checkpoint, data, model, reward, rollout
-from fino1.train.episodes import Episode, pack, parts
+from fino1.train import checkpoint, data, model, reward, rollout, shard
+from fino1.train.episodes import Episode, Packed, pack, parts
 from fino1.train.rank import Run
 
-PROCESS_GROUP_TIMEOUT = timedelta(minutes=30)
+_SHARDS = "shards"
 
 
 class Inputs:
@@ -49,28 +52,46 @@ class Actors:
         self.accelerator = Accelerator(
             cpu=run.use_cpu,
             mixed_precision="bf16" if self.block.bf16 else "no",
-            kwargs_handlers=[InitProcessGroupKwargs(timeout=PROCESS_GROUP_TIMEOUT)],
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=shard.PROCESS_GROUP_TIMEOUT)],
         )
         assert self.accelerator.num_processes == run.world_size, (self.accelerator.num_processes, run.world_size)
         transformers.set_seed(run.spec.seed)
-        policy = model.load_policy(inputs.config, *inputs.policy)
-        value = model.load_value(inputs.value_config, *inputs.value)
-        self.reference = model.load_policy(inputs.config, *inputs.policy).requires_grad_(False).eval()
-        self.reference.to(self.accelerator.device)
+        device = self.accelerator.device
+        self.sharding = None
+        if shard.stage(run.spec, run.world_size):
+            self.sharding = shard.Sharding(device, self.block.bf16, run.is_main)
+            self.sampler = shard.hollow(model.load_policy, inputs.config, device).eval()
+        both = model.ActorCritic(
+            self._load(model.load_policy, inputs.config, inputs.policy),
+            self._load(model.load_value, inputs.value_config, inputs.value),
+        )
         if self.block.gradient_checkpointing:
-            policy.gradient_checkpointing_enable({"use_reentrant": False})
-            value.gradient_checkpointing_enable({"use_reentrant": False})
+            for part in (both.policy, both.value):
+                part.gradient_checkpointing_enable({"use_reentrant": False})
+        self._place(both)
+        self.reference = model.Reference(self._load(model.load_policy, inputs.config, inputs.policy))
+        self._place(self.reference)
         optimizer = torch.optim.AdamW(
-            [{"params": policy.parameters()}, {"params": value.parameters()}],
+            [{"params": both.policy.parameters()}, {"params": both.value.parameters()}],
             betas=(self.block.adam_beta1, self.block.adam_beta2),
             eps=self.block.adam_epsilon,
             weight_decay=self.block.weight_decay,
         )
-        both = model.ActorCritic(policy, value)
-        self.both, self.optimizer = self.accelerator.prepare(both, optimizer)
-        self.reward = reward.make(
-            run.spec, inputs.classifier, self.accelerator.device, self.block.local_rollout_forward_batch_size
-        )
+        self.both, self.optimizer = both, optimizer
+        if self.sharding is None:
+            self.both, self.optimizer = self.accelerator.prepare(both, optimizer)
+        self.reward = reward.make(run.spec, inputs.classifier, device, self.block.local_rollout_forward_batch_size)
+
+    def _load(
+        self, load: Callable[..., PreTrainedModel], config: PretrainedConfig, source: model.Source
+    ) -> PreTrainedModel:
+        return load(config, *source) if self.sharding is None else self.sharding.load(load, config, source)
+
+    def _place(self, module: torch.nn.Module) -> None:
+        if self.sharding is None:
+            module.to(self.accelerator.device)
+        else:
+            self.sharding.divide(module)
 
     @property
     def unwrapped(self) -> model.ActorCritic:
@@ -85,7 +106,7 @@ class Actors:
     @property
     def one_row(self) -> bool:
         """Does attention need all episodes in one row? Flash attention tells episodes apart in a single row only."""
-        return "flash" in (self.reference.config._attn_implementation or "")
+        return "flash" in (self.unwrapped.policy.config._attn_implementation or "")
 
     def text(self, tokens: list[int]) -> str:
         """What does a response say?"""
@@ -94,10 +115,12 @@ class Actors:
     def sample(
         self, prompts: Sequence[list[int]], draws: Sequence | None, between: rollout.Between = rollout.go_on
     ) -> list[rollout.Response]:
-        """The policy's response to each prompt (rollout.sample)."""
-        with self.accelerator.autocast():
+        """The policy's response to each prompt (rollout.sample); one that is sharded is gathered once for all of them."""
+        policy = self.unwrapped.policy
+        gathered = nullcontext(policy) if self.sharding is None else self.sharding.whole(policy, self.sampler)
+        with gathered as whole, self.accelerator.autocast():
             return rollout.sample(
-                self.unwrapped.policy,
+                whole,
                 prompts,
                 draws,
                 response_length=self.block.response_length,
@@ -114,8 +137,8 @@ class Actors:
         for part in parts(episodes, self.block.local_rollout_forward_batch_size):
             packed = pack(part, self.accelerator.device, self.one_row)
             with self.accelerator.autocast():
-                logprobs, _ = model.policy_logprobs(self.reference, packed, self.block.temperature)
-                values = model.values(self.unwrapped.value, packed)
+                logprobs = self.reference(packed, self.block.temperature)
+                values = self.unwrapped(packed, None)
             lengths = [len(episode.response) for episode in part]
             found = zip(logprobs.cpu().split(lengths), values.cpu().split(lengths), strict=True)
             for episode, (its_logprobs, its_values) in zip(part, found, strict=True):
@@ -131,22 +154,44 @@ class Actors:
         policy["lr"] = 0.0 if update < self.block.value_warmup_updates else factor * self.block.learning_rate
         value["lr"] = factor * (self.block.value_learning_rate or self.block.learning_rate)
 
+    def learn(self, packed: Packed) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probabilities, entropies and values (each (N,)) to learn from."""
+        with nullcontext() if self.sharding is None else self.accelerator.autocast():  # `prepare` has put DDP's into it
+            return self.both(packed, self.block.temperature)
+
+    def accumulate(self, final: bool) -> AbstractContextManager:
+        """Leave the ranks' gradients apart until the final part of a mini-batch; shares are added up at once, for memory."""
+        is_apart = self.sharding is None and not final
+        return self.accelerator.no_sync(self.both) if is_apart else nullcontext()
+
     def save(self, update: int) -> None:
         """Write the checkpoint of the state after `update` updates."""
+
+        def write(directory: Path) -> None:
+            self.accelerator.save_state(str(directory))
+            if self.sharding is not None:
+                shard.save(directory / _SHARDS, self.both, self.optimizer)
+
         checkpoint.save(
             self.run.checkpoints,
             update,
             self.block.save_total_limit,
-            lambda directory: self.accelerator.save_state(str(directory)),
+            write,
             world_size=self.run.world_size,
             is_main=self.run.is_main,
             barrier=self.accelerator.wait_for_everyone,
         )
 
+    def load(self, directory: Path) -> None:
+        """Go on from a checkpoint."""
+        self.accelerator.load_state(str(directory))
+        if self.sharding is not None:
+            shard.load(directory / _SHARDS, self.both, self.optimizer)
+
     def publish(self) -> None:
         """Write `value_model/` and `model/` in Hugging Face layout; each appears whole, `model/` last."""
         both = self.unwrapped
-        state = self.accelerator.get_state_dict(self.both)
+        state = self.accelerator.get_state_dict(self.both) if self.sharding is None else shard.gather(both)
         if self.run.is_main:
             for part, folder in ((both.value, "value_model"), (both.policy, "model")):
                 prefix = "value." if part is both.value else "policy."

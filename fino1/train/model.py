@@ -216,17 +216,31 @@ def own_source(ref: ModelRef, work: Path, default: str = DEFAULT_MODEL) -> Sourc
 
 
 class ActorCritic(nn.Module):
-    """Policy and value model as one module, so that one wrapper (DDP, DeepSpeed) and one optimizer hold both."""
+    """Policy and value model as one module, so that one wrapper (DDP, fully_shard) and one optimizer hold both."""
 
     def __init__(self, policy: PreTrainedModel, value: PreTrainedModel) -> None:
         super().__init__()
         self.policy = policy
         self.value = value
 
-    def forward(self, packed: Packed, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probabilities, entropies and values (each (N,)) of packed episodes."""
+    def forward(self, packed: Packed, temperature: float | None) -> tuple[Tensor, Tensor, Tensor] | Tensor:
+        """Log-probabilities, entropies and values (each (N,)) of packed episodes; without a temperature the values alone."""
+        if temperature is None:
+            return values(self.value, packed)
         logprobs, entropy = policy_logprobs(self.policy, packed, temperature)
-        return logprobs, entropy, values(self.value, packed)
+        return logprobs, entropy, values(self.value, packed).clone()  # fully_shard hooks outputs that are no views
+
+
+class Reference(nn.Module):
+    """The frozen policy, wrapped so that what shards it sees its forward pass."""
+
+    def __init__(self, policy: PreTrainedModel) -> None:
+        super().__init__()
+        self.policy = policy.requires_grad_(False).eval()
+
+    def forward(self, packed: Packed, temperature: float) -> Tensor:
+        """Log-probabilities (N,) of packed episodes."""
+        return policy_logprobs(self.policy, packed, temperature)[0]
 
 
 def policy_logprobs(policy: PreTrainedModel, packed: Packed, temperature: float) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,6 @@ into it is in the checkpoint before it.
 import random
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 
 import torch
 from accelerate.utils import gather_object
@@ -34,7 +33,7 @@ def main(run: Run) -> None:
     resumed = checkpoint.agree_on_newest(run.checkpoints, run.world_size)
     saved = done = checkpoint.step_of(resumed) if resumed else -1
     if resumed:
-        actors.accelerator.load_state(str(resumed))
+        actors.load(resumed)
     ppo = _Ppo(actors, updates, done)
     metrics = Metrics(run.directory / "metrics.jsonl", "update", done) if run.is_main else None
     progress = Progress("ppo", updates, max(done, 0), run.is_main, name=run.name)
@@ -161,9 +160,8 @@ class _Ppo:
                 torch.cat([tensor[i][known.mask[i]] for i in part]).to(self.accelerator.device)
                 for tensor in (known.logprobs, known.values, known.advantages, known.returns)
             ]
-            final = number == len(micro)
-            with self.accelerator.no_sync(self.actors.both) if not final else nullcontext():
-                logprobs, entropy, values = self.actors.both(packed, self.block.temperature)
+            with self.actors.accumulate(final=number == len(micro)):
+                logprobs, entropy, values = self.actors.learn(packed)
                 result = rl.ppo_loss(
                     logprobs,
                     values,
@@ -173,7 +171,7 @@ class _Ppo:
                     cliprange_value=self.block.cliprange_value,
                     vf_coef=self.block.vf_coef,
                 )
-                self.accelerator.backward(result.loss * self.run.world_size)  # DDP averages over ranks; this is a sum
+                self.accelerator.backward(result.loss * self.run.world_size)  # averaged over ranks; this is a sum
             sums += _sums(result, entropy)
         if self.block.max_grad_norm:
             both = self.actors.unwrapped

@@ -77,7 +77,8 @@ class Run:
                 "seconds": round(time.monotonic() - started, 1),
                 **figures,
                 "versions": {
-                    package: version(package) for package in ("fino1", "torch", "transformers", "trl", "accelerate")
+                    package: version(package)
+                    for package in ("fino1", "torch", "transformers", "trl", "accelerate", "deepspeed")
                 },
             },
         )
@@ -107,8 +108,9 @@ def main() -> int:
 
 def _guarded(run: Run) -> int:
     """Train, and turn whatever ends the training into an exit code of the table."""
-    from fino1.train import checkpoint
+    from fino1.train import checkpoint, shard
 
+    shard.prepare(run.use_cpu)
     _quiet()
     try:
         if run.is_main:
@@ -146,6 +148,8 @@ def _quiet() -> None:
     import transformers
 
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*deprecated")
+    # DeepSpeed's names for collectives, which torch 2.13 calls otherwise
+    warnings.filterwarnings("ignore", message=".*torch.distributed.*is deprecated", category=FutureWarning)
     logging.getLogger(accelerate.utils.other.__name__).setLevel(logging.ERROR)  # "Removed shared tensor", each time
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()

@@ -34,10 +34,12 @@ def main(run: Run) -> None:
         runs.write_json(run.directory / "data.json", rows.as_dict())
 
     transformers.set_seed(spec.seed)
+    made = model.load_policy(begun.config, None, None) if begun.source is None else None
+    settings = arguments(run, len(evaluation) > 0)  # from here on weights that are read are sharded at once
     trainer = _Trainer(
         run=run,
-        model=model.load_policy(begun.config, begun.source, begun.revision),
-        args=SFTConfig(**arguments(run, len(evaluation) > 0), max_length=length, packing=block.packing),
+        model=made or model.load_policy(begun.config, begun.source, begun.revision),
+        args=SFTConfig(**settings, max_length=length, packing=block.packing),
         train_dataset=examples,
         eval_dataset=evaluation if block.eval_strategy == "steps" and len(evaluation) else None,
         processing_class=begun.tokenizer,

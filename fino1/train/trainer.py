@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import transformers
+from accelerate.utils import DistributedType
 from transformers import (
     PretrainedConfig,
     PreTrainedTokenizerBase,
@@ -25,7 +26,7 @@ from transformers import (
 
 from fino1.progress import Metrics, Progress
 from fino1.spec import InitBlock
-from fino1.train import checkpoint, model
+from fino1.train import checkpoint, model, shard
 from fino1.train.rank import Run
 
 
@@ -87,6 +88,9 @@ _SAME = (  # what Transformers calls as we do
 def arguments(run: Run, has_evaluation: bool) -> dict[str, Any]:
     """Which of Transformers' settings say what the spec says?"""
     block = run.spec.trained
+    deepspeed = shard.deepspeed_config(run.spec, run.world_size)
+    if deepspeed is not None:
+        shard.join(run.use_cpu)
     return {
         **{key: getattr(block, key) for key in _SAME},
         "output_dir": str(run.directory),
@@ -97,6 +101,8 @@ def arguments(run: Run, has_evaluation: bool) -> dict[str, Any]:
         "per_device_eval_batch_size": block.per_device_train_batch_size,
         "seed": run.spec.seed,
         "data_seed": run.spec.seed,
+        "deepspeed": deepspeed,
+        "accelerator_config": {"use_configured_state": deepspeed is not None},
         "use_cpu": run.use_cpu,
         "ddp_backend": "gloo" if run.use_cpu else None,
         "ddp_find_unused_parameters": False,
@@ -110,7 +116,9 @@ def arguments(run: Run, has_evaluation: bool) -> dict[str, Any]:
 
 def train(run: Run, trainer: Trainer, stop: checkpoint.StopSignal) -> None:
     """Train from the newest checkpoint, if there is one, to the end. Raises Stopped where it was asked to stop."""
-    assert trainer.accelerator.num_processes == run.world_size, (trainer.accelerator.num_processes, run.world_size)
+    ranks, kind = trainer.accelerator.num_processes, trainer.accelerator.distributed_type
+    assert ranks == run.world_size, (ranks, run.world_size)
+    assert (kind == DistributedType.DEEPSPEED) == (trainer.args.deepspeed is not None), kind
     resumed = checkpoint.agree_on_newest(run.checkpoints, run.world_size)
     trainer.remove_callback(transformers.PrinterCallback)
     trainer.add_callback(_Watch(run, stop, checkpoint.step_of(resumed) if resumed else 0))
@@ -176,6 +184,11 @@ class Lasting(Trainer):
             super()._run_epoch(**arguments)
         else:
             self.control.should_training_stop = True
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the weights for others to read. A checkpoint of shards has each rank's own, and needs no others."""
+        if not (_internal_call and self.is_deepspeed_enabled):
+            super().save_model(output_dir, _internal_call)
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         def write(directory: Path) -> None:

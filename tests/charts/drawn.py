@@ -19,7 +19,7 @@ TEXT = st.text(
 JOINED = {
     "method", "nodes", "gpus_per_node", "processes_per_node", "model", "data", "eval", "env", "secretEnv", "value_model",
     "reward", "global_batch_size", "per_device_train_batch_size", "gradient_accumulation_steps", "num_mini_batches",
-    "volumes", "backend",
+    "volumes", "backend", "launch",
 }  # fmt: skip
 
 
@@ -138,6 +138,9 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     document["model"] = draw(model if method == "ppo" else model | init)
     part = {**draw(block(TREE["fields"][method])), "per_device_train_batch_size": draw(st.sampled_from([1, 2, "2"]))}
     ranks = int(document.get("nodes", 1)) * max(int(document.get("gpus_per_node", 8)), 1)
+    stages: list[dict[str, Any]] = [{}, {"zero_stage": 0}, {"zero_stage": "3"}]
+    offloads = [{"zero_stage": 1, "offload_optimizer_device": "cpu"}, {"offload_param_device": "cpu"}]
+    document["launch"] = draw(st.sampled_from(stages if method == "ppo" else stages + offloads))
     steps = draw(st.integers(1, 3))
     part["global_batch_size"] = ranks * int(part["per_device_train_batch_size"]) * steps
     if draw(st.booleans()):

@@ -101,9 +101,13 @@ def test_diff_ends_as_kubectls_does(api, fino1, kubeconfig):
 
 
 def test_what_lint_finds_ends_it_before_the_cluster_is_asked(tmp_path, capsys):
-    code = main(["submit", *TINY, "--set", "rdma.resource=rdma/x", "--set", "nodes=0", "--kubeconfig", str(tmp_path)])
-    assert code == exits.USER
-    assert "nodes" in capsys.readouterr().err
+    """All findings, and no kubeconfig is looked for."""
+    secret = ("--set", "env.HF_TOKEN=hf_abcdefghijklmnopqrstuvwxyz012345", "--set", "rdma.resource=rdma/hca")
+    assert main(["submit", *TINY, *secret, "--kubeconfig", str(tmp_path / "none")]) == exits.USER
+    err = capsys.readouterr().err
+    assert "HF_TOKEN: expected valueFrom.secretKeyRef" in err
+    assert "IPC_LOCK" in err
+    assert "kubeconfig" not in err
 
 
 def test_a_claim_that_exists_stays_as_it_is(api, fino1):
@@ -170,12 +174,27 @@ def test_pods_that_would_be_refused(api, fino1):
     assert "the pods of this run would be refused: maximum memory usage per Container is 1Gi" in err
 
 
-def test_pod_security_is_asked_about_the_pods(api, fino1):
-    document = (*TINY, "--set", "rdma.resource=rdma/hca", "--set", "podAnnotations.a=b")
+def test_pod_security_is_asked_about_the_pods(api, fino1, monkeypatch):
+    """Of what no lint of ours knows."""
+    monkeypatch.setattr("fino1.k8s.lint.lint", lambda objects: [])
+    code, _, err = fino1("submit", *TINY, "--set", "rdma.resource=rdma/hca")
+    assert (code, everything(api)) == (exits.BUG, [])
+    assert 'the pods of this run would be refused: violates PodSecurity "restricted:latest"' in err
+
+
+def test_of_very_many_objects_one_of_each_shape_is_asked_about(api, fino1):
+    models = [{"name": f"m{i}", "base_url": "https://api.example.com/v1"} for i in range(70)]
+    document = ("eval-tiny", "--name", "run", "--set", f"eval.models={json.dumps(models)}")
+    last = fino1("submit", *document, "--dry-run")[1].splitlines()[69].partition("/")[2].partition(":")[0]
+    api.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": last}})
     code, _, err = fino1("submit", *document)
-    assert everything(api) == []
-    assert code in (exits.USER, exits.BUG)
-    assert "IPC_LOCK" in err
+    assert (code, everything(api)) == (exits.USER, [])
+    assert f"ConfigMap/{last}: expected no such object, or one of ours, got another's" in err
+    api.delete("v1", "ConfigMap", last)
+    code, out, err = fino1("submit", *document)
+    assert (code, out.count(": created"), err) == (exits.DONE, 70, "")
+    code, out, _ = fino1("submit", *document)
+    assert (code, out.count(": unchanged"), out.count("created")) == (exits.DONE, 70, 0)
 
 
 def test_a_backend_that_is_not_there(api, fino1):

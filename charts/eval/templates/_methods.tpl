@@ -8,6 +8,15 @@
 {{- end -}}
 {{- if or (eq $method "verifier") $doc.data.task $doc.data.path $doc.data.hub -}}{{- include "fino1.check.rows" (list $state "data" $doc.data true) -}}{{- end -}}
 {{- range $i, $rows := $doc.data.exclude -}}{{- include "fino1.check.rows" (list $state (printf "data.exclude.%d" $i) $rows true) -}}{{- end -}}
+{{- $stage := int $doc.launch.zero_stage -}}
+{{- if and (eq $method "ppo") (gt (int $ranks) 1) (has $stage (list 1 2)) -}}{{- include "fino1.problem" (list $state "launch.zero_stage" "0 or 3 with method ppo and several ranks" $stage) -}}{{- end -}}
+{{- range $key, $least := dict "offload_optimizer_device" 1 "offload_param_device" 3 -}}
+  {{- if ne (get $doc.launch $key) "none" -}}
+    {{- if eq $method "ppo" -}}{{- include "fino1.problem" (list $state (printf "launch.%s" $key) "none with method ppo" "cpu") -}}
+    {{- else if lt $stage $least -}}{{- include "fino1.problem" (list $state (printf "launch.%s" $key) (printf "none with zero_stage: %d" $stage) "cpu") -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
 {{- if eq $method "ppo" -}}
   {{- if $doc.model.init -}}{{- include "fino1.problem" (list $state "model.init" "a trained policy (hub, path or run)" "random weights") -}}{{- end -}}
   {{- $reward := $doc.ppo.reward -}}
