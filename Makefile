@@ -7,7 +7,7 @@ DATA := ../shared/data
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup demo test test-fast test-gpu tools cluster-up cluster-down generate lint check finqa-tiny bench clean
+.PHONY: help setup demo test test-fast test-gpu tools cluster-up cluster-down generate lint check finqa-tiny bench bench-cli clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | expand -t 14
@@ -64,6 +64,9 @@ check: lint generate test  ## What CI runs: style, tests, and a tree that says w
 
 bench: $(VENV)/ready  ## The demo's three seeds and the control, by hand (an hour)
 	$(BIN)/python benchmarks/seeds.py
+
+bench-cli: tools  ## How fast fino1-k8s is, next to helm and kubectl (some minutes)
+	$(BIN)/python benchmarks/cli.py
 
 clean:  ## Remove the environment and all outputs
 	rm -rf $(VENV) out
