@@ -20,7 +20,7 @@ _VERBS = {
     "render": ("offline", "render", "print the Kubernetes objects of a run"),
     "lint": ("offline", "lint", "check a run, or any manifests, for what the API server does not catch"),
     "plan": ("forecast", "plan", "say what would run, whether it fits, what is missing, and what it costs"),
-    "diff": ("submit", "diff", "compare a run's objects with those on the cluster"),
+    "diff": ("submit", "diff", "compare a run's objects with those on the cluster; exit 1 where something differs"),
     "submit": ("submit", "submit", "render, lint, ask the server, apply"),
     "run": ("chain", "main", "run a run file or a recipe on this machine"),
     "ps": ("observe", "ps", "list the runs on the cluster"),
