@@ -201,6 +201,7 @@ def _fixed(document: Mapping[str, Any]) -> dict[str, Any]:
         "HOME": "/tmp",  # noqa: S108
         "PYTHONUNBUFFERED": "1",
         "TOKENIZERS_PARALLELISM": "false",
+        "TORCH_EXTENSIONS_DIR": "/tmp/extensions",  # noqa: S108
         "TORCHINDUCTOR_CACHE_DIR": "/tmp/inductor",  # noqa: S108
         "TRITON_CACHE_DIR": "/tmp/triton",  # noqa: S108
         "XDG_CACHE_HOME": "/tmp/cache",  # noqa: S108

@@ -1,4 +1,4 @@
-"""Two ranks do what one does, up to rounding, and lose nothing either."""
+"""Two ranks that each hold the whole model do what one does, up to rounding, and lose nothing either. (Shards: test_shard)"""
 
 import json
 
@@ -6,11 +6,14 @@ import pytest
 import safetensors.torch
 import torch
 
-from .conftest import SFT, TrainRun
+from .conftest import SFT as ONE
+from .conftest import TrainRun
 
 pytestmark = pytest.mark.slow
 
 CLOSE = 1e-4  # relative
+WHOLE = {"launch": {"zero_stage": 0}}
+SFT = {**ONE, **WHOLE}
 
 
 def compare(one, two, keys):
@@ -58,7 +61,7 @@ def test_packed_sft_of_two_ranks_has_the_losses_of_one(tmp_path):
 
 
 def test_ppo_of_two_ranks_has_the_episodes_and_losses_of_one(ppo, ppo_document, tmp_path):
-    run = TrainRun(ppo_document, tmp_path, ranks=2)
+    run = TrainRun({**ppo_document, **WHOLE}, tmp_path, ranks=2)
     assert run.start() == 0, run.output
     exact = ["update", "episode", "objective/scores", "response_length", "val/num_eos_tokens", "eval/accuracy", "lr"]
     assert compare(ppo.lines(), run.lines(), exact) == 0  # the same responses

@@ -60,7 +60,8 @@ def pair(document, tmp):
 
 @pytest.fixture(scope="module")
 def sft_pair(tmp_path_factory):
-    return pair({**SFT, "model": {"init": LLAMA}}, tmp_path_factory.mktemp("sft-pair"))
+    parts = {**SFT["sft"], "per_device_train_batch_size": 2}  # two a step, which the ranks' gradients add up over
+    return pair({**SFT, "model": {"init": LLAMA}, "sft": parts}, tmp_path_factory.mktemp("sft-pair"))
 
 
 @pytest.fixture(scope="module")

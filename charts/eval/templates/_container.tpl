@@ -45,7 +45,7 @@ volumeMounts:
 {{/* Environment as JSON, sorted by name: (list unit VARIABLES), with the run file's own and those from Secrets. */}}
 {{- define "fino1.env" -}}
 {{- $unit := index . 0 -}}{{- $doc := $unit.doc -}}
-{{- $all := dict "HF_DATASETS_CACHE" "/work/cache/datasets" "HF_HOME" "/models" "HOME" "/tmp" "PYTHONUNBUFFERED" "1" "TOKENIZERS_PARALLELISM" "false" "TORCHINDUCTOR_CACHE_DIR" "/tmp/inductor" "TRITON_CACHE_DIR" "/tmp/triton" "XDG_CACHE_HOME" "/tmp/cache" -}}
+{{- $all := dict "HF_DATASETS_CACHE" "/work/cache/datasets" "HF_HOME" "/models" "HOME" "/tmp" "PYTHONUNBUFFERED" "1" "TOKENIZERS_PARALLELISM" "false" "TORCH_EXTENSIONS_DIR" "/tmp/extensions" "TORCHINDUCTOR_CACHE_DIR" "/tmp/inductor" "TRITON_CACHE_DIR" "/tmp/triton" "XDG_CACHE_HOME" "/tmp/cache" -}}
 {{- if $doc.offline -}}{{- $_ := set $all "HF_HUB_OFFLINE" "1" -}}{{- end -}}
 {{- if $doc.gpus_per_node -}}{{- $_ := set $all "NCCL_DEBUG" "WARN" -}}{{- else -}}{{- $_ := set $all "OMP_NUM_THREADS" "1" -}}{{- end -}}
 {{- $all = mergeOverwrite $all (index . 1) $doc.env -}}
