@@ -107,11 +107,11 @@ def status(kubeconfig: Path) -> float:
     api.Api.list = list_and_time  # type: ignore[method-assign]
     seconds = {}
     for verb in (["ps"], ["status", "many"]):
-        cli.main([*verb, "--kubeconfig", str(kubeconfig), "-n", "fino1-0"])  # loads what is loaded once
-        waited[0], start = 0.0, time.process_time()
-        with contextlib.redirect_stdout(io.StringIO()) as printed:
-            cli.main([*verb, "--kubeconfig", str(kubeconfig), "-n", "fino1-0"])
-        seconds[verb[0]] = time.process_time() - start - waited[0]
+        for _ in range(2):  # the first loads what is loaded once
+            waited[0], start = 0.0, time.process_time()
+            with contextlib.redirect_stdout(io.StringIO()) as printed:
+                cli.main([*verb, "--kubeconfig", str(kubeconfig), "-n", "fino1-0"])
+            seconds[verb[0]] = time.process_time() - start - waited[0]
         print(f"{verb[0]} of {MODELS} runs: {seconds[verb[0]]:.2f} s CPU, {len(printed.getvalue().splitlines())} lines")
     return max(seconds.values())
 

@@ -103,6 +103,16 @@ KNOWN = {
     "HuggingFaceTB/SmolLM2-360M": _llama(960, 32, 15, 5, 2560, vocab=49152, tied=True, context=8192),
     "HuggingFaceTB/SmolLM2-1.7B": _llama(2048, 24, 32, 32, 8192, vocab=49152, tied=True, context=8192),
 }
+KNOWN |= {  # trained from these: the same shapes, some with another context
+    "meta-llama/Meta-Llama-3-8B": _llama(4096, 32, 32, 8, 14336, context=8192),
+    "meta-llama/Meta-Llama-3-70B": _llama(8192, 80, 64, 8, 28672, context=8192),
+    "TheFinAI/Fino1-8B": KNOWN["meta-llama/Llama-3.1-8B"],
+    "deepseek-ai/DeepSeek-R1-Distill-Llama-8B": KNOWN["meta-llama/Llama-3.1-8B"],
+    "deepseek-ai/DeepSeek-R1-Distill-Llama-70B": KNOWN["meta-llama/Llama-3.3-70B"],
+    "deepseek-ai/DeepSeek-R1-Distill-Qwen-14B": KNOWN["Qwen/Qwen2.5-14B"],
+    "deepseek-ai/DeepSeek-R1-Distill-Qwen-32B": KNOWN["Qwen/Qwen2.5-32B"],
+    "Qwen/Qwen2.5-Math-72B": KNOWN["Qwen/Qwen2.5-72B"],
+}
 KINDS = ("llama", "mistral", "qwen2", "qwen3")  # model_type of config.json that the formulas hold for
 _REQUIRED = (
     "hidden_size",
