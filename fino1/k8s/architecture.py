@@ -104,8 +104,8 @@ KNOWN = {
     "HuggingFaceTB/SmolLM2-1.7B": _llama(2048, 24, 32, 32, 8192, vocab=49152, tied=True, context=8192),
 }
 KNOWN |= {  # trained from these: the same shapes, some with another context
-    "meta-llama/Meta-Llama-3-8B": _llama(4096, 32, 32, 8, 14336, context=8192),
-    "meta-llama/Meta-Llama-3-70B": _llama(8192, 80, 64, 8, 28672, context=8192),
+    "meta-llama/Llama-3-8B": _llama(4096, 32, 32, 8, 14336, context=8192),
+    "meta-llama/Llama-3-70B": _llama(8192, 80, 64, 8, 28672, context=8192),
     "TheFinAI/Fino1-8B": KNOWN["meta-llama/Llama-3.1-8B"],
     "deepseek-ai/DeepSeek-R1-Distill-Llama-8B": KNOWN["meta-llama/Llama-3.1-8B"],
     "deepseek-ai/DeepSeek-R1-Distill-Llama-70B": KNOWN["meta-llama/Llama-3.3-70B"],
