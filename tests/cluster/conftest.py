@@ -23,6 +23,11 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "ci" / "cluster"))
 import tools  # noqa: E402
 from cache import ToolError  # noqa: E402
 from instance import Instance  # noqa: E402
+from kubelet import Kubelet  # noqa: E402
+from stage import Stage  # noqa: E402
+
+from fino1.k8s import api as k8s  # noqa: E402
+from fino1.k8s import cli  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -137,3 +142,41 @@ def account(cluster: Cluster, tmp_path: Path) -> Callable[[str, list[dict[str, A
         return file
 
     return make
+
+
+@pytest.fixture(scope="module")
+def admin(cluster: Cluster) -> k8s.Api:
+    """The administrator's own client."""
+    return k8s.connect(str(cluster.kubeconfig))
+
+
+@pytest.fixture
+def api(kubeconfig: Path, namespace: str) -> k8s.Api:
+    """The same, in the test's namespace."""
+    return k8s.connect(str(kubeconfig), namespace=namespace)
+
+
+@pytest.fixture
+def stage(api: k8s.Api, namespace: str) -> Stage:
+    """Plays controllers and kubelets in the test's namespace."""
+    return Stage(api, namespace)
+
+
+@pytest.fixture(scope="module")
+def kubelet(admin: k8s.Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubelet]:
+    """A node whose kubelet serves logs."""
+    kubelet = Kubelet(admin, tmp_path_factory.mktemp("kubelet"))
+    yield kubelet
+    kubelet.close()
+
+
+@pytest.fixture
+def fino1(kubeconfig: Path, namespace: str, capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
+    """`fino1(verb, …)`: exit code, standard output and error of a verb in the test's namespace."""
+
+    def run(verb: str, *arguments: str, kubeconfig: Path = kubeconfig) -> tuple[int, str, str]:
+        code = cli.main([verb, *arguments, "--kubeconfig", str(kubeconfig), "-n", namespace])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run

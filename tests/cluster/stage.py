@@ -1,8 +1,12 @@
 """Plays the controllers and kubelets that the test's API server lacks: run objects, pods, statuses, events, Workloads."""
 
 import copy
+import json
 import secrets
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import yaml
 
 from fino1 import load
 from fino1.k8s.found import KINDS, Run
@@ -19,6 +23,11 @@ TINY = {
         },
     },
 }
+
+MODELS = [{"name": name, "base_url": "https://api.example.com/v1"} for name in ("one", "two", "three")]
+EVAL = ("eval-tiny", "--name", "run", "--set", f"eval.models={json.dumps(MODELS)}")
+RBAC = Path(__file__).parents[2] / "manifests" / "rbac.yaml"
+RULES = {role["metadata"]["name"]: role["rules"] for role in yaml.safe_load_all(RBAC.read_text())}
 
 
 def now(later_s=0.0):

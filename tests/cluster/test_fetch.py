@@ -12,24 +12,12 @@ import time
 
 import pytest
 from exec_kubelet import ExecKubelet
-from stage import Stage
 
-from fino1.k8s import api as k8s
 from fino1.k8s import cli
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(120)]
 RUNNING = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}
 KEY = "ab12" * 16
-
-
-@pytest.fixture
-def api(kubeconfig, namespace):
-    return k8s.connect(str(kubeconfig), namespace=namespace)
-
-
-@pytest.fixture
-def stage(api, namespace):
-    return Stage(api, namespace)
 
 
 @pytest.fixture

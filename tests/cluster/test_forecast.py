@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from stage import Stage
 
 from fino1.k8s import api as k8s
 from fino1.k8s import cli
@@ -22,16 +21,6 @@ RUN = {
     "gpus_per_node": 0,
     "volumes": {"work": {"storageClassName": "shared"}, "models": {"storageClassName": "shared"}},
 }
-
-
-@pytest.fixture
-def api(kubeconfig, namespace):
-    return k8s.connect(str(kubeconfig), namespace=namespace)
-
-
-@pytest.fixture
-def stage(api, namespace):
-    return Stage(api, namespace)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from kubelet import Kubelet
 
 from fino1.errors import SpecError
 from fino1.k8s import api as k8s
@@ -17,19 +16,12 @@ from fino1.k8s.container_log import ContainerLog, PodGone, Window
 from fino1.k8s.container_log import instance as start_of
 from fino1.k8s.logs import follow, read
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(120)]
-
-
-@pytest.fixture(scope="module")
-def admin(instance):
-    return k8s.connect(str(instance.kubeconfig))
-
-
-@pytest.fixture(scope="module")
-def kubelet(admin, tmp_path_factory):
-    kubelet = Kubelet(admin, tmp_path_factory.mktemp("kubelet"))
-    yield kubelet
-    kubelet.close()
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.slow,
+    pytest.mark.timeout(120),
+    pytest.mark.usefixtures("instance"),  # they restart it
+]
 
 
 @pytest.fixture

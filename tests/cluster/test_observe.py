@@ -7,8 +7,7 @@ import threading
 import time
 
 import pytest
-from kubelet import Kubelet
-from stage import Stage, terminated
+from stage import terminated
 
 from fino1.k8s import api as k8s
 from fino1.k8s import cli
@@ -16,23 +15,6 @@ from fino1.k8s import cli
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(120)]
 KINDS = {"": ("pods", "pods/log"), "batch": ("jobs",), "kubeflow.org": ("pytorchjobs",)}
 KINDS |= {"jobset.x-k8s.io": ("jobsets",), "trainer.kubeflow.org": ("trainjobs",)}
-
-
-@pytest.fixture(scope="module")
-def admin(cluster):
-    return k8s.connect(str(cluster.kubeconfig))
-
-
-@pytest.fixture(scope="module")
-def kubelet(admin, tmp_path_factory):
-    kubelet = Kubelet(admin, tmp_path_factory.mktemp("kubelet"))
-    yield kubelet
-    kubelet.close()
-
-
-@pytest.fixture
-def stage(admin, namespace):
-    return Stage(admin, namespace)
 
 
 @pytest.fixture

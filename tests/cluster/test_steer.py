@@ -1,53 +1,21 @@
 """Do suspend, resume, retry, cancel and prune do what they say on a real API server? The tests play the controllers."""
 
-import json
 import threading
 import time
 from pathlib import Path
 
 import pytest
-import yaml
-from stage import Stage
+from stage import EVAL, RULES
 
 from fino1 import exits
 from fino1.k8s import again, belongings
-from fino1.k8s import api as k8s
 from fino1.k8s.api import Api
 from fino1.k8s.asked import Lost
-from fino1.k8s.cli import main
 from fino1.k8s.found import KINDS, Run, runs
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(180)]
 
-ROOT = Path(__file__).parents[2]
-RULES = {
-    role["metadata"]["name"]: role["rules"] for role in yaml.safe_load_all((ROOT / "manifests/rbac.yaml").read_text())
-}
 BACKENDS = ("pytorchjob", "job", "jobset", "trainjob")
-MODELS = [{"name": name, "base_url": "https://api.example.com/v1"} for name in ("one", "two", "three")]
-EVAL = ("eval-tiny", "--name", "run", "--set", f"eval.models={json.dumps(MODELS)}")
-
-
-@pytest.fixture
-def api(kubeconfig, namespace):
-    return k8s.connect(str(kubeconfig), namespace=namespace)
-
-
-@pytest.fixture
-def stage(api, namespace):
-    return Stage(api, namespace)
-
-
-@pytest.fixture
-def fino1(kubeconfig, namespace, capsys):
-    """`fino1(verb, …)`: exit code, standard output and error of a verb in the test's namespace."""
-
-    def run(verb, *arguments, kubeconfig=kubeconfig):
-        code = main([verb, *arguments, "--kubeconfig", str(kubeconfig), "-n", namespace])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

@@ -3,10 +3,9 @@
 import json
 import threading
 import time
-from pathlib import Path
 
 import pytest
-import yaml
+from stage import EVAL, RULES
 
 from fino1 import exits
 from fino1.k8s import api as k8s
@@ -16,31 +15,8 @@ from fino1.k8s.found import runs
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(180)]
 
-ROOT = Path(__file__).parents[2]
-RULES = {
-    role["metadata"]["name"]: role["rules"] for role in yaml.safe_load_all((ROOT / "manifests/rbac.yaml").read_text())
-}
 TINY = ("sft-tiny", "--name", "run")
 TWO = ("--set", "nodes=2", "--set", "sft.per_device_train_batch_size=8")
-MODELS = [{"name": name, "base_url": "https://api.example.com/v1"} for name in ("one", "two", "three")]
-EVAL = ("eval-tiny", "--name", "run", "--set", f"eval.models={json.dumps(MODELS)}")
-
-
-@pytest.fixture
-def api(kubeconfig, namespace):
-    return k8s.connect(str(kubeconfig), namespace=namespace)
-
-
-@pytest.fixture
-def fino1(kubeconfig, namespace, capsys):
-    """`fino1(verb, …)`: exit code, standard output and error of a verb in the test's namespace."""
-
-    def run(verb, *arguments, kubeconfig=kubeconfig):
-        code = main([verb, *arguments, "--kubeconfig", str(kubeconfig), "-n", namespace])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
 
 
 def everything(api):

@@ -5,23 +5,12 @@ import secrets
 
 import pytest
 from kubelet import Kubelet
-from stage import Stage, now, terminated
+from stage import now, terminated
 
-from fino1.k8s import api as k8s
 from fino1.k8s import cli
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(120)]
 KUEUE = "kueue.x-k8s.io/v1beta1"
-
-
-@pytest.fixture(scope="module")
-def admin(cluster):
-    return k8s.connect(str(cluster.kubeconfig))
-
-
-@pytest.fixture
-def stage(admin, namespace):
-    return Stage(admin, namespace)
 
 
 @pytest.fixture
