@@ -44,3 +44,7 @@ def meaning(code: int) -> str:
     if code in MEANING:
         return MEANING[code]
     return f"ended by signal {code - 128}: tried again" if is_retryable(code) else MEANING[BUG]
+
+
+FATAL = [code for code in range(1, 256) if not is_retryable(code)]
+"""The codes after which nothing is started again, as a podFailurePolicy lists them."""

@@ -8,6 +8,7 @@ from fino1.k8s.admission import raise_all, shape
 from fino1.k8s.api import Api
 from fino1.k8s.asked import ApiError
 from fino1.k8s.belongings import Object, in_parallel
+from fino1.k8s.rules.walk import Thing
 
 
 def check(api: Api, objects: Sequence[Object]) -> None:
@@ -46,7 +47,7 @@ def _pods(objects: Sequence[Object], accounts: set[str]) -> list[dict[str, Any]]
     """One pod for each template that admission could tell from the others."""
     different: dict[str, dict[str, Any]] = {}
     for thing in objects:
-        for template in _templates(thing):
+        for template in (pod.template for pod in Thing(dict(thing)).pods):
             spec = template["spec"]
             if spec.get("serviceAccountName") in accounts:  # it is not there yet, and admission looks for it
                 spec = {key: value for key, value in spec.items() if key != "serviceAccountName"}
@@ -59,15 +60,3 @@ def _pods(objects: Sequence[Object], accounts: set[str]) -> list[dict[str, Any]]
             }
             different.setdefault(shape(pod, name), pod)
     return list(different.values())
-
-
-def _templates(thing: Object) -> list[dict[str, Any]]:
-    """Pod templates of a run object; a TrainJob's are in its runtime."""
-    spec = thing.get("spec", {})
-    if thing["kind"] == "PyTorchJob":
-        return [role["template"] for role in spec["pytorchReplicaSpecs"].values()]
-    if thing["kind"] == "TrainingRuntime":
-        spec = spec["template"]["spec"]
-    if thing["kind"] in ("JobSet", "TrainingRuntime"):
-        return [job["template"]["spec"]["template"] for job in spec["replicatedJobs"]]
-    return [spec["template"]] if thing["kind"] == "Job" else []

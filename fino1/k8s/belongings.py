@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from fino1.errors import ClusterError
 from fino1.k8s import found
-from fino1.k8s.api import Api
+from fino1.k8s.api import FIELD_MANAGER, Api
 
 Object = Mapping[str, Any]
 Thing, Result = TypeVar("Thing"), TypeVar("Result")
@@ -34,6 +34,13 @@ class Owner(NamedTuple):
 
     name: str
     removal: str
+
+
+def managed(thing: Object) -> dict[str, Any]:
+    """An object as `submit` sends it: Helm puts its own name on what it manages, we put ours."""
+    metadata = thing["metadata"]
+    labels = {**metadata["labels"], "app.kubernetes.io/managed-by": FIELD_MANAGER}
+    return {**thing, "metadata": {**metadata, "labels": labels}}
 
 
 def label(thing: Object) -> str:

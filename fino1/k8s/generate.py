@@ -45,7 +45,7 @@ def _chart(chart: str, folder: Path) -> None:
         "name": f"^{plan.NAME}$",
         "placement": PLACEMENT,
         "reserved": RESERVED_ENV,
-        "fatal": [code for code in range(1, 256) if not exits.is_retryable(code)],
+        "fatal": exits.FATAL,
         "vllm": plan.VLLM_IMAGE,
         "root": schema.compact(root),
     }
@@ -90,7 +90,7 @@ def _ordered(root: Node) -> dict[str, Node]:
 
 def _yaml(key: str, node: Node, indent: str = "") -> str:
     """One key of values.yaml under its comment."""
-    comment = "".join(f"{indent}# {line}\n" for line in _wrapped(node["doc"], 118 - len(indent)))
+    comment = "".join(f"{indent}# {line}\n" for line in textwrap.wrap(node["doc"], 118 - len(indent)))
     if node["kind"] == "block" and "default" in node:
         inner = "\n".join(_yaml(name, field, indent + "  ") for name, field in node["fields"].items())
         return f"{comment}{indent}{key}:\n{inner}"
@@ -103,10 +103,6 @@ def _value(node: Node) -> str:
         if isinstance(node.get("default"), list | dict)
         else canonical.dumps(node.get("default"))
     )
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width)
 
 
 def _readme(chart: str, fields: dict[str, Node]) -> str:

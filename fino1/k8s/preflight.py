@@ -11,9 +11,9 @@ from typing import Any
 
 from fino1.errors import Fino1Error, SpecError
 from fino1.k8s import admission, capacity, found, kueue, needs, pss, quota, rights
-from fino1.k8s.api import FIELD_MANAGER, Api
+from fino1.k8s.api import Api
 from fino1.k8s.asked import ApiError
-from fino1.k8s.belongings import is_run, label
+from fino1.k8s.belongings import is_run, label, managed
 from fino1.k8s.checks import Check, missing, note, ok, readable, wait
 from fino1.k8s.demand import Group, groups
 from fino1.k8s.render import is_hook, render
@@ -123,7 +123,7 @@ class _Sight:
 
     def _dry_run(self) -> Iterator[Check]:
         """What does the server say to each object? As `submit` asks it; told in one line where it takes them all."""
-        objects = [_managed(body) for body in self.objects if self.api.serves(body["apiVersion"], body["kind"])]
+        objects = [managed(body) for body in self.objects if self.api.serves(body["apiVersion"], body["kind"])]
         there = admission.present(self.api, objects)
         self.made = [body for body in objects if label(body) not in there]
         for body in (there[label(mine)] for mine in objects if label(mine) in there and is_run(mine)):
@@ -212,12 +212,6 @@ def _violations(group: Group, level: str) -> Iterator[str]:
         is_added = check == "capabilities" and path.endswith(".add")
         if level == "restricted" or (level == "baseline" and (check in _BASELINE or is_added)):
             yield f"{path}: {message}"
-
-
-def _managed(body: Object) -> Object:
-    """An object as `submit` sends it, which puts its name where Helm has its own."""
-    labels = {**body["metadata"]["labels"], "app.kubernetes.io/managed-by": FIELD_MANAGER}
-    return {**body, "metadata": {**body["metadata"], "labels": labels}}
 
 
 def _without_args(spec: Mapping[str, Any]) -> dict[str, Any]:

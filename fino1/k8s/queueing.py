@@ -9,8 +9,8 @@ from typing import Any
 from fino1.errors import ClusterError
 from fino1.k8s.api import Api
 from fino1.k8s.found import Run
+from fino1.k8s.kueue import GROUP
 
-_KUEUE = "kueue.x-k8s.io"
 # Kueue has deactivated it by itself, after too many or too long attempts (pkg/workload, `DeactivatedDueTo…`).
 _GIVEN_UP = "DeactivatedDueTo"
 
@@ -66,4 +66,4 @@ def _set_active(api: Api, version: str, run: Run, active: bool) -> str:
 
 def _version(api: Api) -> str:
     """Which version of Workload does the cluster serve? v1beta2 since Kueue 0.13; empty without Kueue."""
-    return next((version for version in api.versions(_KUEUE) if api.serves(version, "Workload")), "")
+    return next((version for version in api.versions(GROUP) if api.serves(version, "Workload")), "")

@@ -210,7 +210,7 @@ def _pod_failures(template: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     spec = template["spec"]
     ours = [c["name"] for c in [*spec.get("initContainers", []), *spec["containers"]] if "restartPolicy" not in c]
-    fatal = {"operator": "In", "values": [code for code in range(1, 256) if not exits.is_retryable(code)]}
+    fatal = {"operator": "In", "values": exits.FATAL}
     return [
         *({"action": "FailJob", "onExitCodes": {"containerName": name, **fatal}} for name in ours),
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},

@@ -10,9 +10,9 @@ from fino1 import exits
 from fino1.errors import ClusterError, SpecError
 from fino1.k8s import admission, admitted_pods, api, belongings, offline, output
 from fino1.k8s.admission import Change
-from fino1.k8s.api import FIELD_MANAGER, Api
+from fino1.k8s.api import Api
 from fino1.k8s.apply import apply
-from fino1.k8s.belongings import INSTANCE, Object, is_run, label, run_of
+from fino1.k8s.belongings import INSTANCE, Object, is_run, label, managed, run_of
 from fino1.k8s.found import Run
 from fino1.k8s.render import is_hook
 
@@ -21,7 +21,7 @@ def submit(arguments: argparse.Namespace) -> int:
     """Verb `submit`: render, lint, ask the server about every object and its pods, apply. Twice is once."""
     rendered = offline.rendered(arguments)
     _lint(rendered)
-    objects = [_ours(thing) for thing in rendered if not is_hook(thing)]
+    objects = [managed(thing) for thing in rendered if not is_hook(thing)]
     cluster = api.connect(arguments.kubeconfig, arguments.context, arguments.namespace)
     admission.kinds_served(cluster, objects)
     there = admission.present(cluster, objects)
@@ -47,7 +47,7 @@ def diff(arguments: argparse.Namespace) -> int:
     """Verb `diff`: what would `submit` change? 0 nothing, 1 something, 2 it cannot be told (as kubectl diff: more than 1)."""
     from fino1.k8s.difference import differences, unified
 
-    objects = [_ours(thing) for thing in offline.rendered(arguments) if not is_hook(thing)]
+    objects = [managed(thing) for thing in offline.rendered(arguments) if not is_hook(thing)]
     cluster = api.connect(arguments.kubeconfig, arguments.context, arguments.namespace)
     try:
         admission.kinds_served(cluster, objects)
@@ -64,15 +64,6 @@ def diff(arguments: argparse.Namespace) -> int:
         for change in changed:
             print(unified(change), end="")
     return exits.BUG if changed else exits.DONE
-
-
-def _ours(thing: Object) -> dict[str, Any]:
-    """Helm puts its own name on what it manages, we put ours."""
-    metadata = thing["metadata"]
-    return {
-        **thing,
-        "metadata": {**metadata, "labels": {**metadata["labels"], "app.kubernetes.io/managed-by": FIELD_MANAGER}},
-    }
 
 
 def _lint(rendered: Sequence[Object]) -> None:
