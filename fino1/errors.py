@@ -3,7 +3,8 @@
     Fino1Error          exit code 1
     ├── SpecError       the user's mistake (run file, data, missing path): exit code 2, never retried
     ├── ToolError       a program we call (helm, a model server) failed
-    └── ClusterError    the Kubernetes API refused or could not be reached
+    ├── ClusterError    the Kubernetes API refused or could not be reached
+    └── AttemptError    another attempt is in the way, or the nodes do not meet: exit code 145, tried again
 
 Only the entry points catch these (`guarded`): the message goes to stderr without a traceback. Anything else is a bug and
 keeps its traceback.
@@ -40,6 +41,12 @@ class ToolError(Fino1Error):
 
 class ClusterError(Fino1Error):
     """The Kubernetes API refused a request or did not answer."""
+
+
+class AttemptError(Fino1Error):
+    """An attempt cannot begin: one before it has not ended, or its nodes do not find together (C12)."""
+
+    exit_code = exits.PEER_LOST
 
 
 def guarded(verb: Callable[[], int]) -> int:

@@ -6,21 +6,28 @@
 Everything appears whole: written under a temporary name, fsynced, renamed.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import re
 import secrets
 import shutil
+import socket
+import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from fino1 import canonical, load
-from fino1.errors import SpecError
+from fino1.errors import AttemptError, SpecError
 from fino1.fields import NAME
 from fino1.spec import ModelRef, RunSpec
+
+_LOOK_S = 0.5  # between two looks at a lock
 
 
 def directory(work: Path, name: str, spec: RunSpec) -> Path:
@@ -38,6 +45,41 @@ def check_work(work: Path) -> None:
             pass
     except (PermissionError, FileExistsError, NotADirectoryError, FileNotFoundError) as error:
         raise SpecError(f"--work: {work}: expected a directory that can be written, got {error.strerror}") from error
+
+
+def try_lock(handle: int, kind: int = fcntl.LOCK_EX) -> bool:
+    """Is this open file locked for us now? On a file system without locks too: there nothing keeps anybody out."""
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+@contextlib.contextmanager
+def lock(folder: Path, wait_s: float) -> Iterator[None]:
+    """One attempt at a time trains in a run's directory; the lock goes with its process, however that ends (C12).
+
+    Raises AttemptError, naming who holds it, for one that is still held after `wait_s` seconds.
+    """
+    with (folder / ".lock").open("a+") as file:
+        end, told = time.monotonic() + wait_s, False
+        while not try_lock(file.fileno()):
+            file.seek(0)
+            holder = file.read().strip() or "somebody"
+            if time.monotonic() >= end:
+                raise AttemptError(f"{folder}: expected no other attempt after {wait_s:.0f} s, got one by {holder}")
+            if not told:
+                print(f"fino1: waiting for another attempt in {folder}: {holder}", file=sys.stderr, flush=True)
+                told = True
+            time.sleep(_LOOK_S)
+        file.truncate(0)
+        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        file.write(f"host {socket.gethostname()}, process {os.getpid()}, since {since}\n")
+        file.flush()
+        yield
 
 
 def finished(work: Path, name: str, key: str = "run") -> Path:

@@ -108,14 +108,9 @@ def lock(directory: Path, shard: Shard, stop: Event) -> Iterator[None]:
 
 
 def _acquire(handle: int, kind: int, stop: Event) -> None:
-    while True:
-        try:
-            return fcntl.flock(handle, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if stop.wait(1.0):
-                raise Cancelled from None
-        except OSError:  # a file system without locks
-            return None
+    while not runs.try_lock(handle, kind):
+        if stop.wait(1.0):
+            raise Cancelled
 
 
 def _read(path: Path, questions: Sequence[Question]) -> dict[str, Sample]:

@@ -1,55 +1,109 @@
-"""How do the ranks start, and with which code do they end? (DESIGN C4, C5)
+"""How do the ranks start, and with which code do they end? (DESIGN C4, C5, C12)
 
 The operator's PET_* variables are the launcher's defaults, as they are torchrun's. The launcher is used as a library: torchrun
 as a program ends with 1 whatever its ranks did.
 """
 
+import contextlib
+import json
 import logging
 import os
+import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 
+from torch.distributed import DistError
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
-from torch.distributed.launcher.api import elastic_launch
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.distributed.run import config_from_args, get_args_parser
 
-from fino1 import exits
+from fino1 import exits, load, runs
+from fino1.errors import first_line
+from fino1.train.connection import Identity
+from fino1.train.group import WAIT_S, Group
 
 # For ranks to end in after SIGTERM; torch's 30 s would kill one that is writing a large checkpoint. It leaves the ranks that
 # remain after one has failed 30 s, whatever is set here: there is nothing to write then.
 SHUTDOWN_TIMEOUT_S = 600
+RENDEZVOUS_TIMEOUT_S = 120  # torch's, of nodes that have just met
 
 
 def start_ranks(config: Path, name: str, work: Path) -> int:
-    """Run one rank per process this node has, to the end; return the run's exit code."""
+    """Run one rank per process this node has, together with those of the other nodes, to the end; return the run's exit code.
+
+    Raises SpecError for a run that cannot be, AttemptError where another attempt is in the way or other nodes do not come.
+    """
+    _leave_on_signals()  # a container's first process has no default for them
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what has failed is said below
     arguments = ["--config", str(config), "--name", name, "--work", str(work), "--launcher", str(os.getpid())]
     options = [f"--shutdown_timeout={SHUTDOWN_TIMEOUT_S}", "--max-restarts=0"]  # who started us starts us again
     parsed = get_args_parser().parse_args([*options, "--module", "fino1.train.rank", *arguments])
-    launch, command, command_arguments = config_from_args(parsed)
+    launch, *command = config_from_args(parsed)
+    nodes, ranks = launch.max_nodes, launch.nproc_per_node
+    spec = load.build(json.loads(config.read_text()), str(config), nodes * ranks)
+    directory = runs.directory(work, name, spec)
+    runs.check_work(directory)
+    done = directory / "done.json"
+    with contextlib.ExitStack() as stack:
+        if parsed.node_rank == 0:  # before it lets others in: two of the same name cannot both
+            stack.enter_context(runs.lock(directory, WAIT_S))
+        if done.is_file():
+            return exits.DONE  # killed, or started once more, after its last act
+        if nodes == 1:
+            return _run(launch, command)
+        identity = Identity(os.environ.get("FINO1_ATTEMPT", ""), load.run_hash(spec), nodes, ranks)
+        group = Group(identity, parsed.node_rank, parsed.master_addr, parsed.master_port, done.is_file)
+        if not group.join():
+            return exits.DONE
+        launch.run_id, launch.rdzv_endpoint = group.word, f"{parsed.master_addr}:{group.port}"
+        launch.rdzv_configs["timeout"] = RENDEZVOUS_TIMEOUT_S
+        return group.end(_run(launch, command, group.killed))
+
+
+def _leave_on_signals() -> None:
+    def leave(number: int, frame: FrameType | None) -> None:
+        sys.exit(exits.of_signal(number))
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, leave)
+
+
+def _run(launch: LaunchConfig, command: Sequence, killed: Collection[int] = ()) -> int:
+    program, arguments = command
     try:
-        elastic_launch(launch, command)(*command_arguments)
+        elastic_launch(launch, program)(*arguments)
     except ChildFailedError as error:
         explained = [f.message for f in error.failures.values() if "timestamp" in f.error_file_data]
         print(*dict.fromkeys(explained), sep="\n", end="\n" if explained else "", file=sys.stderr)
-        return _first_code(error.failures)
+        return _first_code(error.failures, killed)
     except SignalException as error:
         return exits.of_signal(error.sigval)
+    except DistError as error:
+        if launch.max_nodes == 1:
+            raise
+        print(f"fino1: torch's rendezvous failed: {first_line(error)}", file=sys.stderr)
+        return exits.PEER_LOST
+    finally:
+        _leave_on_signals()  # torch's own handlers would end us with a traceback
     return exits.DONE
 
 
-def _first_code(failures: Mapping[int, ProcessFailure]) -> int:
-    """Which code has the rank that failed first? One that ended because it lost a peer did not, even if it was noticed first.
+def _first_code(failures: Mapping[int, ProcessFailure], killed: Collection[int] = ()) -> int:
+    """Which code has the rank that failed first? One that ended because it lost a peer did not, even if it was noticed first,
+    nor did one that we have `killed` (process ids) because it hung without its peer.
 
     Says which rank it was where that cannot have said it itself.
     """
-    codes = {
-        rank: failure.exitcode if failure.exitcode >= 0 else exits.of_signal(-failure.exitcode)
-        for rank, failure in sorted(failures.items(), key=lambda item: item[1].timestamp)
-    }
+    codes = {}
+    for rank, failure in sorted(failures.items(), key=lambda item: item[1].timestamp):
+        if failure.exitcode == -signal.SIGKILL and failure.pid in killed:
+            codes[rank] = exits.PEER_LOST
+        else:
+            codes[rank] = failure.exitcode if failure.exitcode >= 0 else exits.of_signal(-failure.exitcode)
     rank, code = next(((r, c) for r, c in codes.items() if c != exits.PEER_LOST), next(iter(codes.items())))
-    if failures[rank].exitcode < 0 or code not in exits.MEANING:
+    if (failures[rank].exitcode < 0 and code != exits.PEER_LOST) or code not in exits.MEANING:
         print(f"fino1: rank {rank} ended with {code}: {exits.meaning(code)}", file=sys.stderr)
     return code

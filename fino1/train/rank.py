@@ -100,10 +100,7 @@ def main() -> int:
         spec = load.build(json.loads(arguments.config.read_text()), str(arguments.config), world_size)
     except Fino1Error as error:
         return _explained(error)
-    run = Run(spec, arguments.name, arguments.work, rank, world_size)
-    if (run.directory / "done.json").is_file():
-        return exits.DONE  # killed, or started once more, after its last act
-    return _guarded(run)
+    return _guarded(Run(spec, arguments.name, arguments.work, rank, world_size))
 
 
 def _guarded(run: Run) -> int:
