@@ -1,9 +1,12 @@
-"""How do processes that we start end with us?"""
+"""How do processes end when they are asked to, and those that we start with us?"""
 
 import ctypes
 import os
 import signal
 import sys
+from types import FrameType
+
+from fino1 import exits
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -19,3 +22,16 @@ def die_with_parent(number: int = signal.SIGKILL) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:  # it died in between
         os.kill(os.getpid(), number)
+
+
+def leave_on_signals() -> None:
+    """Have SIGTERM and SIGINT end this process at once, with 128 + their number.
+
+    By default they do too, but not a container's first process: it would outlive its deletion by the whole grace period.
+    """
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        sys.exit(exits.of_signal(number))
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, leave)

@@ -3,13 +3,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from fino1 import load, runs
-from fino1.errors import SpecError
+from fino1.errors import AttemptError, SpecError
 from fino1.spec import ModelRef
 
 
@@ -221,3 +222,24 @@ def test_the_artefact_s_hash(tmp_path):
     ]
     assert len({first, *map(runs.artefact_hash, others)}) == 6
     assert first == "48619475c7430845ed870737501960b3a4e112907ff035b97a2e8c1ff7749ea2"
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from fino1 import runs
+with runs.lock(Path(sys.argv[1]), 0):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_one_attempt_at_a_time_holds_a_directory_until_its_process_ends(tmp_path, capsys):
+    with subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(AttemptError, match=f"process {other.pid}, since"), runs.lock(tmp_path, 0):
+            pass
+        threading.Timer(1, other.kill).start()
+        with runs.lock(tmp_path, 30):
+            assert f"waiting for another attempt in {tmp_path}: host" in capsys.readouterr().err
+            assert f"process {os.getpid()}, since" in (tmp_path / ".lock").read_text()

@@ -213,8 +213,10 @@ def _fixed(document: Mapping[str, Any]) -> dict[str, Any]:
 def _launch(unit: Unit) -> dict[str, Any]:
     """What torch's launcher reads. Kubeflow Trainer 2 says it itself; the others are told, also who is the first pod."""
     document = unit.document
-    if unit.model or document["backend"] == "trainjob":
+    if unit.model:
         return {}
+    if document["backend"] == "trainjob":
+        return _attempt(document)
     nodes, backend = document["nodes"], document["backend"]
     first = {
         "pytorchjob": f"{unit.full}-worker-0",
@@ -227,12 +229,21 @@ def _launch(unit: Unit) -> dict[str, Any]:
         else "metadata.annotations['batch.kubernetes.io/job-completion-index']"
     )
     return {
+        **_attempt(document),
         "PET_MASTER_ADDR": first if nodes > 1 else "localhost",
         "PET_MASTER_PORT": str(PORT),
         "PET_NNODES": str(nodes),
         "PET_NODE_RANK": {"fieldRef": {"fieldPath": index}},
         "PET_NPROC_PER_NODE": str(unit.ranks),
     }
+
+
+def _attempt(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells a pod which attempt it is of (C12): its Job, which a JobSet's restart makes anew. A PyTorchJob's pods have
+    no such label.
+    """
+    path = "metadata.labels['batch.kubernetes.io/controller-uid']"
+    return {} if document["backend"] == "pytorchjob" else {"FINO1_ATTEMPT": {"fieldRef": {"fieldPath": path}}}
 
 
 def _devices(document: Mapping[str, Any]) -> dict[str, str]:

@@ -78,8 +78,7 @@ class Group:
                 return await (self._gather() if self._node == 0 else self._knock())
         except TimeoutError:
             raise AttemptError(
-                f"node {self._node}: expected {self._identity.nodes} nodes to meet within {wait_s:.0f} s, got"
-                f" none of that: it {self._standing}"
+                f"node {self._node}: expected {self._identity.nodes} nodes to meet within {wait_s:.0f} s; it still {self._standing}"
             ) from None
 
     async def _beat(self) -> None:
@@ -180,6 +179,7 @@ class Group:
         """Say who we are and wait to be let go; False to try again. Raises AttemptError where that is of no use."""
         self._links = {0: link}
         link.say("hello", node=self._node, identity=asdict(self._identity))
+        self._standing = "waits with node 0 for others"
         try:
             while (message := await link.hear())["say"] not in ("go", "wait", "leave"):
                 link.say("ready", round=message["round"])

@@ -12,7 +12,6 @@ import signal
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 
 from torch.distributed import DistError
 from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -20,7 +19,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.distributed.run import config_from_args, get_args_parser
 
-from fino1 import exits, load, runs
+from fino1 import exits, load, processes, runs
 from fino1.errors import first_line
 from fino1.train.connection import Identity
 from fino1.train.group import WAIT_S, Group
@@ -36,7 +35,6 @@ def start_ranks(config: Path, name: str, work: Path) -> int:
 
     Raises SpecError for a run that cannot be, AttemptError where another attempt is in the way or other nodes do not come.
     """
-    _leave_on_signals()  # a container's first process has no default for them
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what has failed is said below
     arguments = ["--config", str(config), "--name", name, "--work", str(work), "--launcher", str(os.getpid())]
     options = [f"--shutdown_timeout={SHUTDOWN_TIMEOUT_S}", "--max-restarts=0"]  # who started us starts us again
@@ -63,14 +61,6 @@ def start_ranks(config: Path, name: str, work: Path) -> int:
         return group.end(_run(launch, command, group.killed))
 
 
-def _leave_on_signals() -> None:
-    def leave(number: int, frame: FrameType | None) -> None:
-        sys.exit(exits.of_signal(number))
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, leave)
-
-
 def _run(launch: LaunchConfig, command: Sequence, killed: Collection[int] = ()) -> int:
     program, arguments = command
     try:
@@ -87,7 +77,7 @@ def _run(launch: LaunchConfig, command: Sequence, killed: Collection[int] = ()) 
         print(f"fino1: torch's rendezvous failed: {first_line(error)}", file=sys.stderr)
         return exits.PEER_LOST
     finally:
-        _leave_on_signals()  # torch's own handlers would end us with a traceback
+        processes.leave_on_signals()  # torch's handlers would end us with a traceback
     return exits.DONE
 
 

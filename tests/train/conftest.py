@@ -41,6 +41,7 @@ SFT = {
         "logging_steps": 3,  # not in step with the checkpoints
     },
 }
+WHOLE = {"launch": {"zero_stage": 0}}  # ranks that each hold the whole model
 VERIFIER = {**SFT, "method": "verifier", "sft": {}, "verifier": {**SFT["sft"], "eval_steps": 4}}
 VERIFIER["data"] = {**SFT["data"], "eval_size": 20}
 PPO = {
@@ -140,6 +141,14 @@ class TrainRun:
 def sft(tmp_path_factory):
     """SFT that nothing interrupted."""
     run = TrainRun(SFT, tmp_path_factory.mktemp("sft"))
+    assert run.start() == 0, run.output
+    return run
+
+
+@pytest.fixture(scope="session")
+def sft_of_two(tmp_path_factory):
+    """SFT by two ranks of one node, that nothing interrupted."""
+    run = TrainRun({**SFT, **WHOLE}, tmp_path_factory.mktemp("two"), ranks=2)
     assert run.start() == 0, run.output
     return run
 

@@ -7,6 +7,14 @@ import pytest
 from fino1.train import launch
 
 
+def ended(failures):
+    """Ranks from 0 with process ids from 100; each pair is a time and an exit code."""
+    return {
+        rank: SimpleNamespace(timestamp=time, exitcode=code, pid=100 + rank)
+        for rank, (time, code) in enumerate(failures)
+    }
+
+
 @pytest.mark.parametrize(
     ("failures", "code"),
     [
@@ -25,12 +33,24 @@ from fino1.train import launch
     ],
 )
 def test_the_rank_that_failed_first_says_it(failures, code):
-    ranks = {rank: SimpleNamespace(timestamp=t, exitcode=c) for rank, (t, c) in enumerate(failures)}
-    assert launch._first_code(ranks) == code
+    assert launch._first_code(ended(failures)) == code
+
+
+@pytest.mark.parametrize(
+    ("failures", "code"),
+    [
+        ([(5, -9)], 145),  # it hung without its peer
+        ([(5, -9), (6, 2)], 2),
+        ([(5, -11)], 139),  # it had ended before
+        ([(6, 145), (5, -9)], 137),  # not the one that we killed
+    ],
+)
+def test_a_rank_that_we_have_killed_has_lost_its_peer(failures, code):
+    assert launch._first_code(ended(failures), killed={100}) == code
 
 
 def test_a_rank_that_could_say_nothing_is_named(capsys):
-    launch._first_code({0: SimpleNamespace(timestamp=2, exitcode=145), 1: SimpleNamespace(timestamp=2, exitcode=-11)})
+    launch._first_code(ended([(2, 145), (2, -11)]))
     assert capsys.readouterr().err == "fino1: rank 1 ended with 139: ended by signal 11: tried again\n"
-    launch._first_code({0: SimpleNamespace(timestamp=2, exitcode=2)})
+    launch._first_code(ended([(2, 2)]))
     assert capsys.readouterr().err == ""

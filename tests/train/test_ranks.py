@@ -7,12 +7,11 @@ import safetensors.torch
 import torch
 
 from .conftest import SFT as ONE
-from .conftest import TrainRun
+from .conftest import WHOLE, TrainRun
 
 pytestmark = pytest.mark.slow
 
 CLOSE = 1e-4  # relative
-WHOLE = {"launch": {"zero_stage": 0}}
 SFT = {**ONE, **WHOLE}
 
 
@@ -22,13 +21,6 @@ def compare(one, two, keys):
     pairs = [(a[key], b[key]) for a, b in zip(one, two, strict=True) for key in keys if key in a]
     assert pairs
     return max(abs(x - y) / max(abs(x), 1e-3) for x, y in pairs)
-
-
-@pytest.fixture(scope="module")
-def sft_of_two(tmp_path_factory):
-    run = TrainRun(SFT, tmp_path_factory.mktemp("two"), ranks=2)
-    assert run.start() == 0, run.output
-    return run
 
 
 def test_sft_of_two_ranks_has_the_losses_of_one(sft, sft_of_two):

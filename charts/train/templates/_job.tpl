@@ -1,11 +1,14 @@
-{{/* What torch's launcher reads, as JSON. Kubeflow Trainer 2 says it itself. As fino1/k8s/pod.py. */}}
+{{/* What tells a pod which attempt it is of, and what torch's launcher reads, as JSON. Kubeflow Trainer 2 says that itself. As fino1/k8s/pod.py. */}}
 {{- define "fino1.launchEnv" -}}
 {{- $env := dict -}}
 {{- $backend := .doc.backend -}}
+{{- if not (or .model (eq $backend "pytorchjob")) -}}
+  {{- $env = dict "FINO1_ATTEMPT" (dict "fieldRef" (dict "fieldPath" "metadata.labels['batch.kubernetes.io/controller-uid']")) -}}
+{{- end -}}
 {{- if not (or .model (eq $backend "trainjob")) -}}
   {{- $first := get (dict "pytorchjob" (printf "%s-worker-0" .full) "job" (printf "%s-0.%s" .full .full) "jobset" (printf "%s-node-0-0.%s" .full .full)) $backend -}}
   {{- $index := ternary "metadata.labels['training.kubeflow.org/replica-index']" "metadata.annotations['batch.kubernetes.io/job-completion-index']" (eq $backend "pytorchjob") -}}
-  {{- $env = dict "PET_MASTER_ADDR" (ternary $first "localhost" (gt .doc.nodes 1.0)) "PET_MASTER_PORT" "29500" "PET_NNODES" (toJson .doc.nodes) "PET_NODE_RANK" (dict "fieldRef" (dict "fieldPath" $index)) "PET_NPROC_PER_NODE" (toJson .ranks) -}}
+  {{- $env = merge $env (dict "PET_MASTER_ADDR" (ternary $first "localhost" (gt .doc.nodes 1.0)) "PET_MASTER_PORT" "29500" "PET_NNODES" (toJson .doc.nodes) "PET_NODE_RANK" (dict "fieldRef" (dict "fieldPath" $index)) "PET_NPROC_PER_NODE" (toJson .ranks)) -}}
 {{- end -}}
 {{- toJson $env -}}
 {{- end -}}

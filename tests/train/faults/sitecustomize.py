@@ -35,6 +35,9 @@ def _act(action: str) -> None:
     if action == "kill":  # the launcher first: it must not see a rank die
         os.kill(os.getppid(), signal.SIGKILL)
         os.kill(os.getpid(), signal.SIGKILL)
+    elif action == "stop":  # the whole node: nothing is heard of it, and nothing of its end
+        os.kill(os.getppid(), signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGSTOP)
     elif action == "kill-rank":
         os.kill(os.getpid(), signal.SIGKILL)
     elif action == "kill-launcher":
