@@ -31,7 +31,7 @@ def leave_on_signals() -> None:
     """
 
     def leave(number: int, frame: FrameType | None) -> None:
-        sys.exit(exits.of_signal(number))
+        os._exit(exits.of_signal(number))  # not sys.exit: that waits for threads, which may wait for DNS
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, leave)

@@ -128,7 +128,8 @@ def _of_single_verbs(commands: dict[str, argparse.ArgumentParser]) -> None:
     fetch = commands["fetch"]
     fetch.add_argument("--to", type=Path, metavar="DIR", help="work directory to copy into (default: out)")
     fetch.add_argument("--all", action="store_true", help="checkpoints too")
-    commands["cancel"].add_argument("--timeout", type=float, default=600, metavar="S", help="to wait for its pods")
+    patience = "seconds to wait for its pods (default: their grace period and a minute)"
+    commands["cancel"].add_argument("--timeout", type=float, metavar="S", help=patience)
     prune = commands["prune"]
     prune.add_argument("--older-than", default="7d", metavar="TIME", help="finished so long ago (default: 7d)")
     prune.add_argument("--dry-run", action="store_true", help="say what would go")

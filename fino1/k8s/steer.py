@@ -20,6 +20,7 @@ from fino1.k8s.belongings import (
     names,
     of_run,
     owner,
+    patience_s,
     pods,
     remove,
     run_of,
@@ -64,18 +65,19 @@ def cancel(arguments: argparse.Namespace) -> int:
     _refuse_anothers(things)
     runs = [thing for thing in things if is_run(thing)]
     fulls = {run_of(thing) for thing in things}
-    # The network stays as it is until the last pod has written its checkpoint: ranks find each other by their Service.
-    remove(cluster, runs, "Foreground")
     selector = (
         f"{RUN}={arguments.name}" if fulls == {arguments.name} else f"app.kubernetes.io/instance={arguments.name}"
     )
+    timeout = patience_s(pods(cluster, selector, fulls)) if arguments.timeout is None else arguments.timeout
+    # The network stays as it is until the last pod has written its checkpoint: ranks find each other by their Service.
+    remove(cluster, runs, "Foreground")
     deleted = {thing["metadata"]["uid"] for thing in runs}
 
     def left() -> list[dict[str, Any]]:
         there = [thing for thing in of_run(cluster, arguments.name) if thing["metadata"]["uid"] in deleted]
         return there + pods(cluster, selector, fulls)
 
-    wait_until_gone(left, arguments.timeout)
+    wait_until_gone(left, timeout)
     others = [thing for thing in things if not is_run(thing)]
     remove(cluster, others)
     for thing in runs:

@@ -77,9 +77,8 @@ class Group:
             async with asyncio.timeout(wait_s):
                 return await (self._gather() if self._node == 0 else self._knock())
         except TimeoutError:
-            raise AttemptError(
-                f"node {self._node}: expected {self._identity.nodes} nodes to meet within {wait_s:.0f} s; it still {self._standing}"
-            ) from None
+            expected = f"expected {self._identity.nodes} nodes to meet within {wait_s:.0f} s"
+            raise AttemptError(f"node {self._node}: {expected}; it still {self._standing}") from None
 
     async def _beat(self) -> None:
         while True:
@@ -107,7 +106,8 @@ class Group:
         while not self._is_together:
             missing = [str(node) for node in range(1, self._identity.nodes) if node not in self._links]
             if missing:
-                self._standing or self._stand(f"waits for {self._identity.nodes - 1} more")
+                if not self._standing:
+                    self._stand(f"waits for {self._identity.nodes - 1} more")
                 self._standing = f"waits for node {', '.join(missing)}"
                 await asyncio.sleep(_LOOK_S)
                 continue
