@@ -2,7 +2,8 @@
 
     python ci/cluster/cluster.py up   [--dir DIR]     etcd, kube-apiserver and the operators' CRDs, on 127.0.0.1; no root
     python ci/cluster/cluster.py up   --node          a whole cluster of one node (root; see node.py for what it takes)
-    python ci/cluster/cluster.py operator NAME...     into the whole cluster: training-operator, jobset, kueue, trainer
+    python ci/cluster/cluster.py images               ours, with the CPU's torch, built and put where its pods find them
+    python ci/cluster/cluster.py operator NAME...     into it: training-operator, jobset, kueue, trainer
     eval "$(python ci/cluster/cluster.py env)"        KUBECONFIG, and helm and kubectl in PATH (--node: the whole cluster's)
     python ci/cluster/cluster.py down [--dir DIR]     (--node: the whole cluster)
 
@@ -26,7 +27,11 @@ import tools
 from api import ApiError
 from cache import ToolError, say
 from instance import Instance
-from node import Node
+from node import REGISTRY, Node
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "images"))
+
+import images  # noqa: E402
 
 USER_MISTAKE = 2  # DESIGN C5; these scripts run without fino1 installed
 
@@ -86,13 +91,28 @@ def up(folder: Path, kind: type[Instance]) -> None:
     print(f'use:  eval "$({sys.executable} {here} env{option})"\nend:  {sys.executable} {here} down{option}')
 
 
-def operator(folder: Path, names: list[str]) -> None:
-    """Install operators in the whole cluster of `folder`."""
+def whole(folder: Path) -> Node:
+    """The whole cluster that runs from `folder`."""
     node = Node(folder)
     if not node.running():
         raise ToolError(f"no whole cluster runs from {folder}; `python {Path(__file__)} up --node` first")
+    return node
+
+
+def operator(folder: Path, names: list[str]) -> None:
+    """Install operators in the whole cluster of `folder`."""
+    node = whole(folder)
     for name in names:
         operators.install(node, name)
+
+
+def push_images(folder: Path) -> None:
+    """Build our images and push them to the registry of the whole cluster; print their references by digest."""
+    whole(folder)
+    for part in images.PARTS:
+        reference = images.build(part, "cpu")
+        tag = reference.rpartition(":")[2].removesuffix("-cpu")
+        print(images.push(reference, f"{REGISTRY}/fino1/{part}:{tag}"), flush=True)
 
 
 def down(folder: Path, kind: type[Instance]) -> None:
@@ -118,15 +138,17 @@ def env(folder: Path, kind: type[Instance]) -> None:
 def main() -> None:
     """Which command was asked?"""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["up", "down", "env", "operator"])
+    parser.add_argument("command", choices=["up", "down", "env", "images", "operator"])
     parser.add_argument("names", nargs="*", choices=[[], *tools.OPERATORS], metavar="NAME", help="of an operator")
     parser.add_argument("--node", action="store_true", help="the whole cluster")
     parser.add_argument("--dir", type=Path, help="where the instance lives")
     arguments = parser.parse_args()
-    kind = Node if arguments.node or arguments.command == "operator" else Instance
+    kind = Node if arguments.node or arguments.command in ("images", "operator") else Instance
     folder = (arguments.dir or default_dir(kind)).absolute()
     if arguments.command == "operator":
         operator(folder, arguments.names)
+    elif arguments.command == "images":
+        push_images(folder)
     else:
         {"up": up, "down": down, "env": env}[arguments.command](folder, kind)
 

@@ -56,6 +56,7 @@ def _write_kustomization(folder: Path, operator: tools.Operator, image: str) -> 
         {"op": "add", "path": f"{first}/imagePullPolicy", "value": "IfNotPresent"},
         {"op": "add", "path": f"{first}/resources", "value": {"requests": {"cpu": "10m", "memory": "64Mi"}}},
     ]
+    changes += [{"op": "add", "path": f"{first}/args/-", "value": word} for word in operator.arguments]
     content = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",

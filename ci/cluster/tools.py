@@ -43,6 +43,7 @@ class Operator:
     namespace: str
     deployment: str
     container: int = 0  # which of the Deployment's containers is the operator
+    arguments: tuple[str, ...] = ()  # beside its own
     without: tuple[str, ...] = ()  # lines of the overlay's kustomization that are left out
 
 
@@ -76,6 +77,7 @@ OPERATORS = {
         overlay="default",
         namespace="kueue-system",
         deployment="kueue-controller-manager",
+        arguments=("--feature-gates=VisibilityOnDemand=false",),  # an API server of its own, which nothing here asks
         without=(
             "- path: manager_auth_proxy_patch.yaml",
             "- ../components/visibility\n",
