@@ -42,16 +42,18 @@ cluster-up: tools  ## Start etcd and kube-apiserver on loopback
 cluster-down: $(VENV)/ready  ## End them
 	$(BIN)/python ci/cluster/cluster.py down
 
-node-up: tools  ## Start a whole cluster of one node, with our images and the training-operator (root; docs/operations.md)
+node-up: tools  ## Start a whole cluster of one node, with our images and the operators (root; docs/operations.md)
 	$(BIN)/python ci/cluster/cluster.py up --node
 	$(BIN)/python ci/cluster/cluster.py images
-	$(BIN)/python ci/cluster/cluster.py operator training-operator
+	$(BIN)/python ci/cluster/cluster.py operator training-operator jobset trainer kueue
 
 node-down: $(VENV)/ready  ## End it, and put the machine back
 	$(BIN)/python ci/cluster/cluster.py down --node
 
 e2e: tools  ## The tests whose pods run: a whole cluster up, tests, down (root)
-	trap '$(MAKE) node-down' EXIT; $(MAKE) node-up && $(BIN)/python -m pytest -m e2e
+	trap '$(MAKE) node-down' EXIT; $(MAKE) node-up && \
+	$(BIN)/python -m pytest -m 'e2e and not alone' --numprocesses 2 && \
+	$(BIN)/python -m pytest -m 'e2e and alone'
 
 test: tools  ## All tests that need no kubelet
 	$(BIN)/python -m pytest

@@ -62,7 +62,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 def up(folder: Path, kind: type[Instance]) -> None:
     """Bring an instance up in `folder`, whatever an earlier one left there; print how to use it."""
-    for make in (tools.etcd, tools.kube_apiserver, tools.crds):
+    for make in (tools.etcd, tools.kubernetes, tools.crds):
         make()  # before the folder and the processes: the first time this takes minutes
     if kind is Node:
         machine.install()

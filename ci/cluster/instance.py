@@ -148,7 +148,7 @@ class Instance:
     def _apiserver_command(self) -> list[str]:
         key = self.pki / "apiserver.key"  # written by the API server itself, before it reads the account keys
         return [
-            str(tools.kube_apiserver()),
+            str(tools.kubernetes() / "kube-apiserver"),
             f"--etcd-servers=http://127.0.0.1:{self.ports['etcd']}",
             f"--bind-address={self.host}",
             f"--advertise-address={self.host}",

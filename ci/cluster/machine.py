@@ -32,6 +32,7 @@ _PACKAGES = {  # Debian's: a file of each that tells whether it is there
 }
 _OURS = {"net.ipv4.ip_forward": "1", "net.bridge.bridge-nf-call-iptables": "1"}
 _KUBELETS = ("vm.overcommit_memory", "kernel.panic", "kernel.panic_on_oops")
+_CHAINS = (":KUBE-", ":FINO1-")
 _FAMILIES = ("iptables", "ip6tables")
 
 
@@ -95,6 +96,23 @@ def refused_packets() -> int:
     return int(run("iptables", "-nvxL", EGRESS).splitlines()[2].split()[0])
 
 
+def leftovers(folder: Path) -> list[str]:
+    """What is there of a node? Nothing, once it is down."""
+    chains = [
+        f"{family} {line.split()[0][1:]}"
+        for family in _FAMILIES
+        for line in run(f"{family}-save", check=False).splitlines()
+        if line.startswith(_CHAINS)
+    ]
+    return [
+        *(f"process {pid}" for pid in [*_pods_processes(), *_shims(folder)]),
+        *(f"mount {point}" for point in _mounts(folder)),
+        *(f"control group {group}" for group in CGROUPS.glob(f"*/{PODS}")),
+        *([f"bridge {BRIDGE}"] if BRIDGE in run("ip", "-brief", "link") else []),
+        *chains,
+    ]
+
+
 def restore(before: dict[str, str], folder: Path) -> None:
     """Put the machine back: end the containers that hang on `folder`, unmount, remove groups, bridge and rules."""
     _end_containers(folder)
@@ -150,7 +168,7 @@ def _mounts(folder: Path) -> list[str]:
 def _remove_chains(family: str, table: str) -> None:
     """Remove the chains that a node makes, and the rules that lead to them."""
     saved = run(f"{family}-save", "-t", table, check=False).splitlines()
-    ours = [line[1:].split()[0] for line in saved if line.startswith((":KUBE-", ":FINO1-"))]
+    ours = [line[1:].split()[0] for line in saved if line.startswith(_CHAINS)]
     for line in saved:
         words = line.split()
         if words[:1] == ["-A"] and words[1] not in ours and set(words[2:]) & set(ours):

@@ -65,7 +65,7 @@ class Node(Instance):
         sandbox = _patiently(lambda: oci.push(REGISTRY, "pause", tools.server("pause"), "/pause"))
         self._write("containerd.toml", _containerd(self.folder, sandbox))
         self._start("containerd", ["/usr/bin/containerd", "--config", str(self.folder / "containerd.toml")])
-        programs = tools.node()
+        programs = tools.kubernetes()
         manager = [
             f"--root-ca-file={self.pki / 'apiserver.crt'}",
             f"--service-account-private-key-file={self.pki / 'apiserver.key'}",
@@ -91,7 +91,7 @@ class Node(Instance):
         self._start(
             "kubelet",
             [
-                str(tools.node() / "kubelet"),
+                str(tools.kubernetes() / "kubelet"),
                 f"--config={self.folder / 'kubelet.json'}",
                 f"--kubeconfig={self._user('kubelet')}",
                 f"--root-dir={self.folder / 'kubelet'}",

@@ -1,6 +1,6 @@
 """Which programs do the cluster tests need, at which version, and where are they?
 
-    python ci/cluster/tools.py        makes all of them (once; about 7 minutes on two cores) and prints their paths
+    python ci/cluster/tools.py        makes all of them (once; about 9 minutes on two cores) and prints their paths
 
 Kubernetes and etcd are built from Go modules: their own version lists, no mirror, no root. `go.sum` of the small module
 under go/COMPONENT and the sums below say which bytes are meant.
@@ -97,7 +97,7 @@ OPERATORS = {
         without=("- ../../third-party/jobset",),
     ),
 }
-NODE = ("kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
+KUBERNETES_PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
 SERVERS = {  # what runs in the whole cluster beside Kubernetes: (version, Go package)
     "coredns": ("1.12.0", "github.com/coredns/coredns"),
     "registry": ("3.0.0", "github.com/distribution/distribution/v3/cmd/registry"),
@@ -114,21 +114,19 @@ def etcd() -> Path:
     return _built("etcd", ETCD, "go.etcd.io/etcd/server/v3", ["--version"])
 
 
-def kube_apiserver() -> Path:
-    """Which file is kube-apiserver?"""
-    package = "k8s.io/kubernetes/cmd/kube-apiserver"
-    return _built("kube-apiserver", KUBERNETES, package, ["--version"], _kubernetes_ldflags(), "kubernetes")
-
-
-def node() -> Path:
-    """Which folder holds the programs that make pods out of objects? NODE's, built together: they share most packages."""
+def kubernetes() -> Path:
+    """Which folder holds Kubernetes' programs? Built together: they share most packages."""
 
     def make(keep: Path) -> None:
-        golang.build("kubernetes", [f"k8s.io/kubernetes/cmd/{name}" for name in NODE], keep, _kubernetes_ldflags())
-        for name in NODE:
+        packages = [f"k8s.io/kubernetes/cmd/{name}" for name in KUBERNETES_PROGRAMS]
+        major, minor, _ = KUBERNETES.split(".")
+        variable = "-X k8s.io/component-base/version.git"  # unset, clients read v0.0.0 and the kubelet breaks
+        ldflags = f"{variable}Version=v{KUBERNETES} {variable}Major={major} {variable}Minor={minor}"
+        golang.build("kubernetes", packages, keep, ldflags)
+        for name in KUBERNETES_PROGRAMS:
             _expect(keep / name, ["--version"], KUBERNETES)
 
-    return cache.entry(f"kubernetes-node-{KUBERNETES}", make)
+    return cache.entry(f"kubernetes-{KUBERNETES}", make)
 
 
 def server(name: str) -> Path:
@@ -139,13 +137,6 @@ def server(name: str) -> Path:
         golang.build(name, [package], keep / name)
 
     return cache.entry(f"{name}-{version}", make) / name
-
-
-def _kubernetes_ldflags() -> str:
-    """Unset, clients read the server's version as v0.0.0, and kubelet and kubectl break."""
-    major, minor, _ = KUBERNETES.split(".")
-    variable = "-X k8s.io/component-base/version.git"
-    return f"{variable}Version=v{KUBERNETES} {variable}Major={major} {variable}Minor={minor}"
 
 
 def helm3() -> Path:
@@ -208,13 +199,11 @@ def _manifests(operator: Operator, keep: Path) -> Path:
     return files / operator.manifests
 
 
-def _built(
-    component: str, version: str, package: str, ask: list[str], ldflags: str = "", module: str | None = None
-) -> Path:
+def _built(component: str, version: str, package: str, ask: list[str], ldflags: str = "") -> Path:
     """Which file is the component? Built where it is missing, and asked for its version before it counts as built."""
 
     def make(keep: Path) -> None:
-        golang.build(module or component, [package], keep / component, ldflags)
+        golang.build(component, [package], keep / component, ldflags)
         _expect(keep / component, ask, version)
 
     return cache.entry(f"{component}-{version}", make) / component
@@ -258,13 +247,12 @@ def _version(program: str, arguments: list[str]) -> tuple[int, ...]:
 
 def main() -> None:
     """Make everything and print where it is."""
-    for make in (etcd, kube_apiserver, helm3, helm4, kubectl, crds):
+    for make in (etcd, kubernetes, helm3, helm4, kubectl, crds):
         print(f"{make.__name__}\t{make()}", flush=True)
 
 
 def make_node() -> None:
-    """Make what a whole cluster needs beside that (9 minutes on two cores), before anything is started."""
-    node()
+    """Make what a whole cluster needs beside that (5 minutes on two cores), before anything is started."""
     for name in ("pause", "registry", "coredns"):
         server(name)
 
