@@ -7,7 +7,7 @@ DATA := ../shared/data
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup demo test test-fast test-gpu tools cluster-up cluster-down generate lint check finqa-tiny bench bench-cli clean
+.PHONY: help setup demo test test-fast test-gpu tools cluster-up cluster-down node-up node-down e2e images lock generate lint check finqa-tiny bench bench-cli clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | expand -t 14
@@ -42,11 +42,24 @@ cluster-up: tools  ## Start etcd and kube-apiserver on loopback
 cluster-down: $(VENV)/ready  ## End them
 	$(BIN)/python ci/cluster/cluster.py down
 
+node-up: tools  ## Start a whole cluster of one node, with our images and the operators (root; docs/operations.md)
+	$(BIN)/python ci/cluster/cluster.py up --node
+	$(BIN)/python ci/cluster/cluster.py images
+	$(BIN)/python ci/cluster/cluster.py operator training-operator jobset trainer kueue
+
+node-down: $(VENV)/ready  ## End it, and put the machine back
+	$(BIN)/python ci/cluster/cluster.py down --node
+
+e2e: tools  ## The tests whose pods run: a whole cluster up, tests, down (root)
+	trap '$(MAKE) node-down' EXIT; $(MAKE) node-up && \
+	$(BIN)/python -m pytest -m 'e2e and not alone' --numprocesses 2 && \
+	$(BIN)/python -m pytest -m 'e2e and alone'
+
 test: tools  ## All tests that need no kubelet
 	$(BIN)/python -m pytest
 
 test-fast: $(VENV)/ready  ## The tests that start no ranks and no servers
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow and not e2e'
 
 test-gpu: $(VENV)/ready  ## The tests that need a GPU
 	$(BIN)/python -m pytest -m gpu
@@ -54,6 +67,13 @@ test-gpu: $(VENV)/ready  ## The tests that need a GPU
 lint: $(VENV)/ready  ## Style
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+# BASE=debootstrap makes the base image here; TORCH=cpu wants torch's CPU wheel among pip's find-links (docs/images.md).
+images: $(VENV)/ready  ## The container images and their SBOMs (ENGINE=podman|buildah|docker TORCH=cuda|cpu BASE=published|debootstrap|IMAGE)
+	$(BIN)/python ci/images/images.py $(if $(TORCH),--torch $(TORCH)) $(if $(BASE),--base $(BASE)) $(if $(ENGINE),--engine $(ENGINE))
+
+lock: $(VENV)/ready  ## Write the images' locks from pyproject.toml and constraints.txt
+	$(BIN)/python ci/images/lock.py
 
 generate: $(VENV)/ready  ## Write what follows from spec.py: charts' values, schemas and READMEs, manifests/base, docs/cli.md
 	$(BIN)/python -m fino1.k8s.generate

@@ -1,11 +1,14 @@
-"""How is a real Kubernetes API server brought up on this machine, and taken down, without root?
+"""How is a real Kubernetes brought up on this machine, and taken down?
 
-    python ci/cluster/cluster.py up   [--dir DIR]     etcd, kube-apiserver and the operators' CRDs, on 127.0.0.1
-    eval "$(python ci/cluster/cluster.py env)"        KUBECONFIG, and helm and kubectl in PATH
-    python ci/cluster/cluster.py down [--dir DIR]
+    python ci/cluster/cluster.py up   [--dir DIR]     etcd, kube-apiserver and the operators' CRDs, on 127.0.0.1; no root
+    python ci/cluster/cluster.py up   --node          a whole cluster of one node (root; see node.py for what it takes)
+    python ci/cluster/cluster.py images               ours, with the CPU's torch, built and put where its pods find them
+    python ci/cluster/cluster.py operator NAME...     into it: training-operator, jobset, kueue, trainer
+    eval "$(python ci/cluster/cluster.py env)"        KUBECONFIG, and helm and kubectl in PATH (--node: the whole cluster's)
+    python ci/cluster/cluster.py down [--dir DIR]     (--node: the whole cluster)
 
-There are no controllers, scheduler or kubelets: objects are admitted, stored and watched, and nothing runs.
-Everything of an instance is in DIR; `down` ends the two processes recorded there and removes it.
+Without --node there are no controllers, scheduler or kubelets: objects are admitted, stored and watched, and nothing runs.
+Everything of an instance is in DIR; `down` ends the processes recorded there, puts the machine back and removes it.
 """
 
 import argparse
@@ -17,16 +20,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cache
+import machine
+import operators
 import tools
 from api import ApiError
 from cache import ToolError, say
 from instance import Instance
+from node import REGISTRY, Node
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "images"))
+
+import images  # noqa: E402
 
 USER_MISTAKE = 2  # DESIGN C5; these scripts run without fino1 installed
 
 
-def default_dir() -> Path:
-    """Where does an instance live if nobody says?"""
+def default_dir(kind: type[Instance]) -> Path:
+    """Where does an instance live if nobody says? A whole cluster on the disk: it holds images."""
+    if kind is Node:
+        return cache.root().parent / "node"
     return Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp") / f"fino1-cluster-{os.getuid()}"
 
 
@@ -47,12 +60,15 @@ def locked(folder: Path) -> Iterator[None]:
             os.close(handle)
 
 
-def up(folder: Path) -> None:
+def up(folder: Path, kind: type[Instance]) -> None:
     """Bring an instance up in `folder`, whatever an earlier one left there; print how to use it."""
-    for make in (tools.etcd, tools.kube_apiserver, tools.crds):
+    for make in (tools.etcd, tools.kubernetes, tools.crds):
         make()  # before the folder and the processes: the first time this takes minutes
+    if kind is Node:
+        machine.install()
+        tools.make_node()
     with locked(folder):
-        instance = Instance(folder)
+        instance = kind(folder)
         if instance.running():
             instance.wait_ready()
             say("already running")
@@ -60,30 +76,58 @@ def up(folder: Path) -> None:
             if not instance.state_file.exists() and any(folder.iterdir()):
                 raise ToolError(f"{folder} holds files that are not an instance's; choose another with --dir")
             instance.clear()
-            instance = Instance(folder)
+            instance = kind(folder)
             try:
                 instance.up()
             except BaseException:
                 instance.down()
                 raise
-    here, option = Path(__file__), "" if folder == default_dir() else f" --dir {shlex.quote(str(folder))}"
-    print(f"KUBECONFIG={instance.kubeconfig}\n{instance.server}, Kubernetes {tools.KUBERNETES}, no controllers")
+    here, option = Path(__file__), " --node" if kind is Node else ""
+    if folder != default_dir(kind):
+        option += f" --dir {shlex.quote(str(folder))}"
+    print(
+        f"KUBECONFIG={instance.kubeconfig}\n{instance.server}, Kubernetes {tools.KUBERNETES}: {', '.join(kind.servers)}"
+    )
     print(f'use:  eval "$({sys.executable} {here} env{option})"\nend:  {sys.executable} {here} down{option}')
 
 
-def down(folder: Path) -> None:
+def whole(folder: Path) -> Node:
+    """The whole cluster that runs from `folder`."""
+    node = Node(folder)
+    if not node.running():
+        raise ToolError(f"no whole cluster runs from {folder}; `python {Path(__file__)} up --node` first")
+    return node
+
+
+def operator(folder: Path, names: list[str]) -> None:
+    """Install operators in the whole cluster of `folder`."""
+    node = whole(folder)
+    for name in names:
+        operators.install(node, name)
+
+
+def push_images(folder: Path) -> None:
+    """Build our images and push them to the registry of the whole cluster; print their references by digest."""
+    whole(folder)
+    for part in images.PARTS:
+        reference = images.build(part, "cpu")
+        tag = reference.rpartition(":")[2].removesuffix("-cpu")
+        print(images.push(reference, f"{REGISTRY}/fino1/{part}:{tag}"), flush=True)
+
+
+def down(folder: Path, kind: type[Instance]) -> None:
     """Take the instance in `folder` down, if there is one."""
     if not (folder / "instance.json").exists():
         say(f"nothing runs from {folder}")
         return
     with locked(folder):
-        Instance(folder).down()
+        kind(folder).down()
     say(f"down; {folder} is removed")
 
 
-def env(folder: Path) -> None:
+def env(folder: Path, kind: type[Instance]) -> None:
     """Print the shell lines that make this instance, and our helm and kubectl, the current ones."""
-    instance = Instance(folder)
+    instance = kind(folder)
     if not instance.running():
         raise ToolError(f"nothing runs from {folder}; `python {Path(__file__)} up` first")
     folders = dict.fromkeys(str(program.parent) for program in (tools.helm4(), tools.kubectl()))
@@ -94,10 +138,19 @@ def env(folder: Path) -> None:
 def main() -> None:
     """Which command was asked?"""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["up", "down", "env"])
-    parser.add_argument("--dir", type=Path, default=default_dir(), help="where the instance lives (%(default)s)")
+    parser.add_argument("command", choices=["up", "down", "env", "images", "operator"])
+    parser.add_argument("names", nargs="*", choices=[[], *tools.OPERATORS], metavar="NAME", help="of an operator")
+    parser.add_argument("--node", action="store_true", help="the whole cluster")
+    parser.add_argument("--dir", type=Path, help="where the instance lives")
     arguments = parser.parse_args()
-    {"up": up, "down": down, "env": env}[arguments.command](arguments.dir.absolute())
+    kind = Node if arguments.node or arguments.command in ("images", "operator") else Instance
+    folder = (arguments.dir or default_dir(kind)).absolute()
+    if arguments.command == "operator":
+        operator(folder, arguments.names)
+    elif arguments.command == "images":
+        push_images(folder)
+    else:
+        {"up": up, "down": down, "env": env}[arguments.command](folder, kind)
 
 
 if __name__ == "__main__":

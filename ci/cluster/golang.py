@@ -58,13 +58,13 @@ def wheel_of(package: str, version: str, digest: str, folder: Path) -> Path:
     return wheel
 
 
-def build(component: str, package: str, binary: Path, ldflags: str = "") -> None:
-    """Build `package`, which ci/cluster/go/COMPONENT/go.mod pins, into the file `binary`."""
-    scratch = cache.scratch(binary.parent)
+def build(module: str, packages: list[str], target: Path, ldflags: str = "") -> None:
+    """Build `packages`, which ci/cluster/go/MODULE/go.mod pins, into `target`: the file, or the folder that is there."""
+    scratch = cache.scratch(target if target.is_dir() else target.parent)
     # A copy: under GOFLAGS=-mod=mod go writes into go.mod, and the tree is not ours to change.
-    module = Path(shutil.copytree(MODULES / component, scratch / "module"))
-    options = ["-trimpath", "-ldflags", f"-s -w {ldflags}".strip(), "-o", str(binary)]
-    _run(["build", *options, package], module, scratch, f"{component}: building {package}")
+    copy = Path(shutil.copytree(MODULES / module, scratch / "module"))
+    options = ["-trimpath", "-ldflags", f"-s -w {ldflags}".strip(), "-o", str(target)]
+    _run(["build", *options, *packages], copy, scratch, f"{module}: building {', '.join(packages)}")
 
 
 def module_files(module: str, version: str, sum_: str, folder: Path) -> Path:

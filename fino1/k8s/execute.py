@@ -36,7 +36,8 @@ class Exec:
             while True:
                 channel, data = _frame(socket, where)
                 if channel == _STDOUT:
-                    yield data
+                    if data:  # containerd begins with an empty message on each channel, which is no end
+                        yield data
                 elif channel == _STDERR:
                     errors = (errors + data)[-4000:]
                 elif channel == _STATUS:

@@ -71,7 +71,7 @@ def cluster() -> Iterator[Cluster]:
     if given := os.environ.get("FINO1_E2E_KUBECONFIG"):
         yield Cluster(Path(given))
         return
-    for make in (tools.etcd, tools.kube_apiserver, tools.crds, tools.kubectl):
+    for make in (tools.etcd, tools.kubernetes, tools.crds, tools.kubectl):
         _or_skip(make)
     # Not pytest's tmp_path: it keeps the folders of earlier runs, and etcd's data is 64 MB.
     with tempfile.TemporaryDirectory(prefix="fino1-cluster-") as folder:

@@ -83,6 +83,7 @@ class _ExecHandler(_Handler):
     def run(self, command):
         ran = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         left = self.kubelet.limit
+        self.frame(1, b"")  # containerd's first message
         while data := ran.stdout.read(1 << 15):
             self.frame(1, data if left is None else data[:left])
             if left is not None:

@@ -119,6 +119,7 @@ FLAGS = {
     (cli, "retry"): CLUSTER,
     (cli, "cancel"): CLUSTER | {"--timeout"},
     (cli, "fetch"): CLUSTER | {"--to", "--all"},
+    (cli, "report"): CLUSTER | {"--to", "--title"},
     (cli, "prune"): CLUSTER | {"--older-than", "--dry-run"},
     (cli, "doctor"): CLUSTER | OUTPUT,
     (cli, "completion"): H,

@@ -47,7 +47,7 @@ def bash(capsys, tmp_path):
 
 def test_verbs(bash):
     assert bash("fino1-k8s", "") == list(cli._VERBS)
-    assert bash("fino1-k8s", "re") == ["render", "resume", "retry"]
+    assert bash("fino1-k8s", "re") == ["render", "resume", "retry", "report"]
     assert bash("fino1-k8s", "fly") == [] == bash("fino1-k8s", "fly", "")
 
 
@@ -91,7 +91,7 @@ def test_the_shell_takes_the_script(capsys, tmp_path, shell):
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("re", {"render", "resume", "retry"}),
+        ("re", {"render", "report", "resume", "retry"}),
         ("plan sft -o ", {"text", "json", "yaml"}),
         ("run de", {"demo"}),
         ("fetch --a", {"--all"}),

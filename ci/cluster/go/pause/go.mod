@@ -1,0 +1,3 @@
+module fino1.invalid/cluster/pause
+
+go 1.22

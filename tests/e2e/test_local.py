@@ -1,0 +1,60 @@
+"""Does `fino1-k8s run` do what a pod does? The same runs under the same contract, without a cluster; and the same models."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import RUNS, Shell
+from test_recipe import SHORT_EVAL, SHORT_PPO, SHORT_SFT
+
+from fino1 import exits
+
+
+def run(work: Path, name: str, *settings: str) -> subprocess.Popen:
+    """Start a run file of the tiny model here, under its short name."""
+    options = [word for setting in settings for word in ("--set", setting)]
+    command = [sys.executable, "-m", "fino1.k8s.cli", "run", RUNS / f"{name}-tiny.yaml", "--name", name]
+    log = (work / f"{name}.log").open("wb")
+    return subprocess.Popen([*map(str, command), "--work", str(work), *options], stdout=log, stderr=log)
+
+
+def artefact(work: Path, name: str) -> str:
+    (directory,) = work.glob(f"runs/{name}-*")
+    return json.loads((directory / "done.json").read_text())["artefact_sha256"]
+
+
+def kill_the_rank_after(work: Path, name: str, step: int) -> None:
+    """SIGKILL the process that trains, once it has come so far."""
+    deadline = time.monotonic() + 300
+    while f'"step": {step}' not in "".join(file.read_text() for file in work.glob(f"runs/{name}-*/metrics.jsonl")):
+        assert time.monotonic() < deadline, (work / f"{name}.log").read_text()
+        time.sleep(0.1)
+    ranks = subprocess.run(["pgrep", "-f", f"fino1.train.rank.*{work}"], capture_output=True, text=True).stdout.split()
+    assert ranks
+    os.kill(int(ranks[0]), signal.SIGKILL)
+
+
+@pytest.mark.timeout(1200)
+def test_a_run_here_killed_or_not_makes_what_the_pod_makes(shell: Shell, tmp_path: Path) -> None:
+    here = run(tmp_path, "sft", SHORT_SFT, "sft.save_steps=20")
+    kill_the_rank_after(tmp_path, "sft", 30)
+    assert here.wait() == 0, (tmp_path / "sft.log").read_text()
+    assert "attempt 2" in (tmp_path / "sft.log").read_text()
+    assert run(tmp_path, "ppo", SHORT_PPO).wait() == 0, (tmp_path / "ppo.log").read_text()
+    assert run(tmp_path, "eval", SHORT_EVAL).wait() == 0, (tmp_path / "eval.log").read_text()
+    shell.submit("sft-tiny", "sft", SHORT_SFT)
+    shell.submit("ppo-tiny", "ppo", SHORT_PPO)
+    for name in ("sft", "ppo"):
+        assert artefact(tmp_path, name) == shell.artefact(name)
+
+
+def test_a_mistake_here_is_told_once(tmp_path: Path) -> None:
+    here = run(tmp_path, "ppo", SHORT_PPO)  # there is no run `sft`
+    assert here.wait() == exits.USER
+    said = (tmp_path / "ppo.log").read_text()
+    assert said.count("expected a finished run") == 1 and "attempt" not in said
