@@ -48,6 +48,7 @@ def start_ranks(config: Path, name: str, work: Path) -> int:
     with contextlib.ExitStack() as stack:
         if parsed.node_rank == 0:  # before it lets others in: two of the same name cannot both
             stack.enter_context(runs.lock(directory, WAIT_S))
+            runs.write_config(directory / "config.json", spec)  # in a pod --config is another file (C13)
         if done.is_file():
             return exits.DONE  # killed, or started once more, after its last act
         if nodes == 1:

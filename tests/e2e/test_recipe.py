@@ -16,6 +16,7 @@ def test_helm_installs_trains_tests_and_leaves_the_results(shell: Shell) -> None
     shell.fino1("wait", "fino1-sft")
     assert "Succeeded" in shell.fino1("status", "fino1-sft")
     assert '"done": 100, "total": 100' in shell.fino1("logs", "fino1-sft")
+    assert (shell.directory("fino1-sft") / "config.json").exists()
     assert "nothing is missing" in shell.helm("test", "fino1-sft", "--logs")
     before = shell.artefact("fino1-sft")
     shell.helm("uninstall", "fino1-sft")
