@@ -148,7 +148,7 @@ class TestBlock(Block):
 
 
 RESERVED_ENV = (
-    "^(FINO1_ATTEMPT|HOME|HF_HOME|HF_HUB_OFFLINE|JOB_COMPLETION_INDEX"
+    "^(FINO1_(ATTEMPT|BACKOFF_LIMIT)|HOME|HF_HOME|HF_HUB_OFFLINE|JOB_COMPLETION_INDEX"
     "|MASTER_(ADDR|PORT)|PET_.*|RANK|LOCAL_RANK|WORLD_SIZE)$"
 )
 """Variables that the pod or its controller sets itself."""
@@ -189,7 +189,8 @@ class Placement(Block):
     suspend: StrictBool = False
     """True: made, but not started until `fino1-k8s resume`."""
     backoffLimit: CountOrZero = 6
-    """Restarts after exit codes that say try again, before the run has failed."""
+    """Restarts after exit codes that say try again, before the run has failed. A PyTorchJob's pods count only those
+    that bring no new checkpoint."""
     activeDeadlineSeconds: Count | None = None
     """Seconds after which the run is ended."""
     ttlSecondsAfterFinished: CountOrZero | None = None

@@ -240,10 +240,11 @@ def _launch(unit: Unit) -> dict[str, Any]:
 
 def _attempt(document: Mapping[str, Any]) -> dict[str, Any]:
     """What tells a pod which attempt it is of (C12): its Job, which a JobSet's restart makes anew. A PyTorchJob's pods have
-    no such label.
+    no such label, and as their operator does not count them they count their attempts themselves (train/attempts.py).
     """
-    path = "metadata.labels['batch.kubernetes.io/controller-uid']"
-    return {} if document["backend"] == "pytorchjob" else {"FINO1_ATTEMPT": {"fieldRef": {"fieldPath": path}}}
+    if document["backend"] == "pytorchjob":
+        return {"FINO1_BACKOFF_LIMIT": str(document["backoffLimit"])}
+    return {"FINO1_ATTEMPT": {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/controller-uid']"}}}
 
 
 def _devices(document: Mapping[str, Any]) -> dict[str, str]:

@@ -21,6 +21,7 @@ from torch.distributed.run import config_from_args, get_args_parser
 
 from fino1 import exits, load, processes, runs
 from fino1.errors import first_line
+from fino1.train.attempts import Attempts
 from fino1.train.connection import Identity
 from fino1.train.group import WAIT_S, Group
 
@@ -51,18 +52,30 @@ def start_ranks(config: Path, name: str, work: Path) -> int:
             runs.write_config(directory / "config.json", spec)  # in a pod --config is another file (C13)
         if done.is_file():
             return exits.DONE  # killed, or started once more, after its last act
+        limit = os.environ.get("FINO1_BACKOFF_LIMIT") if parsed.node_rank == 0 else None
+        attempts = Attempts(directory, int(limit)) if limit else None
         if nodes == 1:
-            return _run(launch, command)
+            return _run(launch, command, attempts)
         identity = Identity(os.environ.get("FINO1_ATTEMPT", ""), load.run_hash(spec), nodes, ranks)
         group = Group(identity, parsed.node_rank, parsed.master_addr, parsed.master_port, done.is_file)
         if not group.join():
             return exits.DONE
         launch.run_id, launch.rdzv_endpoint = group.word, f"{parsed.master_addr}:{group.port}"
         launch.rdzv_configs["timeout"] = RENDEZVOUS_TIMEOUT_S
-        return group.end(_run(launch, command, group.killed))
+        return group.end(_run(launch, command, attempts, group.killed))
 
 
-def _run(launch: LaunchConfig, command: Sequence, killed: Collection[int] = ()) -> int:
+def _run(launch: LaunchConfig, command: Sequence, attempts: Attempts | None, killed: Collection[int] = ()) -> int:
+    """Run the ranks of this node to their end; return the code. An attempt counts from here on: the nodes are there."""
+    if attempts:
+        attempts.begin()
+    code = _elastic(launch, command, killed)
+    if attempts:
+        attempts.end(code)
+    return code
+
+
+def _elastic(launch: LaunchConfig, command: Sequence, killed: Collection[int]) -> int:
     program, arguments = command
     try:
         elastic_launch(launch, program)(*arguments)

@@ -2,7 +2,9 @@
 {{- define "fino1.launchEnv" -}}
 {{- $env := dict -}}
 {{- $backend := .doc.backend -}}
-{{- if not (or .model (eq $backend "pytorchjob")) -}}
+{{- if and (not .model) (eq $backend "pytorchjob") -}}
+  {{- $env = dict "FINO1_BACKOFF_LIMIT" (toJson .doc.backoffLimit) -}}
+{{- else if not .model -}}
   {{- $env = dict "FINO1_ATTEMPT" (dict "fieldRef" (dict "fieldPath" "metadata.labels['batch.kubernetes.io/controller-uid']")) -}}
 {{- end -}}
 {{- if not (or .model (eq $backend "trainjob")) -}}
