@@ -75,6 +75,7 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
+    processes.leave_on_signals()  # until the evaluation has its own handler: there is nothing to keep
     from fino1.evaluate.main import main as evaluate
 
     spec = _evaluation(arguments)

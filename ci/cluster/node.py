@@ -269,16 +269,23 @@ def _registry(folder: Path) -> dict[str, Any]:
 
 
 def _corefile(kubeconfig: Path) -> str:
-    """Names outside the cluster do not exist, and whoever asks for one is in the log."""
-    return f""".:53 {{
+    """Names outside the cluster do not exist, and whoever asks for one is in the log.
+
+    Two blocks: in one, `template` would answer before `kubernetes` is asked, whatever their order here.
+    """
+    return f"""cluster.local:53 in-addr.arpa:53 {{
   bind {machine.ADDRESS}
   errors
-  log
   kubernetes cluster.local in-addr.arpa {{
     kubeconfig {kubeconfig} fino1
     pods insecure
     ttl 0
   }}
+}}
+.:53 {{
+  bind {machine.ADDRESS}
+  errors
+  log
   template ANY ANY . {{
     rcode NXDOMAIN
   }}

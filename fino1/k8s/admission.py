@@ -26,7 +26,7 @@ _INSTALL = {
 _BACKENDS = {"pytorchjob": "PyTorchJob", "job": "Job", "jobset": "JobSet", "trainjob": "TrainJob"}
 _GANGS = {"volcano": "scheduling.volcano.sh/v1beta1", "coscheduling": "scheduling.x-k8s.io/v1alpha1"}
 # Trainer 2's webhook looks for the runtime, which a dry run does not make (pkg/runtime/core/trainingruntime.go).
-_AWAITS_RUNTIME = "must be created before the TrainJob"
+AWAITS_RUNTIME = "must be created before the TrainJob"
 _MOST_ERRORS = 20
 _MANY = (
     200  # objects that are asked about one by one; of more, one of each shape (1,200 models: 4,800 objects, 4 shapes)
@@ -107,7 +107,7 @@ def changes(api: Api, objects: Sequence[Object], there: Mapping[str, Object], *,
         except SpecError as error:
             problems.append(error)
         except ApiError as error:
-            if thing["kind"] == "TrainJob" and _AWAITS_RUNTIME in str(error) and thing["metadata"]["name"] in runtimes:
+            if thing["kind"] == "TrainJob" and AWAITS_RUNTIME in str(error) and thing["metadata"]["name"] in runtimes:
                 return Change(thing, {}, thing, "created")
             if error.status not in (403, 409, 422):  # no connection, no namespace: the same for every object
                 raise

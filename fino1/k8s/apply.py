@@ -1,14 +1,17 @@
 """How are a run's objects applied, all of them or none? What the run objects need comes first."""
 
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from fino1.errors import ClusterError
-from fino1.k8s.admission import UNKNOWN, Change
-from fino1.k8s.api import Api
+from fino1.k8s.admission import AWAITS_RUNTIME, UNKNOWN, Change
+from fino1.k8s.api import Api, Applied
 from fino1.k8s.asked import ApiError, Lost
 from fino1.k8s.belongings import Object, in_parallel, is_run, label, names, remove, run_of
+
+_SEEN_S = 30.0  # until a webhook sees an object that was made a moment ago
 
 
 def apply(api: Api, changes: Sequence[Change]) -> list[Change]:
@@ -23,7 +26,7 @@ def apply(api: Api, changes: Sequence[Change]) -> list[Change]:
         if change.outcome == "unchanged":
             return change
         try:
-            applied = api.apply(change.object, before=change.before or UNKNOWN)
+            applied = _patiently(api, change)
         except Lost:
             if not change.before:
                 unanswered.append(change.object)
@@ -40,6 +43,18 @@ def apply(api: Api, changes: Sequence[Change]) -> list[Change]:
         raise
     except ClusterError as error:
         raise ClusterError(f"{error}\n{_undone(api, made, unanswered)}") from error
+
+
+def _patiently(api: Api, change: Change) -> Applied:
+    """Apply it; once more where Trainer 2's webhook, which reads a cache, has not yet seen the runtime made just before."""
+    deadline = time.monotonic() + _SEEN_S
+    while True:
+        try:
+            return api.apply(change.object, before=change.before or UNKNOWN)
+        except ApiError as error:
+            if AWAITS_RUNTIME not in str(error) or time.monotonic() >= deadline:
+                raise
+            time.sleep(0.2)
 
 
 def _undone(api: Api, made: Sequence[Object], unanswered: Sequence[Object]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fino1 import exits
-from fino1.k8s import claim_causes, pod_causes, queue_causes, times
+from fino1.k8s import claim_causes, pod_causes, pods, queue_causes, times
 from fino1.k8s.facts import Facts, when
 from fino1.k8s.finding import Finding, merged
 from fino1.k8s.found import KINDS, Run
@@ -114,7 +114,9 @@ def _exhausted(facts: Facts) -> Iterator[Finding]:
 
 
 def _given_up(facts: Facts) -> Iterator[Finding]:
-    """What else the controller says of the end, with the exit code that it may name."""
+    """What the controller says of the end, with the exit code that it may name, where no pod is left that says more."""
+    if pods.root_failures(facts.ranks):
+        return
     for each in _failed_conditions(facts.run):
         text = f"{each.get('reason')} {each.get('message')}"
         if _DEADLINE.search(text) or _RESTARTS.search(text):

@@ -28,9 +28,13 @@ _LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
 @dataclass(frozen=True)
 class Run:
-    """One run object, as the cluster holds it. `name` is the user's, `full` the object's, with the hash."""
+    """One run object, as the cluster holds it. `name` is the user's, `full` the object's, with the hash.
+
+    `pods_say` is where its pods are known: Trainer 2.0 says nothing of them, and a Job no longer counts those that end.
+    """
 
     object: Mapping[str, Any]
+    pods_say: Literal["", "running", "ended"] = ""
 
     @property
     def kind(self) -> str:
@@ -95,9 +99,11 @@ class Run:
             return "Queued" if self.queue else "Suspended"
         if "Restarting" in true:
             return "Restarting"
-        if "Running" in true or self._count("ready"):
+        if "Running" in true or self._count("ready") or self.pods_say == "running":
             return "Running"
-        return "Restarting" if self._has_restarted else "Pending"
+        if self._has_restarted:
+            return "Restarting"
+        return "Running" if self.pods_say else "Pending"
 
     @property
     def since(self) -> str:
@@ -138,7 +144,7 @@ class Run:
     @property
     def _has_restarted(self) -> bool:
         """Did it run before, and is being started again? Neither a Job nor a JobSet has a condition for it."""
-        return bool(self.status.get("restarts") or (self._count("failed") and self._count("active")))
+        return bool(self.status.get("restarts") or self._count("failed"))
 
     def _count(self, key: str) -> int:
         """How many pods (of a Job) or Jobs (of a JobSet, a TrainJob) are so?"""

@@ -21,7 +21,8 @@ Workload = Mapping[str, Any]
 class Queue:
     """What Kueue holds of a run; None for what is not there, or could not be read (`blind`: some of it could not).
 
-    `installed`: does the cluster serve Kueue's kinds? `ahead`: how many of the `waiting` come before it.
+    `installed`: does the cluster serve Kueue's kinds? `ahead`: how many of the `waiting` come before it. `holders`: the
+    namespace's Workloads that have quota of its ClusterQueue.
     """
 
     installed: bool = True
@@ -30,6 +31,7 @@ class Queue:
     cluster: Mapping[str, Any] | None = None
     ahead: int | None = None
     waiting: int = 0
+    holders: Sequence[Workload] = ()
     blind: bool = False
 
 
@@ -55,7 +57,9 @@ def queues(api: Api, runs: Sequence[Run], reading: Reading) -> dict[str, Queue]:
         mine = owned.get(run.object["metadata"]["uid"]) or owned.get(run.full)
         line = turns[run.queue]
         ahead = bisect_left(line, _turn(mine)) if mine and not _is_settled(mine) else None
-        found[run.full] = Queue(True, mine, local[run.queue], cluster.get(run.queue), ahead, len(line), blind)
+        queue = local[run.queue]
+        holders = [each for each in workloads if queue and _holds(each, queue["spec"]["clusterQueue"])]
+        found[run.full] = Queue(True, mine, queue, cluster.get(run.queue), ahead, len(line), holders, blind)
     return found
 
 
@@ -123,6 +127,12 @@ def _owners(workload: Workload) -> list[Mapping[str, Any]]:
 def _is_settled(workload: Workload) -> bool:
     is_out = is_true(workload, "QuotaReserved") or is_true(workload, "Finished")
     return is_out or not workload["spec"].get("active", True)
+
+
+def _holds(workload: Workload, cluster_queue: str) -> bool:
+    """Has it quota there? A finished one still says so."""
+    admission = (workload.get("status") or {}).get("admission") or {}
+    return admission.get("clusterQueue") == cluster_queue and not is_true(workload, "Finished")
 
 
 def _turn(workload: Workload) -> tuple[int, str]:

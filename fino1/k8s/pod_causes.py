@@ -1,7 +1,7 @@
 """What keeps a run's pods from running: no node, no volume, no image, no secret, a container that ended, a node that went?"""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fino1 import exits
@@ -35,7 +35,7 @@ def ended(facts: Facts) -> Iterator[Finding]:
         says=_says(first, facts),
         about=(f"rank {first.rank} ({first.pod})",),
         evidence=tuple(_evidence(failures, facts)),
-        advice=_advice(first),
+        advice=_advice(first, facts.tail),
         numbers={"exitCode": first.code, "rank": first.rank, "at": first.at},
     )
 
@@ -104,16 +104,27 @@ def _stuck(rank: Rank, name: str, state: Mapping[str, str], where: tuple[str, ..
         spec = [*rank.pod["spec"].get("initContainers", []), *rank.pod["spec"]["containers"]]
         image = next((c["image"] for c in spec if c["name"] == name), "")
         advice = "check image.repository, tag or digest, and image.pullSecrets"
-        return Finding(reason, f"image {image} cannot be pulled", where, evidence, advice)
+        last = message.rpartition(": ")[2] if image in message and "failed to" in message else ""
+        says = f"image {image} cannot be pulled{f': {last}' if last else ''}"
+        return Finding(reason, says, where, evidence, advice)
     if key := _KEY.search(message):
         says = f"{key[2]} {key[3]} has no key {key[1]}"
         return Finding(reason, says, where, evidence, f"add the key to the {key[2]}, or change secretEnv")
     if thing := _MISSING.search(message):
         kind = {"secret": "Secret", "configmap": "ConfigMap"}[thing[1].lower()]
-        return Finding(reason, f"{kind} {thing[2]} does not exist", where, evidence, f"create the {kind}")
+        advice = f"create the {kind}{_keys(rank, thing[2])}; the container then starts by itself"
+        return Finding(reason, f"{kind} {thing[2]} does not exist", where, evidence, advice)
     if reason == "CrashLoopBackOff":
         return Finding(reason, f"container {name} ends again and again; the next start waits", where, evidence)
     return Finding(reason, f"container {name} cannot be started: {message or reason}", where, evidence)
+
+
+def _keys(rank: Rank, secret: str) -> str:
+    """With which keys, as the pod's variables ask for them?"""
+    every = [each for c in rank.pod["spec"]["containers"] for each in c.get("env", [])]
+    wanted = [each.get("valueFrom", {}).get("secretKeyRef", {}) for each in every]
+    keys = sorted({ref["key"] for ref in wanted if ref.get("name") == secret})
+    return f" with {', '.join(keys)} in it" if keys else ""
 
 
 def _is_stuck(status: Mapping[str, Any]) -> bool:
@@ -164,13 +175,15 @@ def _evidence(failures: list[Ended], facts: Facts) -> Iterator[str]:
         yield f"and {len(failures) - 8} more"
 
 
-def _advice(first: Ended) -> str:
+def _advice(first: Ended, tail: Sequence[str]) -> str:
     if first.reason == "OOMKilled":
         return "raise resources.limits.memory, or shmSize where /dev/shm filled it"
     if first.code == exits.USER:
         return "mend what the last lines name, then submit again"
     if first.code == exits.DISK:
-        return "make room on the work volume, then `fino1-k8s retry`: its checkpoints are intact"
+        if any("Read-only file system" in line and "/models" in line for line in tail):
+            return "put the model into the cache first, or set volumes.models.readOnly=false, then submit again"
+        return "make room on the volume that the last lines name, then `fino1-k8s retry`: its checkpoints are intact"
     return "" if exits.is_retryable(first.code) else "a bug: the last lines have its traceback"
 
 

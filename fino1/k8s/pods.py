@@ -75,6 +75,12 @@ class Rank:
         return "running" in (main_status(self.pod) or {}).get("state", {})
 
     @property
+    def has_ended(self) -> bool:
+        """Has its main container ended, or its pod failed before? The phase tells later: once the kubelet has put it away."""
+        state = (main_status(self.pod) or {}).get("state", {})
+        return "terminated" in state or (self.pod.get("status") or {}).get("phase") == "Failed"
+
+    @property
     def restarts(self) -> int:
         """How often was it started again, in the same pod or another?"""
         return len(self.before) + sum(
@@ -88,12 +94,17 @@ class Rank:
 
     @cached_property
     def last_end(self) -> Ended | None:
-        """How did it end last, in this pod, this start or another? None if it never did."""
+        """How did it end last, in this pod, this start or another? None if it never did.
+
+        Of a pod that failed before its main container could start: how that which failed ended.
+        """
         for pod in (self.pod, *reversed(self.before)):
             for state in ("state", "lastState"):
                 main = [end for end in _ends(pod, self.index, state) if end.container == main_container(pod)]
                 if main:
                     return main[0]
+            if failed := [end for end in _ends(pod, self.index, "state") if end.code]:
+                return failed[0]
         return None
 
 

@@ -1,6 +1,7 @@
 """What keeps a run in its Kueue queue, with the quota's numbers? Reads Workloads and queues of v1beta1 and v1beta2."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any
@@ -19,8 +20,8 @@ _EVICTED = {
     "AdmissionCheck": "put back by an admission check",
     "ClusterQueueStopped": "put back, since its ClusterQueue was stopped",
     "LocalQueueStopped": "put back, since its LocalQueue was stopped",
-    "Deactivated": "deactivated, after it was put back too often or by its administrator",
-    "InactiveWorkload": "deactivated",
+    "Deactivated": "deactivated, after it was put back too often",
+    "InactiveWorkload": "deactivated, after it was put back too often",
     "MaximumExecutionTimeExceeded": "deactivated, since it ran for longer than it may",
 }
 
@@ -50,7 +51,11 @@ def causes(facts: Facts) -> Iterator[Finding]:
 
 
 def _untouched(facts: Facts, queue: Queue, about: tuple[str, ...]) -> Iterator[Finding]:
-    if queue.blind or not facts.run.is_suspended:
+    if queue.blind:
+        return
+    if not facts.run.is_suspended:  # its webhook suspends at once what it manages; 0.10 has no TrainJobs
+        says = f"Kueue does not manage the {facts.run.kind}: it runs past its queue, whatever the quota"
+        yield Finding("Unmanaged", says, about, (), "another backend, or a Kueue with that integration enabled")
         return
     late = facts.age_s > _UNTOUCHED_S
     advice = f"is the {facts.run.kind} integration enabled in Kueue's configuration, and does its controller run?"
@@ -80,6 +85,8 @@ def _evicted(queue: Queue) -> Iterator[Finding]:
     if evicted.get("status") != "True":
         return
     reason = evicted.get("reason", "")
+    if reason.startswith(("Deactivated", "InactiveWorkload")) and (_is_active(queue) or "DueTo" not in reason):
+        return  # a `suspend`, or over: the condition stays until the Workload is admitted again
     lines = [evicted.get("message", ""), preempted.get("message", "") if preempted.get("status") == "True" else ""]
     requeue = (((queue.workload or {}).get("status") or {}).get("requeueState") or {}).get("requeueAt")
     lines += [f"to be queued again at {requeue}"] if requeue else []
@@ -91,7 +98,7 @@ def _evicted(queue: Queue) -> Iterator[Finding]:
 
 def _not_admitted(queue: Queue, about: tuple[str, ...]) -> Iterator[Finding]:
     workload = queue.workload or {}
-    if workload["spec"].get("active") is False:
+    if not _is_active(queue):
         says = "it is suspended in its queue, by its user or, after too many attempts, by Kueue"
         yield Finding("Deactivated", says, (_name(queue),), (), "fino1-k8s resume")
         return
@@ -120,7 +127,9 @@ def quota(queue: Queue) -> Iterator[str]:
         resource = each["resource"]
         used, nominal, asked = (shown(resource, quantity(each[key])) for key in ("reserved", "nominal", "asked"))
         borrowed = f" (may borrow in cohort {each['cohort']})" if each["cohort"] else ""
-        yield f"flavor {each['flavor']}: {used} of {nominal} {resource} reserved, it asks for {asked}{borrowed}"
+        by = ", ".join(f"{name} {shown(resource, quantity(amount))}" for name, amount in each["reservedBy"].items())
+        whose = f"; reserved by {by}" if by else ""
+        yield f"flavor {each['flavor']}: {used} of {nominal} {resource} reserved, it asks for {asked}{borrowed}{whose}"
     if queue.cluster is None and queue.local is not None:
         name = queue.local["spec"].get("clusterQueue")
         for flavor in (queue.local.get("status") or {}).get("flavorsReservation") or []:
@@ -153,14 +162,29 @@ def _numbers(queue: Queue) -> Iterator[dict[str, Any]]:
         for flavor in group["flavors"]:
             for each in flavor["resources"]:
                 if wanted.get(each["name"]):
+                    reserved = quantity(reservations.get((flavor["name"], each["name"]), 0))
                     yield {
                         "flavor": flavor["name"],
                         "resource": each["name"],
                         "asked": float(wanted[each["name"]]),
                         "nominal": float(quantity(each["nominalQuota"])),
-                        "reserved": float(quantity(reservations.get((flavor["name"], each["name"]), 0))),
+                        "reserved": float(reserved),
+                        "reservedBy": _reserved_by(queue, flavor["name"], each["name"], reserved),
                         "cohort": spec.get("cohortName") or spec.get("cohort"),
                     }
+
+
+def _reserved_by(queue: Queue, flavor: str, resource: str, reserved: Fraction) -> dict[str, float]:
+    """How much of what is reserved has which run? Those of other namespaces, which are not read, are one."""
+    found: Counter[str] = Counter()
+    for workload in queue.holders:
+        owners = workload["metadata"].get("ownerReferences") or [workload["metadata"]]
+        for pods in workload["status"]["admission"].get("podSetAssignments") or []:
+            if (pods.get("flavors") or {}).get(resource) == flavor:
+                found[owners[0]["name"]] += quantity(pods["resourceUsage"][resource])  # type: ignore[assignment]
+    if reserved > sum(found.values()):
+        found["other namespaces"] = reserved - sum(found.values())  # type: ignore[assignment]
+    return {name: float(amount) for name, amount in found.items()}
 
 
 def _exceeds(queue: Queue) -> bool:
@@ -170,6 +194,10 @@ def _exceeds(queue: Queue) -> bool:
         fits = each["asked"] <= each["nominal"] or bool(each["cohort"])
         most[each["resource"]] = most.get(each["resource"], False) or fits
     return not all(most.values())
+
+
+def _is_active(queue: Queue) -> bool:
+    return (queue.workload or {"spec": {}})["spec"].get("active", True)
 
 
 def _name(queue: Queue) -> str:

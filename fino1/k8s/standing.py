@@ -3,9 +3,9 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from fino1.k8s import pods as podlib
 from fino1.k8s import times
@@ -162,9 +162,17 @@ def pods_of(api: Api, runs: Sequence[Run], namespace: str | None = None) -> list
 
 
 def standings(runs: Iterable[Run], pods: Iterable[Pod]) -> list[Standing]:
-    """Each run with its ranks."""
+    """Each run with its ranks, and told of them."""
     sorted_out = podlib.by_run(pods)
-    return [Standing(run, podlib.ranks(sorted_out.get(run.full, ()))) for run in runs]
+    found = [(run, podlib.ranks(sorted_out.get(run.full, ()))) for run in runs]
+    return [Standing(replace(run, pods_say=_say(ranks)), ranks) for run, ranks in found]
+
+
+def _say(ranks: Sequence[Rank]) -> Literal["", "running", "ended"]:
+    """Does one of them run, or else: has one ended?"""
+    if any(rank.is_running for rank in ranks):
+        return "running"
+    return "ended" if any(rank.has_ended for rank in ranks) else ""
 
 
 def with_progress(api: Api, before: Sequence[Standing], reading: Reading) -> list[Standing]:

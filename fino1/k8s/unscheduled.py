@@ -108,5 +108,5 @@ def _advice(rank: Rank, facts: Facts, reasons: Mapping[str, int]) -> str:
     if not useful:
         return "waiting does not help: no node may take it; check gpu.product, nodeSelector and tolerations"
     if not any(node.room(asked, is_empty=True) for node in useful):
-        return "waiting does not help: no node is that large, even when empty; ask for less"
+        return "waiting does not help: no node is that large, even when empty; ask for less (resources.requests, gpus_per_node)"
     return "it starts when other pods end" if any(reason.startswith("Insufficient") for reason in reasons) else ""

@@ -9,6 +9,7 @@ from fino1.errors import SpecError
 from fino1.spec import DEFAULT_COLUMNS, DEFAULT_DATA, DataBlock, RowsBlock
 from fino1.tasks import rows as task_rows
 from fino1.tasks.record import FINAL, THINKING, Record
+from fino1.train import checkpoint
 
 SFT_COLUMNS = ("Question", "Complex_CoT", "Response")
 RL_COLUMNS = ("Open-ended Verifiable Question", "Ground-True Answer")
@@ -66,6 +67,8 @@ def _load_hub(hub: str, block: RowsBlock) -> Numbered:
     try:
         return list(enumerate(datasets.load_dataset(hub, revision=block.revision, split=block.split)))
     except (datasets.exceptions.DatasetNotFoundError, ConnectionError, OSError, ValueError) as error:
+        if checkpoint.is_disk_error(error):
+            raise
         raise SpecError(f"data.hub: {hub}: expected a dataset that can be read, got {error}") from error
 
 

@@ -27,7 +27,7 @@ from transformers import (
 from fino1 import runs
 from fino1.errors import SpecError, first_line
 from fino1.spec import DEFAULT_MODEL, InitBlock, ModelRef
-from fino1.train import rl
+from fino1.train import checkpoint, rl
 from fino1.train.episodes import Packed
 
 CHAT_TEMPLATE = (
@@ -86,10 +86,12 @@ def load_tokenizer(source: str, revision: str | None, key: str = "model") -> Pre
 
 
 def read_tokenizer(source: str, revision: str | None, key: str) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a model as it is. Raises SpecError, naming `key`, where there is none."""
+    """Load the tokenizer of a model as it is. Raises SpecError, naming `key`, where there is none; of the disk's, as `_load`."""
     try:
         return AutoTokenizer.from_pretrained(source, revision=revision)
     except (OSError, ValueError) as error:
+        if checkpoint.is_disk_error(error):
+            raise
         raise SpecError(f"{key}: {source}: expected a tokenizer, got {first_line(error)}") from error
 
 
@@ -98,6 +100,8 @@ def load_config(key: str, source: str, revision: str | None) -> PretrainedConfig
     try:
         return AutoConfig.from_pretrained(source, revision=revision)
     except (OSError, ValueError) as error:
+        if checkpoint.is_disk_error(error):
+            raise
         raise SpecError(f"{key}: {source}: expected a model, got {first_line(error)}") from error
 
 

@@ -298,3 +298,21 @@ def test_sigterm_does_not_wait_for_a_request_that_hangs(right, tmp_path, monkeyp
     begin = time.monotonic()
     assert main(spec_of(right, timeout_s=60), "eval", tmp_path) == exits.TERMINATED
     assert time.monotonic() - begin < 5
+
+
+def test_sigterm_ends_a_first_process_that_has_not_begun(tmp_path):
+    """The kernel keeps SIGTERM from a container's first process that has no handler."""
+    first_process = ["unshare", "--pid", "--fork", "--kill-child"]
+    if subprocess.run([*first_process, "true"], capture_output=True).returncode:
+        pytest.skip("a first process takes root")
+    config = tmp_path / "config.json"
+    os.mkfifo(config)  # whoever reads it waits, and has not begun
+    command = [*first_process, sys.executable, "-m", "fino1", "evaluate", "--config", str(config)]
+    with subprocess.Popen(command) as process, config.open("w"):  # opens once somebody reads
+        children = f"/proc/{process.pid}/task/{process.pid}/children"
+        with open(children) as file:
+            os.kill(int(file.read()), signal.SIGTERM)
+        try:
+            assert process.wait(20) == exits.TERMINATED
+        finally:
+            process.kill()

@@ -1,5 +1,6 @@
 """Which cause is named for what a cluster says? Objects as controllers and kubelets write them, without a cluster."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -296,6 +297,8 @@ def not_reserved(reason="Pending", message="couldn't assign flavors"):
         (queue(not_reserved("ExceedsMaxQuota"), nominal="32"), "Kueue can never admit it"),
         (queue(not_reserved("NoMatchingFlavor"), nominal="32"), "no flavor fits its nodes and tolerations"),
         (queue(active=False), "it is suspended in its queue"),
+        (queue(condition("Evicted", "Deactivated", "was deactivated"), active=False), "it is suspended in its queue"),
+        (queue(not_reserved(), condition("Evicted", "Deactivated", "was"), nominal="32"), "it waits for quota"),
         (
             queue(not_reserved(), condition("Evicted", "PodsReadyTimeout", "Exceeded the PodsReady timeout")),
             "Kueue has ended its pods: put back, since its pods were not all ready in time",
@@ -314,6 +317,24 @@ def not_reserved(reason="Pending", message="couldn't assign flavors"):
 )
 def test_in_the_queue(held, says):
     assert says in verdict(run(queue="gpus", suspend=True), queue=held)
+
+
+def test_past_the_queue():
+    held = replace(queue(), workload=None)
+    assert "Kueue does not manage the TrainJob: it runs past its queue" in verdict(
+        run("TrainJob", queue="gpus"), queue=held
+    )
+
+
+def test_whose_the_quota_is():
+    share = {"flavors": {"nvidia.com/gpu": "h200"}, "resourceUsage": {"nvidia.com/gpu": "4"}}
+    admission = {"clusterQueue": "cq", "podSetAssignments": [share, share]}
+    owned = {"name": "w2", "ownerReferences": [{"name": "sft-1", "uid": "2"}]}
+    holder = {"metadata": owned, "spec": {}, "status": {"admission": admission}}
+    held = replace(queue(not_reserved(), nominal="32", reserved="24"), holders=[holder])
+    told = diagnose(Facts(run(queue="gpus", suspend=True), NOW, queue=held)).findings[0]
+    assert "it asks for 16; reserved by sft-1 8, other namespaces 16" in told.evidence[-1]
+    assert told.numbers["quota"][0]["reservedBy"] == {"sft-1": 8.0, "other namespaces": 16.0}
 
 
 def test_a_cluster_queue_that_is_stopped():
@@ -464,3 +485,67 @@ def test_times_that_users_write():
 )
 def test_phases(run_, phase):
     assert run_.phase == phase
+
+
+def test_why_an_image_cannot_be_pulled():
+    tried = 'failed to pull and unpack image "image": failed to resolve reference "image": image: not found'
+    for reason, message in (
+        ("ErrImagePull", tried),
+        ("ImagePullBackOff", f'Back-off pulling "image": ErrImagePull: {tried}'),
+    ):
+        said = verdict(run("PyTorchJob", CREATED), pod(0, "Pending", waiting(reason, message)))
+        assert said.endswith("image image cannot be pulled: not found")
+
+
+def test_which_keys_a_missing_secret_needs():
+    env = [
+        {"name": "A", "value": "a"},
+        {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}},
+        {"name": "OTHER", "valueFrom": {"secretKeyRef": {"name": "other", "key": "no"}}},
+    ]
+    spec = {"containers": [{"name": "train", "image": "image", "env": env}]}
+    stuck = pod(0, "Pending", waiting("CreateContainerConfigError", 'secret "hub" not found'), spec=spec)
+    told = diagnose(Facts(run("PyTorchJob", CREATED), NOW, pods.ranks([stuck])))
+    assert told.advice == "create the Secret with token in it; the container then starts by itself"
+
+
+@pytest.mark.parametrize(
+    ("line", "advice"),
+    [
+        ("expected a disk, got [Errno 28] No space left on device: '/work/runs/a'", "make room on the volume"),
+        ("expected a disk, got [Errno 30] Read-only file system: '/work/runs/a'", "make room on the volume"),
+        ("expected a disk, got [Errno 30] Read-only file system: '/models/hub'", "put the model into the cache"),
+    ],
+)
+def test_what_to_do_about_a_disk(line, advice):
+    ranks = pods.ranks([pod(0, "Failed", ended(74))])
+    assert diagnose(Facts(run("PyTorchJob", FAILED), NOW, ranks, tail=[line])).advice.startswith(advice)
+
+
+def test_a_pod_that_failed_before_its_main_container_could_start():
+    failed = pod(0, "Failed", waiting("PodInitializing"), init={"name": "model", "state": ended(2)}, spec=LINK)
+    (rank,) = pods.ranks([failed])
+    assert (rank.last_end.container, rank.last_end.code) == ("model", 2)
+    given_up = run("Job", condition("Failed", "PodFailurePolicy", "Container model for pod failed with exit code 2"))
+    told = diagnose(Facts(given_up, NOW, [rank]))
+    assert [each.cause for each in told.findings] == ["Exit2"]  # the controller's word adds nothing
+
+
+@pytest.mark.parametrize(
+    ("run_", "found", "phase"),
+    [
+        (run("TrainJob"), [], "Pending"),  # Trainer 2.0 writes nothing until the end
+        (run("TrainJob"), [pod(0, "Pending", waiting("ContainerCreating"))], "Pending"),
+        (run("TrainJob"), [pod(0, state=RUNNING)], "Running"),
+        (run("Job", active=1, ready=0), [pod(0, "Pending", waiting("ContainerCreating"))], "Pending"),
+        (run("Job", active=1, ready=0), [pod(0, "Running", ended(0))], "Running"),  # its phase comes later
+        (run("Job", active=1, ready=0), [pod(0, "Succeeded", ended(0))], "Running"),  # not counted yet
+        (run("Job", active=1, ready=0), [pod(0, "Failed", ended(137))], "Running"),
+        (run("Job", failed=1, ready=0), [pod(0, "Failed", ended(137))], "Restarting"),
+        (run("Job", failed=1, active=1, ready=0), [pod(0, state=RUNNING)], "Running"),
+        (run("Job", condition("Suspended"), suspend=True), [pod(0, state=RUNNING, deleted=LATE)], "Suspended"),
+    ],
+)
+def test_what_pods_say_of_the_phase(run_, found, phase):
+    (told,) = standing.standings([run_], found)
+    assert told.run.phase == phase
