@@ -75,7 +75,7 @@ def test_user_entry_and_labels(podman, image, part):
     assert (config["User"], config["Entrypoint"]) == (f"{pod.USER}:{pod.USER}", ["fino1"])
     prefix = "org.opencontainers.image."
     labels = {key.removeprefix(prefix): value for key, value in config["Labels"].items() if key.startswith(prefix)}
-    assert labels.keys() == {"title", "description", "licenses", "source", "version", "revision"}
+    assert labels.keys() == {"title", "description", "licenses", "version", "revision"}
     assert (labels["title"], labels["version"], labels["licenses"]) == (f"fino1 {part}", __version__, "Apache-2.0")
     assert len(labels["revision"].removesuffix("-dirty")) == 40
 

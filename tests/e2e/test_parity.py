@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import RUNS, Shell
-from test_recipe import SHORT_EVAL, SHORT_PPO, SHORT_SFT
+from test_install import SHORT_EVAL, SHORT_PPO, SHORT_SFT
 
 from fino1 import exits
 
