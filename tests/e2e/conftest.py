@@ -4,34 +4,15 @@
 it looks at the volumes' folders only to see what lies there, and kills on the node only what it is about to kill.
 """
 
-import contextlib
-import json
-import os
-import secrets
-import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from shell import Shell, new_shell  # first: it says where the modules of ci/cluster are
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "ci" / "cluster"))
-
-import cluster as cluster_command  # noqa: E402
-import operators  # noqa: E402
-import tools  # noqa: E402
-from node import Node  # noqa: E402
-
-from fino1 import runs  # noqa: E402
-
-RUNS = ROOT / "manifests" / "runs"
-OWNER = 10001  # as whom our containers run; a hostPath knows no fsGroup
-START_S = 120  # a pod of ours: container, imports, first line; 20 on an idle machine
+import cluster as cluster_command  # isort: skip
+import operators  # isort: skip
+from node import Node  # isort: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -40,104 +21,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.e2e)
             item.add_marker(pytest.mark.slow)
-
-
-@dataclass(frozen=True)
-class Shell:
-    """What a user types, in a namespace of the test's own, and what the node holds of it."""
-
-    node: Node
-    namespace: str
-
-    def run(self, *command: str | Path, code: int = 0, timeout_s: float = 600, stdin: str = "") -> str:
-        """Standard output of a command that has to end with `code`."""
-        folders = (tools.helm4().parent, tools.kubectl().parent, Path(sys.executable).parent)
-        environment = os.environ | {
-            "KUBECONFIG": str(self.node.kubeconfig),
-            "PATH": os.pathsep.join([*map(str, folders), os.environ["PATH"]]),
-        }
-        ran = subprocess.run(
-            list(map(str, command)),
-            env=environment,
-            cwd=ROOT,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-        )
-        assert ran.returncode == code, f"{' '.join(map(str, command))}: {ran.returncode}\n{ran.stdout}{ran.stderr}"
-        return ran.stdout if code == 0 else ran.stdout + ran.stderr
-
-    def fino1(self, verb: str, *arguments: str | Path, code: int = 0, timeout_s: float = 600) -> str:
-        """Output of a verb of fino1-k8s."""
-        return self.run("fino1-k8s", verb, *arguments, "-n", self.namespace, code=code, timeout_s=timeout_s)
-
-    def helm(self, *arguments: str | Path, code: int = 0) -> str:
-        """Output of helm."""
-        return self.run("helm", *arguments, "-n", self.namespace, code=code)
-
-    def kubectl(self, *arguments: str | Path, code: int = 0, stdin: str = "") -> str:
-        """Output of kubectl."""
-        return self.run("kubectl", "-n", self.namespace, *arguments, code=code, stdin=stdin)
-
-    def get(self, *what: str) -> Any:
-        """What kubectl gets, parsed."""
-        return json.loads(self.kubectl("get", *what, "-o", "json"))
-
-    def apply(self, *objects: dict[str, Any]) -> None:
-        """Apply objects as a user's manifest."""
-        self.kubectl(
-            "apply",
-            "--server-side",
-            "-f",
-            "-",
-            stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}),
-        )
-
-    def submit(self, run: str, name: str, *settings: str, wait: bool = True, code: int = 0) -> str:
-        """`fino1-k8s submit`; the name of the run object. It waits for its end unless told otherwise."""
-        options = [word for setting in settings for word in ("--set", setting)]
-        self.fino1("submit", RUNS / f"{run}.yaml", "--name", name, *options, *(["--wait"] if wait else []), code=code)
-        listed = json.loads(self.fino1("ps", "-o", "json"))["runs"]
-        return next(run["run"] for run in listed if run["name"] == name)
-
-    def pods(self, run: str) -> list[dict[str, Any]]:
-        """The pods of a run object, as the API server has them, but those of `helm test`."""
-        found = self.get("pods", "-l", f"fino1/run={run}")["items"]
-        return [pod for pod in found if pod["metadata"]["labels"]["app.kubernetes.io/component"] != "test"]
-
-    def until(self, what: str, true: Callable[[], Any], timeout_s: float = START_S) -> Any:
-        """Wait until `true()` is; what it was. The failure names `what`, and shows the namespace."""
-        deadline = time.monotonic() + timeout_s
-        while not (answer := true()):
-            if time.monotonic() > deadline:
-                pytest.fail(f"not in {timeout_s:.0f} s: {what}\n{self.kubectl('get', 'pods,events', '-o', 'wide')}")
-            time.sleep(0.3)
-        return answer
-
-    @property
-    def work(self) -> Path:
-        """Which folder of the node is the volume that pods see as /work?"""
-        return self.node.volumes / self.namespace / "fino1-work"
-
-    def directory(self, name: str) -> Path:
-        """Which directory has the run `name`, one of those that started?"""
-        (found,) = self.work.glob(f"runs/{name}-??????????")
-        return found
-
-    def step(self, name: str) -> int:
-        """How far has the run come? Its last step in metrics.jsonl; 0 before the first."""
-        files = list(self.work.glob(f"runs/{name}-??????????/metrics.jsonl"))
-        lines = files[0].read_text().splitlines() if files else []
-        steps = [json.loads(line).get("step", 0) for line in lines if line.endswith("}")]
-        return max(steps, default=0)
-
-    def artefact(self, name: str) -> str:
-        """The hash of the model that the run made, as it recorded it; checked against the files that lie there."""
-        directory = self.directory(name)
-        recorded = json.loads((directory / "done.json").read_text())["artefact_sha256"]
-        assert runs.artefact_hash(directory / "model") == recorded
-        return recorded
 
 
 @pytest.fixture(scope="session")
@@ -166,35 +49,3 @@ def shell(node: Node) -> Iterator[Shell]:
     """A user's shell in a namespace of the test's own."""
     with new_shell(node) as shell:
         yield shell
-
-
-@contextlib.contextmanager
-def new_shell(node: Node) -> Iterator[Shell]:
-    """A user's shell in a new namespace that enforces Pod Security `restricted` and has the two claims' volumes."""
-    shell = Shell(node, f"e2e-{secrets.token_hex(3)}")
-    restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
-    shell.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": shell.namespace, "labels": restricted}})
-    shell.apply(*(_volume(shell, claim) for claim in ("fino1-work", "fino1-models")))
-    yield shell
-    shell.kubectl("delete", "namespace", shell.namespace, "--timeout=120s")
-    for claim in ("fino1-work", "fino1-models"):
-        shell.kubectl("delete", "persistentvolume", f"{shell.namespace}-{claim}")
-    shutil.rmtree(node.volumes / shell.namespace)
-
-
-def _volume(shell: Shell, claim: str) -> dict[str, Any]:
-    """A folder of the node as the volume of one claim: what a provisioner would make."""
-    folder = shell.node.volumes / shell.namespace / claim
-    folder.mkdir(parents=True)
-    os.chown(folder, OWNER, OWNER)
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolume",
-        "metadata": {"name": f"{shell.namespace}-{claim}"},
-        "spec": {
-            "capacity": {"storage": "200Gi"},
-            "accessModes": ["ReadWriteMany"],
-            "hostPath": {"path": str(folder)},
-            "claimRef": {"namespace": shell.namespace, "name": claim},
-        },
-    }

@@ -19,7 +19,7 @@ from typing import Any
 
 import machine
 import tools
-from conftest import Shell
+from shell import Shell
 
 Pod = dict[str, Any]
 Way = Callable[[Shell, Pod, str], None]

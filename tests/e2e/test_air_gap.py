@@ -13,8 +13,8 @@ from typing import Any
 
 import machine
 import pytest
-from conftest import Shell
 from node import Node
+from shell import Shell
 
 pytestmark = pytest.mark.timeout(1500)
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from conftest import ROOT, RUNS, Shell
+from shell import ROOT, RUNS, Shell
 
 KINDS = {
     "pytorchjob": "pytorchjobs.kubeflow.org",

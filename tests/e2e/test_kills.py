@@ -13,9 +13,9 @@ from pathlib import Path
 
 import killing
 import pytest
-from conftest import ROOT, Shell, new_shell
 from killing import LONG_S, Ordeal, Witness
 from node import Node
+from shell import ROOT, Shell, new_shell
 
 # By themselves: they keep two cores busy, and the last restarts the kubelet.
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(3000)]

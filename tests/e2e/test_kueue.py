@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Shell, new_shell
 from killing import Witness
 from node import Node
+from shell import Shell, new_shell
 
 pytestmark = pytest.mark.timeout(1500)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import OWNER, Shell
 from node import REGISTRY, Node
+from shell import OWNER, Shell
 
 from fino1 import exits
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import RUNS, Shell
+from shell import RUNS, Shell
 from test_install import SHORT_EVAL, SHORT_PPO, SHORT_SFT
 
 from fino1 import exits

@@ -10,8 +10,8 @@ import sys
 import machine
 import pytest
 from cluster import default_dir
-from conftest import ROOT
 from node import Node
+from shell import ROOT
 
 
 def cluster(command: str) -> str:
