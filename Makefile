@@ -52,7 +52,7 @@ node-down: $(VENV)/ready  ## End it, and put the machine back
 
 e2e: tools  ## The tests whose pods run: a whole cluster up, tests, down (root)
 	trap '$(MAKE) node-down' EXIT; $(MAKE) node-up && \
-	$(BIN)/python -m pytest -m 'e2e and not alone' --numprocesses 2 --dist loadfile && \
+	$(BIN)/python -m pytest -m 'e2e and not alone' --numprocesses 2 --dist loadfile --durations 10 && \
 	$(BIN)/python -m pytest -m 'e2e and alone'
 
 test: tools  ## All tests that need no kubelet
