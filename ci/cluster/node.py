@@ -12,15 +12,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import configuration
 import machine
 import oci
 import tools
 from api import ApiError
+from configuration import NODE, REGISTRY
 from instance import START_S, Instance
 
-NODE = "fino1-node"
-REGISTRY = "127.0.0.1:5000"
-OPEN_FILES = 20000  # the hard limit on machines without CAP_SYS_RESOURCE
 USERS = {  # user: (group, server that it is)
     "system:kube-controller-manager": ("", "kube-controller-manager"),
     "system:kube-scheduler": ("", "kube-scheduler"),
@@ -63,7 +62,7 @@ class Node(Instance):
         super().up()
         self._start("registry", [str(tools.server("registry")), "serve", str(self.folder / "registry.yaml")])
         sandbox = _patiently(lambda: oci.push(REGISTRY, "pause", tools.server("pause"), "/pause"))
-        self._write("containerd.toml", _containerd(self.folder, sandbox))
+        self._write("containerd.toml", configuration.containerd(self.folder, sandbox))
         self._start("containerd", ["/usr/bin/containerd", "--config", str(self.folder / "containerd.toml")])
         programs = tools.kubernetes()
         manager = [
@@ -87,7 +86,7 @@ class Node(Instance):
     def start_kubelet(self) -> None:
         """Start the kubelet with the eviction thresholds of now; return when the node is Ready."""
         began = time.time()
-        self._write("kubelet.json", _kubelet(self.folder, self.eviction_hard))
+        self._write("kubelet.json", configuration.kubelet(self.folder, self.eviction_hard))
         self._start(
             "kubelet",
             [
@@ -154,11 +153,11 @@ class Node(Instance):
         key, certificate = self.pki / "kubelet-client.key", self.pki / "kubelet-client.crt"
         out = ["-keyout", str(key), "-out", str(certificate), "-days", "30", "-nodes"]
         machine.run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", *out, *subject)
-        self._write("cni/10-fino1.conflist", _cni(self.folder))
+        self._write("cni/10-fino1.conflist", configuration.cni(self.folder))
         self._write("certs.d/ghcr.io/hosts.toml", f'[host."http://{REGISTRY}"]\ncapabilities = ["pull", "resolve"]\n')
-        self._write("registry.yaml", _registry(self.folder))
-        self._write("Corefile", _corefile(self._user("coredns")))
-        self._write("kube-proxy.json", _kube_proxy(self._user("kube-proxy")))
+        self._write("registry.yaml", configuration.registry(self.folder))
+        self._write("Corefile", configuration.corefile(self._user("coredns")))
+        self._write("kube-proxy.json", configuration.kube_proxy(self._user("kube-proxy")))
         self._write("resolv.conf", f"nameserver {self.host}\n")
         self.volumes.mkdir(mode=0o755)
 
@@ -187,122 +186,3 @@ def _patiently(ask: Any) -> Any:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
-
-
-def _containerd(folder: Path, sandbox: str) -> str:
-    """oom_score_adj cannot be lowered without CAP_SYS_RESOURCE; there is no AppArmor."""
-    return f"""version = 2
-root = "{folder}/containerd"
-state = "{folder}/run"
-disabled_plugins = ["io.containerd.internal.v1.opt"]
-[grpc]
-address = "{folder}/containerd.sock"
-[plugins."io.containerd.grpc.v1.cri"]
-sandbox_image = "{sandbox}"
-restrict_oom_score_adj = true
-disable_apparmor = true
-netns_mounts_under_state_dir = true
-stream_server_address = "127.0.0.1"
-[plugins."io.containerd.grpc.v1.cri".cni]
-bin_dir = "{machine.CNI}"
-conf_dir = "{folder}/cni"
-[plugins."io.containerd.grpc.v1.cri".registry]
-config_path = "{folder}/certs.d"
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-runtime_type = "io.containerd.runc.v2"
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-SystemdCgroup = false
-"""
-
-
-def _kubelet(folder: Path, eviction_hard: dict[str, str]) -> dict[str, Any]:
-    return {
-        "apiVersion": "kubelet.config.k8s.io/v1beta1",
-        "kind": "KubeletConfiguration",
-        "address": machine.ADDRESS,
-        "healthzBindAddress": "127.0.0.1",
-        "authentication": {
-            "anonymous": {"enabled": False},
-            "webhook": {"enabled": True},
-            "x509": {"clientCAFile": str(folder / "pki" / "kubelet-client.crt")},
-        },
-        "authorization": {"mode": "Webhook"},
-        "cgroupDriver": "cgroupfs",
-        "failCgroupV1": False,
-        "failSwapOn": False,
-        "oomScoreAdj": 0,
-        "maxOpenFiles": OPEN_FILES,
-        "clusterDNS": [machine.ADDRESS],
-        "clusterDomain": "cluster.local",
-        "resolvConf": str(folder / "resolv.conf"),
-        "containerRuntimeEndpoint": f"unix://{folder / 'containerd.sock'}",
-        "enforceNodeAllocatable": ["pods"],
-        "evictionHard": eviction_hard,
-        "evictionPressureTransitionPeriod": "5s",
-        "imageGCHighThresholdPercent": 100,
-        "serializeImagePulls": False,
-        "nodeStatusUpdateFrequency": "2s",
-        "podLogsDir": str(folder / "pod-logs"),
-        "volumePluginDir": str(folder / "volume-plugins"),
-    }
-
-
-def _cni(folder: Path) -> dict[str, Any]:
-    """No masquerading: who has to leave the cluster has no business here."""
-    addresses = {
-        "type": "host-local",
-        "ranges": [[{"subnet": machine.SUBNET, "rangeStart": "10.244.0.10", "gateway": machine.ADDRESS}]],
-        "routes": [{"dst": "0.0.0.0/0"}],
-        "dataDir": str(folder / "addresses"),
-    }
-    bridge = {"type": "bridge", "bridge": machine.BRIDGE, "isGateway": True, "hairpinMode": True, "ipam": addresses}
-    return {"cniVersion": "1.0.0", "name": "fino1", "plugins": [bridge]}
-
-
-def _registry(folder: Path) -> dict[str, Any]:
-    return {
-        "version": 0.1,
-        "log": {"level": "warn"},
-        "storage": {"filesystem": {"rootdirectory": str(folder / "registry")}, "delete": {"enabled": True}},
-        "http": {"addr": REGISTRY},
-    }
-
-
-def _corefile(kubeconfig: Path) -> str:
-    """Names outside the cluster do not exist, and whoever asks for one is in the log.
-
-    Two blocks: in one, `template` would answer before `kubernetes` is asked, whatever their order here.
-    """
-    return f"""cluster.local:53 in-addr.arpa:53 {{
-  bind {machine.ADDRESS}
-  errors
-  kubernetes cluster.local in-addr.arpa {{
-    kubeconfig {kubeconfig} fino1
-    pods insecure
-    ttl 0
-  }}
-}}
-.:53 {{
-  bind {machine.ADDRESS}
-  errors
-  log
-  template ANY ANY . {{
-    rcode NXDOMAIN
-  }}
-}}
-"""
-
-
-def _kube_proxy(kubeconfig: Path) -> dict[str, Any]:
-    return {
-        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
-        "kind": "KubeProxyConfiguration",
-        "mode": "iptables",
-        "bindAddress": machine.ADDRESS,
-        "healthzBindAddress": "127.0.0.1:10256",
-        "metricsBindAddress": "127.0.0.1:10249",
-        "hostnameOverride": NODE,
-        "clusterCIDR": machine.SUBNET,
-        "clientConnection": {"kubeconfig": str(kubeconfig)},
-        "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
-    }

@@ -118,13 +118,7 @@ def _of_single_verbs(commands: dict[str, argparse.ArgumentParser]) -> None:
     plan.add_argument("--prices", type=Path, metavar="FILE", help="price book: what a GPU-hour costs")
     plan.add_argument("--hours", type=float, metavar="H", help="how long the run takes, for the cost")
     commands["ps"].add_argument("-A", "--all-namespaces", action="store_true")
-    logs = commands["logs"]
-    logs.add_argument("-f", "--follow", action="store_true", help="go on until the run is over")
-    logs.add_argument("--since", metavar="TIME", help="seconds ago (90s, 5m, 2h), or RFC 3339")
-    logs.add_argument("--tail", type=int, metavar="N", help="the last N lines of each pod")
-    logs.add_argument("--rank", type=int, metavar="N", help="only of pod N")
-    logs.add_argument("-c", "--container", metavar="NAME", help="(default: the one that trains or evaluates)")
-    logs.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    _of_logs(commands["logs"])
     commands["wait"].add_argument("--timeout", type=float, metavar="S", help="seconds (default: none)")
     for verb in ("fetch", "report"):
         commands[verb].add_argument("--to", type=Path, metavar="DIR", help="work directory to copy into (default: out)")
@@ -138,6 +132,16 @@ def _of_single_verbs(commands: dict[str, argparse.ArgumentParser]) -> None:
     prune.add_argument("--older-than", default="7d", metavar="TIME", help="finished so long ago (default: 7d)")
     prune.add_argument("--dry-run", action="store_true", help="say what would go")
     commands["completion"].add_argument("shell", choices=("bash", "zsh", "fish"))
+
+
+def _of_logs(command: argparse.ArgumentParser) -> None:
+    """Which part of the logs?"""
+    command.add_argument("-f", "--follow", action="store_true", help="go on until the run is over")
+    command.add_argument("--since", metavar="TIME", help="seconds ago (90s, 5m, 2h), or RFC 3339")
+    command.add_argument("--tail", type=int, metavar="N", help="the last N lines of each pod")
+    command.add_argument("--rank", type=int, metavar="N", help="only of pod N")
+    command.add_argument("-c", "--container", metavar="NAME", help="(default: the one that trains or evaluates)")
+    command.add_argument("-o", "--output", choices=("text", "json"), default="text")
 
 
 if __name__ == "__main__":
