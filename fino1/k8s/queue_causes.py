@@ -162,14 +162,16 @@ def _numbers(queue: Queue) -> Iterator[dict[str, Any]]:
         for flavor in group["flavors"]:
             for each in flavor["resources"]:
                 if wanted.get(each["name"]):
+                    # The ClusterQueue's own status comes later than the Workloads'.
                     reserved = quantity(reservations.get((flavor["name"], each["name"]), 0))
+                    by = _reserved_by(queue, flavor["name"], each["name"], reserved)
                     yield {
                         "flavor": flavor["name"],
                         "resource": each["name"],
                         "asked": float(wanted[each["name"]]),
                         "nominal": float(quantity(each["nominalQuota"])),
-                        "reserved": float(reserved),
-                        "reservedBy": _reserved_by(queue, flavor["name"], each["name"], reserved),
+                        "reserved": max(float(reserved), sum(by.values())),
+                        "reservedBy": by,
                         "cohort": spec.get("cohortName") or spec.get("cohort"),
                     }
 

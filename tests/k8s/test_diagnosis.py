@@ -331,10 +331,15 @@ def test_whose_the_quota_is():
     admission = {"clusterQueue": "cq", "podSetAssignments": [share, share]}
     owned = {"name": "w2", "ownerReferences": [{"name": "sft-1", "uid": "2"}]}
     holder = {"metadata": owned, "spec": {}, "status": {"admission": admission}}
-    held = replace(queue(not_reserved(), nominal="32", reserved="24"), holders=[holder])
-    told = diagnose(Facts(run(queue="gpus", suspend=True), NOW, queue=held)).findings[0]
-    assert "it asks for 16; reserved by sft-1 8, other namespaces 16" in told.evidence[-1]
-    assert told.numbers["quota"][0]["reservedBy"] == {"sft-1": 8.0, "other namespaces": 16.0}
+
+    def told(reserved):
+        held = replace(queue(not_reserved(), nominal="32", reserved=reserved), holders=[holder])
+        return diagnose(Facts(run(queue="gpus", suspend=True), NOW, queue=held)).findings[0]
+
+    assert "it asks for 16; reserved by sft-1 8, other namespaces 16" in told("24").evidence[-1]
+    assert told("24").numbers["quota"][0]["reservedBy"] == {"sft-1": 8.0, "other namespaces": 16.0}
+    # the ClusterQueue's status is behind
+    assert "8 of 32 nvidia.com/gpu reserved, it asks for 16; reserved by sft-1 8" in told("0").evidence[-1]
 
 
 def test_a_cluster_queue_that_is_stopped():
