@@ -2,8 +2,6 @@
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 from fino1 import exits, load, recipe, runs, yamlfile
 from fino1.errors import SpecError
+from fino1.k8s import page
 from fino1.k8s.local import LocalRun, check, describe, run_to_end
 from fino1.recipe import Recipe, Stage
 from fino1.spec import RunSpec
@@ -126,23 +125,9 @@ class _Chain:
         return code
 
     def _report(self) -> int:
-        out = self.work / "report"
-        names = [part for directory in self.directories.values() for part in ("--run", directory)]
         skipped = [part for text in self.skipped.values() for part in ("--skipped", text)]
-        options = [
-            "--work",
-            str(self.work),
-            "--out",
-            str(out),
-            "--title",
-            self.recipe.title,
-            "--note",
-            self.recipe.note,
-        ]
-        code = subprocess.run([sys.executable, "-m", "fino1", "report", *options, *names, *skipped]).returncode
-        if code == exits.DONE:
-            print(f"{(out / 'leaderboard.md').read_text()}\nreport: {out / 'index.html'}")
-        return code
+        title = ("--title", self.recipe.title, "--note", self.recipe.note)
+        return page.write(self.work, self.directories.values(), *title, *skipped)
 
     def _names_before(self, stage: Stage) -> list[str]:
         if stage.background:

@@ -6,14 +6,12 @@ the report is made of them as of runs here, and a run here takes a fetched model
 
 import argparse
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from fino1 import exits
 from fino1.errors import ClusterError
-from fino1.k8s import found, pack
+from fino1.k8s import found, pack, page
 from fino1.k8s.api import connect
 from fino1.k8s.execute import Exec
 from fino1.k8s.found import Run
@@ -37,20 +35,16 @@ def fetch(arguments: argparse.Namespace) -> int:
 
 def report(arguments: argparse.Namespace) -> int:
     """Verb `report`: fetch what is named; write the evaluations' leaderboard and the others' curves as one page."""
-    work, names = arguments.to or _DEFAULT, []
+    directories = []
     try:
         for name in arguments.names:
             for run, came in _come(arguments, name, everything=False):
                 _say(run, came)
-                names += ["--run", run.directory]
+                directories.append(run.directory)
     except KeyboardInterrupt:
         return exits.of_signal(signal.SIGINT)
-    out = work / "report"
-    options = ["--work", str(work), "--out", str(out), "--title", arguments.title, *names]
-    code = subprocess.run([sys.executable, "-m", "fino1", "report", *options]).returncode
-    if code == exits.DONE:
-        print(f"\n{(out / 'leaderboard.md').read_text()}\nreport: {out / 'index.html'}")
-    return code
+    print()
+    return page.write(arguments.to or _DEFAULT, directories, "--title", arguments.title)
 
 
 def _come(arguments: argparse.Namespace, name: str, everything: bool) -> Iterator[tuple[Run, Fetched]]:

@@ -1,0 +1,19 @@
+"""How is the report on runs in a work directory written and shown? By `fino1 report`, a process of its own: no area of ours."""
+
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from fino1 import exits
+
+
+def write(work: Path, directories: Iterable[str], *options: str) -> int:
+    """Write WORK/report on these runs' directories, print its leaderboard and where it is; the exit code of `fino1 report`."""
+    out = work / "report"
+    runs = [part for directory in directories for part in ("--run", directory)]
+    command = [sys.executable, "-m", "fino1", "report", "--work", str(work), "--out", str(out), *options, *runs]
+    code = subprocess.run(command).returncode
+    if code == exits.DONE:
+        print(f"{(out / 'leaderboard.md').read_text()}\nreport: {out / 'index.html'}")
+    return code
