@@ -47,6 +47,7 @@ Count = Annotated[int, Field(ge=1), BeforeValidator(integer)]
 CountOrZero = Annotated[int, Field(ge=0), BeforeValidator(integer)]
 TwoOrMore = Annotated[int, Field(ge=2), BeforeValidator(integer)]
 Text = Annotated[str, Field(min_length=1)]
+Fold = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,3}/[1-9][0-9]{0,3}$")]
 NAME = r"[a-z0-9]([-.a-z0-9]{0,32}[a-z0-9])?"  # with the hash 45 characters (C3)
 Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 RunName = Annotated[str, Field(pattern=r"^[a-z0-9]([-.a-z0-9]{0,54}[a-z0-9])?$")]  # NAME or NAME-HASH

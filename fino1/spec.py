@@ -13,6 +13,7 @@ from fino1.fields import (
     Block,
     Count,
     CountOrZero,
+    Fold,
     Fraction,
     Name,
     NonNegative,
@@ -123,8 +124,10 @@ class RowsBlock(Block):
     """Split of the hub dataset."""
     size: Count = 20000
     """`ledger`: rows to generate."""
+    fold: Fold | None = None
+    """`k/n`: only the k-th of n parts, the first being 1. Rows of one table or page are in one part, wherever they stand."""
     limit: Count | None = None
-    """Use the first so many rows."""
+    """Use the first so many rows, of the part if there is one."""
 
 
 class DataBlock(RowsBlock):
@@ -461,6 +464,18 @@ def _rows(path: str, block: RowsBlock) -> list[tuple[str, str]]:
         return [(f"{path}.hub", f"expected C7 rows, or a path with task: {block.task}, got {block.hub}")]
     if block.task != "ledger" and not (block.path or block.hub):
         return [(path, "expected path or hub, or task: ledger, got none")]
+    return _fold(path, block)
+
+
+def _fold(path: str, block: RowsBlock) -> list[tuple[str, str]]:
+    """Is there such a part of the rows?"""
+    if block.fold is None:
+        return []
+    part, parts = block.fold.split("/")
+    if int(part) > int(parts):
+        return [(f"{path}.fold", f"expected a part from 1/{parts} to {parts}/{parts}, got {block.fold}")]
+    if not (block.path or block.hub):
+        return [(f"{path}.fold", f"expected none for rows that are generated, got {block.fold}")]
     return []
 
 
@@ -491,6 +506,7 @@ def _evaluation(block: EvalBlock) -> list[tuple[str, str]]:
             found.append((f"eval.tasks.{i}", "expected one of path, hub, got both"))
         if task.task != "ledger" and not (task.path or task.hub):
             found.append((f"eval.tasks.{i}", f"expected path or hub for task {task.task}, got none"))
+        found += _fold(f"eval.tasks.{i}", task)
     names = [model.name for model in block.models]
     return found + [
         ("eval.models", f"expected different names, got {name} twice")

@@ -17,7 +17,7 @@ from fino1.evaluate.cell import Cell
 from fino1.evaluate.models import Source
 from fino1.evaluate.questions import Rows
 from fino1.evaluate.sidecar import Sidecar
-from fino1.spec import EvalBlock, RunSpec, ServerBlock
+from fino1.spec import EvalBlock, EvalTask, RunSpec, ServerBlock
 from fino1.tasks import answer
 
 SCORER_VERSION: str = getattr(answer, "SCORER_VERSION", "1")  # raise it when a verdict can change
@@ -31,7 +31,7 @@ def plan(spec: RunSpec, work: Path, stop: threading.Event, sidecar: Sidecar | No
     """
     problems: list[str] = []
     sources: list[Source] = []
-    tables: list[tuple[Rows, int | None]] = []
+    tables: list[tuple[Rows, EvalTask]] = []
     for model in spec.eval.models:
         with _collect(problems, "eval.models: "):
             sources.append(models.find(model, work))
@@ -41,7 +41,7 @@ def plan(spec: RunSpec, work: Path, stop: threading.Event, sidecar: Sidecar | No
             if spec.eval.prompt not in rows.task.prompts:
                 known = ", ".join(rows.task.prompts)
                 raise SpecError(f"{task.task}: prompt: expected one of {known}, got {spec.eval.prompt}")
-            tables.append((rows, task.limit))
+            tables.append((rows, task))
     with _collect(problems, ""):
         sources = _served_by(sources, spec.eval.server, sidecar, is_sound=not problems)
     cells: list[Cell] = []
@@ -73,11 +73,11 @@ def _served_by(sources: Sequence[Source], block: ServerBlock, sidecar: Sidecar |
 
 
 def _of_model(
-    source: Source, tables: Sequence[tuple[Rows, int | None]], block: EvalBlock, work: Path, stop: threading.Event
+    source: Source, tables: Sequence[tuple[Rows, EvalTask]], block: EvalBlock, work: Path, stop: threading.Event
 ) -> list[Cell]:
     """Which cells has one model? Its tokenizer is read only where something is left to ask."""
     problems: list[str] = []
-    cells = [_cell(source, rows, limit, block, work) for rows, limit in tables]
+    cells = [_cell(source, rows, asked, block, work) for rows, asked in tables]
     todo = [i for i, cell in enumerate(cells) if cells_on_disk.finished(cell.directory) is None]
     budget = _budget(source, block) if todo else None
     count = counter.counter(source.tokenizer) if todo and (budget is not None or source.served) else None
@@ -90,7 +90,7 @@ def _of_model(
     return cells
 
 
-def _cell(source: Source, rows: Rows, limit: int | None, block: EvalBlock, work: Path) -> Cell:
+def _cell(source: Source, rows: Rows, asked: EvalTask, block: EvalBlock, work: Path) -> Cell:
     """Everything that can change the numbers goes into the key.
 
     The name in the leaderboard, concurrency, time-outs and retries do not.
@@ -105,8 +105,10 @@ def _cell(source: Source, rows: Rows, limit: int | None, block: EvalBlock, work:
         "dataset": rows.identity,
         "prompt": rows.task.prompts[block.prompt],
         "scorer": SCORER_VERSION,
-        "limit": limit,
+        "limit": asked.limit,
     }
+    if asked.fold:
+        settings["fold"] = asked.fold
     if source.server_args:
         settings["server_args"] = list(source.server_args)
     if source.served and source.context_length and counter.way(source.tokenizer) == "estimate":

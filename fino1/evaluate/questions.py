@@ -3,7 +3,6 @@
 import hashlib
 import tempfile
 import threading
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from fino1.errors import SpecError
 from fino1.evaluate.counter import Counter
 from fino1.evaluate.endpoint import Cancelled
 from fino1.spec import EvalTask
+from fino1.tasks.fold import take
 from fino1.tasks.record import Record, Task, fit
 
 SHOWN_PROBLEMS = 5  # rows that do not fit, per cell
@@ -98,7 +98,7 @@ def _unique(identifier: str, seen: set[str]) -> str:
 
 
 def _limited(block: EvalTask, rows: Rows) -> Rows:
-    records: Sequence[Record] = rows.records[: block.limit]
+    records = take(rows.records, block.fold, block.limit)
     if not records:
         raise SpecError(f"{block.task}: {rows.where}: expected rows, got none")
     return Rows(rows.task, tuple(records), rows.identity, rows.where)

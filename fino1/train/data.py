@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from fino1.errors import SpecError
 from fino1.spec import DataBlock, RowsBlock
 from fino1.tasks import ledger, task
+from fino1.tasks.fold import group, take
 from fino1.tasks.record import Record, fit, solution
 from fino1.train import c7
 
@@ -61,14 +62,16 @@ def read(block: DataBlock, method: str, seed: int) -> Rows:
             ledger.check_held_out(train, rows)
         counts.read = len(train)
     else:
-        records = read_file(block, method)[: block.limit]
+        records = read_file(block, method)
         counts.read = len(records)
         if method == "sft":
             records = [r for r in records if r.cot and r.response]
             counts.without_solution = counts.read - len(records)
         kept = without(block.task, records, [r for other in block.exclude for r in evaluated(other, seed)])
         counts.excluded = len(records) - len(kept)
-        train, evaluation = _split(kept, block.eval_size, seed)
+        held_in, evaluation = _split(kept, block.eval_size, seed)
+        train = without(block.task, held_in, evaluation)
+        counts.excluded += len(held_in) - len(train)
     if not train:
         raise SpecError(f"data: {block.source}: expected rows to train on, got none of {counts.read} read")
     counts.train, counts.evaluation = len(train), len(evaluation)
@@ -185,21 +188,29 @@ def evaluated(block: RowsBlock, seed: int) -> list[Record]:
     """Which records does this evaluation set hold?"""
     if block.task == "ledger" and block.path is None:
         return ledger.generate("test", n=block.size, seed=seed)[: block.limit]
-    return read_file(block, "ppo")[: block.limit]
+    return read_file(block, "ppo")
 
 
 def read_file(block: RowsBlock, method: str) -> list[Record]:
-    """Which records does a file, or a hub dataset, hold?"""
+    """Which records of a file, or a hub dataset, are asked for?"""
     if block.task is not None and block.path is not None:
-        return task(block.task).read(Path(block.path))
-    return c7.read(block, method)
+        records = task(block.task).read(Path(block.path))
+    else:
+        records = c7.read(block, method)
+    return take(records, block.fold, block.limit)
 
 
 def without(name: str | None, records: list[Record], others: list[Record]) -> list[Record]:
-    """Which records share neither page nor question text with one of the others?"""
-    pages = {record.page for record in others} - {""}  # a ledger's say it all, and its questions repeat
+    """Which records share neither page nor table nor question text with one of the others?"""
+    sources = {source for record in others for source in _sources(record)}
+    # A ledger's pages say it all, and its questions repeat.
     questions = set() if name == "ledger" else {plain(record.question) for record in others}
-    return [r for r in records if r.page not in pages and plain(r.question) not in questions]
+    return [r for r in records if not sources & _sources(r) and plain(r.question) not in questions]
+
+
+def _sources(record: Record) -> set[str]:
+    """Where is it from? By page and by table: of one page's rows some name the page and others do not."""
+    return {record.page, record.fields.get("table_hash", "")} - {""}
 
 
 def plain(question: str) -> str:
@@ -209,9 +220,17 @@ def plain(question: str) -> str:
 
 
 def _split(records: list[Record], eval_size: int, seed: int) -> tuple[list[Record], list[Record]]:
-    """Hold out `eval_size` records, at most a tenth, chosen by `seed` alone: every rank and every attempt agrees."""
-    held = min(eval_size, len(records) // 10)
+    """Hold out `eval_size` records or a few fewer, at most a tenth, whole tables and pages, chosen by `seed` alone: every
+    rank and every attempt agrees.
+    """
+    wanted = min(eval_size, len(records) // 10)
+    groups: dict[str, list[int]] = {}
     order = list(range(len(records)))
     random.Random(seed).shuffle(order)
-    chosen = set(order[:held])
-    return [r for i, r in enumerate(records) if i not in chosen], [records[i] for i in sorted(chosen)]
+    for i in order:
+        groups.setdefault(group(records[i]), []).append(i)
+    held: set[int] = set()
+    for members in groups.values():
+        if len(held) + len(members) <= wanted:
+            held.update(members)
+    return [r for i, r in enumerate(records) if i not in held], [records[i] for i in sorted(held)]

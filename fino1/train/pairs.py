@@ -62,7 +62,7 @@ def read(spec: RunSpec) -> Pairs:
         sides = _generated(spec)
         counts.read = len(sides[0])
     else:
-        records = data.read_file(block, "verifier")[: block.limit]
+        records = data.read_file(block, "verifier")
         excluded = [r for other in block.exclude for r in data.evaluated(other, spec.seed)]
         kept = data.without(block.task, records, excluded)
         counts.read, counts.excluded = len(records), len(records) - len(kept)
