@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -72,7 +73,7 @@ def test_size(podman, image, part):
 
 def test_user_entry_and_labels(podman, image, part):
     config = inspect(podman, image)["Config"]
-    assert (config["User"], config["Entrypoint"]) == (f"{pod.USER}:{pod.USER}", ["fino1"])
+    assert (config["User"], config["Entrypoint"]) == (f"{pod.USER}:{pod.USER}", ["tini", "--", "fino1"])
     prefix = "org.opencontainers.image."
     labels = {key.removeprefix(prefix): value for key, value in config["Labels"].items() if key.startswith(prefix)}
     assert labels.keys() == {"title", "description", "licenses", "version", "revision"}
@@ -133,6 +134,17 @@ def test_the_machines_package_configuration_leaves_no_trace(podman, tmp_path, mo
         with podman.alone():
             podman.ask("rmi", "--force", image)
             podman.prune()
+
+
+def test_a_container_ends_when_it_is_told_to_while_python_starts(podman, image, tmp_path):
+    tmp_path.chmod(0o755)  # the container's user is another
+    (tmp_path / "sitecustomize.py").write_text("import sys, time\nprint('here', flush=True)\ntime.sleep(60)\n")
+    options = ["--rm", "--network=none", f"--volume={tmp_path}:/slow:ro", "--env=PYTHONPATH=/slow", "--name=fino1-slow"]
+    command = [*podman.command, "run", *options, image, "doctor"]
+    with subprocess.Popen(command, env=podman.environment, stdout=subprocess.PIPE, text=True) as container:
+        assert container.stdout.readline() == "here\n"
+        podman.ask("kill", "--signal=TERM", "fino1-slow")
+        assert container.wait(20) == exits.of_signal(signal.SIGTERM)
 
 
 def test_a_second_build_changes_nothing(podman, image, part):
