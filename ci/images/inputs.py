@@ -102,9 +102,10 @@ def certificates() -> str | None:
 
 
 def pip() -> dict[str, str]:
-    """What are pip's options on this machine? The effective ones: `pip config list` prints the strongest last."""
+    """What are pip's options on this machine? The effective ones: the environment's win over the files'."""
     said = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True)
-    lines = (line.partition("=") for line in said.stdout.splitlines())
+    strongest_last = sorted(said.stdout.splitlines(), key=lambda line: line.startswith(":env:"))
+    lines = (line.partition("=") for line in strongest_last)
     return {key.rpartition(".")[2]: ast.literal_eval(value) for key, _, value in lines}
 
 
