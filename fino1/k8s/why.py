@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 
 from fino1 import exits
@@ -24,9 +25,10 @@ def why(arguments: argparse.Namespace) -> int:
         told = {"name": arguments.name, "runs": [each.told() for each in diagnoses]}
         output.structured({**told, **({"unread": reading.unread} if reading.unread else {})}, arguments.output)
         return exits.DONE
-    width = shutil.get_terminal_size((160, 0)).columns
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None  # a file or a pipe gets all of it
     for line in [*_screen(diagnoses[0]), *_others(diagnoses[1:]), *(f"not read: {line}" for line in reading.unread)]:
-        print(line if len(line) <= width or not line.startswith(" ") else line[: width - 1] + "…")
+        fits = width is None or len(line) <= width or not line.startswith(" ")
+        print(line if fits else line[: width - 1] + "…")
     return exits.DONE
 
 
