@@ -21,11 +21,13 @@ PPO = [{"update": i, "objective/kl": 0.1 * i, "eval/accuracy": i / 50} for i in 
 
 # The lowest contrast of any text with what it lies on (WCAG 2.2, 1.4.3), and the text.
 CONTRAST = """(() => {
-  const light = (c) => { const [r, g, b] = c.map((v) => { v /= 255; return v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; });
+  const linear = (v) => (v <= 10.31 ? v / 3294.6 : ((v / 255 + .055) / 1.055) ** 2.4);
+  const light = (c) => { const [r, g, b] = c.map(linear);
     return .2126 * r + .7152 * g + .0722 * b; };
   const parse = (text) => text.match(/[\\d.]+/g).map(Number);
   const under = (node) => { for (let n = node; n; n = n.parentElement) {
-    const c = parse(getComputedStyle(n).backgroundColor); if (c.length === 3 || c[3] === 1) return c.slice(0, 3); } return [255, 255, 255]; };
+    const c = parse(getComputedStyle(n).backgroundColor); if (c.length === 3 || c[3] === 1) return c.slice(0, 3); }
+    return [255, 255, 255]; };
   let worst = [99, ""];
   const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walk.nextNode()) { const at = walk.currentNode.parentElement, text = walk.currentNode.data.trim();
@@ -52,6 +54,9 @@ SMALL_TARGETS = """[...document.querySelectorAll("a, button, select, input, summ
 STATE = """(() => ({ open: [...document.querySelectorAll("#list .body")].findIndex((n) => !n.hidden),
   at: [...document.querySelectorAll("#list h3 button")].indexOf(document.activeElement),
   focus: document.activeElement.id || document.activeElement.tagName }))()"""
+
+# `toggle` of a details element comes in a task of its own.
+SETTLED = "new Promise((done) => setTimeout(() => setTimeout(done, 50), 50))"
 
 COUNTS = """Object.fromEntries([...document.querySelectorAll("#outcomes button")].map((n) =>
   [n.dataset.show, Number(n.querySelector("b").textContent.replace(",", ""))]))"""
@@ -86,6 +91,7 @@ def test_a_page_fits_and_can_be_read(tab, page, width, scheme):
     tab.look(width, 844, scheme)
     tab.press("j", "j", "j", "Enter")  # the third sample: truncated, cut, with a table wider than a phone
     tab.run("document.querySelectorAll('details').forEach((node) => { node.open = true; })")
+    tab.run(SETTLED)
     assert tab.run("!!document.querySelector('.diff')")
     assert tab.run("document.documentElement.scrollWidth") <= width
     ratio, text = tab.run(CONTRAST)
@@ -176,7 +182,7 @@ def test_a_prompt_table_is_a_table(tab, page):
 def test_the_difference_names_who_said_what(tab, page):
     tab.press("j", "j", "j", "Enter")
     tab.run("document.querySelector('.sample .body > details:last-child').open = true")
-    tab.run("new Promise((done) => setTimeout(done, 100))")
+    tab.run(SETTLED)
     shown = "(tag) => [...document.querySelectorAll('.diff ' + tag)].map((n) => n.textContent)"
     assert tab.run(f"({shown})('del')")[0] == "A only a model with a long name of its own"
     assert "B The answer is -2." in tab.run(f"({shown})('ins')")
