@@ -19,7 +19,6 @@ function el(tag, attributes, ...children) {
 }
 
 // ---- Which questions?
-
 const task = () => data.tasks[taskBox.value];
 const modelA = () => Number(aBox.value);
 const modelB = () => (bBox.value === "" || bBox.value === aBox.value ? null : Number(bBox.value));
@@ -33,12 +32,11 @@ function asked() {
 // What may be asked for, in words, and which questions it holds. Two models are split as McNemar's test splits them.
 function kinds() {
   const [a, b] = [modelA(), modelB()];
-  const of = (q) => [q.answers[a], q.answers[b]];
   if (b === null) {
     const state = (name) => [name, `${data.signs[name]} ${name}`, (q) => q.answers[a].state === name];
     return [["all", "All", () => true], ...Object.keys(data.signs).map(state)];
   }
-  const split = (x, y) => (q) => right(of(q)[0]) === x && right(of(q)[1]) === y;
+  const split = (x, y) => (q) => right(q.answers[a]) === x && right(q.answers[b]) === y;
   return [
     ["all", "All", () => true],
     ["only_a", `Only ${task().models[a]} right`, split(true, false)],
@@ -126,8 +124,7 @@ const openItem = () => [...list.children].find((item) => !panelOf(item).hidden) 
 function open(item) {
   const before = openItem();
   if (before && before !== item) close(before);
-  const index = [...list.children].indexOf(item);
-  panelOf(item).replaceChildren(...content(found[index], index));
+  panelOf(item).replaceChildren(...content(found[[...list.children].indexOf(item)]));
   panelOf(item).hidden = false;
   buttonOf(item).setAttribute("aria-expanded", "true");
 }
@@ -140,7 +137,7 @@ function close(item) {
 
 // ---- One sample
 
-function content(q, index) {
+function content(q) {
   const models = shown();
   const prompts = [...new Set(models.map((model) => q.answers[model].prompt))];
   const nodes = [el("p", {}, el("b", {}, "Target: "), el("bdi", {}, q.target))];
@@ -149,7 +146,7 @@ function content(q, index) {
     nodes.push(...asking(task().prompts[prompt], whose));
   }
   nodes.push(el("div", { class: "answers" }, ...models.map((model) => said(model, q.answers[model]))));
-  if (models.length > 1) nodes.push(difference(q, models, index));
+  if (models.length > 1) nodes.push(difference(q, models));
   return nodes;
 }
 
@@ -187,10 +184,10 @@ function said(model, answer) {
 
 // ---- The difference of two answers
 
-function difference(q, models, index) {
+function difference(q, models) {
   const [a, b] = models.map((model) => q.answers[model].parts.map((part) => part[1]).join("\n"));
   const names = models.map((model) => task().models[model]);
-  const box = el("details", { class: "inner" }, el("summary", { id: `difference-${index}` }, "Difference, word by word"));
+  const box = el("details", { class: "inner" }, el("summary", {}, "Difference, word by word"));
   box.addEventListener("toggle", () => {
     if (box.open && box.children.length === 1) box.append(compared(a, b, names));
   });
@@ -202,8 +199,8 @@ function compared(a, b, names) {
   if (x.join(" ") === y.join(" ")) return el("p", { class: "diff" }, "The two answers are the same, word for word.");
   if (x.length * y.length > DIFF_CELLS) return el("p", { class: "diff" }, "The answers are too long for this.");
   // A and B, not − and +: signs beside figures would be read as theirs.
-  const marks = { "-": ["del", "A"], "+": ["ins", "B"] };
-  const mark = (sign, text) => el(marks[sign][0], {}, el("b", {}, marks[sign][1]), ` ${text}`);
+  const mark = (sign, text) =>
+    sign === "-" ? el("del", {}, el("b", {}, "A"), ` ${text}`) : el("ins", {}, el("b", {}, "B"), ` ${text}`);
   const runs = words(x, y).flatMap(([sign, run]) => [sign === "=" ? run.join(" ") : mark(sign, run.join(" ")), " "]);
   const key = el("p", { class: "small" }, mark("-", `only ${names[0]}`), " ", mark("+", `only ${names[1]}`));
   return el("div", { class: "diff" }, key, el("p", { dir: "auto" }, ...runs));
@@ -267,8 +264,7 @@ list.addEventListener("click", (event) => {
   const button = event.target.closest("h3 button");
   if (!button) return;
   const item = button.closest("li");
-  if (panelOf(item).hidden) open(item);
-  else close(item);
+  (panelOf(item).hidden ? open : close)(item);
   item.scrollIntoView({ block: "nearest" });
 });
 outcomes.addEventListener("click", (event) => {
