@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-WIDTH, HEIGHT = 340, 220  # user units, about the pixels of a card, so that text keeps its nominal size
-LEFT, TOP, BOTTOM = 58, 22, 40
+WIDTH, HEIGHT = 340, 230  # user units, about the pixels of a card, so that text keeps its nominal size
+LEFT, TOP, BOTTOM = 62, 26, 44
 POINTS = 240  # per line; longer runs are averaged in buckets, their spread drawn as a band
 MARKERS = 8  # per line
+ROWS = 40  # per line in the table of a chart's values
 STYLES = 6  # line styles (colour, dash, marker) before they repeat
 _DASHES = ("", "7 4", "2 3", "10 3 2 3", "5 2", "1 4")
 _LABEL = 12  # characters of a run's name that fit beside its line
@@ -56,11 +57,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """One finished picture: heading, SVG, and what it says in words, a caption for each line."""
+    """One finished picture: heading, SVG, what it says in words, a caption for each line, and its values as a table."""
 
     title: str
     svg: Markup
     captions: list[tuple[int, str, str]]
+    head: list[str]
+    rows: list[list[str]]
+    note: str
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,8 @@ def charts(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Chart]:
         for unit, group in groups.items():
             title = metric.title if len(groups) == 1 else f"{metric.title}: {', '.join(line.run for line in group)}"
             svg = _draw(group, unit, metric, min(p.low for p in spans), max(p.high for p in spans), title)
-            made.append(Chart(title, svg, [(line.style, line.run, line.caption) for line in group]))
+            captions = [(line.style, line.run, line.caption) for line in group]
+            made.append(Chart(title, svg, captions, *_values(group, unit), f": {metric.unit}"))
     return made
 
 
@@ -140,6 +145,17 @@ def _line(run: str, style: int, lines: Sequence[Mapping[str, Any]], unit: str, m
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _values(lines: Sequence[Line], unit: str) -> tuple[list[str], list[list[str]]]:
+    """Which table says what the chart draws? Of a long line every k-th point, its last one always."""
+    columns = []
+    for line in lines:
+        every = -(-len(line.points) // ROWS)
+        columns.append({point.x: figure(point.y) for point in line.points[::-1][::every]})
+    xs = sorted({x for column in columns for x in column})
+    rows = [[f"{x:,g}", *(column.get(x, "–") for column in columns)] for x in xs]
+    return [unit, *(line.run for line in lines)], rows
 
 
 def _caption(ordered: Sequence[tuple[float, float]], unit: str, share: bool) -> str:
@@ -186,7 +202,7 @@ def _scale(low: float, high: float, start: float, stop: float, rounded: bool, wh
 
 def _draw(lines: Sequence[Line], unit: str, metric: Metric, low: float, high: float, title: str) -> Markup:
     names = [_label(line.run) for line in lines]
-    right = WIDTH - 14 - 7.5 * max(map(len, names))
+    right = WIDTH - 14 - 8.5 * max(map(len, names))
     xs = [point.x for line in lines for point in line.points]
     x = _scale(min(xs), max(xs), LEFT + 6, right, rounded=False, whole=True)
     y = _scale(min(low, 0) if metric.share else low, high, HEIGHT - BOTTOM, TOP + 4, rounded=True)
@@ -198,7 +214,7 @@ def _draw(lines: Sequence[Line], unit: str, metric: Metric, low: float, high: fl
 
 def _axes(x: Scale, y: Scale, right: float, unit: str, y_unit: str) -> Markup:
     base = HEIGHT - BOTTOM
-    parts = [Markup('<text class="unit" x="4" y="12">{}</text>').format(y_unit)]
+    parts = [Markup('<text class="unit" x="4" y="14">{}</text>').format(y_unit)]
     for tick in y.ticks:
         at = f"{y(tick):.1f}"
         parts.append(Markup('<path class="grid" d="M{} {}H{:.1f}"/>').format(LEFT, at, right))
@@ -208,7 +224,7 @@ def _axes(x: Scale, y: Scale, right: float, unit: str, y_unit: str) -> Markup:
         at = f"{x(tick):.1f}"
         parts.append(Markup('<path class="axis" d="M{} {}v5"/>').format(at, base))
         label = Markup('<text class="tick" x="{}" y="{}" text-anchor="middle">{}</text>')
-        parts.append(label.format(at, base + 18, x.text(tick)))
+        parts.append(label.format(at, base + 19, x.text(tick)))
     parts.append(Markup('<path class="axis" d="M{} {}V{}H{:.1f}"/>').format(LEFT, TOP, base, right))
     name = Markup('<text class="unit" x="{:.1f}" y="{}" text-anchor="middle">{}</text>')
     parts.append(name.format((LEFT + right) / 2, HEIGHT - 4, unit))
@@ -258,7 +274,7 @@ def _labels(lines: Sequence[Line], x: Scale, y: Scale) -> Markup:
     return Markup("").join(parts)
 
 
-def _spread(heights: Sequence[float], gap: float = 14) -> list[float]:
+def _spread(heights: Sequence[float], gap: float = 16) -> list[float]:
     """Ascending heights at least `gap` apart: down as far as needed, then up again from the bottom of the chart."""
     down: list[float] = []
     for height in heights:

@@ -5,15 +5,15 @@ import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from fino1 import report
 from fino1.report import curves
-from fino1.report.page import SHOWN
 
 EVIL = "</pre></script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{ 7*7 }}"
-VOID = {"meta", "br", "path"}
+VOID = {"meta", "br", "path", "input"}
 
 
 class Tree(HTMLParser):
@@ -72,10 +72,10 @@ def test_untrusted_text_stays_text(cell, run, page, sample):
     about = (cells[0] / "cell.json").read_text().replace('"model": "a"', '"model": "<img onerror=x>"')
     (cells[0] / "cell.json").write_text(about)
     text, tree = page(cells, {"<svg onload=x>": run("r", SFT)}, title=EVIL, note=EVIL, skipped=[EVIL])
-    assert len(tree.named("script")) == 1
+    assert [attrs.get("type") for attrs in tree.named("script")] == ["application/json", None]
     assert tree.named("img") == []
     assert not [name for _, attrs in tree.tags for name in attrs if name.startswith("on")]
-    assert "".join(tree.text).count(EVIL) >= 8
+    assert "".join(tree.text).count(EVIL) >= 4
     assert "&amp;49" not in text  # the text is data of the template, not a part of it
 
 
@@ -105,34 +105,44 @@ def test_links_lead_somewhere(cell, run, page):
     assert all(attrs.get("tabindex") == "0" for attrs in tree.of_class("scroll"))
 
 
-def test_samples_prefer_those_where_models_differ(cell, page):
-    n = SHOWN + 30
-    a, b = [True] * n, [True] * n
-    a[n - 1], a[n - 2], b[n - 3] = False, None, False
-    a[n - 4] = b[n - 4] = None
-    text, tree = page([cell("a", a), cell("b", b)])
-    assert len(tree.of_class("sample")) == SHOWN
-    assert len([1 for attrs in tree.of_class("sample") if "data-differ" in attrs]) == 3
-    order = re.findall(r'<span class="id">(row-\d+)</span><span class="q"', text)
-    assert order[:5] == [f"row-{n - 3}", f"row-{n - 2}", f"row-{n - 1}", f"row-{n - 4}", "row-0"]
-    assert f"{SHOWN} of {n} questions" in text
+def test_without_a_script_the_page_says_where_the_samples_are(cell, page):
+    text, tree = page([cell("a", [True] * 3)])
+    assert len(tree.named("noscript")) == 1
+    assert "The 3 samples are opened by a script" in text
+    assert [attrs["id"] for _, attrs in tree.tags if "hidden" in attrs] == ["browser", "more"]
 
 
-def test_a_sample_shows_everything_of_each_model(cell, page, sample):
-    right = sample(5, True, target=-1234567.5, extracted="(1,234,567.5)", value=-1234567.5, sign_from_question=True)
-    long = sample(5, True, target=-1234567.5, finish_reason="length", cut=True, completion="x" * 20_000 + "END")
-    _, tree = page([cell("a", [right]), cell("b", [long])])
-    text = "".join(tree.text)
-    for part in ("−1,234,567.5", "(1,234,567.5)", "accepted by magnitude", "document cut to fit", "xEND", "What is 5?"):
-        assert part in text
-    assert "strict: right, but truncated, so not counted" in text
-    assert "8,003 characters left out" in text
-    assert text.count("Table\n\nWhat is 5?") == 1  # one prompt for both
+def test_a_page_without_samples_has_no_script(run, page):
+    _, tree = page(runs={"sft": run("sft", SFT)})
+    assert tree.named("script") == []
 
 
-def test_prompts_that_differ_are_shown_apart(cell, page, sample):
-    _, tree = page([cell("a", [sample(0, prompt="P1")]), cell("b", [sample(0, prompt="P2")])])
-    assert {"P1", "P2", "Prompt of a", "Prompt of b"} <= set(tree.text)
+def test_counts_of_paired_tests_lead_to_their_questions(cell, page):
+    _, tree = page([cell("a", [True, False]), cell("b", [False, False])])
+    links = [attrs for attrs in tree.named("a") if "data-show" in attrs]
+    assert [(a["data-task"], a["data-a"], a["data-b"], a["data-show"]) for a in links] == [
+        ("ledger", "a", "b", "only_a"),
+        ("ledger", "a", "b", "only_b"),
+    ]
+
+
+def test_every_control_and_table_has_a_name(cell, run, page):
+    text, tree = page([cell("a", [True]), cell("b", [False])], {"sft": run("sft", SFT), "ppo": run("ppo", PPO)})
+    assert len(tree.named("table")) == len(tree.named("caption"))
+    assert all(attrs.get("scope") in ("row", "col") for attrs in tree.named("th"))
+    assert all({"aria-label", "aria-labelledby"} & set(attrs) for attrs in tree.of_class("scroll"))
+    labelled = re.findall(r"<label>[^<]+<(?:select|input)", text) + re.findall(r"<label><input[^>]*>[^<]+", text)
+    assert len(labelled) == len(tree.named("select")) + len(tree.named("input"))
+
+
+def test_nothing_moves(page, cell):
+    text, _ = page([cell("a", [True])])
+    assert not re.search(r"transition|animation|smooth", text)  # so prefers-reduced-motion asks for nothing more
+
+
+def test_the_script_makes_no_markup_of_strings():
+    script = (Path(report.__file__).parent / "page.js").read_text()
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|Function\(|\bfetch\(", script)
 
 
 def test_curves_are_drawn_and_told(run, page):
@@ -151,6 +161,20 @@ def test_curves_are_drawn_and_told(run, page):
     assert "NaN" not in text and "nan" not in re.findall(r'd="[^"]*"', text)
     dashes = {attrs["class"]: attrs["stroke-dasharray"] for attrs in tree.of_class("line")}
     assert dashes["line s0"] != dashes["line s1"]
+
+
+def test_values_of_a_chart_stand_in_a_table():
+    chart = curves.charts({"a": PPO, "b": PPO[:3]})[2]
+    assert chart.title == "Distance from the reference policy"
+    assert chart.head == ["update", "a", "b"]
+    assert chart.rows[:4] == [["1", "0.1", "0.1"], ["2", "0.2", "0.2"], ["3", "0.3", "0.3"], ["4", "0.4", "–"]]
+    assert len(chart.rows) == 20
+
+
+def test_a_long_table_of_values_keeps_its_last_one():
+    (chart,) = curves.charts({"r": [{"step": i, "loss": i} for i in range(1, 201)]})
+    assert len(chart.rows) == curves.ROWS
+    assert chart.rows[-1] == ["200", "200"]
 
 
 def test_curves_of_one_metric_share_their_range():
@@ -183,7 +207,7 @@ def test_names_of_lines_that_end_together_do_not_overlap():
     runs = {f"r{i}": [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.0}] for i in range(6)}
     (chart,) = curves.charts(runs)
     heights = sorted(float(y) for y in re.findall(r'class="label[^>]* y="([\d.]+)"', chart.svg))
-    assert all(b - a >= 13.9 for a, b in zip(heights, heights[1:], strict=False))
+    assert all(b - a >= 15.9 for a, b in zip(heights, heights[1:], strict=False))
     assert heights[-1] <= curves.HEIGHT - curves.BOTTOM
 
 

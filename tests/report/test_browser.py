@@ -1,0 +1,188 @@
+"""The page as a reader has it before them: two widths, two themes, keys and clicks, in a real Chromium."""
+
+import json
+
+import pytest
+from browser import NAMES, chromium, program
+
+from fino1 import report
+
+pytest.importorskip("websocket", reason="websocket-client (extra k8s) drives the browser")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(program() is None, reason=f"no browser: looked for {', '.join(NAMES)}"),
+]
+
+WINDOWS = [(width, scheme) for width in (1280, 390) for scheme in ("light", "dark")]
+EVIL = '</script><img src=x onerror="window.hit=1"><b>bold</b> \'"&'
+TABLE = "Before.\n(in millions)|2009|2010\nrevenue|$ 1,200.5|( 3 )\n" + "|".join(["a long row " * 4] * 3) + "\nAfter."
+SFT = [{"step": i, "loss": 3 / i, "eval/accuracy": i / 100} for i in range(1, 41)]
+PPO = [{"update": i, "objective/kl": 0.1 * i, "eval/accuracy": i / 50} for i in range(1, 21)]
+
+# The lowest contrast of any text with what it lies on (WCAG 2.2, 1.4.3), and the text.
+CONTRAST = """(() => {
+  const linear = (v) => (v <= 10.31 ? v / 3294.6 : ((v / 255 + .055) / 1.055) ** 2.4);
+  const light = (c) => { const [r, g, b] = c.map(linear);
+    return .2126 * r + .7152 * g + .0722 * b; };
+  const parse = (text) => text.match(/[\\d.]+/g).map(Number);
+  const under = (node) => { for (let n = node; n; n = n.parentElement) {
+    const c = parse(getComputedStyle(n).backgroundColor); if (c.length === 3 || c[3] === 1) return c.slice(0, 3); }
+    return [255, 255, 255]; };
+  let worst = [99, ""];
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) { const at = walk.currentNode.parentElement, text = walk.currentNode.data.trim();
+    if (!text || at.closest("script, noscript, .unseen, .skip") || !at.getClientRects().length) continue;
+    const style = getComputedStyle(at);
+    const ink = at instanceof SVGElement ? style.fill : style.color;
+    const [x, y] = [light(parse(ink).slice(0, 3)), light(under(at))];
+    const ratio = (Math.max(x, y) + .05) / (Math.min(x, y) + .05);
+    if (ratio < worst[0]) worst = [ratio, text.slice(0, 40)]; }
+  return worst; })()"""
+
+SMALLEST_TEXT = """(() => { let least = [99, ""];
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) { const at = walk.currentNode.parentElement, text = walk.currentNode.data.trim();
+    if (!text || at.closest("script, noscript, .unseen") || !at.getClientRects().length) continue;
+    const size = parseFloat(getComputedStyle(at).fontSize) * (at instanceof SVGElement ? at.getCTM().a : 1);
+    if (size < least[0]) least = [size, text.slice(0, 40)]; }
+  return least; })()"""
+
+SMALL_TARGETS = """[...document.querySelectorAll("a, button, select, input, summary")].filter((n) => {
+  const box = n.getBoundingClientRect();
+  return box.height && !n.matches(".skip") && Math.min(box.width, box.height) < 24; }).map((n) => n.outerHTML.slice(0, 80))"""
+
+STATE = """(() => ({ open: [...document.querySelectorAll("#list .body")].findIndex((n) => !n.hidden),
+  at: [...document.querySelectorAll("#list h3 button")].indexOf(document.activeElement),
+  focus: document.activeElement.id || document.activeElement.tagName }))()"""
+
+# `toggle` of a details element comes in a task of its own.
+SETTLED = "new Promise((done) => setTimeout(() => setTimeout(done, 50), 50))"
+
+COUNTS = """Object.fromEntries([...document.querySelectorAll("#outcomes button")].map((n) =>
+  [n.dataset.show, Number(n.querySelector("b").textContent.replace(",", ""))]))"""
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory):
+    with chromium(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(tab, cell, run, sample, tmp_path):
+    """A report of two models with every outcome, opened; `tab.faults` starts empty."""
+    n = 60  # more than the list shows at once
+    a = [sample(i, i % 3 == 0, prompt=f"{TABLE}\nWhat is {i}?") for i in range(n)]
+    b = [sample(i, i % 2 == 0, prompt=f"{TABLE}\nWhat is {i}?") for i in range(n)]
+    a[1] |= {"strict": None, "extracted": None, "completion": EVIL}
+    a[2] |= {"finish_reason": "length", "cut": True, "completion": "## Thinking\n\n" + "steps " * 400}
+    b[2] |= {"completion": "## Thinking\n\nOther steps\n\n## Final Response\n\nThe answer is -2."}
+    cells = [cell("a model with a long name of its own", a), cell("b", b), cell("b", [True], "finqa")]
+    runs = {"sft": run("sft", SFT), "ppo": run("ppo", PPO)}
+    report.write(cells, runs, tmp_path / "out", "A report", "A note.", ["not run: no key"])
+    tab.faults.clear()
+    tab.look(1280, 900)
+    tab.open(tmp_path / "out" / "index.html")
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize(("width", "scheme"), WINDOWS)
+def test_a_page_fits_and_can_be_read(tab, page, width, scheme):
+    tab.look(width, 844, scheme)
+    tab.press("j", "j", "j", "Enter")  # the third sample: truncated, cut, with a table wider than a phone
+    tab.run("document.querySelectorAll('details').forEach((node) => { node.open = true; })")
+    tab.run(SETTLED)
+    assert tab.run("!!document.querySelector('.diff')")
+    assert tab.run("document.documentElement.scrollWidth") <= width
+    ratio, text = tab.run(CONTRAST)
+    assert ratio >= 4.5, text
+    size, text = tab.run(SMALLEST_TEXT)
+    assert size >= 13.95, text
+    assert tab.run(SMALL_TARGETS) == []
+    dark = tab.run("matchMedia('(prefers-color-scheme: dark)').matches")
+    assert dark == (scheme == "dark")
+    assert tab.faults == []
+
+
+def test_samples_are_walked_by_keys_and_focus_is_never_lost(tab, page):
+    tab.press("j")
+    assert tab.run(STATE) == {"open": -1, "at": 0, "focus": "BUTTON"}
+    tab.press("ArrowDown", "Enter")
+    assert tab.run(STATE) == {"open": 1, "at": 1, "focus": "BUTTON"}
+    tab.press("j", "J", "K")
+    assert tab.run(STATE) == {"open": 2, "at": 2, "focus": "BUTTON"}
+    tab.press("Tab")  # into the opened sample
+    assert tab.run("document.activeElement.closest('.body') !== null")
+    tab.press("Escape")
+    assert tab.run(STATE) == {"open": -1, "at": 2, "focus": "BUTTON"}
+    tab.press("/")
+    assert tab.run(STATE)["focus"] == "text"
+    tab.press("j")  # a letter of the search, no step
+    assert tab.run("document.getElementById('text').value") == "j"
+    assert tab.faults == []
+
+
+def test_stepping_past_the_rows_shown_makes_more(tab, page):
+    assert tab.run("document.querySelectorAll('#list > li').length") == 50
+    tab.press(*["j"] * 51)
+    assert tab.run(STATE)["at"] == 50
+    assert tab.run("document.getElementById('more').hidden")
+
+
+def test_letters_can_be_switched_off(tab, page):
+    tab.run("document.getElementById('shortcuts').click()")
+    tab.press("j", "/")
+    assert tab.run(STATE)["at"] == -1
+    assert tab.run(STATE)["focus"] != "text"
+
+
+def test_comparison_counts_are_those_of_the_leaderboard(tab, page):
+    counts = tab.run(COUNTS)
+    row = next(line for line in (page / "leaderboard.md").read_text().splitlines() if line.startswith("| ledger | a"))
+    n, only_a, only_b = (int(part) for part in row.split("|")[5:8])
+    assert (counts["all"], counts["only_a"], counts["only_b"]) == (n, only_a, only_b)
+    assert counts["both"] + counts["neither"] == n - only_a - only_b
+    k = {row["model"]: row["k"] for row in json.loads((page / "leaderboard.json").read_text())["rows"][:2]}
+    assert counts["both"] + counts["only_b"] == k["b"]
+    tab.run("document.querySelector('a[data-show=only_b]').click()")
+    assert tab.run("document.querySelectorAll('#list > li').length") == only_b
+    assert tab.run("document.getElementById('status').textContent").startswith(f"{only_b} of {n} questions")
+
+
+def test_one_model_is_filtered_by_outcome_and_text(tab, page):
+    tab.run(
+        "(() => { const b = document.getElementById('model-b'); b.value = ''; b.dispatchEvent(new Event('change')); })()"
+    )
+    assert tab.run(COUNTS) == {"all": 60, "right": 20, "wrong": 38, "unparsed": 1, "truncated": 1}
+    tab.run("document.querySelector('[data-show=unparsed]').click()")
+    assert tab.run("[...document.querySelectorAll('#list .id')].map((n) => n.textContent)") == ["row-1"]
+    tab.run("document.querySelector('[data-show=all]').click()")
+    tab.run("document.getElementById('text').focus()")
+    tab.press(*"is 17")
+    assert tab.run("[...document.querySelectorAll('#list .id')].map((n) => n.textContent)") == ["row-17"]
+
+
+def test_what_models_say_stays_text(tab, page):
+    tab.press("j", "j", "Enter")
+    assert tab.run(
+        "[...document.querySelectorAll('.answer pre')].some((n) => n.textContent === " + json.dumps(EVIL) + ")"
+    )
+    assert tab.run("document.querySelectorAll('img, #list b > b').length") == 0
+    assert tab.run("window.hit") is None
+    assert tab.faults == []
+
+
+def test_a_prompt_table_is_a_table(tab, page):
+    tab.press("j", "Enter")
+    head = "[...document.querySelectorAll('.given thead th')].map((n) => n.textContent)"
+    assert tab.run(head) == ["(in millions)", "2009", "2010"]
+    assert tab.run("[...document.querySelectorAll('.given td.n')].map((n) => n.textContent)") == ["$ 1,200.5", "( 3 )"]
+
+
+def test_the_difference_names_who_said_what(tab, page):
+    tab.press("j", "j", "j", "Enter")
+    tab.run("document.querySelector('.sample .body > details:last-child').open = true")
+    tab.run(SETTLED)
+    shown = "(tag) => [...document.querySelectorAll('.diff ' + tag)].map((n) => n.textContent)"
+    assert tab.run(f"({shown})('del')")[0] == "A only a model with a long name of its own"
+    assert "B The answer is -2." in tab.run(f"({shown})('ins')")
