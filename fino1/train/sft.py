@@ -71,7 +71,7 @@ class _Trainer(Lasting, SFTTrainer):
         missing = -len(self.eval_dataset) % (self.args.per_device_eval_batch_size * self.args.world_size)
         if missing:
             added = self.eval_dataset.select([0] * missing)
-            added = added.map(lambda row: {"labels": [_UNCOUNTED] * len(row["labels"])})
+            added = added.map(lambda row: {"labels": [_UNCOUNTED] * len(row["labels"])}, features=added.features)
             self.eval_dataset = datasets.concatenate_datasets([self.eval_dataset, added])
         return len(self.eval_dataset)
 
