@@ -40,6 +40,7 @@ SFT = {
         "bf16": False,
         "save_steps": 2,
         "logging_steps": 3,  # not in step with the checkpoints
+        "eval_strategy": "steps",
         "eval_steps": 4,
     },
 }
