@@ -17,8 +17,6 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from accelerate.utils import broadcast_object_list
-
 from fino1 import exits, runs
 from fino1.errors import SpecError
 
@@ -72,6 +70,8 @@ def newest(directory: Path, world_size: int) -> Path | None:
 
 def agree_on_newest(directory: Path, world_size: int) -> Path | None:
     """As `newest`, the same on every rank: the first one's view (a shared file system may show another an older one)."""
+    from accelerate.utils import broadcast_object_list  # seconds, which the launcher need not wait
+
     chosen = [newest(directory, world_size)]
     broadcast_object_list(chosen)
     return chosen[0]

@@ -21,6 +21,7 @@ from torch.distributed.run import config_from_args, get_args_parser
 
 from fino1 import exits, load, processes, runs
 from fino1.errors import first_line
+from fino1.train import checkpoint
 from fino1.train.attempts import Attempts
 from fino1.train.connection import Identity
 from fino1.train.group import WAIT_S, Group
@@ -52,6 +53,7 @@ def start_ranks(config: Path, name: str, work: Path) -> int:
             runs.write_config(directory / "config.json", spec)  # in a pod --config is another file (C13)
         if done.is_file():
             return exits.DONE  # killed, or started once more, after its last act
+        checkpoint.newest(directory / "checkpoints", nodes * ranks)  # here too: before GPUs and models are waited for
         limit = os.environ.get("FINO1_BACKOFF_LIMIT") if parsed.node_rank == 0 else None
         attempts = Attempts(directory, int(limit)) if limit else None
         if nodes == 1:

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import datasets
+import torch
 import transformers
 from trl import SFTConfig, SFTTrainer
 
@@ -16,6 +17,8 @@ from fino1.tasks.record import solution
 from fino1.train import checkpoint, data, model
 from fino1.train.rank import Run
 from fino1.train.trainer import Lasting, arguments, publish, start, train
+
+_UNCOUNTED = -100  # torch's cross entropy passes over such a label
 
 
 def main(run: Run) -> None:
@@ -51,7 +54,32 @@ def main(run: Run) -> None:
 
 
 class _Trainer(Lasting, SFTTrainer):
-    """SFTTrainer with our checkpoints, and with what it counts for the log in them."""
+    """SFTTrainer with our checkpoints and what it counts for the log in them, and one held-out loss for any number of ranks."""
+
+    def __init__(self, run: Run, **arguments: Any) -> None:
+        super().__init__(run, **arguments)
+        if self.eval_dataset is not None:
+            parts = self._fill_evaluation() // self.args.per_device_eval_batch_size
+            tokens = sum(label != _UNCOUNTED for labels in self.eval_dataset["labels"] for label in labels)
+            self._tokens_per_part = tokens / parts
+
+    def _fill_evaluation(self) -> int:
+        """Fill up the held-out rows (or packs) to whole parts for all ranks; return how many there are then.
+
+        Accelerate would take some twice, and which of them follows from the number of ranks. What is added counts no token.
+        """
+        missing = -len(self.eval_dataset) % (self.args.per_device_eval_batch_size * self.args.world_size)
+        if missing:
+            added = self.eval_dataset.select([0] * missing)
+            added = added.map(lambda row: {"labels": [_UNCOUNTED] * len(row["labels"])}, features=added.features)
+            self.eval_dataset = datasets.concatenate_datasets([self.eval_dataset, added])
+        return len(self.eval_dataset)
+
+    def prediction_step(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> tuple:
+        """One part of an evaluation. The Trainer averages over parts, whose tokens differ: weighed, that is the mean of all."""
+        tokens = inputs["labels"].ne(_UNCOUNTED).sum().item()
+        loss, *others = super().prediction_step(model, inputs, *args, **kwargs)
+        return loss * (tokens / self._tokens_per_part), *others
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Leave the run's directory to what DESIGN C13 puts there."""

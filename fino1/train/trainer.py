@@ -171,6 +171,16 @@ class Lasting(Trainer):
         self._order = _Order(len(train_dataset or self.train_dataset), spec.trained.global_batch_size, spec.seed)
         return self._order
 
+    def get_train_dataloader(self) -> torch.utils.data.DataLoader:
+        """Return whole batches only: `_Order` has filled up the last.
+
+        Accelerate counts the rows that were there before, takes what is over for a part of a batch, and leaves ranks out of
+        what is gathered there (TRL's `num_tokens`).
+        """
+        loader = super().get_train_dataloader()
+        loader._drop_last = True
+        return loader
+
     def _get_output_dir(self, trial: Any) -> str:
         return self._folder
 

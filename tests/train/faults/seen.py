@@ -1,0 +1,58 @@
+"""What did each rank compute? Lines in SEEN_DIR/RANK.jsonl, written in the ranks as they compute it (sitecustomize imports this).
+
+`rows`: the rows of one part of an SFT step; `norm`: of a gradient, before clipping; `batch`: an update's experience.
+"""
+
+import json
+import os
+from pathlib import Path
+
+
+def _write(**line) -> None:
+    with (Path(os.environ["SEEN_DIR"]) / f"{os.environ['RANK']}.jsonl").open("a") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def _see_rows(module) -> None:
+    original = module.Trainer.training_step
+
+    def training_step(self, model, inputs, *args, **kwargs):
+        counted = inputs["labels"].ne(-100)
+        rows = [ids[mask].tolist() for ids, mask in zip(inputs["input_ids"], counted, strict=True)]
+        positions = inputs.get("position_ids")
+        starts = None if positions is None else positions.eq(0).sum().item()
+        _write(step=self.state.global_step, rows=rows, starts=starts)
+        return original(self, model, inputs, *args, **kwargs)
+
+    module.Trainer.training_step = training_step
+
+
+def _see_norms(module) -> None:
+    original = module.Accelerator.clip_grad_norm_
+
+    def clip_grad_norm_(self, *args, **kwargs):
+        norm = original(self, *args, **kwargs)
+        if norm is not None:  # DeepSpeed clips by itself
+            _write(norm=float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm))
+        return norm
+
+    module.Accelerator.clip_grad_norm_ = clip_grad_norm_
+
+
+def _see_batches(module) -> None:
+    original = module.batch
+
+    def batch(episodes, *args, **kwargs):
+        known = original(episodes, *args, **kwargs)
+        tensors = {name: getattr(known, name).tolist() for name in known.__dataclass_fields__ if name != "mask"}
+        _write(responses=[episode.response for episode in episodes], **tensors)
+        return known
+
+    module.batch = batch
+
+
+CHANGES = {
+    "transformers.trainer": _see_rows,
+    "accelerate.accelerator": _see_norms,
+    "fino1.train.ppo": _see_batches,
+}
