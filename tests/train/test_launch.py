@@ -1,10 +1,38 @@
 """With which code do the ranks end? (DESIGN C5)"""
 
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from fino1 import exits
 from fino1.train import launch
+
+ROOT = Path(__file__).parents[2]
+LAUNCHER = """
+import sys
+from fino1.train import launch
+
+parsed = launch.get_args_parser().parse_args(["--max-restarts=0", "--no-python", sys.executable, "-c", *sys.argv[1:]])
+config, *command = launch.config_from_args(parsed)
+sys.exit(launch._elastic(config, command, ()))
+"""
+RANK = """
+import pathlib, signal, sys, time
+
+def told(*_):
+    time.sleep(33)
+    pathlib.Path(sys.argv[1], "written").touch()
+    sys.exit(143)
+
+signal.signal(signal.SIGTERM, told)
+pathlib.Path(sys.argv[1], "started").touch()
+time.sleep(300)
+"""
 
 
 def ended(failures):
@@ -54,3 +82,21 @@ def test_a_rank_that_could_say_nothing_is_named(capsys):
     assert capsys.readouterr().err == "fino1: rank 1 ended with 139: ended by signal 11: tried again\n"
     launch._first_code(ended([(2, 2)]))
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.slow
+def test_a_rank_may_write_for_longer_than_torch_would_wait(tmp_path):
+    command = [sys.executable, "-c", LAUNCHER, RANK, str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT) as launcher:
+        while launcher.poll() is None and not (tmp_path / "started").exists():
+            time.sleep(0.1)
+        launcher.send_signal(signal.SIGTERM)
+        assert launcher.wait(300) == exits.TERMINATED
+    assert (tmp_path / "written").exists()
+
+
+def test_the_ranks_that_remain_after_one_has_failed_get_what_torch_gives_them(monkeypatch):
+    given = []
+    monkeypatch.setattr(launch, "_close_in", lambda context, death_sig, timeout: given.append(timeout))
+    launch._close(None, signal.SIGTERM)  # the agent handles no exception then
+    assert given == [30]
