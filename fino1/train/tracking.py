@@ -80,7 +80,9 @@ class _Reporter:
     def __init__(self, name: str, run: Run, key: str, resumed_at: int, lines: list[dict[str, Any]]) -> None:
         self._name, self._key, self._failed = name, key, False
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
-        self._do(lambda: self._open(run, resumed_at, lines))
+        self._do(lambda: self._open(run, resumed_at))
+        for line in lines:
+            self.write(line)
 
     def write(self, numbers: Mapping[str, Any]) -> None:
         """Report one line, but for what the tracker holds."""
@@ -90,15 +92,13 @@ class _Reporter:
         """End the tracker's run."""
         self._do(lambda: self._opened.tracker.finish())
 
-    def _open(self, run: Run, resumed_at: int, lines: list[dict[str, Any]]) -> None:
+    def _open(self, run: Run, resumed_at: int) -> None:
         for variable, value in _ENVIRONMENT.items():
             os.environ.setdefault(variable, value)
         self._opened = _OPEN[self._name](run, resumed_at)
         if self._opened.is_new:
             config = {"run": run.directory.name, **flat(load.config(run.spec))}
             self._opened.tracker.store_init_configuration(config)
-        for line in lines:
-            self._report(line)
 
     def _report(self, numbers: Mapping[str, Any]) -> None:
         step = numbers[self._key]

@@ -2,23 +2,19 @@
 
 import json
 import struct
-import subprocess
-import sys
+import threading
 import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from accelerate import PartialState
 from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 from wandb.proto.wandb_internal_pb2 import Record
 
-from fino1 import load, trackers
-from fino1.errors import SpecError
+from fino1 import load
 from fino1.train import tracking
 
-from .conftest import ROOT, SFT, VERIFIER, TrainRun
+from .conftest import SFT, VERIFIER, TrainRun
 
 ALL = ["tensorboard", "wandb", "mlflow"]
 
@@ -195,3 +191,79 @@ def test_a_run_that_is_killed_goes_on_in_the_same_runs_with_every_step_once(meth
     assert wandb_numbers(run.directory) == numbers
     assert without_clock(mlflow_numbers(run.directory, monkeypatch)) == without_clock(numbers)
     assert len(mlflow_numbers(run.directory, monkeypatch)) == len(numbers)
+
+
+@pytest.mark.slow
+def test_a_server_that_is_gone_costs_one_warning_and_no_line(sft, tmp_path):
+    run = Reported(SFT, tmp_path)
+    run.variables = {"FINO1_REPORT_TO": "mlflow", "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}  # nobody listens there
+    assert run.start() == 0, run.output
+    assert run.output.count("fino1: mlflow is left out from here on: ") == 1, run.output
+    assert (run.sha256, run.lines()) == (sft.sha256, sft.lines())
+
+
+class Slow:
+    """A tracker that holds nothing, counts what it is asked, and answers when it is told to."""
+
+    def __init__(self, ends):
+        self.ends, self.asked = ends, 0
+
+    def store_init_configuration(self, values):
+        pass
+
+    def log(self, values, step):
+        self.asked += 1
+        self.ends.wait(30)
+
+
+def log_of(tmp_path, monkeypatch, tracker):
+    monkeypatch.setenv("FINO1_REPORT_TO", "wandb")
+    monkeypatch.setitem(tracking._OPEN, "wandb", lambda run, resumed_at: tracking._Opened(tracker))
+    run = SimpleNamespace(directory=tmp_path, spec=load.build(SFT, "F"))
+    return tracking.Log(run, "step", 0)
+
+
+def test_a_tracker_that_hangs_is_waited_for_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tracking, "_PATIENCE_S", 0.2)
+    ends = threading.Event()
+    tracker = Slow(ends)
+    log = log_of(tmp_path, monkeypatch, tracker)
+    began = time.monotonic()
+    for step in (1, 2, 3):
+        log.write({"step": step, "loss": 0.5})
+    log.close()
+    took = time.monotonic() - began
+    ends.set()
+    assert took < 10 and tracker.asked == 1
+    assert capsys.readouterr().err == (
+        "fino1: wandb is left out from here on: no answer in 0 s; metrics.jsonl has every line\n"
+    )
+    assert (tmp_path / "metrics.jsonl").read_text().count("\n") == 3
+
+
+def test_a_tracker_that_is_asked_for_later_gets_the_lines_before(tmp_path, monkeypatch):
+    (tmp_path / "metrics.jsonl").write_text(
+        '{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.25}\n{"step": 3, "loss": 0.1}\n'
+    )
+    logged = []
+    tracker = SimpleNamespace(
+        store_init_configuration=lambda values: logged.append(values["seed"]),
+        log=lambda values, step: logged.append((step, values)),
+    )
+    monkeypatch.setenv("FINO1_REPORT_TO", "wandb")
+    monkeypatch.setitem(tracking._OPEN, "wandb", lambda run, resumed_at: tracking._Opened(tracker))
+    run = SimpleNamespace(directory=tmp_path, spec=load.build(SFT, "F"))
+    tracking.Log(run, "step", 2).write({"step": 3, "loss": 0.125})
+    assert logged == [42, (1, {"loss": 0.5}), (2, {"loss": 0.25}), (3, {"loss": 0.125})]
+
+
+def test_a_tracker_gets_no_number_that_it_holds(tmp_path, monkeypatch):
+    opened = tracking._Opened(None, held={"loss": 3, "eval/loss": 2})
+    assert [opened.lacks("loss", 3), opened.lacks("loss", 4), opened.lacks("eval/loss", 3)] == [False, True, True]
+    assert opened.lacks("new", 0) and not opened.is_new
+    assert not tracking._Opened(None, floor=3).lacks("loss", 3)
+
+
+def test_a_document_is_flattened_to_its_single_values():
+    document = {"a": {"b": 1, "c": []}, "d": [{"e": "x"}, True], "f": {}}
+    assert tracking.flat(document) == {"a.b": 1, "d.0.e": "x", "d.1": True}
