@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fino1 import errors, exits, processes
+from fino1 import errors, exits, processes, trackers
 from fino1.errors import SpecError
 
 if TYPE_CHECKING:  # pydantic and the spec are not loaded for --help
@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _train(arguments: argparse.Namespace) -> int:
     config = _config(arguments.config, "sft", "verifier", "ppo")
+    trackers.check(str(arguments.config))
     processes.leave_on_signals()  # before torch is loaded, which takes seconds
     from fino1.train.launch import start_ranks
 

@@ -7,7 +7,7 @@ import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from fino1 import exits
+from fino1 import exits, trackers
 
 _PACKAGES = {
     "train": ("torch", "transformers", "trl", "accelerate", "deepspeed", "datasets", "safetensors", "tokenizers"),
@@ -25,6 +25,7 @@ def examine(work: Path, gpus: int, wanted: str | None = None) -> int:
         print(f"{part}: " + ", ".join(f"{package} {number or '(not installed)'}" for package, number in found.items()))
         if wanted in (part, None):
             missing += [f"{package}, for {part}" for package, number in found.items() if number is None]
+    missing += [] if wanted == "evaluate" else trackers.missing(trackers.named())
     missing += _devices(gpus) + _directory("--work", work)
     models = os.environ.get("HF_HOME")
     print(f"model cache: {models or '~/.cache/huggingface (HF_HOME is not set)'}")

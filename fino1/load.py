@@ -55,7 +55,6 @@ SEED_NAMES = {
 NOT_OFFERED = {
     "model_adapter_name": "adapters are not offered; the whole policy is trained",
     "ref_adapter_name": "adapters are not offered; the reference is a frozen copy of the policy",
-    "report_to": "trackers are not offered; metrics go to metrics.jsonl in the run's directory",
     "save_strategy": "checkpoints are always written every save_steps",
 }
 _MESSAGES = {  # pydantic's error type → what was expected, from the error's context
@@ -213,7 +212,8 @@ def _hint(location: tuple[str | int, ...], root: type[Block]) -> str:
         return f"; {NOT_OFFERED[key]}"
     if key in SEED_NAMES:
         return f"; ours is {SEED_NAMES[key]}"
-    elsewhere = [
+    elsewhere = [key] if key in PLACEMENT and block is not root else []
+    elsewhere += [
         f"{name}.{key}"
         for name in ("sft", "verifier", "ppo", "data", "eval")
         if key in _block(RunSpec, name).model_fields

@@ -92,6 +92,7 @@ class SecretKey(Block):
     """True: the pod starts without it too."""
 
 
+Tracker = Literal["mlflow", "tensorboard", "wandb"]
 AccessMode = Literal["ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod"]
 
 
@@ -148,7 +149,7 @@ class TestBlock(Block):
 
 
 RESERVED_ENV = (
-    "^(FINO1_(ATTEMPT|BACKOFF_LIMIT)|HOME|HF_HOME|HF_HUB_OFFLINE|JOB_COMPLETION_INDEX"
+    "^(FINO1_(ATTEMPT|BACKOFF_LIMIT|REPORT_TO)|HOME|HF_HOME|HF_HUB_OFFLINE|JOB_COMPLETION_INDEX"
     "|MASTER_(ADDR|PORT)|PET_.*|RANK|LOCAL_RANK|WORLD_SIZE)$"
 )
 """Variables that the pod or its controller sets itself."""
@@ -186,6 +187,9 @@ class Placement(Block):
     gang: Literal["volcano", "coscheduling"] | None = None
     """Gang scheduler of the cluster, for runs of several nodes: all pods start or none. Kueue needs none; a
     TrainJob needs Trainer 2.1 for Volcano."""
+    report_to: list[Tracker] = []
+    """Where training reports its metrics besides `metrics.jsonl`; files lie in the run's directory (docs/trackers.md).
+    `wandb` is offline without a key (`secretEnv.WANDB_API_KEY`), `mlflow` without `env.MLFLOW_TRACKING_URI`."""
     suspend: StrictBool = False
     """True: made, but not started until `fino1-k8s resume`."""
     backoffLimit: CountOrZero = 6

@@ -439,6 +439,8 @@ class RunSpec(Placement):
         """What do single fields not show? Pairs of (path, problem); the batch arithmetic and what a method needs."""
         found = self.placement_complaints()
         if self.method == "eval":
+            if self.report_to:
+                found.append(("report_to", f"expected none with method eval, got {', '.join(self.report_to)}"))
             return found + _evaluation(self.eval)
         found += _batches(self.method, self.trained, world_size)
         if self.method == "verifier" or not self.data.is_default:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-from fino1 import exits, load, processes, runs
+from fino1 import exits, load, processes, runs, trackers
 from fino1.errors import SpecError
 from fino1.spec import RunSpec
 
@@ -20,10 +20,11 @@ _VERBS = {"sft": "train", "verifier": "train", "ppo": "train", "eval": "evaluate
 
 
 def check(spec: RunSpec, source: str) -> None:
-    """Can this machine run it? Raises SpecError where it asks for more nodes or GPUs than are here."""
+    """Can this machine run it? Raises SpecError where it asks for nodes, GPUs or trackers that are not here."""
     problems = []
     if spec.nodes != 1:
         problems.append(f"{source}: nodes: expected 1 on this machine, got {spec.nodes}")
+    problems += [f"{source}: {text}" for text in trackers.missing(spec.report_to)]
     here = len(list(Path("/dev").glob("nvidia[0-9]*")))
     if spec.gpus_per_node > here:
         problems.append(
@@ -123,6 +124,7 @@ def _environment(spec: RunSpec) -> Mapping[str, str]:
         "PET_RDZV_ENDPOINT": "localhost:0",  # any free port
         "PET_RDZV_ID": "local",
         "PYTHONUNBUFFERED": "1",
+        trackers.VARIABLE: ",".join(spec.report_to),
         "TOKENIZERS_PARALLELISM": "false",
     }
     if spec.gpus_per_node == 0:

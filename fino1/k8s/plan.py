@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from fino1 import __version__, canonical, load
 from fino1.errors import SpecError
@@ -121,14 +120,27 @@ def chart(method: str) -> str:
 
 
 def ports(unit: Unit) -> list[int]:
-    """Which TCP ports of the world outside does the unit need? HTTPS for a hub, and those of an endpoint."""
+    """Which TCP ports of the world outside does the unit need? HTTPS for a hub, those of an endpoint and of trackers' servers."""
     found = set()
     if not unit.document["offline"] and _has_hub(unit):
         found.add(443)
-    if unit.model and "base_url" in unit.model:
-        url = urlsplit(unit.model["base_url"])
-        found.add(url.port or (80 if url.scheme == "http" else 443))
+    urls = [unit.model["base_url"]] if unit.model and "base_url" in unit.model else []
+    for url in urls + _tracker_servers(unit.document):
+        if server := re.match(r"http(s?)://[^/?#]*", url):
+            port = re.search(r":([0-9]{1,5})$", server[0])
+            found.add(int(port[1]) if port else 443 if server[1] else 80)
     return sorted(found)
+
+
+def _tracker_servers(document: Mapping[str, Any]) -> list[str]:
+    """Which servers are reported to? A URL in a Secret is not seen: it needs a rule in `networkPolicy.egress`."""
+    env, found = document["env"], []
+    has_key = "WANDB_API_KEY" in (env.keys() | document["secretEnv"].keys())
+    if "wandb" in document["report_to"] and has_key and not document["offline"]:
+        found.append(env.get("WANDB_BASE_URL", "https://api.wandb.ai"))
+    if "mlflow" in document["report_to"] and "MLFLOW_TRACKING_URI" in env:
+        found.append(env["MLFLOW_TRACKING_URI"])
+    return found
 
 
 def _has_hub(unit: Unit) -> bool:

@@ -205,7 +205,7 @@ def _fixed(document: Mapping[str, Any]) -> dict[str, Any]:
         "TORCHINDUCTOR_CACHE_DIR": "/tmp/inductor",  # noqa: S108
         "TRITON_CACHE_DIR": "/tmp/triton",  # noqa: S108
         "XDG_CACHE_HOME": "/tmp/cache",  # noqa: S108
-        **given(HF_HUB_OFFLINE="1" if document["offline"] else None),
+        **given(FINO1_REPORT_TO=",".join(document["report_to"]), HF_HUB_OFFLINE="1" if document["offline"] else None),
         **({"NCCL_DEBUG": "WARN"} if document["gpus_per_node"] else {"OMP_NUM_THREADS": "1"}),
     }
 

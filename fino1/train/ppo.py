@@ -20,6 +20,7 @@ from fino1.train import checkpoint, reward, rl, rollout
 from fino1.train.actors import Actors, Inputs
 from fino1.train.episodes import Batch, Episode, batch, pack, parts
 from fino1.train.rank import Run
+from fino1.train.tracking import Log
 from fino1.train.trainer import agree
 
 
@@ -35,7 +36,7 @@ def main(run: Run) -> None:
     if resumed:
         actors.load(resumed)
     ppo = _Ppo(actors, updates, done)
-    metrics = Metrics(run.directory / "metrics.jsonl", "update", done) if run.is_main else None
+    metrics = Log(run, "update", done) if run.is_main else None
     progress = Progress("ppo", updates, max(done, 0), run.is_main, name=run.name)
 
     def save(update: int) -> None:
@@ -47,6 +48,8 @@ def main(run: Run) -> None:
     def stop_if_asked(update: int) -> None:
         if agree(stop.received, run):
             save(update)
+            if metrics is not None:
+                metrics.close()
             raise checkpoint.Stopped
 
     def evaluated(update: int) -> dict[str, float]:
@@ -69,6 +72,8 @@ def main(run: Run) -> None:
         if update + 1 < updates:
             stop_if_asked(update + 1)
     progress.close()
+    if metrics is not None:
+        metrics.close()
     actors.publish()
     if run.is_main:
         run.finish(started, updates=updates, episodes=updates * block.global_batch_size)

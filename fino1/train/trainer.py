@@ -24,10 +24,11 @@ from transformers import (
     TrainingArguments,
 )
 
-from fino1.progress import Metrics, Progress
+from fino1.progress import Progress
 from fino1.spec import InitBlock
 from fino1.train import checkpoint, model, shard
 from fino1.train.rank import Run
+from fino1.train.tracking import Log
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,7 @@ class _Watch(TrainerCallback):
     def __init__(self, run: Run, stop: checkpoint.StopSignal, resumed_at: int) -> None:
         self._run, self._stop, self._resumed_at = run, stop, resumed_at
         self._progress: Progress | None = None
-        self._metrics = Metrics(run.directory / "metrics.jsonl", "step", resumed_at) if run.is_main else None
+        self._metrics = Log(run, "step", resumed_at) if run.is_main else None
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -260,7 +261,7 @@ class _Watch(TrainerCallback):
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict, **kwargs: Any
     ) -> None:
-        """Append a line to metrics.jsonl."""
+        """Append a line to the metrics."""
         if self._metrics is None or "train_runtime" in logs:
             return
         numbers = {key.replace("eval_", "eval/"): value for key, value in logs.items() if not key.endswith(_CLOCKED)}
@@ -271,9 +272,11 @@ class _Watch(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Close the bar."""
+        """Close the bar and the metrics; a run that is stopped comes here too."""
         if self._progress is not None:
             self._progress.close()
+        if self._metrics is not None:
+            self._metrics.close()
 
 
 def agree(asked: bool, run: Run) -> bool:

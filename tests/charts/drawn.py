@@ -19,7 +19,7 @@ TEXT = st.text(
 JOINED = {
     "method", "nodes", "gpus_per_node", "processes_per_node", "model", "data", "eval", "env", "secretEnv", "value_model",
     "reward", "global_batch_size", "per_device_train_batch_size", "gradient_accumulation_steps", "num_mini_batches",
-    "volumes", "backend", "launch",
+    "volumes", "backend", "launch", "report_to",
 }  # fmt: skip
 
 
@@ -127,10 +127,17 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         )
     )
     document |= draw(
-        st.sampled_from([{}, {"env": {"NCCL_IB": "1"}}, {"secretEnv": {"HF_TOKEN": {"name": "a", "key": "b"}}}])
+        st.sampled_from(
+            [
+                {},
+                {"env": {"NCCL_IB": "1", "MLFLOW_TRACKING_URI": "http://mlflow.tools:5000"}},
+                {"secretEnv": {key: {"name": "a", "key": "b"} for key in ("HF_TOKEN", "WANDB_API_KEY")}},
+            ]
+        )
     )
     if method == "eval":
         return document | {"eval": {**draw(block(TREE["fields"]["eval"])), **draw(evaluation())}}
+    document |= draw(st.sampled_from([{}, {"report_to": None}, {"report_to": ["wandb", "mlflow", "tensorboard"]}]))
     document["data"] = {
         **draw(rows),
         **draw(st.sampled_from([{}, {"exclude": [{"task": "ledger"}, {"hub": "a/b", "limit": None}]}])),

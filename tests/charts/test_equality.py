@@ -100,6 +100,14 @@ CROSSED = {
     "reserved": ({"env": {"PET_NNODES": "2"}}, "env.PET_NNODES"),
     "one claim twice": ({"volumes": {"models": {"claimName": "fino1-work"}}}, "volumes.models.claimName"),
     "env twice": ({"env": {"A": "2"}, "secretEnv": {"A": {"name": "x", "key": "y"}}}, "secretEnv.A"),
+    "trackers": (
+        {
+            "method": "eval",
+            "report_to": ["mlflow"],
+            "eval": {"models": [{"name": "a", "run": "b"}], "tasks": [{"task": "ledger"}]},
+        },
+        "report_to",
+    ),
     "no models": ({"method": "eval"}, "eval.models"),
     "no tasks": ({"method": "eval"}, "eval.tasks"),
     "no source": ({"method": "eval", "eval": {"models": [{"name": "a"}]}}, "eval.models.0"),

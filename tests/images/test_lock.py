@@ -9,7 +9,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
-LOCKS = {"train/requirements.txt": "train", "train/requirements-cpu.txt": "train", "eval/requirements.txt": "eval"}
+TRAIN = {"train", "trackers"}
+LOCKS = {"train/requirements.txt": TRAIN, "train/requirements-cpu.txt": TRAIN, "eval/requirements.txt": {"eval"}}
 CUDA = re.compile(r"(nvidia|cuda)-|triton$")  # only torch's CUDA build asks for them
 
 
@@ -46,7 +47,7 @@ def test_versions_are_those_of_the_constraints(lock):
 @pytest.mark.parametrize("lock", LOCKS)
 def test_nothing_that_is_needed_is_missing_and_nothing_else_is_there(lock):
     locked = {name for name in pins(f"images/{lock}") if not CUDA.match(name)}
-    assert locked == needed("fino1", {LOCKS[lock]}, set()), "make lock"
+    assert locked == needed("fino1", LOCKS[lock], set()), "make lock"
 
 
 @pytest.mark.parametrize("lock", LOCKS)

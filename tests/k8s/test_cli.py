@@ -55,7 +55,10 @@ def test_what_a_run_file_may_hold_imports_nothing_else_of_ours_and_nothing_heavy
     assert parts(ROOT / f"{module}.py") == ours
 
 
-@pytest.mark.parametrize("module", ["errors", "exits", "load", "canonical", "recipe", "runs", "processes", "progress"])
+SHARED = ["errors", "exits", "load", "canonical", "recipe", "runs", "processes", "progress", "trackers"]
+
+
+@pytest.mark.parametrize("module", SHARED)
 def test_what_all_share_leans_on_no_area(module):
     assert not parts(ROOT / f"{module}.py") & set(AREAS)
 

@@ -47,6 +47,7 @@ volumeMounts:
 {{- $unit := index . 0 -}}{{- $doc := $unit.doc -}}
 {{- $all := dict "HF_DATASETS_CACHE" "/work/cache/datasets" "HF_HOME" "/models" "HOME" "/tmp" "PYTHONUNBUFFERED" "1" "TOKENIZERS_PARALLELISM" "false" "TORCH_EXTENSIONS_DIR" "/tmp/extensions" "TORCHINDUCTOR_CACHE_DIR" "/tmp/inductor" "TRITON_CACHE_DIR" "/tmp/triton" "XDG_CACHE_HOME" "/tmp/cache" -}}
 {{- if $doc.offline -}}{{- $_ := set $all "HF_HUB_OFFLINE" "1" -}}{{- end -}}
+{{- with $doc.report_to -}}{{- $_ := set $all "FINO1_REPORT_TO" (join "," .) -}}{{- end -}}
 {{- if $doc.gpus_per_node -}}{{- $_ := set $all "NCCL_DEBUG" "WARN" -}}{{- else -}}{{- $_ := set $all "OMP_NUM_THREADS" "1" -}}{{- end -}}
 {{- $all = mergeOverwrite $all (index . 1) $doc.env -}}
 {{- range $name, $ref := $doc.secretEnv -}}

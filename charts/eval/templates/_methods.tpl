@@ -26,6 +26,7 @@
 
 {{- define "fino1.check.eval" -}}
 {{- $doc := .doc -}}{{- $state := .state -}}
+{{- if $doc.report_to -}}{{- include "fino1.problem" (list $state "report_to" "none with method eval" (join ", " $doc.report_to)) -}}{{- end -}}
 {{- if not $doc.eval.models -}}{{- include "fino1.problem" (list $state "eval.models" "at least one" "none") -}}{{- end -}}
 {{- if not $doc.eval.tasks -}}{{- include "fino1.problem" (list $state "eval.tasks" "at least one" "none") -}}{{- end -}}
 {{- range $i, $task := $doc.eval.tasks -}}{{- include "fino1.check.rows" (list $state (printf "eval.tasks.%d" $i) $task false) -}}{{- end -}}

@@ -1,4 +1,4 @@
-{{/* TCP ports of the world outside that a unit needs, as JSON: HTTPS for a hub, and an endpoint's. As fino1/k8s/plan.py. */}}
+{{/* TCP ports of the world outside that a unit needs, as JSON: HTTPS for a hub, an endpoint's, trackers'. As fino1/k8s/plan.py. */}}
 {{- define "fino1.ports" -}}
 {{- $doc := .doc -}}
 {{- $blocks := list -}}{{- $models := list -}}
@@ -17,13 +17,17 @@
 {{- range $models -}}{{- if not (or .path .run .init) -}}{{- $hub = true -}}{{- end -}}{{- end -}}
 {{- $ports := list -}}
 {{- if and $hub (not $doc.offline) -}}{{- $ports = append $ports 443 -}}{{- end -}}
-{{- with .model.base_url -}}
-  {{- $url := urlParse . -}}
-  {{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" -}}
-  {{- $ports = append $ports (int (default (ternary "80" "443" (eq $url.scheme "http")) $port)) -}}
+{{- $urls := list -}}
+{{- with .model.base_url -}}{{- $urls = append $urls . -}}{{- end -}}
+{{- $key := or (hasKey $doc.env "WANDB_API_KEY") (hasKey $doc.secretEnv "WANDB_API_KEY") -}}
+{{- if and $key (has "wandb" $doc.report_to) (not $doc.offline) -}}{{- $urls = append $urls (default "https://api.wandb.ai" $doc.env.WANDB_BASE_URL) -}}{{- end -}}
+{{- if has "mlflow" $doc.report_to -}}{{- with $doc.env.MLFLOW_TRACKING_URI -}}{{- $urls = append $urls . -}}{{- end -}}{{- end -}}
+{{- range $urls -}}
+  {{- $port := regexFind "^https?://[^/?#]*" . | regexFind ":[0-9]{1,5}$" | trimPrefix ":" -}}
+  {{- if or $port (regexMatch "^https?://" .) -}}{{- $ports = append $ports (int (default (ternary "80" "443" (hasPrefix "http:" .)) $port)) -}}{{- end -}}
 {{- end -}}
-{{- $rules := list -}}
-{{- if and (eq (len $ports) 2) (gt (index $ports 0) (index $ports 1)) -}}{{- $ports = reverse $ports -}}{{- end -}}
-{{- range $port := uniq $ports -}}{{- $rules = append $rules (dict "port" $port "protocol" "TCP") -}}{{- end -}}
+{{- $padded := list -}}{{- $rules := list -}}
+{{- range $ports -}}{{- $padded = append $padded (printf "%05d" (int .)) -}}{{- end -}}
+{{- range $port := $padded | sortAlpha | uniq -}}{{- $rules = append $rules (dict "port" (atoi $port) "protocol" "TCP") -}}{{- end -}}
 {{- toJson $rules -}}
 {{- end -}}
