@@ -116,6 +116,7 @@ class Account:
         self._limits = {key: limit / shards for key, limit in limits.items()}
         self._spent = spent
         self._held: dict[Request, Cost] = {}
+        self._end: BudgetSpent | None = None
         self._changed = threading.Condition()
 
     @contextmanager
@@ -133,11 +134,15 @@ class Account:
         worst = request.tariff.worst(request.prompt)
         with self._changed:
             while key := self._lacking(worst):
-                if not self._held:
-                    raise BudgetSpent(key, self._limits[key], self._spent, worst)
+                if not self._held and not self._end:
+                    self._end = BudgetSpent(key, self._limits[key], self._spent, worst)
+                if self._end:
+                    raise self._end
                 if request.halt.is_set():
                     raise Cancelled
                 self._changed.wait(_TICK_S)
+            if self._end:  # a shorter question might still fit; what the user is told would then not hold
+                raise self._end
             self._held[request] = worst
 
     def settle(self, request: "Request", cost: Cost) -> None:

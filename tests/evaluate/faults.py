@@ -1,4 +1,4 @@
-"""Which faults does an endpoint have, and what does `fino1 evaluate` make of each? (test_faults.py, or this as a program, prints it)
+"""Which faults does an endpoint have, and what comes of each? test_faults.py, or this as a program, prints the table.
 
 Every scenario is a server of its own and one or two runs of the public door against it.
 """
@@ -25,7 +25,7 @@ from socket import SHUT_RDWR, SO_LINGER, SOL_SOCKET
 from fino1 import exits, load, runs
 from fino1.tasks import ledger
 
-SAMPLES, CONCURRENCY, TIMEOUT_S = 40, 4, 4.0
+SAMPLES, CONCURRENCY, TIMEOUT_S = 40, 4, 8.0
 SECRET = "sk-fault-0123456789"
 USED = {"prompt_tokens": 90, "completion_tokens": 10, "total_tokens": 100}
 # The public door with a shorter cap on Retry-After: ten minutes are too long for a test.
