@@ -180,9 +180,8 @@ def _answers(
 ) -> Iterator[tuple[Question, Answer]]:
     """Yields answers as they come, `concurrency` requests at once.
 
-    On `stop`, or the first error, nothing new is asked, and then Cancelled or the error is raised. What is under way is
-    waited for (it is paid for), but after `stop` for GRACE_S seconds only. The threads are daemons: a request that hangs
-    does not keep the process.
+    On `stop`, or the first error, nothing new is asked, and then Cancelled or the error is raised. What is under way is paid
+    for, and waited for; after `stop` for GRACE_S seconds only: threads that hang are daemons and do not keep the process.
     """
     todo: queue.SimpleQueue[Question] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[Question | None, Answer | BaseException | None, threading.Event]] = (
