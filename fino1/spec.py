@@ -346,6 +346,15 @@ class LaunchBlock(Block):
     """`cpu`: the weights too lie there; stage 3, SFT only."""
 
 
+class PriceBlock(Block):
+    """What an endpoint charges, in dollars per million tokens, as providers' price lists state it."""
+
+    input: NonNegative
+    """Of the prompt."""
+    output: NonNegative
+    """Of the answer, with its reasoning."""
+
+
 class EvalModel(ModelRef):
     """One model of an evaluation: a reference to serve here, or an endpoint that exists."""
 
@@ -359,6 +368,8 @@ class EvalModel(ModelRef):
     """Environment variable with the key; the key itself is never in a run file."""
     context_length: Count | None = None
     """Tokens the model can read; null: what its config says, or no limit for an endpoint."""
+    price: PriceBlock | None = None
+    """Needed with `eval.budget.dollars` for a model with `base_url`. No part of a cell's key."""
 
     @model_validator(mode="after")
     def _source(self) -> "EvalModel":
@@ -388,6 +399,19 @@ class ServerBlock(Block):
     """Further arguments of the server, each an item of its own; part of a cell's key."""
 
 
+class BudgetBlock(Block):
+    """What all answers of the run may take, those on disk from earlier attempts and runs included.
+
+    Every request is held at its worst case before it is sent, so the limit is not passed. On Kubernetes each model is a Job
+    with a run of its own, and has the whole budget; each of several shards has an equal part.
+    """
+
+    tokens: Count | None = None
+    """Prompts and answers together; null: no limit."""
+    dollars: Positive | None = None
+    """By the models' `price`; null: no limit."""
+
+
 class EvalBlock(Block):
     """The evaluation: every model answers every task."""
 
@@ -404,9 +428,11 @@ class EvalBlock(Block):
     concurrency: Count = 4
     """Requests under way at once."""
     timeout_s: Positive = 600.0
-    """Seconds that one request may take."""
+    """Seconds that an endpoint may be silent while it is asked."""
     max_retries: CountOrZero = 5
     """Attempts after the first on 429, 5xx, time-outs and lost connections, with growing pauses."""
+    budget: BudgetBlock | None = None
+    """Tokens and dollars that may be spent; when they are, the run ends with exit code 2 and goes on once they are raised."""
     shards: Count = 1
     """Pods that share a model's questions; each takes every shards-th."""
     server: ServerBlock = ServerBlock()
@@ -509,6 +535,12 @@ def _evaluation(block: EvalBlock) -> list[tuple[str, str]]:
         if task.task != "ledger" and not (task.path or task.hub):
             found.append((f"eval.tasks.{i}", f"expected path or hub for task {task.task}, got none"))
         found += _fold(f"eval.tasks.{i}", task)
+    if block.budget and block.budget.dollars is not None:
+        found += [
+            (f"eval.models.{i}.price", "expected one with eval.budget.dollars, got none")
+            for i, model in enumerate(block.models)
+            if model.base_url and not model.price
+        ]
     names = [model.name for model in block.models]
     return found + [
         ("eval.models", f"expected different names, got {name} twice")

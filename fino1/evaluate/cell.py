@@ -18,6 +18,7 @@ from typing import Any
 
 from fino1 import runs
 from fino1.evaluate import samples as samples_on_disk
+from fino1.evaluate.budget import Tariff
 from fino1.evaluate.endpoint import Answer, Cancelled
 from fino1.evaluate.models import Source
 from fino1.evaluate.questions import Question
@@ -42,6 +43,18 @@ class Cell:
     settings: dict[str, Any]
     provenance: dict[str, Any]
     questions: tuple[Question, ...] = ()
+
+    @property
+    def tariff(self) -> Tariff:
+        """What do its questions cost?"""
+        return Tariff(self.source.price, self.settings["max_tokens"])
+
+    def answered(self, shard: Shard = WHOLE) -> list[Sample]:
+        """Which samples of a shard are on disk?"""
+        if not self.questions:
+            return list(shard.of(samples_on_disk.read_all(self.directory / WHOLE.file)))
+        done = samples_on_disk.load(self.directory, self.questions)
+        return [done[question.id] for question in shard.of(self.questions) if question.id in done]
 
     def remaining(self, shard: Shard = WHOLE) -> list[Question]:
         """Which questions of a shard have no sample on disk?"""
@@ -128,6 +141,7 @@ def _finish(cell: Cell, found: Mapping[str, Sample]) -> dict[str, Any]:
         "provenance": cell.provenance
         | {"answered_by": sorted({s["answered_by"] for s in samples if s["answered_by"]})},
         "summary": summary(samples),
+        "cost": cell.tariff.of_samples(samples).about(is_priced=cell.source.price is not None),
         "finished": True,
     }
     runs.write_json(cell.directory / "cell.json", about)
@@ -157,7 +171,8 @@ def _sample(task: Task, question: Question, answer: Answer) -> Sample:
         "cut": question.cut,
         "answered_by": answer.model,
     }
-    return sample if answer.reasoning is None else sample | {"reasoning": answer.reasoning}
+    sample |= {} if answer.reasoning is None else {"reasoning": answer.reasoning}
+    return sample | ({"unheard": answer.unheard} if answer.unheard else {})
 
 
 def _answers(
@@ -165,8 +180,8 @@ def _answers(
 ) -> Iterator[tuple[Question, Answer]]:
     """Yields answers as they come, `concurrency` requests at once.
 
-    On `stop`, or the first error, nothing new is asked; what is under way has GRACE_S seconds (it is paid for), then
-    Cancelled or the error is raised. The threads are daemons: a request that hangs does not keep the process.
+    On `stop`, or the first error, nothing new is asked, and then Cancelled or the error is raised. What is under way is paid
+    for, and waited for; after `stop` for GRACE_S seconds only: threads that hang are daemons and do not keep the process.
     """
     todo: queue.SimpleQueue[Question] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[Question | None, Answer | BaseException | None, threading.Event]] = (
@@ -190,8 +205,9 @@ def _answers(
                 else:
                     threads -= 1
                     failure = failure or answer
-            if (stop.is_set() or failure) and not halt.is_set():
+            if stop.is_set() or failure:
                 halt.set()
+            if stop.is_set() and deadline == math.inf:
                 deadline = time.monotonic() + GRACE_S
     finally:
         halt.set()

@@ -3,8 +3,13 @@
 The retries are ours, not the client's: what is tried again, for how long, and that SIGTERM ends a pause, is decided in
 one place. What a model refuses is learnt from its first refusal: o1 and its kin take `max_completion_tokens` instead of
 `max_tokens` and no temperature (error codes `unsupported_parameter`, `unsupported_value`).
+
+A 429 tells the account, so its pause holds for every thread. All attempts of one request carry the same `Idempotency-Key`
+(draft-ietf-httpapi-idempotency-key-header), also after a restart: a server that knows the header answers, and charges, once.
+The `openai` client has the means and sends none.
 """
 
+import dataclasses
 import email.utils
 import random
 import threading
@@ -16,7 +21,7 @@ from typing import Any
 import openai
 from openai.types.chat import ChatCompletion
 
-from fino1 import exits
+from fino1 import canonical, exits
 from fino1.errors import SpecError, ToolError
 
 FIRST_PAUSE_S = 0.5
@@ -24,6 +29,11 @@ LONGEST_PAUSE_S = 60.0
 LONGEST_RETRY_AFTER_S = 600.0  # a server that asks for more is treated as if it asked for this
 ADAPTABLE = frozenset({"max_tokens", "temperature"})
 RETRIED = frozenset({408, 409, 425, 429})  # and all from 500 on
+# What httpx raises where nothing was sent: such a request cannot have been charged.
+NOT_SENT = frozenset({"ConnectError", "ConnectTimeout", "LocalProtocolError", "PoolTimeout", "ProxyError"})
+SHORTEST_SECRET = (
+    8  # characters; keys of servers that want none (`EMPTY`, `none`) are shorter, and may occur in answers
+)
 
 
 class EndpointLost(ToolError):
@@ -40,7 +50,8 @@ class Cancelled(Exception):
 class Answer:
     """What came back for one prompt; token counts are None where the endpoint tells none.
 
-    `model` is what a foreign endpoint says answered (`gpt-4o` is answered by `gpt-4o-2024-08-06`).
+    `model` is what a foreign endpoint says answered (`gpt-4o` is answered by `gpt-4o-2024-08-06`); `unheard` counts the
+    attempts before that were sent and not answered, which it may have charged.
     """
 
     text: str
@@ -50,6 +61,7 @@ class Answer:
     seconds: float
     model: str | None = None
     reasoning: str | None = None
+    unheard: int = 0
 
 
 class Endpoint:
@@ -75,6 +87,8 @@ class Endpoint:
         self.base_url, self.model = base_url, model
         self._max_retries, self._check, self._is_local = max_retries, check, is_local
         self._extra_body = dict(extra_body or {})
+        self._secret = api_key if api_key and len(api_key) >= SHORTEST_SECRET else None
+        self._opens_at, self._lock = 0.0, threading.Lock()  # nothing is sent before
         self.unsupported: list[str] = []  # parameters that the model refused: left out, or renamed
         self._client = openai.OpenAI(
             base_url=base_url,
@@ -84,62 +98,97 @@ class Endpoint:
             http_client=openai.DefaultHttpxClient(trust_env=False) if is_local else None,
         )
 
-    def ask(self, prompt: str, max_tokens: int, temperature: float, halt: threading.Event) -> Answer:
-        """What does the model answer?
+    def ask(
+        self,
+        prompt: str,
+        max_tokens: int,
+        temperature: float,
+        halt: threading.Event,
+        *,
+        label: str | None = None,
+        unheard: Callable[[], None] = lambda: None,
+    ) -> Answer:
+        """What does the model answer? `label` names the request among all that are ever made, for the Idempotency-Key.
 
         Raises SpecError for what trying again cannot mend (key, model, prompt too long), EndpointLost after the last
-        retry, Cancelled when `halt` is set during a pause.
+        retry, Cancelled when `halt` is set during a pause, and what `unheard` raises, which is called after each attempt
+        that was sent and not answered.
         """
-        attempt, adapted = 0, set[str]()
+        attempt, lost, adapted = 0, 0, set[str]()
         while True:
-            pause = None
+            self._wait(halt)
             try:
-                return self._once(prompt, max_tokens, temperature)
+                return dataclasses.replace(self._once(prompt, max_tokens, temperature, label), unheard=lost)
             except openai.APIStatusError as error:
                 if self._adapts(error, adapted):
                     continue
                 if _is_filtered(error):
-                    return Answer("", "content_filter", None, None, 0.0)
+                    return Answer("", "content_filter", None, None, 0.0, unheard=lost)
                 self._refuse(error)
                 problem: Exception = error
-                pause = _retry_after(error.response.headers)
             except (openai.APIConnectionError, openai.APIResponseValidationError, ValueError) as error:
                 problem = error  # ValueError: a body that is no JSON, or no chat completion
             self._check()
             attempt += 1
+            if _may_be_charged(problem):
+                lost += 1
+                unheard()
             if attempt > self._max_retries:
-                raise EndpointLost(f"{self._name()}: no answer after {attempt} attempts: {_said(problem)}") from problem
-            if halt.wait(max(pause or 0.0, _backoff(attempt))):
+                text = f"{self._name()}: no answer after {attempt} attempts: {self._said(problem)}"
+                raise EndpointLost(text) from problem
+            if halt.wait(self._pause(problem, attempt)):
                 raise Cancelled from problem
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
-    def _once(self, prompt: str, max_tokens: int, temperature: float) -> Answer:
+    def _wait(self, halt: threading.Event) -> None:
+        """Let the pause pass that the endpoint asked of the account. Raises Cancelled."""
+        while (left := self._opens_at - time.monotonic()) > 0:
+            if halt.wait(left):
+                raise Cancelled
+
+    def _pause(self, problem: Exception, attempt: int) -> float:
+        """How many seconds does this request wait? After a 429, or with a Retry-After, no other goes out before either."""
+        pause = _backoff(attempt)
+        if isinstance(problem, openai.APIStatusError):
+            asked = _retry_after(problem.response.headers)
+            pause = max(asked or 0.0, pause)
+            if asked is not None or problem.status_code == 429:
+                with self._lock:
+                    self._opens_at = max(self._opens_at, time.monotonic() + (pause if asked is None else asked))
+        return pause
+
+    def _once(self, prompt: str, max_tokens: int, temperature: float, label: str | None) -> Answer:
         limit = "max_completion_tokens" if "max_tokens" in self.unsupported else "max_tokens"
         options: dict[str, Any] = {limit: max_tokens}
         if "temperature" not in self.unsupported:
             options["temperature"] = temperature
+        headers = {}
+        if label is not None and not self._is_local:  # of the body too: a key is never used for two requests
+            headers["Idempotency-Key"] = canonical.digest([label, self.model, prompt, options])
         start = time.monotonic()
         reply = self._client.chat.completions.create(
             model=self.model,
             messages=[{"role": "user", "content": prompt}],
             extra_body=self._extra_body or None,
+            extra_headers=headers or None,
             **options,
         )
         seconds = time.monotonic() - start
         if not isinstance(reply, ChatCompletion) or not reply.choices or reply.choices[0].message is None:
-            raise ValueError(f"expected a chat completion, got {str(reply)[:200]!r}")
+            raise ValueError(f"expected a chat completion, got {self._hidden(str(reply))[:200]!r}")
         choice, usage = reply.choices[0], reply.usage
+        reasoning = getattr(choice.message, "reasoning_content", None)  # DeepSeek, vLLM, transformers serve
         return Answer(
-            text=choice.message.content or "",
+            text=self._hidden(choice.message.content or ""),
             finish_reason=choice.finish_reason,
             prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=usage.completion_tokens if usage else None,
             seconds=seconds,
             model=None if self._is_local else reply.model,
-            reasoning=getattr(choice.message, "reasoning_content", None),  # DeepSeek, vLLM, transformers serve
+            reasoning=self._hidden(reasoning) if isinstance(reasoning, str) else None,
         )
 
     def _adapts(self, error: openai.APIStatusError, adapted: set[str]) -> bool:
@@ -164,18 +213,33 @@ class Endpoint:
             404: f"a base_url ending in /v1 and a model named {self.model!r} (model_id)",
             429: "an account with quota left",
         }.get(status, "a request it can answer")
-        if _is_too_long(error):
+        said = self._said(error)
+        if _is_too_long(error.code, said):
             expected = "a prompt that fits its context (set context_length)"
-        raise SpecError(f"{self._name()}: expected {expected}, got {_said(error)}") from error
+        raise SpecError(f"{self._name()}: expected {expected}, got {said}") from error
 
     def _name(self) -> str:
         return f"{self.base_url} ({self.model})"
 
+    def _said(self, error: Exception) -> str:
+        """What did the endpoint say, in one line, without our key?"""
+        text = " ".join(self._hidden(_text(error)).split())
+        return text if len(text) <= 300 else text[:297] + "..."
 
-def _is_too_long(error: openai.APIStatusError) -> bool:
+    def _hidden(self, text: str) -> str:
+        """The text without our key, which some servers quote."""
+        return text.replace(self._secret, "<key>") if self._secret else text
+
+
+def _is_too_long(code: str | None, said: str) -> bool:
     """Was the prompt longer than the model's context? (OpenAI's code; vLLM's and others' words)"""
-    text = _said(error).lower()
-    return error.code == "context_length_exceeded" or "maximum context length" in text or "too long" in text
+    text = said.lower()
+    return code == "context_length_exceeded" or "maximum context length" in text or "too long" in text
+
+
+def _may_be_charged(error: Exception) -> bool:
+    """Was the request sent, and not refused? Then the model may have answered it, unheard."""
+    return not isinstance(error, openai.APIStatusError) and type(error.__cause__).__name__ not in NOT_SENT
 
 
 def _is_filtered(error: openai.APIStatusError) -> bool:
@@ -183,17 +247,13 @@ def _is_filtered(error: openai.APIStatusError) -> bool:
     return error.status_code == 400 and error.code in ("content_filter", "content_policy_violation")
 
 
-def _said(error: Exception) -> str:
-    """What did the endpoint say, in one line?"""
+def _text(error: Exception) -> str:
     if isinstance(error, openai.APIStatusError):
         message = error.body.get("message") if isinstance(error.body, dict) else None
-        text = f"{error.status_code}: {message or error.response.text}"  # some servers say `detail` or plain text
-    elif isinstance(error, openai.APIConnectionError) and error.__cause__:
-        text = f"{error} ({error.__cause__})"
-    else:
-        text = str(error)
-    text = " ".join(text.split())
-    return text if len(text) <= 300 else text[:297] + "..."
+        return f"{error.status_code}: {message or error.response.text}"  # some servers say `detail` or plain text
+    if isinstance(error, openai.APIConnectionError) and error.__cause__:
+        return f"{error} ({error.__cause__})"
+    return str(error)
 
 
 def _backoff(attempt: int) -> float:

@@ -23,12 +23,13 @@ from fino1 import canonical, exits, runs
 from fino1.errors import SpecError, ToolError
 from fino1.evaluate import cell as cells_on_disk
 from fino1.evaluate import serve
+from fino1.evaluate.budget import Account, BudgetSpent, Cost
 from fino1.evaluate.cell import Cell
 from fino1.evaluate.endpoint import Answer, Cancelled, Endpoint
 from fino1.evaluate.models import Source
 from fino1.evaluate.plan import plan, versions
 from fino1.evaluate.questions import Question
-from fino1.evaluate.samples import Shard, this_shard
+from fino1.evaluate.samples import WHOLE, Shard, this_shard
 from fino1.evaluate.sidecar import Sidecar
 from fino1.spec import EvalBlock, RunSpec
 
@@ -53,7 +54,8 @@ def main(spec: RunSpec, name: str, work: Path, server: str | None = None) -> int
             directory = runs.directory(work, name, spec)
             runs.write_config(directory / "config.json", spec)
             connect = functools.partial(_endpoint, spec.eval, sidecar, directory, stop)
-            _ask_all(cells, spec.eval, connect, shard, stop)
+            account = Account(spec.eval.budget, shard.count, _cost(cells, shard))
+            _ask_all(cells, spec.eval, connect, account, shard, stop)
             _done(directory, name, cells, time.monotonic() - started)
         except Cancelled:
             print("evaluate: terminated; the samples so far are on disk", file=sys.stderr)
@@ -66,14 +68,28 @@ def main(spec: RunSpec, name: str, work: Path, server: str | None = None) -> int
     return exits.DONE
 
 
-def _ask_all(cells: Sequence[Cell], block: EvalBlock, connect: Connect, shard: Shard, stop: threading.Event) -> None:
-    """Raises, once every model had its turn, SpecError with all of theirs, else the first ToolError with all messages."""
+def _cost(cells: Sequence[Cell], shard: Shard) -> Cost:
+    """What did the answers on disk take, whoever bought them?"""
+    return sum((cell.tariff.of_samples(cell.answered(shard)) for cell in cells), Cost())
+
+
+def _ask_all(
+    cells: Sequence[Cell], block: EvalBlock, connect: Connect, account: Account, shard: Shard, stop: threading.Event
+) -> None:
+    """Raises, once every model had its turn, SpecError with all of theirs, else the first ToolError with all messages.
+
+    When the budget is spent no further model has a turn.
+    """
     failures: list[SpecError | ToolError] = []
     for name in dict.fromkeys(cell.source.name for cell in cells):
         group = [cell for cell in cells if cell.source.name == name and cells_on_disk.finished(cell.directory) is None]
         try:
             if group:
-                _ask_model(group, block, connect, shard, stop)
+                _ask_model(group, block, connect, account, shard, stop)
+        except BudgetSpent as error:
+            left = [cell.tariff.likely(question.prompt) for cell in cells for question in cell.remaining(shard)]
+            failures.append(error.told(len(left), sum(left, Cost())))
+            break
         except (SpecError, ToolError) as error:
             failures.append(error)
             print(f"evaluate: {name}: {error}", file=sys.stderr)
@@ -86,19 +102,26 @@ def _ask_all(cells: Sequence[Cell], block: EvalBlock, connect: Connect, shard: S
         raise failures[0]
 
 
-def _ask_model(group: Sequence[Cell], block: EvalBlock, connect: Connect, shard: Shard, stop: threading.Event) -> None:
+def _ask_model(
+    group: Sequence[Cell], block: EvalBlock, connect: Connect, account: Account, shard: Shard, stop: threading.Event
+) -> None:
     source = group[0].source
     needed = any(cell.remaining(shard) for cell in group)
     with connect(source) if needed else contextlib.nullcontext() as endpoint:
 
-        def ask(question: Question, halt: threading.Event) -> Answer:
+        def ask(cell: Cell, question: Question, halt: threading.Event) -> Answer:
             assert endpoint is not None, "a question was left, and none was found before"
-            return endpoint.ask(question.prompt, block.max_tokens, block.temperature, halt)
+            prompt, label = question.prompt, f"{cell.key} {question.id}"
+            with account.request(cell.tariff, prompt, halt) as request:
+                options: dict[str, Any] = {"label": label, "unheard": request.unheard}
+                answer = endpoint.ask(prompt, block.max_tokens, block.temperature, halt, **options)
+                request.answered(answer)
+            return answer
 
         for cell in group:
             if endpoint is not None:  # the list fills while it answers
                 cell = dataclasses.replace(cell, provenance=cell.provenance | {"left_out": endpoint.unsupported})
-            about = cells_on_disk.run(cell, ask, block.concurrency, stop, shard)
+            about = cells_on_disk.run(cell, functools.partial(ask, cell), block.concurrency, stop, shard)
             print(f"{source.name} on {cell.task.name}: {_outcome(about, shard)}", flush=True)
 
 
@@ -106,7 +129,9 @@ def _outcome(about: dict[str, Any] | None, shard: Shard) -> str:
     if about is None:
         return f"shard {shard.index + 1} of {shard.count} has its answers, others are being asked"
     s = about["summary"]
-    return f"{s['k']}/{s['n']} right, {s['unparsed']} unparsed, {s['truncated']} truncated, {s['cut']} cut"
+    dollars = about.get("cost", {}).get("dollars")
+    price = "" if dollars is None else f", {dollars:.2f} dollars"
+    return f"{s['k']}/{s['n']} right, {s['unparsed']} unparsed, {s['truncated']} truncated, {s['cut']} cut{price}"
 
 
 @contextlib.contextmanager
@@ -158,6 +183,7 @@ def _done(directory: Path, name: str, cells: Sequence[Cell], seconds: float) -> 
             "models": [cell.source.name for cell in cells],  # a cell may have been finished under another name
             "seconds": round(seconds, 3),
             "artefact_sha256": artefact,
+            "cost": _cost(cells, WHOLE).about(is_priced=any(cell.source.price for cell in cells)),
             "versions": versions(("fino1", "openai", "transformers", "torch")),
         },
     )

@@ -5,12 +5,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from fino1 import runs
 from fino1.errors import SpecError
 from fino1.evaluate import files
 from fino1.evaluate.files import Location
-from fino1.spec import EvalModel
+from fino1.spec import EvalModel, PriceBlock
 
 SERVERS = {"vllm": "vllm", "transformers": "transformers serve"}  # as a cell's key names them
 
@@ -34,6 +35,7 @@ class Source:
 
     engine: Literal["vllm", "transformers"] = "transformers"
     server_args: tuple[str, ...] = ()
+    price: PriceBlock | None = None
 
     @property
     def kind(self) -> str:
@@ -72,6 +74,7 @@ def find(model: EvalModel, work: Path) -> Source:
         api_key_env=model.api_key_env,
         context_length=model.context_length or (_context_length(tokenizer) if tokenizer else None),
         tokenizer=tokenizer,
+        price=model.price,
     )
 
 
@@ -79,8 +82,15 @@ def _endpoint_problems(model: EvalModel) -> list[str]:
     problems = []
     if model.base_url and not model.base_url.startswith(("http://", "https://")):
         problems.append(f"base_url: expected http://… or https://…, got {model.base_url}")
-    if model.api_key_env and not os.environ.get(model.api_key_env):
-        problems.append(f"api_key_env: expected the environment variable {model.api_key_env} to hold a key, got none")
+    if model.base_url and "@" in urlsplit(model.base_url).netloc:
+        problems.append("base_url: expected no user and password in it (api_key_env names a variable), got some")
+    if model.api_key_env:
+        key = os.environ.get(model.api_key_env, "")
+        wanted = f"api_key_env: expected the environment variable {model.api_key_env} to hold a key"
+        if not key:
+            problems.append(f"{wanted}, got none")
+        elif not (key.isascii() and key.isprintable() and " " not in key):  # no header can carry it
+            problems.append(f"{wanted} without spaces and line ends, got one with some")
     return problems
 
 

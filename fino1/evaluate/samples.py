@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import Any, TypeVar
 
 from fino1 import runs
 from fino1.errors import SpecError
@@ -23,6 +23,7 @@ from fino1.evaluate.questions import Question
 INDEX = "JOB_COMPLETION_INDEX"  # Kubernetes sets it in the pods of an Indexed Job
 
 Sample = dict[str, Any]
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,9 @@ class Shard:
         """Which file of a cell does it append to?"""
         return "samples.jsonl" if self.count == 1 else f"samples-{self.index}-of-{self.count}.jsonl"
 
-    def of(self, questions: Sequence[Question]) -> Sequence[Question]:
-        """Which of a cell's questions does it ask?"""
-        return questions[self.index :: self.count]
+    def of(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Which of a cell's questions, or samples in the order of the rows, are its own?"""
+        return items[self.index :: self.count]
 
 
 WHOLE = Shard()
@@ -62,6 +63,15 @@ def load(directory: Path, questions: Sequence[Question]) -> dict[str, Sample]:
     found: dict[str, Sample] = {}
     for path in files:
         found = _read(path, questions) | found
+    return found
+
+
+def read_all(path: Path) -> list[Sample]:
+    """Which samples does a finished cell's file hold, in the order of the rows?"""
+    found = []
+    for text in _lines(path):
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(text))
     return found
 
 

@@ -19,7 +19,7 @@ TEXT = st.text(
 JOINED = {
     "method", "nodes", "gpus_per_node", "processes_per_node", "model", "data", "eval", "env", "secretEnv", "value_model",
     "reward", "global_batch_size", "per_device_train_batch_size", "gradient_accumulation_steps", "num_mini_batches",
-    "volumes", "backend", "launch", "report_to",
+    "volumes", "backend", "launch", "report_to", "budget",
 }  # fmt: skip
 
 
@@ -164,12 +164,18 @@ def evaluation(draw: st.DrawFn) -> dict[str, Any]:
     """Models and tasks of an evaluation."""
     names = draw(st.lists(st.sampled_from(["gpt-4o", "a", "llama-3.1", "x" * 34]), min_size=1, max_size=3, unique=True))
     source = model.filter(bool) | st.sampled_from(
-        [{"base_url": "https://api.example.com/v1"}, {"base_url": "http://vllm:8000/v1", "model_id": "m"}]
+        [
+            {"base_url": "https://api.example.com/v1"},
+            {"base_url": "http://vllm:8000/v1", "model_id": "m", "price": {"input": "2.5e-1", "output": 0}},
+        ]
     )
     tasks = st.lists(
         rows.map(lambda r: {"task": "finqa", **{k: v for k, v in r.items() if k != "columns"}}), min_size=1, max_size=2
     )
-    return {"models": [{**draw(source), "name": name} for name in names], "tasks": draw(tasks)}
+    models = [{**draw(source), "name": name} for name in names]
+    is_priced = all("price" in each for each in models if "base_url" in each)
+    budget = draw(st.sampled_from([None, {}, {"tokens": "1e6"}] + ([{"dollars": "7.5", "tokens": None}] * is_priced)))
+    return {"models": models, "tasks": draw(tasks), "budget": budget}
 
 
 def leaves(node: dict[str, Any] = TREE, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], dict[str, Any]]]:

@@ -112,6 +112,10 @@ CROSSED = {
     "no tasks": ({"method": "eval"}, "eval.tasks"),
     "no source": ({"method": "eval", "eval": {"models": [{"name": "a"}]}}, "eval.models.0"),
     "random weights": ({"method": "eval", "eval": {"models": [{"name": "a", "init": {}}]}}, "eval.models.0.init"),
+    "dollars without a price": (
+        {"method": "eval", "eval": {"models": [{"name": "a", "base_url": "http://x/v1"}], "budget": {"dollars": 1}}},
+        "eval.models.0.price",
+    ),
     "same name": ({"method": "eval", "eval": {"models": [{"name": "a", "run": "b"}] * 2}}, "eval.models"),
     "no key": (
         {

@@ -9,6 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from fino1.evaluate import endpoint
+from fino1.tasks import ledger
+
+FINAL = "## Thinking\n\nso\n\n## Final Response\n\n"
 
 
 class Faulty(ThreadingHTTPServer):
@@ -134,6 +137,14 @@ def faulty(monkeypatch):
 @pytest.fixture
 def server(faulty):
     return faulty()
+
+
+@pytest.fixture
+def right(server):
+    """The server knows the answers."""
+    known = {ledger.TASK.prompt(record): record for record in ledger.generate("test", n=200, seed=42)}
+    server.reply = lambda prompt: FINAL + (known[prompt].response if prompt in known else "0")
+    return server
 
 
 def tiny_tokenizer(folder, template="{% for m in messages %}{{ m['content'] }}\n{% endfor %}"):

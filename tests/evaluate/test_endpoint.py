@@ -166,3 +166,96 @@ def test_a_server_of_ours_is_asked_without_proxies(server, monkeypatch):
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     assert ask(server, is_local=True).text == "42"
+
+
+def ask_many(asked, prompts, **options):
+    threads = [
+        threading.Thread(target=asked.ask, args=(prompt, 16, 0.0, threading.Event()), kwargs=options, daemon=True)
+        for prompt in prompts
+    ]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def test_a_429_holds_for_every_thread(server):
+    """It tells the account, not the request."""
+    slow = (429, {"retry-after": "2"}, {"message": "slow"})
+    server.fault = lambda prompt, number: slow if (prompt, number) == ("first", 1) else None
+    asked = Endpoint(server.base_url, "m", max_retries=1)
+    (first,) = ask_many(asked, ["first"])
+    time.sleep(0.7)  # it has the 429 by now
+    others = ask_many(asked, [f"{i}" for i in range(4)])
+    for thread in others:
+        thread.join(20)
+    first.join(20)
+    assert all(server.times[f"{i}"][0] - server.times["first"][0] > 1.9 for i in range(4))
+
+
+def test_a_500_holds_for_its_own_request_only(server, monkeypatch):
+    monkeypatch.setattr("fino1.evaluate.endpoint.FIRST_PAUSE_S", 4.0)
+    server.fault = lambda prompt, number: (500, {}, {"message": "no"}) if (prompt, number) == ("a", 1) else None
+    asked = Endpoint(server.base_url, "m", max_retries=1)
+    (thread,) = ask_many(asked, ["a"])
+    time.sleep(0.5)
+    begin = time.monotonic()
+    asked.ask("b", 16, 0.0, threading.Event())
+    assert time.monotonic() - begin < 1.5
+    thread.join(20)
+
+
+def test_a_longer_retry_after_than_the_cap_is_cut(server, monkeypatch):
+    monkeypatch.setattr("fino1.evaluate.endpoint.LONGEST_RETRY_AFTER_S", 0.2)
+    server.fault = lambda prompt, number: (429, {"retry-after": "86400"}, {"message": "no"}) if number == 1 else None
+    assert ask(server).text == "42"
+
+
+def keys_of(server):
+    return [headers.get("Idempotency-Key", headers.get("idempotency-key")) for headers in server.headers_seen]
+
+
+def test_all_attempts_of_a_request_carry_one_key_and_other_requests_another(server):
+    server.fault = lambda prompt, number: "drop" if number < 3 else None
+    asked = Endpoint(server.base_url, "m", max_retries=3)
+    for prompt, label in (("a", "cell 1"), ("a", "cell 2"), ("b", "cell 2")):
+        asked.ask(prompt, 16, 0.0, threading.Event(), label=label)
+    keys = keys_of(server)
+    assert len(keys) == 3 + 1 + 3  # the server drops the first two for `a`, and the first two for `b`
+    assert [keys.index(key) for key in keys] == [0, 0, 0, 3, 4, 4, 4]
+
+
+def test_a_server_of_ours_gets_no_idempotency_key(server):
+    asked = Endpoint(server.base_url, "m", is_local=True)
+    asked.ask("a", 16, 0.0, threading.Event(), label="cell 1")
+    assert keys_of(server) == [None]
+
+
+@pytest.mark.parametrize(
+    ("fault", "charged"),
+    [("drop", 2), ("half", 2), ("html", 2), ("nochoice", 2), ((500, {}, {}), 0), ((429, {}, {}), 0)],
+)
+def test_attempts_that_may_be_charged_are_told(server, fault, charged):
+    server.fault = lambda prompt, number: fault if number < 3 else None
+    told = []
+    asked = Endpoint(server.base_url, "m", max_retries=3)
+    assert asked.ask("a", 16, 0.0, threading.Event(), unheard=lambda: told.append(1)).unheard == charged
+    assert len(told) == charged
+
+
+def test_a_request_that_reached_nobody_is_not_charged():
+    told = []
+    nobody = Endpoint("http://127.0.0.1:9/v1", "m", max_retries=0)
+    with pytest.raises(EndpointLost):
+        nobody.ask("hi", 1, 0.0, threading.Event(), unheard=lambda: told.append(1))
+    assert told == []
+
+
+@pytest.mark.parametrize("status", [401, 503])
+def test_a_key_that_the_server_quotes_is_not_repeated(server, status):
+    key = "sk-0123456789"
+    server.fault = lambda prompt, number: (status, {}, {"message": f"{'x' * 285} bad {key}, {key}"})
+    with pytest.raises((SpecError, EndpointLost)) as caught:
+        ask(server, api_key=key, max_retries=0)
+    assert "sk-01" not in str(caught.value)
+    server.fault, server.reply = (lambda prompt, number: None), (lambda prompt: f"your key is {key}")
+    assert ask(server, api_key=key).text == "your key is <key>"

@@ -20,7 +20,6 @@ from fino1.report.cells import read_cell
 from fino1.tasks import ledger
 
 N = 12
-FINAL = "## Thinking\n\nso\n\n## Final Response\n\n"
 
 
 def spec_of(server, models=None, tasks=None, **block):
@@ -32,14 +31,6 @@ def spec_of(server, models=None, tasks=None, **block):
 
 def records(n=N, seed=42):
     return ledger.generate("test", n=n, seed=seed)
-
-
-@pytest.fixture
-def right(server):
-    """The server knows the answers."""
-    known = {ledger.TASK.prompt(record): record for record in records(200)}
-    server.reply = lambda prompt: FINAL + (known[prompt].response if prompt in known else "0")
-    return server
 
 
 def only_cell(work):
@@ -176,6 +167,15 @@ def test_all_mistakes_are_told_before_a_request(right, tmp_path):
         assert part in text, part
     assert right.asked.total() == 0
     assert not (tmp_path / "cells").exists()
+
+
+@pytest.mark.parametrize("key", ["", "sk-0123456789\n", "sk-01234 56789", "sk-0123456789\u00e9"])
+def test_a_key_that_no_request_can_carry_is_told_by_the_name_of_its_variable(right, tmp_path, monkeypatch, key):
+    monkeypatch.setenv("KEY_OF_A", key)
+    with pytest.raises(SpecError, match="eval.models: a: api_key_env: expected .* KEY_OF_A") as caught:
+        main(spec_of(right, [{"name": "a", "base_url": right.base_url, "api_key_env": "KEY_OF_A"}]), "eval", tmp_path)
+    assert "sk-0" not in str(caught.value)
+    assert right.asked.total() == 0
 
 
 def test_a_torn_line_and_a_foreign_one_are_asked_again(right, tmp_path):

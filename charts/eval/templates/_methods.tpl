@@ -35,6 +35,7 @@
   {{- if has $model.name $names -}}{{- include "fino1.problem" (list $state "eval.models" "different names" (printf "%s twice" $model.name)) -}}{{- end -}}
   {{- $names = append $names $model.name -}}
   {{- if and $model.api_key_env (not (hasKey $doc.secretEnv $model.api_key_env)) -}}{{- include "fino1.problem" (list $state (printf "eval.models.%d.api_key_env" $i) "a variable of secretEnv" $model.api_key_env) -}}{{- end -}}
+  {{- if and $model.base_url (not $model.price) (default dict $doc.eval.budget).dollars -}}{{- include "fino1.problem" (list $state (printf "eval.models.%d.price" $i) "one with eval.budget.dollars" "none") -}}{{- end -}}
 {{- end -}}
 {{- end -}}
 
