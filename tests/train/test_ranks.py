@@ -5,9 +5,10 @@ import json
 import pytest
 import safetensors.torch
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from .conftest import PPO, WHOLE, TrainRun
 from .conftest import SFT as ONE
-from .conftest import WHOLE, TrainRun
 
 pytestmark = pytest.mark.slow
 
@@ -74,9 +75,22 @@ def test_packed_sft_of_two_ranks_has_the_packs_and_losses_of_one(tmp_path):
         assert compare(one.lines(), two.lines(), ["loss", "grad_norm", "num_tokens", "eval/loss"]) < CLOSE
 
 
-def test_ppo_of_two_ranks_has_the_responses_and_losses_of_one(ppo_document, tmp_path):
-    block = {**ppo_document["ppo"], "total_episodes": 48, "response_length": 40, "missing_eos_penalty": 1.0}
-    one, *others = started(tmp_path, {**ppo_document, "ppo": block}, WHOLE, SHARDED)
+@pytest.fixture
+def talker(sft, tmp_path):
+    """The fine-tuned model, which has not learnt to stop, with an end that it comes to now and then."""
+    source = sft.directory / "model"
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(source), AutoTokenizer.from_pretrained(source)
+    with torch.no_grad():
+        hidden = model.model(torch.arange(len(tokenizer))[None]).last_hidden_state.mean((0, 1))
+        model.get_input_embeddings().weight[tokenizer.eos_token_id] = 3 * hidden / hidden.square().sum()
+    for part in (model, tokenizer):
+        part.save_pretrained(tmp_path / "talker")
+    return str(tmp_path / "talker")
+
+
+def test_ppo_of_two_ranks_has_the_responses_and_losses_of_one(talker, tmp_path):
+    block = {**PPO["ppo"], "total_episodes": 48, "response_length": 40, "missing_eos_penalty": 1.0}
+    one, *others = started(tmp_path, {**PPO, "model": {"path": talker}, "ppo": block}, WHOLE, SHARDED)
     batches = one.saw("responses")
     assert len(batches) == 3
     for batch in batches:  # a mean over ranks of their means would be another
