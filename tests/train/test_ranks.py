@@ -82,7 +82,7 @@ def talker(sft, tmp_path):
     model, tokenizer = AutoModelForCausalLM.from_pretrained(source), AutoTokenizer.from_pretrained(source)
     with torch.no_grad():
         hidden = model.model(torch.arange(len(tokenizer))[None]).last_hidden_state.mean((0, 1))
-        model.get_input_embeddings().weight[tokenizer.eos_token_id] = 3 * hidden / hidden.square().sum()
+        model.get_input_embeddings().weight[tokenizer.eos_token_id] = 8 * hidden / hidden.square().sum()
     for part in (model, tokenizer):
         part.save_pretrained(tmp_path / "talker")
     return str(tmp_path / "talker")
@@ -104,8 +104,8 @@ def test_ppo_of_two_ranks_has_the_responses_and_losses_of_one(talker, tmp_path):
         exact = ["update", "episode", "objective/scores", "response_length", "val/num_eos_tokens", "lr"]
         assert compare(one.lines(), two.lines(), [*exact, "eval/accuracy"]) == 0
         assert two.lines("generations.jsonl") == one.lines("generations.jsonl")
-        keys = ["objective/kl", "objective/entropy", "objective/rlhf_reward", "loss/policy_avg", "loss/value_avg"]
-        keys += ["policy/approxkl_avg", "policy/clipfrac_avg", "policy/entropy_avg", "val/ratio"]
+        keys = ["objective/entropy", "objective/rlhf_reward", "loss/policy_avg", "loss/value_avg", "val/ratio"]
+        keys += ["policy/approxkl_avg", "policy/clipfrac_avg", "policy/entropy_avg"]
         assert compare(one.lines(), two.lines(), keys) < CLOSE
 
 
