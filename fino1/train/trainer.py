@@ -67,6 +67,11 @@ def start(
     return Start(source, revision, tokenizer, config)
 
 
+# transformers 5.17 loads the optimizer of several ranks to accelerate's "cpu:0"; 5.23 to "cpu", all that torch knows.
+torch.serialization.register_package(
+    11, lambda storage: None, lambda storage, location: storage if location == "cpu:0" else None
+)
+
 _SAME = (  # what Transformers calls as we do
     "learning_rate",
     "per_device_train_batch_size",
