@@ -13,7 +13,7 @@ from fino1 import load
 from fino1.train import shard
 
 from .conftest import PPO, SFT, TrainRun
-from .test_ranks import CLOSE, compare
+from .test_ranks import CLOSE, compare, same_experience
 
 LLAMA = {**SFT["model"]["init"], "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
 WHOLE, SHARDED = {"launch": {"zero_stage": 0}}, {"launch": {"zero_stage": 3}}
@@ -126,13 +126,16 @@ def test_sharded_sft_killed_and_stopped_ends_the_same(sft_pair, tmp_path):
 
 
 @pytest.mark.slow
-def test_sharded_ppo_is_whole_ppo_bit_for_bit(ppo_pair):
-    whole, sharded = ppo_pair
-    assert sharded.lines() == whole.lines()
+def test_sharded_ppo_has_the_responses_and_losses_of_whole(ppo_pair):
+    whole, sharded = ppo_pair  # the norm that gradients are clipped by is summed share by share: last bits differ
+    same_experience(whole.saw("responses"), sharded.saw("responses"))
+    keys = ["objective/entropy", "loss/policy_avg", "loss/value_avg", "policy/entropy_avg", "val/ratio"]
+    assert compare(whole.lines(), sharded.lines(), keys) < CLOSE
     assert sharded.lines("generations.jsonl") == whole.lines("generations.jsonl")
-    assert sharded.sha256 == whole.sha256
-    a, b = (weights(run, "value_model") for run in ppo_pair)
-    assert all(torch.equal(a[name], b[name]) for name in a)
+    for folder in ("model", "value_model"):
+        a, b = (weights(run, folder) for run in ppo_pair)
+        for name in a:
+            torch.testing.assert_close(a[name], b[name], atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.slow
