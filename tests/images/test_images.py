@@ -20,7 +20,7 @@ from fino1.k8s import pod
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(3600)]
 CYCLONEDX = "11.12.0"
-MEGABYTES = {"train": 1500, "eval": 700}
+MEGABYTES = {"train": 1700, "eval": 700}
 LOCK = {"train": "train/requirements-cpu.txt", "eval": "eval/requirements.txt"}
 IMPORTS = {
     "train": "fino1.train.sft, fino1.train.ppo, fino1.evaluate.serve, deepspeed, numpy.testing, pandas, sympy, trl",
