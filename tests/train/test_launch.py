@@ -17,7 +17,8 @@ LAUNCHER = """
 import sys
 from fino1.train import launch
 
-parsed = launch.get_args_parser().parse_args(["--max-restarts=0", "--no-python", sys.executable, "-c", *sys.argv[1:]])
+options = ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--max-restarts=0", "--no-python"]
+parsed = launch.get_args_parser().parse_args([*options, sys.executable, "-c", *sys.argv[1:]])
 config, *command = launch.config_from_args(parsed)
 sys.exit(launch._elastic(config, command, ()))
 """
