@@ -34,7 +34,10 @@ class Stopped(Exception):  # noqa: N818, no error: the run was asked to stop and
 
 
 class StopSignal:
-    """Has this process been asked to stop? SIGTERM and SIGINT only set `received`; the training loop looks at it."""
+    """Has this process been asked to stop? SIGTERM and SIGINT only set `received`; the training loop looks at it.
+
+    Made once the ranks have met: one that waits for the others (torch's rendezvous) would not hear of it until they come.
+    """
 
     def __init__(self) -> None:
         self.received = False

@@ -27,9 +27,9 @@ from fino1.train.trainer import agree
 def main(run: Run) -> None:
     """Train the policy, from the newest checkpoint if there is one, and leave `model/`, `value_model/` and `done.json`."""
     started = time.monotonic()
-    stop = checkpoint.StopSignal()
     block = run.spec.ppo
     actors = Actors(run, Inputs(run))
+    stop = checkpoint.StopSignal()
     updates = -(-block.total_episodes // block.global_batch_size)
     resumed = checkpoint.agree_on_newest(run.checkpoints, run.world_size)
     saved = done = checkpoint.step_of(resumed) if resumed else -1

@@ -8,6 +8,7 @@ import importlib
 import json
 import logging
 import os
+import signal
 import sys
 import time
 import traceback
@@ -87,6 +88,7 @@ class Run:
 def main() -> int:
     """Train as this rank; return its exit code."""
     processes.die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is a checkpoint to write, both signals end it at once
     parser = argparse.ArgumentParser(prog="fino1.train.rank")
     for option in ("--config", "--work"):
         parser.add_argument(option, type=Path, required=True)

@@ -14,7 +14,7 @@ from trl import SFTConfig, SFTTrainer
 from fino1 import runs
 from fino1.spec import DEFAULT_MODEL
 from fino1.tasks.record import solution
-from fino1.train import checkpoint, data, model
+from fino1.train import data, model
 from fino1.train.rank import Run
 from fino1.train.trainer import Lasting, arguments, publish, start, train
 
@@ -24,7 +24,6 @@ _UNCOUNTED = -100  # torch's cross entropy passes over such a label
 def main(run: Run) -> None:
     """Fine-tune, from the newest checkpoint if there is one, and leave `model/` and `done.json`."""
     started = time.monotonic()
-    stop = checkpoint.StopSignal()
     spec, block = run.spec, run.spec.sft
     rows = data.read(spec.data, "sft", spec.seed)
     texts = (f"{rows.render(r)}\n{solution(r.cot, r.response)}" for r in rows.train)
@@ -47,7 +46,7 @@ def main(run: Run) -> None:
         eval_dataset=evaluation if block.eval_strategy == "steps" and len(evaluation) else None,
         processing_class=begun.tokenizer,
     )
-    train(run, trainer, stop)
+    train(run, trainer)
     publish(run, trainer, begun.tokenizer)
     if run.is_main:
         run.finish(started, steps=trainer.state.global_step, rows=rows.counts.train)

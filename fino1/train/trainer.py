@@ -120,8 +120,9 @@ def arguments(run: Run, has_evaluation: bool) -> dict[str, Any]:
     }
 
 
-def train(run: Run, trainer: Trainer, stop: checkpoint.StopSignal) -> None:
+def train(run: Run, trainer: Trainer) -> None:
     """Train from the newest checkpoint, if there is one, to the end. Raises Stopped where it was asked to stop."""
+    stop = checkpoint.StopSignal()
     ranks, kind = trainer.accelerator.num_processes, trainer.accelerator.distributed_type
     assert ranks == run.world_size, (ranks, run.world_size)
     assert (kind == DistributedType.DEEPSPEED) == (trainer.args.deepspeed is not None), kind

@@ -18,7 +18,7 @@ from transformers import EvalPrediction, TrainerCallback, TrainerControl, Traine
 
 from fino1 import runs
 from fino1.spec import DEFAULT_VALUE_MODEL
-from fino1.train import calibration, checkpoint, classifier, model, pairs
+from fino1.train import calibration, classifier, model, pairs
 from fino1.train.rank import Run
 from fino1.train.trainer import Lasting, Start, arguments, publish, start, train
 
@@ -26,7 +26,6 @@ from fino1.train.trainer import Lasting, Start, arguments, publish, start, train
 def main(run: Run) -> None:
     """Train, from the newest checkpoint if there is one, and leave `model/` and `done.json` with the held-out figures."""
     started = time.monotonic()
-    stop = checkpoint.StopSignal()
     spec = run.spec
     found = pairs.read(spec)
     begun = start(run, DEFAULT_VALUE_MODEL, (pair.text for pair in found.train), classifier.load_tokenizer)
@@ -52,7 +51,7 @@ def main(run: Run) -> None:
     )
     if len(evaluation):
         trainer.add_callback(_JudgeLast())
-    train(run, trainer, stop)
+    train(run, trainer)
     report = _report(trainer, evaluation, found, threshold) if len(evaluation) else None
     publish(run, trainer, begun.tokenizer)
     if run.is_main:

@@ -1,5 +1,6 @@
 """Which code does a run end with, whatever its ranks end with? (DESIGN C5)"""
 
+import signal
 import subprocess
 import time
 
@@ -26,6 +27,20 @@ def test_what_all_ranks_find_wrong_is_said_once(tmp_path):
     run = TrainRun({**SFT, "data": {"path": "/nowhere.jsonl"}}, tmp_path, ranks=2)
     assert run.start() == USER, run.output
     assert run.output.strip() == "/nowhere.jsonl: expected a JSON, JSONL or Parquet file, got none"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_rank_that_waits_for_others_ends_at_once_when_it_is_told_to(number, tmp_path):
+    """Torch's rendezvous runs no handler of Python's: a pod that was deleted then would stay for its grace period."""
+    run = TrainRun(SFT, tmp_path, ranks=2)
+    command, environment = [str(part) for part in run.command], run.environment("absent@meet:1@1")
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not run.happened():
+            assert process.poll() is None
+            time.sleep(0.1)
+        time.sleep(5)  # the other rank is there too, and waits
+        process.send_signal(number)
+        assert process.wait(15) == 128 + number
 
 
 @pytest.mark.parametrize("method", ["sft", "ppo"])

@@ -28,6 +28,7 @@ POINTS = {
     "model": ("fino1.runs", "publish", "before", "model"),
     "between": ("fino1.runs", "publish", "after", "model"),
     "save": ("fino1.train.checkpoint", "save", "before", None),
+    "meet": ("accelerate.state", "torch.distributed.init_process_group", "before", None),
 }
 
 
@@ -53,6 +54,8 @@ def _act(action: str) -> None:
         balloon = Path(os.environ["FAULTS_DIR"]).with_name("balloon")
         free = os.statvfs(balloon.parent).f_bavail * os.statvfs(balloon.parent).f_frsize
         balloon.write_bytes(b"0" * (free - (int(action.removeprefix("fill")) << 10)))
+    elif action == "absent":
+        time.sleep(60)
     elif action == "user":
         from fino1.errors import SpecError
 
