@@ -11,7 +11,7 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-EXTRAS = ("train", "eval", "k8s", "dev")
+EXTRAS = ("train", "eval", "k8s", "mlflow", "tensorboard", "wandb", "dev")
 LINES = sorted(
     {*PROJECT["dependencies"], *(line for each in EXTRAS for line in PROJECT["optional-dependencies"][each])}
 )

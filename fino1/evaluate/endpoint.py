@@ -31,9 +31,8 @@ ADAPTABLE = frozenset({"max_tokens", "temperature"})
 RETRIED = frozenset({408, 409, 425, 429})  # and all from 500 on
 # What httpx raises where nothing was sent: such a request cannot have been charged.
 NOT_SENT = frozenset({"ConnectError", "ConnectTimeout", "LocalProtocolError", "PoolTimeout", "ProxyError"})
-SHORTEST_SECRET = (
-    8  # characters; keys of servers that want none (`EMPTY`, `none`) are shorter, and may occur in answers
-)
+# Characters; keys of servers that want none (`EMPTY`, `none`) are shorter, and may occur in answers.
+SHORTEST_SECRET = 8
 
 
 class EndpointLost(ToolError):

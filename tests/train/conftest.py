@@ -126,6 +126,11 @@ class TrainRun:
         self.codes.append(done.returncode if done.returncode >= 0 else 128 - done.returncode)
         return self.codes[-1]
 
+    def finished(self):
+        """Itself, once an attempt that nothing interrupts has ended well."""
+        assert self.start() == 0, self.output
+        return self
+
     def refused(self, ranks):
         """Do other ranks than those that began it say so in a line, end with 2 and leave everything as it was?"""
         other, there = TrainRun(self.document, self.work, ranks), files(self.directory)
@@ -165,17 +170,13 @@ def files(directory):
 @pytest.fixture(scope="session")
 def sft(tmp_path_factory):
     """SFT that nothing interrupted."""
-    run = TrainRun(SFT, tmp_path_factory.mktemp("sft"))
-    assert run.start() == 0, run.output
-    return run
+    return TrainRun(SFT, tmp_path_factory.mktemp("sft")).finished()
 
 
 @pytest.fixture(scope="session")
 def sft_of_two(tmp_path_factory):
     """SFT by two ranks of one node, that nothing interrupted."""
-    run = TrainRun({**SFT, **WHOLE}, tmp_path_factory.mktemp("two"), ranks=2)
-    assert run.start() == 0, run.output
-    return run
+    return TrainRun({**SFT, **WHOLE}, tmp_path_factory.mktemp("two"), ranks=2).finished()
 
 
 @pytest.fixture(scope="session")
@@ -186,9 +187,7 @@ def ppo_document(sft):
 @pytest.fixture(scope="session")
 def ppo(ppo_document, tmp_path_factory):
     """PPO that nothing interrupted."""
-    run = TrainRun(ppo_document, tmp_path_factory.mktemp("ppo"))
-    assert run.start() == 0, run.output
-    return run
+    return TrainRun(ppo_document, tmp_path_factory.mktemp("ppo")).finished()
 
 
 def llama_config(**changes):

@@ -97,23 +97,17 @@ def without_clock(numbers):
 
 @pytest.fixture(scope="session")
 def reported_sft(tmp_path_factory):
-    run = Reported(SFT, tmp_path_factory.mktemp("reported-sft"))
-    assert run.start() == 0, run.output
-    return run
+    return Reported(SFT, tmp_path_factory.mktemp("reported-sft")).finished()
 
 
 @pytest.fixture(scope="session")
 def reported_verifier(tmp_path_factory):
-    run = Reported(VERIFIER, tmp_path_factory.mktemp("reported-verifier"))
-    assert run.start() == 0, run.output
-    return run
+    return Reported(VERIFIER, tmp_path_factory.mktemp("reported-verifier")).finished()
 
 
 @pytest.fixture(scope="session")
 def reported_ppo(ppo_document, tmp_path_factory):
-    run = Reported(ppo_document, tmp_path_factory.mktemp("reported-ppo"))
-    assert run.start() == 0, run.output
-    return run
+    return Reported(ppo_document, tmp_path_factory.mktemp("reported-ppo")).finished()
 
 
 METHODS = ["sft", "verifier", "ppo"]
