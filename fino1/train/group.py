@@ -223,13 +223,16 @@ class Group:
 
     def _lose(self, why: str, code: int) -> None:
         """A node is lost, with it the group. Node 0 tells the others."""
-        if not exits.is_retryable(code):
-            self._fatal = self._fatal or code
+        is_new = not self.lost and not self._is_ending
+        is_fatal = not exits.is_retryable(code) and self._fatal is None
+        if is_fatal:
+            self._fatal = code
         if self._node == 0:
             for link in self._links.values():
                 link.say("loss", why=why, code=code)
-        if not self.lost and not self._is_ending:
+        if is_new or is_fatal:  # what ended a node for good is said even where its end has begun already
             print(f"fino1: {why}; this node ends too", file=sys.stderr, flush=True)
+        if is_new:
             self._tasks.append(asyncio.create_task(self._end_ranks()))
         self.lost = self.lost or why
 
@@ -247,6 +250,8 @@ class Group:
 
     async def _end(self, code: int) -> int:
         self._is_ending = True
+        if code != exits.DONE and not exits.is_retryable(code):
+            self._fatal = code  # its own: nobody has to tell it
         is_first, has_lost = self._node == 0, code == exits.PEER_LOST
         for link in self._links.values():
             if not (is_first and has_lost):

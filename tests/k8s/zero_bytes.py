@@ -25,10 +25,11 @@ def config(stage):
 
 
 def storages():
+    """All there are, by address. Whoever keeps them keeps their addresses from being given to others."""
     gc.collect()
     tensors = [x for x in gc.get_objects() if isinstance(x, torch.Tensor)]
     tensors += [x.grad for x in tensors if x.is_leaf and x.grad is not None]
-    return {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+    return {t.untyped_storage().data_ptr(): t.untyped_storage() for t in tensors}
 
 
 def held(stage):
@@ -44,7 +45,7 @@ def held(stage):
     for _ in range(4):  # two optimizer steps of two passes each
         engine.backward(engine(input_ids=ids, labels=ids).loss)
         now = storages()
-        most = max(most, sum(size for key, size in now.items() if key not in before))
+        most = max(most, sum(storage.nbytes() for key, storage in now.items() if key not in before))
         engine.step()
     return most / parameters
 

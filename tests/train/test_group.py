@@ -174,6 +174,17 @@ def test_the_code_of_the_node_that_failed_is_that_of_all(start, own, ends):
     assert [node.code() for node in nodes] == ends
 
 
+def test_why_it_ends_for_good_is_said_by_a_node_whose_ranks_ended_first(start):
+    zero, one = (start(node) for node in range(2))
+    assert zero.word() and one.word()
+    zero.end(LOST)
+    time.sleep(NOW)
+    one.end(FATAL)
+    assert [node.code() for node in (zero, one)] == [FATAL, FATAL]
+    why = "fino1: node 1 ended with 2: the user's mistake"
+    assert [node.said().count(why) for node in (zero, one)] == [1, 0]
+
+
 def test_the_others_are_not_done_before_the_first(start):
     nodes = [start(node) for node in range(2)]
     assert None not in [node.word() for node in nodes]
