@@ -35,7 +35,7 @@ finqa-tiny: $(VENV)/ready  ## The same code on real FinQA and XBRL-Math rows
 
 # Nothing runs beside it, so torch may have the cores (two for a rank is what docs/results.md was measured with).
 finqa-smollm2: export OMP_NUM_THREADS ?= 2
-finqa-smollm2: $(VENV)/ready out/models/smollm2-135m/config.json  ## The recipe with a real model on real rows (hours on two cores; not yet run to its end)
+finqa-smollm2: $(VENV)/ready out/models/smollm2-135m/config.json  ## The recipe with a real model on real rows (two hours on two cores)
 	$(BIN)/fino1-k8s run finqa-smollm2 --work out/finqa-smollm2
 
 # Under CI a tool that cannot be had is an error; elsewhere the tests that need it are skipped, and say so.
