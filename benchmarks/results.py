@@ -23,7 +23,8 @@ from fino1.tasks.record import Record, well_formed
 WORK = Path("out/finqa-smollm2")
 RECIPE = "finqa-smollm2"
 NUMBER = r"(-?[0-9]+(?:\.[0-9]+)?)"
-STEP = re.compile(rf"{NUMBER}(%?) ([-+*/]) \(?{NUMBER}(%?)\)? = {NUMBER}")
+WORK_OF_STEP = r"(?:: [-+/|=0-9 ]+)?"  # benchmarks/digits.py
+STEP = re.compile(rf"{NUMBER}(%?) ([-+*/]) \(?{NUMBER}(%?)\)?{WORK_OF_STEP} = {NUMBER}")
 COMPUTE = {"+": float.__add__, "-": float.__sub__, "*": float.__mul__, "/": float.__truediv__}
 
 
@@ -40,7 +41,7 @@ def main(work: Path) -> None:
         elif stage == "ppo":
             _ppo(_lines(directory))
     print((work / "report" / "leaderboard.md").read_text())
-    _answers(work)
+    answers(work)
 
 
 def _lines(directory: Path) -> list[dict[str, Any]]:
@@ -69,7 +70,7 @@ def _ppo(lines: Sequence[dict[str, Any]]) -> None:
     _table(("update", *keys), [(line["update"], *(_shown(line.get(key)) for key in keys)) for line in lines])
 
 
-def _answers(work: Path) -> None:
+def answers(work: Path) -> None:
     """Form, operands and arithmetic of each FinQA cell."""
     path = recipe.find(RECIPE)
     (stage,) = (each for each in recipe.build(yamlfile.read_yaml(path), str(path)).stages if each.name == "eval")

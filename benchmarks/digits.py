@@ -1,0 +1,115 @@
+"""Does SmolLM2 calculate better when its reasoning works digit by digit, as the ledger's does? By hand, about two hours.
+
+    make finqa-smollm2 && python benchmarks/digits.py
+
+The recipe's SFT once more, on the same rows, with the same seed: only what follows an operation differs. Sums and differences go
+column by column as in tasks/ledger.py, quotients by long division to five decimals; multiplications stay, most are by a power of
+ten. Both models answer the recipe's 100 FinQA questions within 256 tokens. Prints the leaderboard and the table of results.py.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import results
+import yaml
+
+from fino1 import recipe, yamlfile
+from fino1.spec import DataBlock
+from fino1.tasks.record import fit
+from fino1.train import data
+
+WORK = Path("out/finqa-digits")
+MAX_LENGTH, MAX_TOKENS = 1024, 256  # tokens of a row; of an answer
+LONGEST = 600  # characters of a step's work; a longer one is left out
+STEP = re.compile(
+    r"(-?[0-9.]+(?:e-?[0-9]+)?)(%?) ([-+/]) \(?(-?[0-9.]+(?:e-?[0-9]+)?)(%?)\)? = (-?[0-9.e-]+[0-9])\.(?= |$)"
+)
+
+
+def main() -> None:
+    """Write the rows, run the recipe, print what came of it."""
+    path = recipe.find(results.RECIPE)
+    document = yamlfile.read_yaml(path)
+    sft, evaluation = (next(s for s in document["stages"] if s["name"] == name) for name in ("sft", "eval"))
+    (plain,) = (results.WORK / "runs").glob("sft-*/model")
+    WORK.mkdir(parents=True, exist_ok=True)
+    rows = WORK / "rows.jsonl"
+    rows.write_text("".join(json.dumps(row) + "\n" for row in _rows(sft, plain)))
+    sft["needs"] = [str(rows)]
+    sft["set"] |= {"data": {"task": None, "path": str(rows), "eval_size": 0}}
+    sft["set"]["sft"] |= {"max_length": MAX_LENGTH, "eval_strategy": "no"}
+    evaluation["set"]["eval"] |= {
+        "models": [{"name": "plain", "path": str(plain)}, {"name": "digits", "run": "sft"}],
+        "tasks": [task for task in evaluation["set"]["eval"]["tasks"] if task["task"] == "finqa"],
+        "max_tokens": MAX_TOKENS,
+    }
+    both = {"title": "Digit by digit", "note": __doc__, "stages": [sft, evaluation]}
+    (WORK / "recipe.yaml").write_text(yaml.safe_dump(both, sort_keys=False))
+    fino1 = Path(sys.executable).with_name("fino1-k8s")
+    subprocess.run([fino1, "run", WORK / "recipe.yaml", "--work", WORK], check=True)
+    results.answers(WORK)
+
+
+def _rows(sft: dict, model: Path) -> list[dict[str, str]]:
+    """The rows that the recipe trains on, in their order, with the work written into each step."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    read = data.read(DataBlock.model_validate(sft["set"]["data"]), "sft", seed=1)
+    made = []
+    for record in read.train:
+        answer = {"Complex_CoT": STEP.sub(worked, record.cot), "Response": record.response}
+        spent = len(tokenizer.encode(" ".join(answer.values()))) + 24  # headings and the template's own
+        shorter, _ = fit(record, MAX_LENGTH - spent, lambda some: len(data.prompt_ids(tokenizer, read.render(some))))
+        made.append({"Question": read.render(shorter), **answer})
+    return made
+
+
+def worked(match: re.Match) -> str:
+    """The step "a op b = c." with its work between: "a op b: work = c."."""
+    left, left_percent, sign, right, right_percent, result = match.groups()
+    a = Decimal(left) / (100 if left_percent else 1)
+    b = Decimal(right) / (100 if right_percent else 1)
+    work = _quotient(a, b) if sign == "/" else _total(a, b if sign == "+" else -b)
+    asked = match[0].rpartition(" = ")[0]
+    return match[0] if len(work) > LONGEST else f"{asked}: {work} = {result}."
+
+
+def _total(a: Decimal, b: Decimal) -> str:
+    """Columns from the right: "5+8=13|1+2+1=4"; where the signs differ, the smaller amount from the larger."""
+    places = max(0, *(-number.normalize().as_tuple().exponent for number in (a, b)))
+    high, low = sorted((int(abs(number).scaleb(places)) for number in (a, b)), reverse=True)
+    is_sum, carry, columns = (a < 0) == (b < 0), 0, []
+    for at in range(len(str(high))):
+        top, bottom = high // 10**at % 10, low // 10**at % 10
+        if is_sum:
+            columns.append(f"{top}+{bottom}{f'+{carry}' if carry else ''}={top + bottom + carry}")
+            carry = (top + bottom + carry) // 10
+        else:
+            borrowed = 10 if top < bottom + carry else 0
+            columns.append(f"{top + borrowed}-{bottom}{f'-{carry}' if carry else ''}={top + borrowed - bottom - carry}")
+            carry = borrowed // 10
+    return "|".join(columns)
+
+
+def _quotient(a: Decimal, b: Decimal) -> str:
+    """Long division of whole numbers, a digit and what is left, to five decimals: "60/243|0 60|2 600-486=114|…"."""
+    places = max(0, *(-number.normalize().as_tuple().exponent for number in (a, b)))
+    top, bottom = (int(abs(number).scaleb(places)) for number in (a, b))
+    digit, left = divmod(top, bottom)
+    lines = [f"{top}/{bottom}", f"{digit} {top}-{digit * bottom}={left}" if digit else f"0 {left}"]
+    for _ in range(5):
+        if not left:
+            break
+        digit, rest = divmod(left * 10, bottom)
+        lines.append(f"{digit} {left * 10}-{digit * bottom}={rest}" if digit else f"0 {left * 10}")
+        left = rest
+    return "|".join(lines)
+
+
+if __name__ == "__main__":
+    main()
