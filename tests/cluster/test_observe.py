@@ -3,6 +3,7 @@
 import _thread
 import json
 import random
+import signal
 import threading
 import time
 
@@ -346,8 +347,10 @@ def test_wait_for_a_run_that_is_deleted(cluster, namespace, stage, admin, capsys
 
 def test_ctrl_c_leaves_the_run_alone(stage, ask):
     (run,) = stage.submit()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     threading.Timer(1.5, _thread.interrupt_main).start()
     code, _, err = ask("wait", "run")
+    signal.signal(signal.SIGINT, before)
     assert code == 130 and "run goes on; `fino1-k8s wait run` waits again" in err
     assert stage.api.get("kubeflow.org/v1", "PyTorchJob", run.full, stage.namespace)
 
