@@ -130,6 +130,8 @@ def _environment(spec: RunSpec) -> Mapping[str, str]:
     if spec.gpus_per_node == 0:
         environment["CUDA_VISIBLE_DEVICES"] = ""
         environment.setdefault("OMP_NUM_THREADS", "1")  # two contending threads are slower than one
+    if spec.offline:
+        environment["HF_HUB_OFFLINE"] = "1"
     return environment
 
 

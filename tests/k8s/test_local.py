@@ -119,18 +119,19 @@ def test_the_limit_is_a_job_s():
 
 def test_what_the_child_is_given(children, tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for name in ("OMP_NUM_THREADS", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
     out = tmp_path / "out"
-    names = ["PET_NNODES", "PET_NPROC_PER_NODE", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS"]
+    names = ["PET_NNODES", "PET_NPROC_PER_NODE", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "HF_HUB_OFFLINE"]
     children.do(
         f"Path({str(out)!r}).write_text(repr((sys.argv[1:], [os.environ.get(n) for n in {names}], os.getsid(0))))"
     )
-    mine = run(tmp_path, processes_per_node=2)
+    mine = run(tmp_path, processes_per_node=2, offline=True)
     assert run_to_end(mine, []) == 0
     arguments, environment, session = eval(out.read_text())  # noqa: S307, we wrote it
     config = str(mine.directory / "config.json")
     assert arguments == ["-m", "fino1", "train", "--config", config, "--name", "x", "--work", str(tmp_path)]
-    assert environment == ["1", "2", "", "1"]
+    assert environment == ["1", "2", "", "1", "1"]
     assert session != os.getsid(0)  # Ctrl-C is for us alone
     assert mine.directory == runs.directory(tmp_path, "x", mine.spec)
 
