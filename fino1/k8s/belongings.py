@@ -26,6 +26,7 @@ SURROUNDINGS = (
 )
 _CONNECTIONS = 16
 _PAUSE_S = 1.0  # between two looks at pods that end
+_LATE_S = 2.0  # within which a controller that has not heard of its object's end may still make a pod of it
 _SHOWN = 5  # names in a message
 
 
@@ -131,11 +132,12 @@ def patience_s(pods_left: Iterable[Object]) -> float:
 def wait_until_gone(left: Callable[[], list[dict[str, Any]]], timeout_s: float) -> None:
     """Wait until none of the objects that `left` finds are there (C12: an old rank must not join a new attempt).
 
+    None twice, since a pod may come after the object that it is of has gone: it lives until the garbage collector finds it.
     ClusterError that names them when time is up.
     """
     end = time.monotonic() + timeout_s
     told = False
-    while things := left():
+    while things := left() or _late(left):
         which = names(label(thing) for thing in things)
         if time.monotonic() + _PAUSE_S > end:
             raise ClusterError(
@@ -146,6 +148,12 @@ def wait_until_gone(left: Callable[[], list[dict[str, Any]]], timeout_s: float) 
             print(f"waiting for the end of {which} (at most {timeout_s:.0f} s)", file=sys.stderr)
             told = True
         time.sleep(_PAUSE_S)
+
+
+def _late(left: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """What is there a while after nothing was?"""
+    time.sleep(_LATE_S)
+    return left()
 
 
 def _is_made_by_a_controller(thing: Object) -> bool:

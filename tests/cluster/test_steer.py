@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -272,6 +273,27 @@ def test_what_ranks_need_stays_until_their_pods_are_gone(api, fino1, submitted, 
         exits.DONE,
         "deleted: 1 ConfigMap, 1 NetworkPolicy, 1 ServiceAccount; claims and results stay\n",
     )
+
+
+def test_a_pod_that_comes_after_its_object_has_gone_is_waited_for(api, fino1, submitted, stage, collector):
+    """As a controller makes one that has not heard of the end; the garbage collector then ends it."""
+    run = submitted()
+
+    def come_and_go():
+        while api.get(run.object["apiVersion"], run.kind, run.full):
+            time.sleep(0.05)
+        time.sleep(1)
+        pod = stage.pod(run)
+        time.sleep(3)
+        around = left_of_it(api)
+        api.delete("v1", "Pod", pod)
+        return around
+
+    with ThreadPoolExecutor() as pool:
+        around = pool.submit(come_and_go)
+        code, _, err = fino1("cancel", "run")
+        assert (code, api.list("v1", "Pod").items) == (exits.DONE, []), err
+        assert f"NetworkPolicy/{run.full}" in around.result()
 
 
 def of_helm(api, run):
