@@ -31,6 +31,8 @@ from node import REGISTRY, Node
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "images"))
 
+import engine  # noqa: E402
+
 import images  # noqa: E402
 
 USER_MISTAKE = 2  # DESIGN C5; these scripts run without fino1 installed
@@ -109,10 +111,11 @@ def operator(folder: Path, names: list[str]) -> None:
 def push_images(folder: Path) -> None:
     """Build our images and push them to the registry of the whole cluster; print their references by digest."""
     whole(folder)
+    builder = engine.find(among=engine.OF_OUR_STORAGE)
     for part in images.PARTS:
-        reference = images.build(part, "cpu")
+        reference = images.build(part, "cpu", builder=builder)
         tag = reference.rpartition(":")[2].removesuffix("-cpu")
-        print(images.push(reference, f"{REGISTRY}/fino1/{part}:{tag}"), flush=True)
+        print(images.push(reference, f"{REGISTRY}/fino1/{part}:{tag}", builder), flush=True)
 
 
 def down(folder: Path, kind: type[Instance]) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 import cache
 from cache import ToolError, say
 
-ENGINES = ("podman", "buildah", "docker")
+OF_OUR_STORAGE = ("podman", "buildah")
+ENGINES = (*OF_OUR_STORAGE, "docker")
 PACKAGES = {"podman": "podman", "runc": "runc", "debootstrap": "debootstrap"}  # program: Debian's package with it
 # Builds share the host's network: no bridge and no iptables rule that would have to be removed afterwards.
 _NETWORK = ["--network", "host"]
@@ -75,14 +76,14 @@ class Engine:
             self.ask("rmi", "--prune")
 
 
-def find(name: str | None = None) -> Engine:
-    """Which engine: the one named, else the first of ENGINES that is in PATH, else podman, installed by apt (root)."""
-    found = [each for each in ([name] if name else ENGINES) if shutil.which(each)]
+def find(name: str | None = None, among: tuple[str, ...] = ENGINES) -> Engine:
+    """Which engine: the one named, else the first of `among` that works here, else podman, installed by apt (root)."""
+    found = [each for each in ([name] if name else among) if _works(each)]
     if not found and name in (None, "podman"):
         install("podman", "runc")
         found = ["podman"]
     if not found:
-        raise ToolError(f"ENGINE: expected one of {', '.join(ENGINES)} that is in PATH, got {name}")
+        raise ToolError(f"ENGINE: expected one of {', '.join(ENGINES)} that works here, got {name}")
     if found[0] == "docker":
         return Engine("docker", ("docker",), os.environ | {"DOCKER_BUILDKIT": "1"})
     storage, state = cache.root().parent / "containers", _state()
@@ -94,6 +95,13 @@ def find(name: str | None = None) -> Engine:
     options = ("--root", str(storage), "--runroot", str(state), "--storage-driver", "overlay")
     options += ("--storage-opt", "overlay.skip_mount_home=true")
     return Engine(found[0], (found[0], *options), os.environ | {"CONTAINERS_CONF": str(conf)})
+
+
+def _works(name: str) -> bool:
+    """Is it in PATH, and is docker's daemon there? Its client often comes alone."""
+    if not shutil.which(name):
+        return False
+    return name != "docker" or subprocess.run(["docker", "version"], capture_output=True).returncode == 0
 
 
 def install(*programs: str) -> None:

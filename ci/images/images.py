@@ -38,7 +38,7 @@ def build(part: str, torch: str = "cpu", base: str = "debootstrap", builder: Eng
         part: "train" or "eval".
         torch: "cuda" (as the package index has it) or "cpu" (a wheel that pip's find-links have); eval has none.
         base: "published" (the Dockerfile's default), "debootstrap" (made here) or an image that the engine can get.
-        builder: the engine; by default the first that is there.
+        builder: the engine; by default the first that works here.
 
     """
     builder = builder or engine.find()
@@ -58,11 +58,11 @@ def build(part: str, torch: str = "cpu", base: str = "debootstrap", builder: Eng
     return reference
 
 
-def push(reference: str, to: str, builder: Engine | None = None) -> str:
-    """Push an image to a registry on this machine, `to` being like 127.0.0.1:5000/fino1/train:1; the reference by digest."""
-    builder = builder or engine.find()
-    if builder.name == "docker":
-        raise ToolError("ENGINE: expected podman or buildah, which push out of a storage of ours, got docker")
+def push(reference: str, to: str, builder: Engine) -> str:
+    """Push an image to a registry on this machine, `to` being like 127.0.0.1:5000/fino1/train:1; the reference by digest.
+
+    `builder` is podman or buildah: docker has no --digestfile.
+    """
     with tempfile.NamedTemporaryFile("r") as file:
         builder.ask("push", "--quiet", "--tls-verify=false", f"--digestfile={file.name}", reference, f"docker://{to}")
         digest = file.read().strip()
