@@ -187,5 +187,5 @@ def outcome(shell: Shell, name: str, model: str) -> str:
 
 
 def answers(file: Path) -> list[dict]:
-    """Every sample of a cell, in the rows' order, but how long it took."""
-    return [json.loads(line) | {"seconds": None} for line in file.read_text().splitlines()]
+    """Every sample of a cell, in the rows' order, but how long it took and how many answers were lost with a server."""
+    return [json.loads(line) | {"seconds": None, "unheard": None} for line in file.read_text().splitlines()]
