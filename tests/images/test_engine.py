@@ -31,6 +31,8 @@ def test_a_docker_without_its_daemon_is_passed_over(programs):
 def test_a_docker_that_works_is_taken_but_not_where_only_ours_will_do(programs):
     programs(docker=0)
     assert engine.find().name == "docker"
+    with pytest.raises(cache.ToolError, match="expected podman, runc: apt-get install"):
+        engine.find(among=engine.OF_OUR_STORAGE)
     programs(docker=0, podman=0)
     assert engine.find().name == "podman"
     assert engine.find(among=engine.OF_OUR_STORAGE).name == "podman"
