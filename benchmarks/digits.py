@@ -5,7 +5,7 @@
 The SFT of the recipe finqa-smollm2 twice, on the same rows (all 732, or the first ROWS), in the same order, from the same
 seed: only what follows an operation differs. Sums and differences go column by column as in tasks/ledger.py, quotients by long
 division to five decimals; multiplications stay, most are by a power of ten. Both models answer the recipe's 100 FinQA
-questions within 256 tokens. Prints the table of results.py; the leaderboard lies in out/finqa-digits/report.
+questions within 384 tokens. Prints the table of results.py; the leaderboard lies in out/finqa-digits/report.
 """
 
 import json
@@ -25,7 +25,7 @@ from fino1.tasks.record import fit
 from fino1.train import data
 
 WORK = Path("out/finqa-digits")
-MAX_LENGTH, MAX_TOKENS = 1024, 256  # tokens of a row; of an answer
+MAX_LENGTH, MAX_TOKENS = 1024, 384  # tokens of a row; of an answer
 LONGEST = 600  # characters of a step's work; a longer one is left out
 STEP = re.compile(
     r"(-?[0-9.]+(?:e-?[0-9]+)?)(%?) ([-+/]) \(?(-?[0-9.]+(?:e-?[0-9]+)?)(%?)\)? = (-?[0-9.e-]+[0-9])\.(?= |$)"

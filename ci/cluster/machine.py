@@ -13,7 +13,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from cache import ToolError, say
+import packages
+from cache import ToolError
 
 BRIDGE = "fino1br0"
 ADDRESS, SUBNET = "10.244.0.1", "10.244.0.0/24"
@@ -21,7 +22,7 @@ EGRESS = "FINO1-EGRESS"  # the chain that refuses, and counts, what pods send ou
 CNI = Path("/usr/lib/cni")
 CGROUPS = Path("/sys/fs/cgroup")
 PODS = "kubepods"  # the kubelet's control group
-_PACKAGES = {  # Debian's: a file of each that tells whether it is there
+_PACKAGES = {  # Debian's, with a program of each
     "containerd": "/usr/bin/containerd",
     "runc": "/usr/sbin/runc",
     "containernetworking-plugins": str(CNI / "bridge"),
@@ -45,21 +46,12 @@ def run(*command: str, check: bool = True) -> str:
 
 
 def install() -> None:
-    """Install the packages that a node needs, where they are missing; none of them starts a daemon here."""
+    """Install the packages that a node needs."""
     if os.geteuid() != 0:
         raise ToolError(
             "a node needs root: it mounts, makes a bridge and starts containers (`up` without --node does not)"
         )
-    missing = [package for package, file in _PACKAGES.items() if not Path(file).exists()]
-    if not missing:
-        return
-    if not shutil.which("apt-get"):
-        raise ToolError(
-            f"expected {', '.join(_PACKAGES[package] for package in missing)}; install {', '.join(missing)}"
-        )
-    say(f"installing {', '.join(missing)}")
-    run("apt-get", "update", "--quiet")
-    run("apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *missing)
+    packages.install(_PACKAGES)
 
 
 def settings() -> dict[str, str]:

@@ -6,6 +6,7 @@ Kubernetes and etcd are built from Go modules: their own version lists, no mirro
 under go/COMPONENT and the sums below say which bytes are meant.
 """
 
+import os
 import platform
 import re
 import shutil
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import cache
 import golang
+import packages
 from cache import ToolError
 
 ETCD = "3.6.5"
@@ -249,6 +251,13 @@ def main() -> None:
     """Make everything and print where it is."""
     for make in (etcd, kubernetes, helm3, helm4, kubectl, crds):
         print(f"{make.__name__}\t{make()}", flush=True)
+    if os.environ.get("CI") == "true":
+        shells()
+
+
+def shells() -> None:
+    """Install the shells whose completion is tested: machines that test for us have all, people's keep what they have."""
+    packages.install({"zsh": "zsh", "fish": "fish"})
 
 
 def make_node() -> None:

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cache
-from cache import ToolError, say
+import packages
+from cache import ToolError
 
 OF_OUR_STORAGE = ("podman", "buildah")
 ENGINES = (*OF_OUR_STORAGE, "docker")
-PACKAGES = {"podman": "podman", "runc": "runc", "debootstrap": "debootstrap"}  # program: Debian's package with it
 # Builds share the host's network: no bridge and no iptables rule that would have to be removed afterwards.
 _NETWORK = ["--network", "host"]
 
@@ -80,7 +80,7 @@ def find(name: str | None = None, among: tuple[str, ...] = ENGINES) -> Engine:
     """Which engine: the one named, else the first of `among` that works here, else podman, installed by apt (root)."""
     found = [each for each in ([name] if name else among) if _works(each)]
     if not found and name in (None, "podman"):
-        install("podman", "runc")
+        packages.install({"podman": "podman", "runc": "runc"})
         found = ["podman"]
     if not found:
         raise ToolError(f"ENGINE: expected one of {', '.join(ENGINES)} that works here, got {name}")
@@ -102,20 +102,6 @@ def _works(name: str) -> bool:
     if not shutil.which(name):
         return False
     return name != "docker" or subprocess.run(["docker", "version"], capture_output=True).returncode == 0
-
-
-def install(*programs: str) -> None:
-    """Install the Debian packages of the programs that are missing; none of them starts a daemon."""
-    missing = [PACKAGES[program] for program in programs if not shutil.which(program)]
-    if not missing:
-        return
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise ToolError(f"expected {', '.join(missing)}: apt-get install --no-install-recommends {' '.join(missing)}")
-    say(f"installing {', '.join(missing)}")
-    for command in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
-        ran = subprocess.run(["apt-get", "--quiet", *command], capture_output=True, text=True)
-        if ran.returncode:
-            raise ToolError(f"apt-get {' '.join(command)}: {ran.stderr.strip()}")
 
 
 def _state() -> Path:

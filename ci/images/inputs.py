@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import cache
-import engine
+import packages
 from cache import ToolError, say
 from engine import Engine
 
@@ -34,7 +34,7 @@ def debian(builder: Engine) -> str:
 def _debootstrap(keep: Path) -> None:
     if os.geteuid() != 0:
         raise ToolError("debootstrap needs root; without it name a base image: BASE=published or BASE=IMAGE")
-    engine.install("debootstrap")
+    packages.install({"debootstrap": "debootstrap"})
     say(f"debootstrap {SUITE}")
     root = cache.scratch(keep) / "root"
     command = ["debootstrap", "--variant=minbase", SUITE, str(root), f"{MIRROR}/debian"]
