@@ -1,17 +1,19 @@
-"""Does SmolLM2 calculate better when its reasoning works digit by digit, as the ledger's does? By hand, about two hours.
+"""Does SmolLM2 calculate better when its reasoning works digit by digit, as the ledger's does? By hand, an hour and a half.
 
     make out/models/smollm2-135m/config.json && python benchmarks/digits.py [ROWS]
 
 The SFT of the recipe finqa-smollm2 twice, on the same rows (all 732, or the first ROWS), in the same order, from the same
 seed: only what follows an operation differs. Sums and differences go column by column as in tasks/ledger.py, quotients by long
 division to five decimals; multiplications stay, most are by a power of ten. Both models answer the recipe's 100 FinQA
-questions within 384 tokens. Prints the table of results.py; the leaderboard lies in out/finqa-digits/report.
+questions within 384 tokens. Prints the table of results.py and how many columns are right; the leaderboard lies in
+out/finqa-digits/report.
 """
 
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ LONGEST = 600  # characters of a step's work; a longer one is left out
 STEP = re.compile(
     r"(-?[0-9.]+(?:e-?[0-9]+)?)(%?) ([-+/]) \(?(-?[0-9.]+(?:e-?[0-9]+)?)(%?)\)? = (-?[0-9.e-]+[0-9])\.(?= |$)"
 )
+COLUMN = re.compile(r"(?<=[ |])([0-9]+(?:[-+][0-9]+)+)=(-?[0-9]+)(?=[ |])")
 
 
 def main(count: int | None) -> None:
@@ -54,6 +57,8 @@ def main(count: int | None) -> None:
     fino1 = Path(sys.executable).with_name("fino1-k8s")
     subprocess.run([fino1, "run", WORK / "recipe.yaml", "--work", WORK], check=True)
     results.answers(WORK)
+    columns = list(_columns())
+    print(f"columns: {sum(columns)} of {len(columns)} right")
 
 
 def _stage(sft: dict[str, Any], name: str, rows: list[dict[str, str]]) -> dict[str, Any]:
@@ -78,6 +83,14 @@ def _rows(sft: dict[str, Any]) -> list[dict[str, str]]:
         shorter, _ = fit(record, MAX_LENGTH - spent, lambda some: len(data.prompt_ids(tokenizer, read.render(some))))
         made.append({"Question": read.render(shorter), "Complex_CoT": record.cot, "Response": record.response})
     return made
+
+
+def _columns() -> Iterator[bool]:
+    """Is each column that an answer works out, "5+8=13" or "12-2-1=9", right?"""
+    for file in WORK.glob("cells/*/samples.jsonl"):
+        for line in file.read_text().splitlines():
+            for numbers, printed in COLUMN.findall(json.loads(line)["completion"]):
+                yield sum(int(number) for number in re.findall(r"-?[0-9]+", numbers)) == int(printed)
 
 
 def worked(match: re.Match) -> str:

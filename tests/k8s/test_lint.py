@@ -316,7 +316,7 @@ TOGETHER = [  # rules that need more than one change, or come together
 
 
 @pytest.mark.parametrize(
-    ("rules", "changes"), TOGETHER, ids=lambda value: " ".join(value) if isinstance(value, set) else ""
+    ("rules", "changes"), TOGETHER, ids=lambda value: " ".join(sorted(value)) if isinstance(value, set) else ""
 )
 def test_exactly_these_rules(rules, changes):
     found = lint(several(*changes))
