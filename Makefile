@@ -61,8 +61,9 @@ e2e: tools  ## The tests whose pods run: a whole cluster up, tests, down (root)
 	$(BIN)/python -m pytest -m 'e2e and not alone' --numprocesses 2 --dist loadfile --durations 10 && \
 	$(BIN)/python -m pytest -m 'e2e and alone'
 
+# Two at a time: much of a test is waiting, for a server, a pause, another rank. Each worker has its own API server.
 test: tools  ## All tests that need no kubelet
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-fast: $(VENV)/ready  ## The tests that start no ranks and no servers
 	$(BIN)/python -m pytest -m 'not slow and not e2e'

@@ -252,12 +252,12 @@ def main() -> None:
     for make in (etcd, kubernetes, helm3, helm4, kubectl, crds):
         print(f"{make.__name__}\t{make()}", flush=True)
     if os.environ.get("CI") == "true":
-        shells()
+        programs()
 
 
-def shells() -> None:
-    """Install the shells whose completion is tested: machines that test for us have all, people's keep what they have."""
-    packages.install({"zsh": "zsh", "fish": "fish"})
+def programs() -> None:
+    """Install whose tests are skipped on a person's machine that lacks them: shells (completion), a browser (report)."""
+    packages.install({name: name for name in ("zsh", "fish", "chromium-headless-shell")})
 
 
 def make_node() -> None:

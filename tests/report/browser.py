@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 START_S = 60  # two shared cores: Chromium alone takes some seconds
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome-headless-shell")
+NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome-headless-shell", "chromium-headless-shell")
 FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -111,6 +111,7 @@ def program():
 @contextlib.contextmanager
 def chromium(profile):
     """Starts a Chromium with an empty profile and yields its tab; every process of it ends with the block."""
+    assert program(), f"expected one of {', '.join(NAMES)}"
     command = [program(), *FLAGS, f"--user-data-dir={profile}", "about:blank"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
