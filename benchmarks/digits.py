@@ -22,6 +22,7 @@ import results
 import yaml
 
 from fino1 import recipe, yamlfile
+from fino1.report import cells
 from fino1.spec import DataBlock
 from fino1.tasks.record import fit
 from fino1.train import data
@@ -87,9 +88,9 @@ def _rows(sft: dict[str, Any]) -> list[dict[str, str]]:
 
 def _columns() -> Iterator[bool]:
     """Is each column that an answer works out, "5+8=13" or "12-2-1=9", right?"""
-    for file in WORK.glob("cells/*/samples.jsonl"):
-        for line in file.read_text().splitlines():
-            for numbers, printed in COLUMN.findall(json.loads(line)["completion"]):
+    for file in WORK.glob("cells/*/cell.json"):
+        for sample in cells.read_cell(file.parent).samples:
+            for numbers, printed in COLUMN.findall(sample.fields["completion"]):
                 yield sum(int(number) for number in re.findall(r"-?[0-9]+", numbers)) == int(printed)
 
 

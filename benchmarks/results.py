@@ -16,6 +16,7 @@ from typing import Any
 
 from fino1 import recipe, yamlfile
 from fino1.evaluate import questions
+from fino1.report import cells
 from fino1.spec import EvalTask
 from fino1.tasks.numbers import find_numbers, parse_number
 from fino1.tasks.record import Record, well_formed
@@ -37,15 +38,11 @@ def main(work: Path) -> None:
         print(f"{stage}: {done['seconds'] / 60:.1f} min in its last attempt{f', {counts}' if counts else ''}")
         if stage == "sft":
             print("versions:", ", ".join(f"{name} {number}" for name, number in done["versions"].items()))
-            _sft(_lines(directory))
+            _sft(cells.read_metrics(directory))
         elif stage == "ppo":
-            _ppo(_lines(directory))
+            _ppo(cells.read_metrics(directory))
     print((work / "report" / "leaderboard.md").read_text())
     answers(work)
-
-
-def _lines(directory: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
 
 
 def _sft(lines: Sequence[dict[str, Any]]) -> None:
@@ -78,10 +75,10 @@ def answers(work: Path) -> None:
     records = {record.id: record for record in questions.read(block, seed=1).records}
     rows = []
     for file in sorted((work / "cells").glob("*/cell.json")):
-        about = json.loads(file.read_text())
-        samples = [json.loads(line) for line in file.with_name("samples.jsonl").read_text().splitlines()]
-        if about["settings"]["task"] != "finqa":
+        cell = cells.read_cell(file.parent)
+        if cell.task != "finqa":
             continue
+        samples = [sample.fields for sample in cell.samples]
         texts = [sample["completion"] for sample in samples]
         judged = [_has_operands(records[sample["id"].partition("#")[0]], sample["completion"]) for sample in samples]
         chosen = [has for has in judged if has is not None]
@@ -89,7 +86,7 @@ def answers(work: Path) -> None:
         tokens = statistics.mean(sample["completion_tokens"] for sample in samples)
         rows.append(
             (
-                Path(str(about["provenance"]["model"])).parent.name.rpartition("-")[0] or about["provenance"]["model"],
+                cell.model,
                 len(texts),
                 sum(map(well_formed, texts)),
                 f"{sum(chosen)}/{len(chosen)}",
