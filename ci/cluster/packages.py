@@ -11,7 +11,7 @@ from cache import ToolError, say
 def install(needed: Mapping[str, str]) -> None:
     """Install those packages of `needed` (package: a program of it, by name or by path) whose program is missing.
 
-    Raises ToolError with the command to type where this process may not or apt fails.
+    Raises ToolError with the command to type where this process may not install them, or where apt fails.
     """
     missing = [package for package, program in needed.items() if not shutil.which(program)]
     if not missing:

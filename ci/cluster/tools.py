@@ -248,7 +248,7 @@ def _version(program: str, arguments: list[str]) -> tuple[int, ...]:
 
 
 def main() -> None:
-    """Make everything and print where it is."""
+    """Make everything and print where it is; under CI also install what other tests need."""
     for make in (etcd, kubernetes, helm3, helm4, kubectl, crds):
         print(f"{make.__name__}\t{make()}", flush=True)
     if os.environ.get("CI") == "true":
@@ -256,7 +256,7 @@ def main() -> None:
 
 
 def programs() -> None:
-    """Install whose tests are skipped on a person's machine that lacks them: shells (completion), a browser (report)."""
+    """Install the shells and the browser that people may lack: their tests of completion and of the report are skipped."""
     packages.install({name: name for name in ("zsh", "fish", "chromium-headless-shell")})
 
 

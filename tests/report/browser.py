@@ -111,8 +111,9 @@ def program():
 @contextlib.contextmanager
 def chromium(profile):
     """Starts a Chromium with an empty profile and yields its tab; every process of it ends with the block."""
-    assert program(), f"expected one of {', '.join(NAMES)}"
-    command = [program(), *FLAGS, f"--user-data-dir={profile}", "about:blank"]
+    found = program()
+    assert found, f"expected one of {', '.join(NAMES)}"
+    command = [found, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         browser = Browser(_tab(Path(profile), process))
