@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from stage import EVAL, RULES
 
 from fino1 import exits
 from fino1.k8s import again, belongings
 from fino1.k8s.api import Api
 from fino1.k8s.asked import Lost
 from fino1.k8s.found import KINDS, Run, runs
+from tests.cluster.stage import EVAL, RULES
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(180)]
 

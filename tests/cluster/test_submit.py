@@ -5,13 +5,13 @@ import threading
 import time
 
 import pytest
-from stage import EVAL, RULES
 
 from fino1 import exits
 from fino1.k8s import api as k8s
 from fino1.k8s.asked import Lost
 from fino1.k8s.cli import main
 from fino1.k8s.found import runs
+from tests.cluster.stage import EVAL, RULES
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(180)]
 

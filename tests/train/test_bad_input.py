@@ -11,8 +11,7 @@ from fino1.errors import SpecError
 from fino1.k8s import cli
 from fino1.spec import InitBlock, ModelRef, RewardBlock
 from fino1.train import data, model, reward
-
-from .conftest import LLAMA, PPO, SFT, TrainRun
+from tests.train.conftest import LLAMA, PPO, SFT, TrainRun
 
 TEXTS = ["Question: how much is 2019 + 1?", "## Thinking\n\nIt is.\n\n## Final Response\n\n2020"]
 

@@ -7,8 +7,7 @@ from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 from fino1.spec import PpoBlock
 from fino1.train import episodes, model
 from fino1.train.episodes import Episode
-
-from .conftest import llama_config
+from tests.train.conftest import llama_config
 
 CPU = torch.device("cpu")
 

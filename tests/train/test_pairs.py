@@ -11,8 +11,7 @@ from fino1.tasks import ledger
 from fino1.tasks.answer import score
 from fino1.tasks.record import solution
 from fino1.train import classifier, model, pairs
-
-from .conftest import VERIFIER
+from tests.train.conftest import VERIFIER
 
 QUESTION, GOLD = "Open-ended Verifiable Question", "Ground-True Answer"
 

@@ -9,9 +9,8 @@ import torch
 from fino1 import load
 from fino1.errors import SpecError
 from fino1.train import model, reward, verifier
-
-from .conftest import VERIFIER, TrainRun, llama_config
-from .test_resume import TERMINATED, killed_at, same_as
+from tests.train.conftest import VERIFIER, TrainRun, llama_config
+from tests.train.test_resume import TERMINATED, killed_at, same_as
 
 
 def test_the_loss_is_the_mean_over_the_whole_batch_however_it_is_parted():
