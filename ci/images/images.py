@@ -21,7 +21,7 @@ from cache import ToolError, say  # noqa: E402
 from engine import Engine  # noqa: E402
 
 PARTS = ("train", "eval")
-REGISTRY = "ghcr.io/fino1"  # as fino1.k8s.pod.image names them
+REGISTRY = "ghcr.io/fino1"  # as fino1.k8s.objects.pod.image names them
 _OUT = inputs.REPOSITORY / "out" / "images"
 
 

@@ -8,8 +8,8 @@ from equality import Refused, by_helm, by_render
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from fino1 import load
-from fino1.yamlfile import read_yaml
+from fino1.spec import load
+from fino1.spec.yamlfile import read_yaml
 
 RUNS = sorted((Path(__file__).parents[2] / "manifests" / "runs").glob("*.yaml"))
 pytestmark = [pytest.mark.slow, pytest.mark.helm]

@@ -14,8 +14,8 @@ from applications import GITOPS, RUNS, application
 from equality import CHARTS
 
 from fino1 import __version__
-from fino1.k8s import plan
-from fino1.yamlfile import read_yaml
+from fino1.k8s.objects import unit
+from fino1.spec.yamlfile import read_yaml
 
 ROOT = CHARTS.parent
 
@@ -119,7 +119,7 @@ def test_an_application_is_the_run(applications, path):
     application = applications[path.stem]
     assert application["metadata"]["name"] == f"fino1-{path.stem}"
     method = read_yaml(path)["method"]
-    chart = plan.chart(method)
+    chart = unit.chart(method)
     sources = application["spec"].get("sources", [application["spec"]["source"]])
     assert len(sources) == (2 if method == "eval" else 1)
     assert sources[0]["path"] == f"charts/{chart}" and (ROOT / sources[0]["path"]).is_dir()

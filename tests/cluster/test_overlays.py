@@ -17,7 +17,7 @@ import tools
 import yaml
 from cache import ToolError
 
-from fino1.k8s import api as k8s
+from fino1.k8s.cluster.client import connect
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "charts"))
 
@@ -53,7 +53,7 @@ GITOPS_CRDS = {  # module: (version, its sum as go.sum would hold it, where its 
 
 @pytest.fixture
 def api(kubeconfig, namespace):
-    return k8s.connect(str(kubeconfig), namespace=namespace)
+    return connect(str(kubeconfig), namespace=namespace)
 
 
 def objects_in(text):

@@ -11,12 +11,13 @@ from dataclasses import replace
 import pytest
 
 import fino1.tasks
-from fino1 import exits, load, runs
+from fino1 import exits, runs
 from fino1.errors import SpecError
 from fino1.evaluate import cell as cells
 from fino1.evaluate.endpoint import EndpointLost
 from fino1.evaluate.main import main
 from fino1.report.cells import read_cell
+from fino1.spec import load
 from fino1.tasks import ledger
 
 N = 12

@@ -11,7 +11,7 @@ import cache
 import golang
 import pytest
 
-from fino1.k8s import pod
+from fino1.k8s.objects import pod
 
 IMAGES = Path(__file__).parents[2] / "images"
 HADOLINT = "2.15.1"

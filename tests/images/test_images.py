@@ -16,14 +16,14 @@ from test_lock import CUDA, pins
 
 import images
 from fino1 import __version__, exits
-from fino1.k8s import pod
+from fino1.k8s.objects import pod
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(3600)]
 CYCLONEDX = "11.12.0"
 MEGABYTES = {"train": 1700, "eval": 700}
 LOCK = {"train": "train/requirements-cpu.txt", "eval": "eval/requirements.txt"}
 IMPORTS = {
-    "train": "fino1.train.sft, fino1.train.ppo, fino1.evaluate.serve, deepspeed, numpy.testing, pandas, sympy, trl",
+    "train": "fino1.train.sft, fino1.train.ppo.main, fino1.evaluate.serve, deepspeed, numpy.testing, pandas, sympy, trl",
     "eval": "fino1.evaluate.main, fino1.evaluate.link, datasets, numpy.testing, openai, pandas, pyarrow.parquet",
 }
 CACHES = ("root/.cache", "run/secrets", "var/cache/apt", "var/lib/apt/lists", "var/log", "tmp", "var/tmp")

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from fino1.k8s import architecture, footprint
-from fino1.k8s.architecture import KNOWN
-from fino1.k8s.footprint import Sharding
+from fino1.k8s.plan import architecture, footprint
+from fino1.k8s.plan.architecture import KNOWN
+from fino1.k8s.plan.footprint import Sharding
 
 LLAMA = KNOWN["meta-llama/Llama-3.1-8B"]
 SMALL = KNOWN["meta-llama/Llama-3.2-3B"]
@@ -274,10 +274,10 @@ def test_the_peak_of_a_pass_that_keeps_nothing(peak, stage, shapes):
 @pytest.mark.parametrize("tokens", [1300, 4096, 10400])
 @pytest.mark.parametrize("learning", [True, False])
 def test_the_peak_of_ppo_s_log_probabilities(peak, stage, tokens, learning):
-    """fino1.train.rl.token_logprobs with Llama-3.1-8B's head."""
+    """fino1.train.ppo.rl.token_logprobs with Llama-3.1-8B's head."""
     import torch
 
-    from fino1.train import rl
+    from fino1.train.ppo import rl
 
     assert rl.CHUNK == footprint.CHUNK
     s = sharding(stage, by_deepspeed=False)

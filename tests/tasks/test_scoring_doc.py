@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fino1.tasks.answer import read_target, score
+from fino1.tasks.scoring.answer import read_target, score
 
 TEXT = (Path(__file__).parents[2] / "docs" / "scoring.md").read_text()
 NAMED = dict(re.findall(r'\*\*(percent|change|decline|truth)\*\*\s"([^"]+)"', TEXT.replace("\n", " ")))

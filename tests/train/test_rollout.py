@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from fino1.train import rollout
+from fino1.train.ppo import rollout
 
 from .conftest import llama_config
 
