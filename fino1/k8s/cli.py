@@ -42,7 +42,10 @@ _VERBS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; return its exit code (fino1/exits.py)."""
-    arguments = parser().parse_args(argv)
+    commands = parser()
+    if "_ARGCOMPLETE" in os.environ:  # set by the script that `completion` prints
+        importlib.import_module("fino1.k8s.verbs.completion").answer(commands)
+    arguments = commands.parse_args(argv)
 
     def verb() -> int:
         return importlib.import_module(f"fino1.k8s.verbs.{arguments.verb}").main(arguments)
@@ -57,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line; `generate` prints it into docs/cli.md, `completion` reads it."""
+    """The whole command line; `generate` prints it into docs/cli.md, `completion` completes it."""
     top = argparse.ArgumentParser(prog="fino1-k8s", description="Train and evaluate financial-reasoning models.")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     commands = {verb: verbs.add_parser(verb, help=text, description=text) for verb, text in _VERBS.items()}
