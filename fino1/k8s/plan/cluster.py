@@ -40,7 +40,7 @@ _GPU = re.compile(r"nvidia\.com/(gpu|mig-)|amd\.com/gpu|gpu\.intel\.com/|habana\
 
 def survey(api: Api) -> dict[str, Any]:
     """Everything, as plain data; `missing` is what keeps runs from being submitted, `notes` what could not be seen."""
-    access = next(preflight.access(api)).facts
+    access = next(preflight.access(api)).numbers
     seen = _Seen()
     allowed = _allowed(api)
     report = {
