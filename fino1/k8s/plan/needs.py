@@ -6,13 +6,13 @@ from typing import Any
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.cluster.errors import ApiError, KindMissing
 from fino1.k8s.finding import Finding, missing, note, ok, wait
+from fino1.k8s.objects.backends import GANG_SCHEDULERS, OPERATORS, group_of
 from fino1.k8s.state import kueue
 from fino1.spec.placement import ClaimBlock
 from fino1.spec.run import RunSpec
 
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _PULL_TYPES = ("kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg")
-GANGS = {"volcano": "scheduling.volcano.sh", "coscheduling": "scheduling.x-k8s.io"}
 
 
 def readable(about: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
@@ -151,20 +151,22 @@ def _class(api: Api, version: str, kind: str, key: str, name: str) -> Iterator[F
     yield missing(key, f"{name}: expected a {kind}, got none (there: {names})")
 
 
-def gang(api: Api, spec: RunSpec) -> Iterator[Finding]:
-    """Do the pods of a run of several nodes start together? What this cluster offers for it, by discovery."""
+def gang_scheduler(api: Api, spec: RunSpec) -> Iterator[Finding]:
+    """Do the pods of a run of several nodes start together? By the gang scheduler that it names, or by its Kueue queue."""
     if spec.method == "eval" or (spec.nodes == 1 and not spec.gang):
         return
-    offered = [name for name, group in GANGS.items() if api.versions(group)]
+    groups = {name: group_of(each.api_version) for name, each in GANG_SCHEDULERS.items()}
+    offered = [name for name, group in groups.items() if api.versions(group)]
     if spec.gang and spec.gang not in offered:
-        has = f"this cluster offers {' and '.join(offered) or 'none'}"
-        yield missing("gang", f"{spec.gang}: its PodGroup ({GANGS[spec.gang]}) is not served; {has}")
+        group = groups[spec.gang]
+        has = f"this cluster offers {' and '.join(offered) or 'none'}; to install it: {OPERATORS[group].how}"
+        yield missing("gang", f"{spec.gang}: its PodGroup ({group}) is not served; {has}")
     elif spec.gang:
         yield ok("gang", f"{spec.gang}: its PodGroup is served")
     elif spec.queue:
         yield ok("gang", "Kueue admits all pods of the run at once")
     else:
-        hint = f"set gang: {offered[0]}" if offered else "a Kueue queue would see to it"
+        hint = f"set gang: {offered[0]}" if offered else "a Kueue queue admits them together"
         yield note("gang", f"{spec.nodes} pods may start one by one and wait for each other; {hint}")
 
 
@@ -172,7 +174,7 @@ def queue(api: Api, name: str) -> Iterator[Finding]:
     """Is the Kueue queue there and open, and its ClusterQueue? Whether its quota suffices, Kueue says after submit (`why`)."""
     served = kueue.version(api)
     if not served:
-        text = "the cluster has no Kueue: remove `queue`, or install it: https://kueue.sigs.k8s.io/docs/installation"
+        text = "the cluster has no Kueue: remove `queue`, or install it: " + OPERATORS[kueue.GROUP].how
         yield missing("queue", f"{name}: {text}")
         return
     local = api.get(served, "LocalQueue", name)

@@ -76,7 +76,7 @@ class _Sight:
         yield from needs.secrets(api, spec)
         yield from needs.claims(api, spec, sum(group.count for group in self.pods))
         yield from needs.classes(api, spec)
-        yield from needs.gang(api, spec)
+        yield from needs.gang_scheduler(api, spec)
         yield from readable("limits", lambda: quota.limit_ranges(api))
         if not self.is_there:
             yield from readable("quota", lambda: quota.room(api, self.pods, self.made))
