@@ -409,7 +409,7 @@ def test_doctor(kubeconfig, namespace, capsys, pool, shared, queue):
     command = ["doctor", "--kubeconfig", str(kubeconfig), "-n", namespace]
     assert cli.main([*command, "-o", "json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["backends"] == ["pytorchjob", "jobset", "trainjob", "job"] and report["missing"] == []
+    assert report["backends"] == ["pytorchjob", "job", "jobset", "trainjob"] and report["missing"] == []
     assert {o["name"] for o in report["operators"]} >= {
         "Kueue",
         "JobSet",

@@ -78,6 +78,7 @@ BACKENDS = {  # value of the run file's `backend` → what it makes
     "pytorchjob": Backend(
         "PyTorchJob", "kubeflow.org/v1", "pytorchjobs", "the Kubeflow Training Operator", makes_pod_group=True
     ),
+    "job": Backend("Job", "batch/v1", "jobs", "the cluster's controller manager"),
     "jobset": Backend("JobSet", JOBSET, "jobsets", "the JobSet controller"),
     "trainjob": Backend(
         "TrainJob",
@@ -87,7 +88,6 @@ BACKENDS = {  # value of the run file's `backend` → what it makes
         ((TRAINER, "TrainingRuntime"), (JOBSET, "JobSet")),
         makes_pod_group=True,
     ),
-    "job": Backend("Job", "batch/v1", "jobs", "the cluster's controller manager"),
 }
 KINDS = {backend.kind: backend.api_version for backend in BACKENDS.values()}
 CONTROLLERS = {backend.kind: backend.controller for backend in BACKENDS.values()}
@@ -113,7 +113,7 @@ def group_of(api_version: str) -> str:
 
 
 def pod_templates(thing: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The pod templates in an object, each with `metadata` and `spec`; a pod is one, and a TrainJob has none (its runtime has)."""
+    """The pod templates in an object, each with `metadata` and `spec`; a pod is one; a TrainJob has none, its runtime has."""
     kind, spec = thing["kind"], thing.get("spec") or {}
     if kind == "Pod":
         return [dict(thing)]
