@@ -24,6 +24,10 @@ class Finding:
     numbers: Mapping[str, Any] = field(default_factory=dict)
     level: Level = "error"
 
+    def __str__(self) -> str:
+        name = f" [{self.cause}]" if self.cause else ""
+        return f"{self.level}: {': '.join(filter(None, (', '.join(self.about), self.says)))}{name}"
+
     def to_dict(self) -> dict[str, Any]:
         """The finding as JSON data, without its empty fields."""
         lists = {"about": list(self.about), "evidence": list(self.evidence)}
