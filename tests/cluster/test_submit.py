@@ -5,13 +5,13 @@ import threading
 import time
 
 import pytest
-from stage import EVAL, RULES
 
 from fino1 import exits
 from fino1.k8s.cli import main
 from fino1.k8s.cluster.client import Api, ApiError
 from fino1.k8s.cluster.errors import Lost
 from fino1.k8s.state.run import list_runs
+from tests.cluster.stage import EVAL, RULES
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(180)]
 

@@ -19,6 +19,7 @@ from fino1.evaluate.main import main
 from fino1.report.cells import read_cell
 from fino1.spec import load
 from fino1.tasks import ledger
+from tests.needs import missing
 
 N = 12
 
@@ -252,7 +253,7 @@ def test_a_question_that_does_not_fit_is_a_mistake_told_before_a_request(right, 
 SCRIPT = """
 import sys
 from pathlib import Path
-from fino1 import load, yamlfile
+from fino1.spec import load, yamlfile
 from fino1.evaluate.main import main
 sys.exit(main(load.build(yamlfile.read_yaml(Path(sys.argv[1])), "run.yaml"), "eval", Path(sys.argv[2])))
 """
@@ -305,7 +306,7 @@ def test_sigterm_ends_a_first_process_that_has_not_begun(tmp_path):
     """The kernel keeps SIGTERM from a container's first process that has no handler."""
     first_process = ["unshare", "--pid", "--fork", "--kill-child"]
     if subprocess.run([*first_process, "true"], capture_output=True).returncode:
-        pytest.skip("a first process takes root")
+        missing("a first process takes root")
     config = tmp_path / "config.json"
     os.mkfifo(config)  # whoever reads it waits, and has not begun
     command = [*first_process, sys.executable, "-m", "fino1", "evaluate", "--config", str(config)]
