@@ -47,7 +47,7 @@ def bash(capsys, tmp_path):
 
 
 def test_verbs(bash):
-    assert bash("fino1-k8s", "") == list(cli._VERBS)
+    assert bash("fino1-k8s", "") == list(cli.VERBS)
     assert bash("fino1-k8s", "re") == ["render", "resume", "retry", "report"]
     assert bash("fino1-k8s", "fly") == [] == bash("fino1-k8s", "fly", "")
 
@@ -156,4 +156,4 @@ def test_nothing_is_forgotten():
     top = next(action for action in cli.parser()._actions if isinstance(action, argparse._SubParsersAction))
     for verb in completion.verbs():
         assert verb.flags == [flag for action in top.choices[verb.name]._actions for flag in action.option_strings]
-    assert [verb.name for verb in completion.verbs()] == list(cli._VERBS)
+    assert [verb.name for verb in completion.verbs()] == list(cli.VERBS)
