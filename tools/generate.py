@@ -9,9 +9,11 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from fino1 import __version__, canonical, exits
-from fino1.k8s import cli, plan
-from fino1.placement import PLACEMENT, RESERVED_ENV
+from fino1 import __version__, exits
+from fino1.k8s import cli
+from fino1.k8s.objects import unit
+from fino1.spec import canonical
+from fino1.spec.placement import PLACEMENT, RESERVED_ENV
 from tools import pivot, schema
 from tools.schema import Node
 
@@ -49,11 +51,11 @@ def _facts(root: Node) -> dict[str, Any]:
     """What the templates read of fino1's Python, as files/spec.json."""
     return {
         "comment": HEADER,
-        "name": f"^{plan.NAME}$",
+        "name": f"^{unit.NAME}$",
         "placement": PLACEMENT,
         "reserved": RESERVED_ENV,
         "fatal": exits.FATAL,
-        "vllm": plan.VLLM_IMAGE,
+        "vllm": unit.VLLM_IMAGE,
         "root": schema.compact(root),
     }
 

@@ -26,7 +26,7 @@ from typing import IO, Any
 
 from fino1 import exits
 from fino1.errors import ToolError
-from fino1.evaluate import files
+from fino1.evaluate import hub
 from fino1.evaluate.endpoint import Cancelled
 from fino1.processes import die_with_parent
 
@@ -93,7 +93,7 @@ def sampling(model: str, temperature: float) -> dict[str, str]:
     if temperature == 0:
         return {}
     name, _, revision = (model, "", "") if Path(model).is_dir() else model.partition("@")
-    config = files.read((name, revision or None), "generation_config.json")
+    config = hub.read((name, revision or None), "generation_config.json")
     return {"generation_config": json.dumps(config | {"do_sample": True, "temperature": temperature})}
 
 

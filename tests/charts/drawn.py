@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from fino1.fields import NUMERIC
+from fino1.spec.fields import NUMERIC
 from tools import schema
 
 TREE = schema.tree()

@@ -9,9 +9,10 @@ from typing import Any
 
 import yaml
 
-from fino1 import __version__, load
+from fino1 import __version__
 from fino1.errors import SpecError
-from fino1.k8s.render import render
+from fino1.k8s.objects.render import render
+from fino1.spec import load
 from tools import pivot
 
 CHARTS = Path(__file__).parents[2] / "charts"

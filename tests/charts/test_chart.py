@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from fino1.yamlfile import read_yaml
+from fino1.spec.yamlfile import read_yaml
 from tests.charts.equality import CHARTS, Refused, by_helm, by_render, read, template
 
 CHART = CHARTS / "fino1"

@@ -4,8 +4,8 @@ import functools
 
 import pytest
 
-from fino1 import load
-from fino1.yamlfile import read_yaml
+from fino1.spec import load
+from fino1.spec.yamlfile import read_yaml
 from tests.charts import drawn
 from tests.charts.equality import CHARTS, Refused, all_by_helm, by_helm, by_render, in_base, read, template
 

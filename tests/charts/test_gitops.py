@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from fino1 import __version__
-from fino1.yamlfile import read_yaml
+from fino1.spec.yamlfile import read_yaml
 from tests.charts.applications import GITOPS, RUNS, application
 from tests.charts.equality import CHARTS
 from tests.cluster.tools import programs

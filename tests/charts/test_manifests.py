@@ -8,9 +8,9 @@ import subprocess
 import pytest
 import yaml
 
-from fino1 import load
-from fino1.k8s import plan
-from fino1.yamlfile import read_yaml
+from fino1.k8s.objects import unit
+from fino1.spec import load
+from fino1.spec.yamlfile import read_yaml
 from tests.charts.equality import CHARTS, by_render, canonical_yaml, in_base, read
 from tests.cluster.tools import programs
 from tests.needs import needed
@@ -43,7 +43,7 @@ def test_the_papers_matrix_is_whole():
     for other in ("tasks", "prompt", "max_tokens", "temperature"):
         assert len({repr(getattr(spec.eval, other)) for spec in parts.values()}) == 1, other
     for name, spec in parts.items():  # an object's name holds its model's, not cut
-        assert [unit.name for unit in plan.units(spec, name)] == [
+        assert [each.name for each in unit.units(spec, name)] == [
             f"{name}-{model.name.replace('.', '-')}" for model in spec.eval.models
         ]
 

@@ -1,7 +1,8 @@
-"""What the two commands take, what they load, and who imports whom (STYLE §3)."""
+"""What the two commands take, what they load, and who imports whom (docs/design.md#the-house)."""
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,19 +10,21 @@ from pathlib import Path
 import pytest
 
 from fino1 import __main__ as entry
+from fino1 import __version__
 from fino1.k8s import cli
 
 ROOT = Path(__file__).parent.parent.parent / "fino1"
-AREAS = ("evaluate", "k8s", "paths", "report", "tasks", "train")
+AREAS = ("evaluate", "k8s", "local", "paths", "report", "tasks", "train")
 HEAVY = ("torch", "transformers", "kubernetes", "pydantic", "datasets", "openai", "jinja2")
 
 # area (or module) → parts of ours that it may not import, whatever is inside a function or not
 FORBIDDEN = {
     "k8s": {"train", "evaluate", "tasks", "report", "paths"},
-    "train": {"k8s"},
-    "evaluate": {"k8s", "train"},
-    "report": {"k8s", "train"},
-    "tasks": {"k8s", "train", "evaluate", "report"},
+    "local": {"k8s", "train", "evaluate", "tasks", "report", "paths"},
+    "train": {"k8s", "local"},
+    "evaluate": {"k8s", "local", "train"},
+    "report": {"k8s", "local", "train"},
+    "tasks": {"k8s", "local", "train", "evaluate", "report"},
 }
 NOT_IN = {"tasks": ("torch", "transformers"), "k8s": ("torch", "transformers"), "report": ("torch", "transformers")}
 
@@ -46,16 +49,38 @@ def parts(path: Path) -> set[str]:
     return {name.split(".")[1] for name in imported(path) if name.startswith("fino1.")}
 
 
-@pytest.mark.parametrize(
-    ("module", "ours"), {"spec": {"fields", "placement"}, "placement": {"fields"}, "fields": {"canonical"}}.items()
-)
-def test_what_a_run_file_may_hold_imports_nothing_else_of_ours_and_nothing_heavy(module, ours):
-    names = {name.split(".")[0] for name in imported(ROOT / f"{module}.py")}
-    assert names <= set(sys.stdlib_module_names) | {"pydantic", "pydantic_core", "fino1"}
-    assert parts(ROOT / f"{module}.py") == ours
+@pytest.mark.parametrize("path", modules("spec"), ids=lambda path: path.stem)
+def test_the_run_file_leans_on_nothing_else_of_ours_and_nothing_heavy(path):
+    names = {name.split(".")[0] for name in imported(path)}
+    assert names <= set(sys.stdlib_module_names) | {"pydantic", "pydantic_core", "yaml", "fino1"}
+    assert parts(path) <= {"spec", "errors"}
 
 
-SHARED = ["errors", "exits", "load", "canonical", "recipe", "runs", "processes", "progress", "trackers"]
+# folder of fino1/k8s → those it may import besides itself, `objects`, `finding` and `times`; nobody imports `verbs`
+LOWER = {
+    "verbs": {"plan", "why", "change", "state", "cluster", "cli", "text"},
+    "plan": {"change", "state", "cluster", "text"},
+    "why": {"change", "state", "cluster"},
+    "change": {"state", "cluster"},
+    "state": {"cluster"},
+    "cluster": set(),
+    "objects": set(),
+}
+
+
+@pytest.mark.parametrize("folder", LOWER)
+def test_folders_of_k8s_import_one_way(folder):
+    for path in modules(f"k8s/{folder}"):
+        used = {name.split(".")[2] for name in imported(path) if name.startswith("fino1.k8s.")}
+        assert used <= LOWER[folder] | {folder, "objects", "finding", "times"}, path
+
+
+def test_each_verb_has_a_file_of_its_name():
+    files = {path.stem for path in modules("k8s/verbs")} - {"__init__"}
+    assert files == set(cli.VERBS)
+
+
+SHARED = ["commandline", "errors", "exits", "files", "runs", "processes", "progress", "trackers"]
 
 
 @pytest.mark.parametrize("module", SHARED)
@@ -87,8 +112,8 @@ def test_commands_load_little(module):
     assert not loaded(f"import {module}") & set(HEAVY)
 
 
-def test_running_a_chain_loads_no_torch():
-    assert not loaded("import fino1.k8s.chain") & (set(HEAVY) - {"pydantic"})
+def test_running_a_recipe_loads_no_torch():
+    assert not loaded("import fino1.local.recipe") & (set(HEAVY) - {"pydantic"})
 
 
 def flags(capsys, main, *arguments: str) -> set[str]:
@@ -98,7 +123,7 @@ def flags(capsys, main, *arguments: str) -> set[str]:
     return {word.strip(",[]") for word in capsys.readouterr().out.split() if word.startswith(("-", "[-"))} - {"-"}
 
 
-# A flag never repeats a key of the run file (STYLE §3): a new one is decided on, not slipped in.
+# A flag never repeats a key of the run file (docs/design.md C1): a new one is decided on, not slipped in.
 H = {"-h", "--help"}
 DOCUMENT = H | {"-f", "--values", "--set", "--name"}
 CLUSTER = H | {"--kubeconfig", "--context", "-n", "--namespace"}
@@ -126,8 +151,9 @@ FLAGS = {
     (cli, "prune"): CLUSTER | {"--older-than", "--dry-run"},
     (cli, "doctor"): CLUSTER | OUTPUT,
     (cli, "completion"): H,
-    (entry, "train"): H | {"--config", "--name", "--work"},
-    (entry, "evaluate"): H | {"--config", "--name", "--work", "--server"},
+    (entry, "run"): DOCUMENT | {"--work"},
+    (entry, "train"): H | {"--config", "--name", "--work", "--source"},
+    (entry, "evaluate"): H | {"--config", "--name", "--work", "--source", "--server"},
     (entry, "link"): H | {"--config", "--work", "--to"},
     (entry, "serve"): H | {"--config", "--work", "--port"},
     (entry, "report"): H | {"--work", "--out", "--run", "--title", "--note", "--skipped"},
@@ -142,8 +168,42 @@ def test_flags_are_frozen(capsys, module, verb):
 
 
 def test_every_verb_is_in_the_table():
-    assert {verb for module, verb in FLAGS if module is cli} == set(cli._VERBS)
+    assert {verb for module, verb in FLAGS if module is cli} == set(cli.VERBS)
     assert {verb for module, verb in FLAGS if module is entry} == set(entry._VERBS)
+
+
+@pytest.mark.parametrize(
+    ("main", "prog", "first", "last"),
+    [(entry.main, "fino1", "on this machine:", "serve"), (cli.main, "fino1-k8s", "write a run file:", "completion")],
+)
+def test_help_lists_the_verbs_in_groups(capsys, main, prog, first, last):
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"usage: {prog} [-h] [--version] VERB ..."
+    assert lines[2].startswith("Train and evaluate financial-reasoning language models on ")
+    verbs = [line.split()[0] for line in lines[lines.index(first) :] if re.match("  [a-z]", line)]
+    assert verbs == list(entry._VERBS if prog == "fino1" else cli.VERBS)
+    assert verbs[-1] == last
+
+
+@pytest.mark.parametrize(("main", "prog"), [(entry.main, "fino1"), (cli.main, "fino1-k8s")])
+def test_version(capsys, main, prog):
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"{prog} {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("main", "verb", "default"),
+    [(cli.main, "run", "out"), (entry.main, "run", "out"), *((entry.main, v, "/work") for v in ("train", "report"))],
+)
+def test_help_says_where_work_is(capsys, main, verb, default):
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    assert f"directory of runs and results (default: {default})" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["run"], ["run", "demo", "--sft"]])

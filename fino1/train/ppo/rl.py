@@ -1,0 +1,166 @@
+"""The maths of PPO as pure functions.
+
+Legend: B episodes, R response tokens (padded to the longest), N response tokens of several episodes laid end to end,
+H hidden size, V vocabulary. `mask` is True where a token counts. A score is one number per response, a reward one per token.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+CHUNK = 4096  # positions whose logits exist at once: 4096 × 128,256 floats are 2.1 GB
+
+
+def schedule(kind: str, warmup: int, updates: int) -> Callable[[int], float]:
+    """Make the function from an update, the first being 0, to the share of the peak learning rate that it learns with.
+
+    From 0 the share rises over `warmup` updates, then stays (constant_with_warmup) or falls to 0 after the last (linear, cosine);
+    `constant` is 1 throughout. The same numbers as Transformers' `get_scheduler`, which wants an optimizer for them.
+    """
+
+    def factor(update: int) -> float:
+        if kind == "constant":
+            return 1.0
+        if update < warmup:
+            return update / max(1, warmup)
+        if kind == "constant_with_warmup":
+            return 1.0
+        if kind == "linear":
+            return max(0.0, (updates - update) / max(1, updates - warmup))
+        assert kind == "cosine", kind
+        return max(0.0, 0.5 * (1.0 + math.cos(math.pi * ((update - warmup) / max(1, updates - warmup)))))
+
+    return factor
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of `values` (…) where `mask` (…) is True; 0 where nothing counts."""
+    return torch.where(mask, values, 0).sum() / mask.sum().clamp(min=1)
+
+
+def masked_whiten(values: Tensor, mask: Tensor, shift_mean: bool = True) -> Tensor:
+    """`values` (B, R) scaled to unit variance over all that counts (and to mean 0 with `shift_mean`), 0 elsewhere.
+
+    The variance is the population's; 1e-8 guards the root (TRL 1.12 `masked_whiten`).
+    """
+    mean = masked_mean(values, mask)
+    variance = masked_mean((values - mean) ** 2, mask)
+    whitened = (values - mean) * torch.rsqrt(variance + 1e-8)
+    return torch.where(mask, whitened if shift_mean else whitened + mean, 0)
+
+
+def kl_penalty(logprobs: Tensor, ref_logprobs: Tensor, estimator: str) -> Tensor:
+    """Estimate KL(policy ‖ reference) at each sampled token, any shape.
+
+    k1 = log p/q, unbiased; k3 = q/p − 1 + log p/q, unbiased and never negative (Schulman, "Approximating KL divergence",
+    2020). p is the policy, q the reference.
+    """
+    log_ratio = logprobs - ref_logprobs
+    return log_ratio if estimator == "k1" else torch.expm1(-log_ratio) + log_ratio
+
+
+def token_rewards(kl: Tensor, scores: Tensor, mask: Tensor, kl_coef: float) -> Tensor:
+    """Rewards (B, R) from per-token `kl` (B, R) and `scores` (B): −kl_coef · kl, and the score on the last response token.
+
+    The last token is the end of sequence where one was sampled (TRL 1.12 adds the score one position later, on padding:
+    trl#3750). Ziegler et al. 2019, eq. 2. Each row of `mask` (B, R) must have at least one True, all in front.
+    """
+    rewards = torch.where(mask, -kl_coef * kl, 0)
+    last = mask.sum(1, keepdim=True) - 1  # (B, 1)
+    return rewards.scatter_add(1, last, scores[:, None].to(rewards.dtype))
+
+
+def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
+    """Generalised advantage estimates and returns, both (B, R), 0 where `mask` is False.
+
+    δ_t = r_t + γ V_{t+1} − V_t and A_t = δ_t + γ λ A_{t+1} (Schulman et al. 2016, eq. 16), with V = 0 past the last response
+    token: the episode ends there. returns = A + V.
+    """
+    values = torch.where(mask, values, 0)
+    rewards = torch.where(mask, rewards, 0)
+    advantages = torch.zeros_like(rewards)
+    following = torch.zeros_like(rewards[:, 0])  # (B,) advantage of t + 1
+    for t in range(rewards.shape[1] - 1, -1, -1):
+        next_value = values[:, t + 1] if t + 1 < rewards.shape[1] else torch.zeros_like(following)
+        delta = rewards[:, t] + gamma * next_value - values[:, t]
+        following = torch.where(mask[:, t], delta + gamma * lam * following, 0)
+        advantages[:, t] = following
+    return advantages, torch.where(mask, advantages + values, 0)
+
+
+@dataclass(frozen=True)
+class PpoLoss:
+    """The loss to minimise, and per-token tensors (N,) for the metrics."""
+
+    loss: Tensor
+    policy: Tensor
+    value: Tensor
+    ratio: Tensor
+    approxkl: Tensor
+    clipped: Tensor
+    value_clipped: Tensor
+
+
+def ppo_loss(
+    logprobs: Tensor,
+    values: Tensor,
+    old_logprobs: Tensor,
+    old_values: Tensor,
+    advantages: Tensor,
+    returns: Tensor,
+    *,
+    tokens: int,
+    cliprange: float,
+    cliprange_value: float,
+    vf_coef: float,
+) -> PpoLoss:
+    """PPO's clipped policy and value losses, summed over N tokens and divided by the mini-batch's `tokens`.
+
+    Every tensor is (N,). Policy: max(−A ρ, −A clip(ρ, 1 ± cliprange)) (Schulman et al. 2017, eq. 7). Value: half the larger
+    of the squared errors with and without clipping to old ± cliprange_value (baselines' PPO2). Dividing by the mini-batch's
+    tokens, not the micro-batch's, makes the sum over micro-batches and ranks the same whatever their number.
+    """
+    ratio = torch.exp(logprobs - old_logprobs)
+    unclipped = -advantages * ratio
+    clipped = -advantages * ratio.clamp(1 - cliprange, 1 + cliprange)
+    policy = torch.maximum(unclipped, clipped)
+    near = old_values + (values - old_values).clamp(-cliprange_value, cliprange_value)
+    error, near_error = (values - returns) ** 2, (near - returns) ** 2
+    value = 0.5 * torch.maximum(error, near_error)
+    return PpoLoss(
+        loss=(policy.sum() + vf_coef * value.sum()) / tokens,
+        policy=policy.detach(),
+        value=value.detach(),
+        ratio=ratio.detach(),
+        approxkl=(0.5 * (logprobs - old_logprobs) ** 2).detach(),
+        clipped=(clipped > unclipped).detach(),
+        value_clipped=(near_error > error).detach(),
+    )
+
+
+def token_logprobs(
+    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of `targets` (N,) and entropies (N,) from `hidden` (N, H) and the head's `weight` (V, H), `bias` (V,).
+
+    Runs over CHUNK positions at a time and computes their logits again in the backward pass, so that no (N, V) tensor
+    outlives its chunk. Logits are divided by `temperature`, as they were for sampling; the entropy carries no gradient.
+    """
+
+    def chunk(h: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        logits = F.linear(h, weight, bias).float() / temperature  # (≤ CHUNK, V)
+        logs = torch.log_softmax(logits, -1)
+        with torch.no_grad():
+            entropy = -(logs.exp() * logs).sum(-1)
+        return logs.gather(-1, target[:, None]).squeeze(-1), entropy
+
+    pairs = [
+        checkpoint(chunk, h, t, use_reentrant=False) if torch.is_grad_enabled() else chunk(h, t)
+        for h, t in zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True)
+    ]
+    return torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs])
