@@ -7,9 +7,11 @@ import time
 import pytest
 
 from fino1 import exits
+from fino1.k8s.change import dryrun
 from fino1.k8s.cli import main
 from fino1.k8s.cluster.client import Api, ApiError
 from fino1.k8s.cluster.errors import Lost
+from fino1.k8s.objects import pod, render
 from fino1.k8s.state.run import list_runs
 from tests.cluster.stage import EVAL, RULES
 
@@ -239,6 +241,38 @@ def test_suspended_by_a_user_is_no_difference(api, fino1):
     assert out.splitlines()[0].endswith(": unchanged")
     assert not list_runs(api)[0].is_suspended
     assert fino1("diff", *document)[0] == 0
+
+
+def made_by(monkeypatch, version):
+    """What another version of fino1 makes: its images, and perhaps other variables."""
+    for module in (render, pod, dryrun):
+        monkeypatch.setattr(module, "__version__", version)
+    fixed = pod._fixed
+    monkeypatch.setattr(pod, "_fixed", lambda document: {**fixed(document), "OF_VERSION": version})
+
+
+@pytest.mark.parametrize("backend", ["pytorchjob", "job", "jobset", "trainjob"])
+def test_a_run_of_another_version_stays_as_it_is(api, fino1, backend):
+    """The same run file, rendered by yesterday's version and submitted again by today's."""
+    document = (*TINY, *TWO, "--set", f"backend={backend}")
+    with pytest.MonkeyPatch.context() as yesterday:
+        made_by(yesterday, "0.0.9")
+        assert fino1("submit", *document)[0] == exits.DONE
+    [run] = list_runs(api)
+    there = everything(api)
+    code, out, _ = fino1("submit", *document)
+    assert code == exits.DONE
+    made_anew = f"(as fino1 0.0.9 has made it; to have it made anew: `fino1-k8s cancel {run.full}` first)"
+    assert out.splitlines()[0] == f"{run.kind}/{run.full}: unchanged {made_anew}"
+    [after] = list_runs(api)
+    assert after.object["metadata"]["resourceVersion"] == run.object["metadata"]["resourceVersion"]
+    holder = (
+        api.get("trainer.kubeflow.org/v1alpha1", "TrainingRuntime", run.full) if backend == "trainjob" else run.object
+    )
+    assert "ghcr.io/fino1/train:0.0.9" in json.dumps(holder["spec"]) and "OF_VERSION" in json.dumps(holder["spec"])
+    assert everything(api) == there
+    assert fino1("submit", *document, "--set", "seed=7")[0] == exits.DONE
+    assert len(list_runs(api)) == 2, "another run file is another run"
 
 
 def test_a_trainjob_whose_webhook_looks_for_the_runtime(cluster, api, fino1, namespace):

@@ -5,12 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fino1 import __version__
 from fino1.errors import ClusterError, SpecError
 from fino1.k8s.change.owned import INSTANCE, Object, in_parallel, is_run, label, listed, names, owner, run_of
 from fino1.k8s.cluster.client import Api, Outcome
 from fino1.k8s.cluster.errors import ApiError
 from fino1.k8s.state.run import KINDS
 
+VERSION = "app.kubernetes.io/version"  # label: which version of fino1 has made an object
 UNKNOWN = {"metadata": {}}  # stands for the object as it is now: only "created" is then a sure answer
 _INSTALL = {
     "kubeflow.org": "kubectl apply --server-side -k github.com/kubeflow/trainer.git/manifests/overlays/standalone?ref=v1.9.4",
@@ -82,8 +84,9 @@ def present(api: Api, objects: Sequence[Object]) -> dict[str, Object]:
 def changes(api: Api, objects: Sequence[Object], there: Mapping[str, Object], *, force: bool = False) -> list[Change]:
     """What would an apply of these objects do? The server's own word on each; ClusterError with all that it refuses.
 
-    SpecError where one is another's. A claim that exists stays as it is. Of very many new objects one of each shape is asked
-    about, and of the others whether their names are free.
+    SpecError where one is another's. A claim that exists stays as it is, and so does a run of another version of fino1: its name
+    says that its run file is the same, and its pod template, which this version may render otherwise, cannot change. Of very many
+    new objects one of each shape is asked about, and of the others whether their names are free.
     """
     problems: list[Exception] = []
     claims = [thing for thing in objects if not run_of(thing) and label(thing) in there]
@@ -99,6 +102,8 @@ def changes(api: Api, objects: Sequence[Object], there: Mapping[str, Object], *,
         try:
             if before:
                 _refuse_anothers(before)
+                if is_of_another_version(before):
+                    return Change(thing, before, before, "unchanged")
                 thing = _with_suspend_as_it_is(thing, before)
             would = api.apply(thing, dry_run=True, force=force, before=before or UNKNOWN)
             if not before and would.outcome != "created":
@@ -135,6 +140,14 @@ def claims_that_differ(changed: Sequence[Change]) -> Iterator[str]:
             want, got = (_of_claim(spec, key) for spec in (wanted, there))
             if want is not None and want != got:
                 yield f"{label(change.object)}: {path} is {got}, the run file says {want}; a claim that exists is left as it is"
+
+
+def is_of_another_version(thing: Object) -> bool:
+    """Is it a run, or the runtime with a TrainJob's pod template, that another version of fino1 has made, and that stays?"""
+    metadata = thing["metadata"]
+    if not (is_run(thing) or thing["kind"] == "TrainingRuntime") or "deletionTimestamp" in metadata:
+        return False
+    return (metadata.get("labels") or {}).get(VERSION) != __version__
 
 
 def _refuse_anothers(thing: Object) -> None:
@@ -182,7 +195,7 @@ def _explained(api: Api, thing: Object, before: Object, error: ApiError) -> Exce
         except SpecError as anothers:
             return anothers
     if "immutable" in str(error) and before:
-        version = (before["metadata"].get("labels") or {}).get("app.kubernetes.io/version", "unknown")
+        version = (before["metadata"].get("labels") or {}).get(VERSION, "unknown")
         return SpecError(
             f"{error}; it was submitted by fino1 {version}: `fino1-k8s cancel {thing['metadata']['name']}` first,"
             " results stay and the run goes on from its checkpoints"

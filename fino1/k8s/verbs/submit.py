@@ -96,6 +96,15 @@ def _must_wait(cluster: Api, objects: Sequence[Object], there: Mapping[str, Obje
     return bool(first) and not is_dry
 
 
+def _of_version(change: Change) -> str:
+    """Says of a run that another version of fino1 has made how this one would make it; else nothing."""
+    if not (change.before and dryrun.is_of_another_version(change.before)):
+        return ""
+    metadata = change.before["metadata"]
+    version = metadata["labels"].get(dryrun.VERSION, "unknown")
+    return f" (as fino1 {version} has made it; to have it made anew: `fino1-k8s cancel {metadata['name']}` first)"
+
+
 def _tell(changes: Sequence[Change], arguments: argparse.Namespace) -> None:
     """A line for each run object, one for all the others, and what to type next."""
     would = "would be " if arguments.dry_run else ""
@@ -105,7 +114,7 @@ def _tell(changes: Sequence[Change], arguments: argparse.Namespace) -> None:
 
     runs = [change for change in changes if is_run(change.object)]
     for change in runs:
-        print(f"{label(change.object)}: {outcome(change)}")
+        print(f"{label(change.object)}: {outcome(change)}{_of_version(change)}")
     others = Counter((outcome(change), change.object["kind"]) for change in changes if not is_run(change.object))
     for what in dict.fromkeys(what for what, _ in others):
         kinds = ", ".join(f"{count} {kind}" for (each, kind), count in sorted(others.items()) if each == what)
