@@ -107,6 +107,7 @@ def _of_single_verbs(commands: dict[str, argparse.ArgumentParser]) -> None:
     """What only one verb needs."""
     commandline.add_run(commands["run"])
     commands["init"].add_argument("--out", type=Path, metavar="FILE", help="(default: standard output)")
+    commands["render"].add_argument("--tests", action="store_true", help="the pod of `helm test` too")
     submit = commands["submit"]
     submit.add_argument("--dry-run", action="store_true", help="ask the server, change nothing")
     submit.add_argument("--wait", action="store_true", help="wait until the run is over, showing its progress")

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 import yaml
 
+from fino1.k8s import cli
 from fino1.k8s.objects import unit
 from fino1.spec import load
 from fino1.spec.yamlfile import read_yaml
@@ -60,6 +61,15 @@ def test_base_is_what_render_makes(path):
     objects, test = in_base(path)
     assert objects | test == by_render(read_yaml(path), path.stem), "make generate"
     assert [kind for kind, _ in test] == ["Pod"] and not any(kind == "Pod" for kind, _ in objects)
+
+
+def test_the_verb_prints_what_submit_applies(capsys):
+    """`| kubectl apply -f -` starts no test pod; with --tests it is printed as `helm template` prints it."""
+    objects, test = in_base(RUNS[0])
+    assert cli.main(["render", str(RUNS[0])]) == 0
+    assert read(capsys.readouterr().out) == objects
+    assert cli.main(["render", str(RUNS[0]), "--tests"]) == 0
+    assert read(capsys.readouterr().out) == {**objects, **test}
 
 
 def test_generating_changes_nothing(tmp_path, monkeypatch):
