@@ -152,7 +152,7 @@ def test_pods_that_would_be_refused(api, fino1):
 
 def test_pod_security_is_asked_about_the_pods(api, fino1, monkeypatch):
     """Of what no lint of ours knows."""
-    monkeypatch.setattr("fino1.k8s.lint.lint", lambda objects: [])
+    monkeypatch.setattr("fino1.k8s.verbs.submit.lint", lambda objects: [])
     code, _, err = fino1("submit", *TINY, "--set", "rdma.resource=rdma/hca")
     assert (code, everything(api)) == (exits.BUG, [])
     assert 'the pods of this run would be refused: violates PodSecurity "restricted:latest"' in err

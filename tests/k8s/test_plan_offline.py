@@ -8,9 +8,9 @@ from fractions import Fraction
 import pytest
 
 from fino1.k8s import cli
-from fino1.k8s.state.demand import Group, quantity, shown
-from fino1.k8s.state.kueue import Flavor
-from fino1.k8s.state.nodes import Node
+from fino1.k8s.plan.demand import Group, quantity, shown
+from fino1.k8s.plan.kueue import Flavor
+from fino1.k8s.plan.nodes import Node
 
 SEED = {"method": "sft", "gpu": {"product": "NVIDIA-H100-80GB-HBM3"}, "data": {"hub": "a/b", "limit": 1000}}
 

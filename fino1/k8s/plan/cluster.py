@@ -11,9 +11,8 @@ from typing import Any
 from fino1 import __version__
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.cluster.errors import ApiError
-from fino1.k8s.plan import needs, preflight, rights
-from fino1.k8s.state import kueue
-from fino1.k8s.state import nodes as capacity
+from fino1.k8s.plan import kueue, needs, preflight, rights
+from fino1.k8s.plan import nodes as capacity
 from fino1.k8s.text import print_table
 
 _GROUPS = {  # API group → who serves it

@@ -6,7 +6,7 @@ from typing import Any
 from fino1.k8s.checks import Check, missing, note, ok, readable, wait
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.cluster.errors import ApiError
-from fino1.k8s.state import kueue
+from fino1.k8s.plan import kueue
 from fino1.spec.placement import ClaimBlock
 from fino1.spec.run import RunSpec
 

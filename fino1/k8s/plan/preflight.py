@@ -17,10 +17,9 @@ from fino1.k8s.cluster.client import Api
 from fino1.k8s.cluster.errors import ApiError
 from fino1.k8s.objects import pss
 from fino1.k8s.objects.render import is_hook, render
-from fino1.k8s.plan import needs, quota, rights
-from fino1.k8s.state import kueue
-from fino1.k8s.state import nodes as capacity
-from fino1.k8s.state.demand import Group, groups
+from fino1.k8s.plan import kueue, needs, quota, rights
+from fino1.k8s.plan import nodes as capacity
+from fino1.k8s.plan.demand import Group, groups
 from fino1.k8s.state.run import Run, list_runs
 from fino1.spec.run import RunSpec
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from fino1.k8s.checks import Check, missing, note, ok, wait
 from fino1.k8s.cluster.client import Api
-from fino1.k8s.state.demand import Amounts, Group, quantities, quantity, shown, total
+from fino1.k8s.plan.demand import Amounts, Group, quantities, quantity, shown, total
 
 _COUNTED = ("configmaps", "persistentvolumeclaims", "services", "secrets")  # quotas know them without `count/`
 

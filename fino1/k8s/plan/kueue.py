@@ -8,7 +8,7 @@ from typing import Any, Literal
 from fino1.k8s.checks import Check, missing, note, ok, wait
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.cluster.errors import ApiError
-from fino1.k8s.state.demand import Amounts, Group, quantities, quantity, shown, total
+from fino1.k8s.plan.demand import Amounts, Group, quantities, quantity, shown, total
 
 GROUP = "kueue.x-k8s.io"
 Verdict = Literal["now", "later", "borrowed", "never"]
