@@ -18,7 +18,7 @@ _VERBS = {
     "runs": "list the built-in run files and recipes",
     "init": "write a commented run file to start from",
     "render": "print the Kubernetes objects of a run",
-    "lint": "check a run, or any manifests, for what the API server does not catch",
+    "lint": "check run files for what the API server does not catch",
     "plan": "say what would run, whether it fits, what is missing, and what it costs",
     "diff": "compare a run's objects with those on the cluster; exit 1 where something differs",
     "submit": "render, lint, ask the server, apply",
@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _document(command: argparse.ArgumentParser) -> None:
     """The options that make a document: a run file, overlays, single keys."""
-    many = {"nargs": "+", "metavar": "RUN|FILE"} if command.prog.endswith("lint") else {"metavar": "RUN"}
+    many = {"nargs": "+", "metavar": "RUN"} if command.prog.endswith("lint") else {"metavar": "RUN"}
     command.add_argument("run", help="built-in name, or path of a YAML file", **many)
     command.add_argument("-f", "--values", type=Path, action="append", default=[], metavar="FILE")
     command.add_argument(

@@ -12,6 +12,7 @@ import pytest
 
 from fino1.k8s import cli
 from fino1.k8s.verbs import completion
+from tests.needs import missing
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -22,8 +23,8 @@ def script(capsys, shell):
 
 
 def needs(shell):
-    if shutil.which(shell) is None and os.environ.get("CI") != "true":  # there ci/cluster/tools.py installs it
-        pytest.skip(f"{shell} is not installed")
+    if shutil.which(shell) is None:
+        missing(f"{shell} is not installed")  # `make tools` installs it under CI
 
 
 @pytest.fixture

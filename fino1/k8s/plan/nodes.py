@@ -1,92 +1,25 @@
-"""Have the nodes room for a run's pods: now, when others end, or never? By node, with numbers, and why others are no use."""
+"""Do a run's pods fit the nodes: now, when others end, or never? By node, with numbers, and why the others are no use."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from fractions import Fraction
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from typing import Any
 
-from fino1.k8s.checks import Check, missing, note, ok, wait
 from fino1.k8s.cluster.client import Api
-from fino1.k8s.cluster.errors import ApiError
+from fino1.k8s.finding import Finding, missing, note, ok, wait
 from fino1.k8s.plan import gpus
-from fino1.k8s.plan.demand import Amounts, Group, of_running, quantities, shown
+from fino1.k8s.plan.demand import Group
+from fino1.k8s.state.nodes import PRODUCT, Amounts, Node, format_amount, list_nodes
 from fino1.spec.placement import GpuBlock
 from fino1.spec.run import RunSpec
 
-PRODUCT = "nvidia.com/gpu.product"
 _AUTOSCALERS = ("karpenter.sh", "autoscaling.x-k8s.io")  # API groups of what adds nodes when pods wait
 _SHOWN = 8
 
 
-@dataclass
-class Node:
-    """One node: what it can give to pods, and what they have taken."""
-
-    body: Mapping[str, Any]
-    used: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def name(self) -> str:
-        """Of the node."""
-        return self.body["metadata"]["name"]
-
-    @property
-    def labels(self) -> Mapping[str, str]:
-        """Of the node."""
-        return self.body["metadata"].get("labels") or {}
-
-    @property
-    def allocatable(self) -> Amounts:
-        """What pods may take in all."""
-        return quantities(self.body.get("status", {}).get("allocatable") or {})
-
-    def room(self, requests: Amounts, is_empty: bool) -> int:
-        """How many pods with these requests does it hold, besides those that are there or if it were empty?"""
-        room = [
-            (self.allocatable.get(resource, Fraction(0)) - (0 if is_empty else self.used[resource])) // amount
-            for resource, amount in requests.items()
-            if amount > 0
-        ]
-        return max(0, min(room))
-
-    def refuses(self, spec: Mapping[str, Any]) -> str:
-        """Why does no pod with this spec go there? Empty: it may."""
-        for key, value in (spec.get("nodeSelector") or {}).items():
-            if self.labels.get(key) != value:
-                return f"{key}={self.labels[key]}" if key in self.labels else f"no label {key}"
-        if self.body.get("spec", {}).get("unschedulable"):
-            return "cordoned"
-        conditions = self.body.get("status", {}).get("conditions") or []
-        if any(c["type"] == "Ready" and c["status"] != "True" for c in conditions):
-            return "not Ready"
-        for taint in self.body.get("spec", {}).get("taints") or []:
-            if taint["effect"] != "PreferNoSchedule" and not _tolerated(taint, spec.get("tolerations") or []):
-                return f"taint {taint['key']}{'=' + taint['value'] if taint.get('value') else ''} not tolerated"
-        return ""
-
-
-def nodes(api: Api) -> tuple[list[Node], str]:
-    """All nodes with what is taken of them, and why not all that is taken may be known (empty: it is)."""
-    found = {body["metadata"]["name"]: Node(body) for body in api.list("v1", "Node").items}
-    alive, limit = "status.phase!=Succeeded,status.phase!=Failed", ""
-    try:
-        pods = api.list("v1", "Pod", field_selector=alive, namespace="").items
-    except ApiError as error:
-        if error.status != 403:
-            raise
-        limit = "pods of other namespaces cannot be listed, so less may be free"
-        pods = api.list("v1", "Pod", field_selector=alive).items
-    for pod in pods:
-        node = found.get(pod["spec"].get("nodeName", ""))
-        if node:
-            node.used.update(of_running(pod))  # type: ignore[arg-type]
-    return list(found.values()), limit
-
-
-def fit(api: Api, spec: RunSpec, wanted: Sequence[Group]) -> Iterator[Check]:
+def fit(api: Api, spec: RunSpec, wanted: Sequence[Group]) -> Iterator[Finding]:
     """Do all the run's pods fit the nodes together?"""
-    there, limit = nodes(api)
+    there, limit = list_nodes(api)
     if limit:
         yield note("nodes", limit)
     for group in _alike(wanted):
@@ -118,11 +51,11 @@ def _alike(wanted: Sequence[Group]) -> list[Group]:
     return list(merged.values())
 
 
-def _fit(api: Api, spec: RunSpec, group: Group, there: Sequence[Node]) -> Check:
+def _fit(api: Api, spec: RunSpec, group: Group, there: Sequence[Node]) -> Finding:
     useful = [node for node in there if not node.refuses(group.spec)]
     now = _most(spec, useful, group.requests, is_empty=False)
     ever = _most(spec, useful, group.requests, is_empty=True)
-    asked = ", ".join(f"{shown(r, a)} {r}" for r, a in sorted(group.requests.items()) if r != "pods" and a)
+    asked = ", ".join(f"{format_amount(r, a)} {r}" for r, a in sorted(group.requests.items()) if r != "pods" and a)
     pods = f"{_plural(group.count, 'pod')} of {asked or 'no requests'}"
     near = f" in one {spec.topology.key}" if _domain(spec) else ""
     facts = {
@@ -155,7 +88,7 @@ def _most(spec: RunSpec, useful: Sequence[Node], requests: Amounts, is_empty: bo
     key = _domain(spec)
     for node in useful:
         if not key or key in node.labels:
-            domains[node.labels.get(key, "")] += node.room(requests, is_empty)
+            domains[node.labels.get(key, "")] += node.count_fitting(requests, when_empty=is_empty)
     return max(domains.values(), default=0)
 
 
@@ -169,16 +102,18 @@ def _by_node(useful: Sequence[Node], group: Group) -> str:
     resource = _main(group)
     lines = []
     for node in useful[:_SHOWN]:
-        all_of_it = node.allocatable.get(resource, Fraction(0))
+        all_of_it = node.allocatable.get(resource, Decimal(0))
         free = all_of_it - node.used[resource]
-        lines.append(f"{node.name} {shown(resource, free)} of {shown(resource, all_of_it)} {resource} free")
+        lines.append(
+            f"{node.name} {format_amount(resource, free)} of {format_amount(resource, all_of_it)} {resource} free"
+        )
     more = len(useful) - _SHOWN
     return (", ".join(lines) or "none") + (f" and {more} more" if more > 0 else "")
 
 
 def _row(node: Node, group: Group) -> dict[str, Any]:
     resource = _main(group)
-    all_of_it = node.allocatable.get(resource, Fraction(0))
+    all_of_it = node.allocatable.get(resource, Decimal(0))
     return {
         "name": node.name,
         "refuses": node.refuses(group.spec) or None,
@@ -193,17 +128,6 @@ def _why_not(there: Sequence[Node], group: Group) -> str:
     reasons = Counter(reason for node in there if (reason := node.refuses(group.spec)))
     listed = ", ".join(f"{count} with {reason}" for reason, count in reasons.most_common(_SHOWN))
     return f"; others: {listed}" if listed else ""
-
-
-def _tolerated(taint: Mapping[str, str], tolerations: Sequence[Mapping[str, Any]]) -> bool:
-    """Does one of the tolerations match the taint, as the scheduler reads them?"""
-    for each in tolerations:
-        is_effect = each.get("effect") in (None, "", taint["effect"])
-        exists = each.get("operator") == "Exists"
-        is_key = each.get("key") == taint["key"] or (exists and not each.get("key"))
-        if is_effect and is_key and (exists or (each.get("value") or "") == taint.get("value", "")):
-            return True
-    return False
 
 
 def _plural(count: int, noun: str) -> str:
