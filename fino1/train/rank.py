@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fino1 import exits, load, processes, runs
+from fino1 import exits, load, processes, runs, trackers
 from fino1.errors import Fino1Error, first_line
 from fino1.spec import RunSpec
 
@@ -107,6 +107,7 @@ def main() -> int:
 
 def _guarded(run: Run) -> int:
     """Train, and turn whatever ends the training into an exit code of the table."""
+    trackers.hide_others()  # before anything imports deepspeed or trl
     from fino1.train import checkpoint, shard
 
     shard.prepare(run.use_cpu)
