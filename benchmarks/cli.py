@@ -91,18 +91,19 @@ def apply(kubeconfig: Path, folder: Path) -> float:
 
 def status(kubeconfig: Path) -> float:
     """CPU seconds of `ps` and of `status` for the 1,200 Jobs just submitted, without asking for lists: the larger one."""
-    from fino1.k8s import api, cli
+    from fino1.k8s import cli
+    from fino1.k8s.cluster.client import Api, Listing
 
-    listing, waited = api.Api.list, [0.0]
+    listing, waited = Api.list, [0.0]
 
-    def list_and_time(*arguments: Any, **options: Any) -> api.Listing:
+    def list_and_time(*arguments: Any, **options: Any) -> Listing:
         start = time.process_time()
         try:
             return listing(*arguments, **options)
         finally:
             waited[0] += time.process_time() - start
 
-    api.Api.list = list_and_time  # type: ignore[method-assign]
+    Api.list = list_and_time  # type: ignore[method-assign]
     seconds = {}
     for verb in (["ps"], ["status", "many"]):
         for _ in range(2):  # the first loads what is loaded once

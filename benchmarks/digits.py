@@ -21,9 +21,9 @@ from typing import Any
 import results
 import yaml
 
-from fino1 import recipe, yamlfile
 from fino1.report import cells
-from fino1.spec import DataBlock
+from fino1.spec import recipe, yamlfile
+from fino1.spec.inputs import DataBlock
 from fino1.tasks.record import fit
 from fino1.train import data
 

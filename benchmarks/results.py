@@ -14,12 +14,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fino1 import recipe, yamlfile
 from fino1.evaluate import questions
 from fino1.report import cells
-from fino1.spec import EvalTask
-from fino1.tasks.numbers import find_numbers, parse_number
+from fino1.spec import recipe, yamlfile
+from fino1.spec.evaluation import EvalTask
 from fino1.tasks.record import Record, well_formed
+from fino1.tasks.scoring.numbers import find_numbers, parse_number
 
 WORK = Path("out/finqa-smollm2")
 RECIPE = "finqa-smollm2"

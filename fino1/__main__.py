@@ -14,7 +14,7 @@ from fino1 import errors, exits, processes, trackers
 from fino1.errors import SpecError
 
 if TYPE_CHECKING:  # pydantic and the spec are not loaded for --help
-    from fino1.spec import RunSpec
+    from fino1.spec.run import RunSpec
 
 WORK = Path("/work")
 PORT = 8000
@@ -70,7 +70,8 @@ def _train(arguments: argparse.Namespace) -> int:
     config = _config(arguments.config, "sft", "verifier", "ppo")
     trackers.check(str(arguments.config))
     processes.leave_on_signals()  # before torch is loaded, which takes seconds
-    from fino1.train.launch import start_ranks
+    with processes.loading_modules():
+        from fino1.train.launch.launch import start_ranks
 
     return start_ranks(arguments.config, _name(arguments, config["method"]), arguments.work)
 
@@ -134,7 +135,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 def _evaluation(arguments: argparse.Namespace) -> "RunSpec":
     """Which evaluation does the config ask for?"""
-    from fino1 import load
+    from fino1.spec import load
 
     return load.build(_config(arguments.config, "eval"), str(arguments.config), world_size=1)
 

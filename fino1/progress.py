@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from fino1 import runs
+from fino1 import files
 
 INTERVAL_S = 5.0
 
@@ -57,7 +57,7 @@ class Metrics:
         lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
         kept = [line for line in lines if line.endswith(b"\n") and json.loads(line)[key] <= resumed_at]
         if kept != lines:
-            runs.write_bytes(path, b"".join(kept))
+            files.write_bytes(path, b"".join(kept))
 
     def write(self, numbers: Mapping[str, Any]) -> None:
         """Append one line."""

@@ -6,28 +6,18 @@
 Everything appears whole: written under a temporary name, fsynced, renamed.
 """
 
-import contextlib
-import fcntl
-import hashlib
-import json
-import os
 import re
-import secrets
-import shutil
-import socket
-import sys
 import tempfile
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fino1 import canonical, load
-from fino1.errors import AttemptError, SpecError
-from fino1.fields import NAME
-from fino1.spec import ModelRef, RunSpec
-
-_LOOK_S = 0.5  # between two looks at a lock
+from fino1 import files
+from fino1.errors import SpecError
+from fino1.spec import canonical, load
+from fino1.spec.fields import NAME
+from fino1.spec.inputs import ModelRef
+from fino1.spec.run import RunSpec
 
 
 def directory(work: Path, name: str, spec: RunSpec) -> Path:
@@ -45,41 +35,6 @@ def check_work(work: Path) -> None:
             pass
     except (PermissionError, FileExistsError, NotADirectoryError, FileNotFoundError) as error:
         raise SpecError(f"--work: {work}: expected a directory that can be written, got {error.strerror}") from error
-
-
-def try_lock(handle: int, kind: int = fcntl.LOCK_EX) -> bool:
-    """Is this open file locked for us now? On a file system without locks too: there nothing keeps anybody out."""
-    try:
-        fcntl.flock(handle, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass
-    return True
-
-
-@contextlib.contextmanager
-def lock(folder: Path, wait_s: float) -> Iterator[None]:
-    """One attempt at a time trains in a run's directory; the lock goes with its process, however that ends (C12).
-
-    Raises AttemptError, naming who holds it, for one that is still held after `wait_s` seconds.
-    """
-    with (folder / ".lock").open("a+") as file:
-        end, told = time.monotonic() + wait_s, False
-        while not try_lock(file.fileno()):
-            file.seek(0)
-            holder = file.read().strip() or "somebody"
-            if time.monotonic() >= end:
-                raise AttemptError(f"{folder}: expected no other attempt after {wait_s:.0f} s, got one by {holder}")
-            if not told:
-                print(f"fino1: waiting for another attempt in {folder}: {holder}", file=sys.stderr, flush=True)
-                told = True
-            time.sleep(_LOOK_S)
-        file.truncate(0)
-        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        file.write(f"host {socket.gethostname()}, process {os.getpid()}, since {since}\n")
-        file.flush()
-        yield
 
 
 def finished(work: Path, name: str, key: str = "run") -> Path:
@@ -160,61 +115,6 @@ def _renamed(document: Any, names: Mapping[str, str]) -> Any:
     return [_renamed(item, names) for item in document] if isinstance(document, list) else document
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a whole file or nothing: temporary name, fsync, rename, fsync of the directory."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Not our process id: every container has a process 1, and they share the volume.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)  # on a full disk it is in the way
-    sync_directory(path.parent)
-
-
-def write_json(path: Path, document: Any) -> None:
-    """As `write_bytes`, of an indented JSON document."""
-    write_bytes(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
-
-
 def write_config(path: Path, spec: RunSpec) -> None:
     """Write `config.json` in its canonical form."""
-    write_bytes(path, canonical.dumps(load.config(spec)).encode())
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory last through a power cut."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def publish(temporary: Path, final: Path) -> None:
-    """Make a directory appear whole under its final name: fsync every file in it, rename, fsync the parent."""
-    for path in sorted(temporary.rglob("*")):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-    sync_directory(temporary)
-    if final.exists():
-        shutil.rmtree(final)
-    os.replace(temporary, final)
-    sync_directory(final.parent)
-
-
-def artefact_hash(directory: Path) -> str:
-    """SHA-256 over the names and bytes of all files in a directory, in the order of their names."""
-    total = hashlib.sha256()
-    for path in sorted(p for p in directory.rglob("*") if p.is_file()):
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(f"{path.relative_to(directory).as_posix()} {content}\n".encode())
-    return total.hexdigest()
+    files.write_bytes(path, canonical.dumps(load.config(spec)).encode())

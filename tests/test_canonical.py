@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from fino1 import canonical
+from fino1.spec import canonical
 from tests.cluster.tools import golang
 from tests.needs import needed
 

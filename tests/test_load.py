@@ -3,11 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from fino1 import canonical, load, runs, yamlfile
+from fino1 import runs
 from fino1.errors import SpecError
-from fino1.fields import Block
-from fino1.placement import PLACEMENT
-from fino1.spec import RunSpec
+from fino1.spec import canonical, load, yamlfile
+from fino1.spec.fields import Block
+from fino1.spec.placement import PLACEMENT
+from fino1.spec.run import RunSpec
 
 LEDGER = {"method": "sft", "gpus_per_node": 0, "sft": {"per_device_train_batch_size": 16}, "data": {"task": "ledger"}}
 ONE = {"gpus_per_node": 0, "data": {"task": "ledger"}}

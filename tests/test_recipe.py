@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fino1 import recipe, yamlfile
 from fino1.errors import SpecError
-from fino1.k8s import chain, cli
+from fino1.k8s import cli
+from fino1.local import recipe as chain
+from fino1.spec import recipe, yamlfile
 
 PYTHON = sys.executable  # before a test changes it
 SFT = {"method": "sft", "gpus_per_node": 0, "data": {"task": "ledger", "size": 10}}

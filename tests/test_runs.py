@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from fino1 import load, runs
+from fino1 import files, runs
 from fino1.errors import AttemptError, SpecError
-from fino1.spec import ModelRef
+from fino1.spec import load
+from fino1.spec.inputs import ModelRef
 
 
 def make(work: Path, name: str, *, done: bool = True, model: bool = True) -> Path:
@@ -140,22 +141,22 @@ def test_work_that_cannot_be_written(tmp_path):
 
 def test_write_bytes_is_whole_and_leaves_nothing_else(tmp_path):
     path = tmp_path / "a" / "b.json"
-    runs.write_bytes(path, b"one")
-    runs.write_bytes(path, b"two")
+    files.write_bytes(path, b"one")
+    files.write_bytes(path, b"two")
     assert path.read_bytes() == b"two"
     assert os.listdir(path.parent) == ["b.json"]
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "b.json"
-    runs.write_bytes(path, b"old")
+    files.write_bytes(path, b"old")
 
     def fail(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(runs.os, "fsync", fail)
+    monkeypatch.setattr(files.os, "fsync", fail)
     with pytest.raises(OSError, match="No space"):
-        runs.write_bytes(path, b"new")
+        files.write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["b.json"]
 
@@ -163,11 +164,11 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
 WRITER = """
 import sys
 from pathlib import Path
-from fino1 import runs
+from fino1 import files
 path, i = Path(sys.argv[1]), 0
 while True:
     i += 1
-    runs.write_bytes(path, (str(i % 10) * 300_000).encode())
+    files.write_bytes(path, (str(i % 10) * 300_000).encode())
     if i == 3: print("ready", flush=True)
 """
 
@@ -193,7 +194,7 @@ def folder_of(path: Path, **files: str) -> Path:
 
 def test_publish_replaces_a_directory_whole(tmp_path):
     final = folder_of(tmp_path / "model", old="1")
-    runs.publish(folder_of(tmp_path / ".model.tmp", new="2", **{"deep/er": "3"}), final)
+    files.publish(folder_of(tmp_path / ".model.tmp", new="2", **{"deep/er": "3"}), final)
     assert sorted(os.listdir(tmp_path)) == ["model"]
     assert sorted(os.listdir(final)) == ["deep", "new"]
 
@@ -201,18 +202,18 @@ def test_publish_replaces_a_directory_whole(tmp_path):
 def test_publish_syncs_files_before_the_rename(tmp_path, monkeypatch):
     happened = []
     fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(runs.os, "fsync", lambda fd: (happened.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd)))
-    monkeypatch.setattr(runs.os, "replace", lambda a, b: (happened.append("rename"), replace(a, b)))
+    monkeypatch.setattr(files.os, "fsync", lambda fd: (happened.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd)))
+    monkeypatch.setattr(files.os, "replace", lambda a, b: (happened.append("rename"), replace(a, b)))
     temporary = folder_of(tmp_path / "tmp", a="1", **{"d/b": "2"})
-    runs.publish(temporary, tmp_path / "final")
+    files.publish(temporary, tmp_path / "final")
     before = happened[: happened.index("rename")]
     assert {str(temporary / name) for name in ("a", "d", "d/b")} | {str(temporary)} <= set(before)
     assert happened[-1] == str(tmp_path)
 
 
 def test_the_artefact_s_hash(tmp_path):
-    first = runs.artefact_hash(folder_of(tmp_path / "a", x="1", **{"d/y": "2"}))
-    assert runs.artefact_hash(folder_of(tmp_path / "b", **{"d/y": "2"}, x="1")) == first
+    first = files.artefact_hash(folder_of(tmp_path / "a", x="1", **{"d/y": "2"}))
+    assert files.artefact_hash(folder_of(tmp_path / "b", **{"d/y": "2"}, x="1")) == first
     others = [
         folder_of(tmp_path / "c", x="1", **{"d/y": "3"}),  # other bytes
         folder_of(tmp_path / "d", x="1", y="2"),  # another place
@@ -220,15 +221,15 @@ def test_the_artefact_s_hash(tmp_path):
         folder_of(tmp_path / "f", x="1"),  # fewer
         folder_of(tmp_path / "g", x="2", **{"d/y": "1"}),  # swapped
     ]
-    assert len({first, *map(runs.artefact_hash, others)}) == 6
+    assert len({first, *map(files.artefact_hash, others)}) == 6
     assert first == "48619475c7430845ed870737501960b3a4e112907ff035b97a2e8c1ff7749ea2"
 
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from fino1 import runs
-with runs.lock(Path(sys.argv[1]), 0):
+from fino1 import files
+with files.lock(Path(sys.argv[1]), 0):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -237,9 +238,9 @@ with runs.lock(Path(sys.argv[1]), 0):
 def test_one_attempt_at_a_time_holds_a_directory_until_its_process_ends(tmp_path, capsys):
     with subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(AttemptError, match=f"process {other.pid}, since"), runs.lock(tmp_path, 0):
+        with pytest.raises(AttemptError, match=f"process {other.pid}, since"), files.lock(tmp_path, 0):
             pass
         threading.Timer(1, other.kill).start()
-        with runs.lock(tmp_path, 30):
+        with files.lock(tmp_path, 30):
             assert f"waiting for another attempt in {tmp_path}: host" in capsys.readouterr().err
             assert f"process {os.getpid()}, since" in (tmp_path / ".lock").read_text()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fino1.statistics import Z_95, holm, mcnemar, wilson
+from fino1.intervals import Z_95, holm, mcnemar, wilson
 
 counts = st.integers(0, 400)
 

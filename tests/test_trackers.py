@@ -5,10 +5,13 @@ import sys
 
 import pytest
 
-from fino1 import doctor, load, trackers
+from fino1 import doctor, trackers
 from fino1.errors import SpecError
-from fino1.k8s import local, plan, pod
-from fino1.placement import Tracker
+from fino1.k8s.objects import pod
+from fino1.k8s.objects import unit as plan
+from fino1.local import run as local
+from fino1.spec import load
+from fino1.spec.placement import Tracker
 
 RUN = {"method": "sft", "gpus_per_node": 0, "data": {"task": "ledger"}}
 URL = {"MLFLOW_TRACKING_URI": "http://mlflow.tools:5000"}

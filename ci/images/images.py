@@ -18,7 +18,7 @@ from ci.images.engine import Engine
 from tests.cluster.tools.cache import ToolError, say
 
 PARTS = ("train", "eval")
-REGISTRY = "ghcr.io/fino1"  # as fino1.k8s.pod.image names them
+REGISTRY = "ghcr.io/fino1"  # as fino1.k8s.objects.pod.image names them
 _OUT = inputs.REPOSITORY / "out" / "images"
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from fino1.errors import SpecError
 from fino1.evaluate.counter import counter
 from fino1.evaluate.endpoint import Answer, Cancelled
-from fino1.spec import BudgetBlock, PriceBlock
+from fino1.spec.evaluation import BudgetBlock, PriceBlock
 
 TEMPLATE_TOKENS = 64  # what a chat template puts around one message, at most
 _TICK_S = 0.2

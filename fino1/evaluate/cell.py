@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fino1 import runs
+from fino1 import files
 from fino1.evaluate import samples as samples_on_disk
 from fino1.evaluate.budget import Tariff
 from fino1.evaluate.endpoint import Answer, Cancelled
@@ -144,7 +144,7 @@ def _finish(cell: Cell, found: Mapping[str, Sample]) -> dict[str, Any]:
         "cost": cell.tariff.of_samples(samples).about(is_priced=cell.source.price is not None),
         "finished": True,
     }
-    runs.write_json(cell.directory / "cell.json", about)
+    files.write_json(cell.directory / "cell.json", about)
     samples_on_disk.drop_parts(cell.directory)
     return about
 

@@ -19,8 +19,8 @@ import jinja2.parser
 import jinja2.sandbox
 
 from fino1.errors import SpecError
-from fino1.evaluate import files
-from fino1.evaluate.files import Location
+from fino1.evaluate import hub
+from fino1.evaluate.hub import Location
 
 Counter = Callable[[str], int]
 Way = Literal["tokenizers", "transformers", "estimate"]
@@ -31,7 +31,7 @@ def way(model: Location | None) -> Way:
     """How can this model's tokens be counted here?"""
     if model is None:
         return "estimate"
-    if _is_here("tokenizers") and files.find(model, "tokenizer.json"):
+    if _is_here("tokenizers") and hub.find(model, "tokenizer.json"):
         return "tokenizers"
     return "transformers" if _is_here("transformers") else "estimate"
 
@@ -59,16 +59,16 @@ def _is_here(package: str) -> bool:
 def _with_tokenizers(model: Location) -> Counter:
     from tokenizers import Tokenizer
 
-    path = files.find(model, "tokenizer.json")
+    path = hub.find(model, "tokenizer.json")
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # noqa: BLE001, what the package raises is a plain Exception
         raise SpecError(f"{path}: expected a tokenizer, got {error}") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    about = files.read(model, "tokenizer_config.json")
+    about = hub.read(model, "tokenizer_config.json")
     template = _template(model, about)
-    special = _special_tokens(files.read(model, "special_tokens_map.json") | about)
+    special = _special_tokens(hub.read(model, "special_tokens_map.json") | about)
 
     def count(prompt: str) -> int:
         try:
@@ -108,7 +108,7 @@ def _with_transformers(model: Location) -> Counter:
 
 def _template(model: Location, about: dict[str, Any]) -> jinja2.Template:
     """The model's chat template; of several that which is named `default`."""
-    path = files.find(model, "chat_template.jinja")
+    path = hub.find(model, "chat_template.jinja")
     text = path.read_text(encoding="utf-8") if path else about.get("chat_template")
     if isinstance(text, list):
         text = {each["name"]: each["template"] for each in text}.get("default")

@@ -21,8 +21,9 @@ from typing import Any
 import openai
 from openai.types.chat import ChatCompletion
 
-from fino1 import canonical, exits
+from fino1 import exits
 from fino1.errors import SpecError, ToolError
+from fino1.spec import canonical
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 60.0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fino1 import runs
 from fino1.errors import SpecError
-from fino1.spec import EvalBlock, EvalModel
+from fino1.spec.evaluation import EvalBlock, EvalModel
 
 
 def served(block: EvalBlock, source: str) -> EvalModel:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from fino1 import canonical, exits, runs
+from fino1 import exits, files, runs
 from fino1.errors import SpecError, ToolError
 from fino1.evaluate import cell as cells_on_disk
 from fino1.evaluate import serve
@@ -31,7 +31,9 @@ from fino1.evaluate.plan import plan, versions
 from fino1.evaluate.questions import Question
 from fino1.evaluate.samples import WHOLE, Shard, this_shard
 from fino1.evaluate.sidecar import Sidecar
-from fino1.spec import EvalBlock, RunSpec
+from fino1.spec import canonical
+from fino1.spec.evaluation import EvalBlock
+from fino1.spec.run import RunSpec
 
 Connect = Callable[[Source], contextlib.AbstractContextManager[Endpoint]]
 
@@ -174,7 +176,7 @@ def _done(directory: Path, name: str, cells: Sequence[Cell], seconds: float) -> 
     artefact = canonical.digest(found)
     if path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("artefact_sha256") == artefact:
         return
-    runs.write_json(
+    files.write_json(
         path,
         {
             "method": "eval",

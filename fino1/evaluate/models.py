@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from fino1 import runs
+from fino1 import files, runs
 from fino1.errors import SpecError
-from fino1.evaluate import files
-from fino1.evaluate.files import Location
-from fino1.spec import EvalModel, PriceBlock
+from fino1.evaluate import hub
+from fino1.evaluate.hub import Location
+from fino1.spec.evaluation import EvalModel, PriceBlock
 
 SERVERS = {"vllm": "vllm", "transformers": "transformers serve"}  # as a cell's key names them
 
@@ -109,11 +109,11 @@ def _artefact(folder: Path, is_run: bool) -> str:
         noted = json.loads(done.read_text(encoding="utf-8")).get("artefact_sha256")
         if noted:
             return noted
-    return runs.artefact_hash(folder)
+    return files.artefact_hash(folder)
 
 
 def _context_length(model: Location) -> int | None:
     """How many tokens can the model read, by its config? Raises SpecError where the config cannot be had."""
-    config = files.read(model, "config.json")
+    config = hub.read(model, "config.json")
     config = config.get("text_config") or config  # models that read pictures as well
     return config.get("max_position_embeddings")

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from fino1 import canonical
 from fino1.errors import SpecError
 from fino1.evaluate import cell as cells_on_disk
 from fino1.evaluate import counter, models, questions
@@ -17,8 +16,10 @@ from fino1.evaluate.cell import Cell
 from fino1.evaluate.models import Source
 from fino1.evaluate.questions import Rows
 from fino1.evaluate.sidecar import Sidecar
-from fino1.spec import EvalBlock, EvalTask, RunSpec, ServerBlock
-from fino1.tasks import answer
+from fino1.spec import canonical
+from fino1.spec.evaluation import EvalBlock, EvalTask, ServerBlock
+from fino1.spec.run import RunSpec
+from fino1.tasks.scoring import answer
 
 SCORER_VERSION: str = getattr(answer, "SCORER_VERSION", "1")  # raise it when a verdict can change
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any, TypeVar
 
-from fino1 import runs
+from fino1 import files
 from fino1.errors import SpecError
 from fino1.evaluate.endpoint import Cancelled
 from fino1.evaluate.questions import Question
@@ -59,9 +59,9 @@ def this_shard(count: int, environment: Mapping[str, str]) -> Shard:
 def load(directory: Path, questions: Sequence[Question]) -> dict[str, Sample]:
     """Which samples are there already, by id? Torn lines, repeated ones and those of other prompts do not count."""
     # The finished file last: it is whole before the first of the others goes.
-    files = [*sorted(directory.glob("samples-*-of-*.jsonl")), directory / WHOLE.file]
+    paths = [*sorted(directory.glob("samples-*-of-*.jsonl")), directory / WHOLE.file]
     found: dict[str, Sample] = {}
-    for path in files:
+    for path in paths:
         found = _read(path, questions) | found
     return found
 
@@ -85,7 +85,7 @@ def write(path: Path, questions: Sequence[Question], samples: Mapping[str, Sampl
     """Write the samples in the order of the rows, unless the file holds just that; two who do so at once write the same."""
     data = b"".join(line(samples[question.id]) for question in questions if question.id in samples)
     if not path.is_file() or path.read_bytes() != data:
-        runs.write_bytes(path, data)
+        files.write_bytes(path, data)
 
 
 def drop_parts(directory: Path) -> None:
@@ -118,7 +118,7 @@ def lock(directory: Path, shard: Shard, stop: Event) -> Iterator[None]:
 
 
 def _acquire(handle: int, kind: int, stop: Event) -> None:
-    while not runs.try_lock(handle, kind):
+    while not files.try_lock(handle, kind):
         if stop.wait(1.0):
             raise Cancelled
 

@@ -26,9 +26,9 @@ from typing import IO, Any
 
 from fino1 import exits
 from fino1.errors import ToolError
-from fino1.evaluate import files
+from fino1.evaluate import hub
 from fino1.evaluate.endpoint import Cancelled
-from fino1.processes import die_with_parent
+from fino1.processes import die_with_parent, loading_modules
 
 START_TIMEOUT_S = 1800.0  # a 70B model from a cold volume
 STOP_TIMEOUT_S = 3.0
@@ -93,7 +93,7 @@ def sampling(model: str, temperature: float) -> dict[str, str]:
     if temperature == 0:
         return {}
     name, _, revision = (model, "", "") if Path(model).is_dir() else model.partition("@")
-    config = files.read((name, revision or None), "generation_config.json")
+    config = hub.read((name, revision or None), "generation_config.json")
     return {"generation_config": json.dumps(config | {"do_sample": True, "temperature": temperature})}
 
 
@@ -228,8 +228,9 @@ def _tie() -> None:
 
 def _main(arguments: list[str]) -> None:
     _tie()
-    from transformers.cli.serving.model_manager import ModelManager
-    from transformers.cli.transformers import app
+    with loading_modules():
+        from transformers.cli.serving.model_manager import ModelManager
+        from transformers.cli.transformers import app
 
     ours = {"id": arguments[1], "object": "model", "created": 0, "owned_by": "transformers"}
     ModelManager.get_gen_models = staticmethod(lambda: [ours])

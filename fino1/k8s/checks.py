@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fino1.k8s.asked import ApiError, KindMissing
+from fino1.k8s.cluster.errors import ApiError, KindMissing
 
 Verdict = Literal["ok", "note", "wait", "missing"]
 

@@ -1,6 +1,6 @@
 """Script `fino1-k8s`: which command was asked? Parse, call, print.
 
-Each verb is a function `verb(arguments) -> exit code` in the module that `_VERBS` names; only that module is imported.
+Verb v is the function `main(arguments) -> exit code` of fino1/k8s/verbs/v.py; only that module is imported.
 """
 
 import argparse
@@ -13,40 +13,39 @@ from pathlib import Path
 from fino1 import errors, exits
 
 _OUTPUT = ("text", "json", "yaml")
-# verb → (module, function, help); in the order of a run's life
+# verb → help; in the order of a run's life
 _VERBS = {
-    "runs": ("offline", "list_runs", "list the built-in run files and recipes"),
-    "init": ("offline", "init", "write a commented run file to start from"),
-    "render": ("offline", "render", "print the Kubernetes objects of a run"),
-    "lint": ("offline", "lint", "check a run, or any manifests, for what the API server does not catch"),
-    "plan": ("forecast", "plan", "say what would run, whether it fits, what is missing, and what it costs"),
-    "diff": ("submit", "diff", "compare a run's objects with those on the cluster; exit 1 where something differs"),
-    "submit": ("submit", "submit", "render, lint, ask the server, apply"),
-    "run": ("chain", "main", "run a run file or a recipe on this machine"),
-    "ps": ("observe", "ps", "list the runs on the cluster"),
-    "status": ("observe", "status", "say how a run stands"),
-    "logs": ("observe", "logs", "print the logs of all its pods"),
-    "why": ("why", "why", "say in one screen why a run is pending or failed"),
-    "wait": ("observe", "wait", "wait until a run is over; exit with its code"),
-    "suspend": ("steer", "suspend", "stop a run's pods and keep its place"),
-    "resume": ("steer", "resume", "start a suspended run again"),
-    "retry": ("steer", "retry", "start a failed run again from its newest checkpoint"),
-    "cancel": ("steer", "cancel", "end a run and delete its objects; results stay"),
-    "fetch": ("fetch", "fetch", "copy a run's results here"),
-    "report": ("fetch", "report", "copy runs' results here and write the leaderboard and curves of them"),
-    "prune": ("steer", "prune", "delete what finished runs have left in the cluster; results stay"),
-    "doctor": ("forecast", "doctor", "check this machine's access to the cluster and what the cluster offers"),
-    "completion": ("completion", "completion", "print the completion script of a shell"),
+    "runs": "list the built-in run files and recipes",
+    "init": "write a commented run file to start from",
+    "render": "print the Kubernetes objects of a run",
+    "lint": "check a run, or any manifests, for what the API server does not catch",
+    "plan": "say what would run, whether it fits, what is missing, and what it costs",
+    "diff": "compare a run's objects with those on the cluster; exit 1 where something differs",
+    "submit": "render, lint, ask the server, apply",
+    "run": "run a run file or a recipe on this machine",
+    "ps": "list the runs on the cluster",
+    "status": "say how a run stands",
+    "logs": "print the logs of all its pods",
+    "why": "say in one screen why a run is pending or failed",
+    "wait": "wait until a run is over; exit with its code",
+    "suspend": "stop a run's pods and keep its place",
+    "resume": "start a suspended run again",
+    "retry": "start a failed run again from its newest checkpoint",
+    "cancel": "end a run and delete its objects; results stay",
+    "fetch": "copy a run's results here",
+    "report": "copy runs' results here and write the leaderboard and curves of them",
+    "prune": "delete what finished runs have left in the cluster; results stay",
+    "doctor": "check this machine's access to the cluster and what the cluster offers",
+    "completion": "print the completion script of a shell",
 }
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; return its exit code (fino1/exits.py)."""
     arguments = parser().parse_args(argv)
-    module, function, _ = _VERBS[arguments.verb]
 
     def verb() -> int:
-        return getattr(importlib.import_module(f"fino1.k8s.{module}"), function)(arguments)
+        return importlib.import_module(f"fino1.k8s.verbs.{arguments.verb}").main(arguments)
 
     try:
         code = errors.guarded(verb)
@@ -61,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     """The whole command line; `generate` prints it into docs/cli.md, `completion` reads it."""
     top = argparse.ArgumentParser(prog="fino1-k8s", description="Train and evaluate financial-reasoning models.")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
-    commands = {verb: verbs.add_parser(verb, help=text, description=text) for verb, (_, _, text) in _VERBS.items()}
+    commands = {verb: verbs.add_parser(verb, help=text, description=text) for verb, text in _VERBS.items()}
     for verb in ("init", "render", "lint", "plan", "diff", "submit"):
         _document(commands[verb])
     for verb in ("plan", "diff", "submit", "ps", "status", "logs", "why", "wait", "suspend", "resume", "retry"):

@@ -9,10 +9,12 @@ import sys
 import textwrap
 from pathlib import Path
 
-from fino1 import __version__, canonical, exits
-from fino1.k8s import cli, pivot, plan, schema
+from fino1 import __version__, exits
+from fino1.k8s import cli, pivot, schema
+from fino1.k8s.objects import unit
 from fino1.k8s.schema import Node
-from fino1.placement import PLACEMENT, RESERVED_ENV
+from fino1.spec import canonical
+from fino1.spec.placement import PLACEMENT, RESERVED_ENV
 
 ROOT = Path(__file__).parents[2]
 METHODS = {"train": ("sft", "verifier", "ppo"), "eval": ("eval",)}
@@ -42,11 +44,11 @@ def _chart(chart: str, folder: Path) -> None:
     (folder / "values.schema.json").write_text(json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
     facts = {
         "comment": HEADER,
-        "name": f"^{plan.NAME}$",
+        "name": f"^{unit.NAME}$",
         "placement": PLACEMENT,
         "reserved": RESERVED_ENV,
         "fatal": exits.FATAL,
-        "vllm": plan.VLLM_IMAGE,
+        "vllm": unit.VLLM_IMAGE,
         "root": schema.compact(root),
     }
     (folder / "files").mkdir(exist_ok=True)

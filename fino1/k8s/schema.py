@@ -1,7 +1,7 @@
 """What may a values file hold, as a tree from which schema, values, reference and the charts' own reading follow? (DESIGN C1)
 
 A node is a dict with `kind` (block, map, list, number, quantity, any, value), its `default` where it has one, `doc`, and for
-scalars the JSON-schema keywords that bound it. The tree is pydantic's schema of `RunSpec` with the docstrings of spec.py.
+scalars the JSON-schema keywords that bound it. The tree is pydantic's schema of `RunSpec` with the docstrings in fino1/spec.
 """
 
 import ast
@@ -11,11 +11,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from fino1 import placement, spec
-from fino1.fields import NUMERIC, Quantity
-from fino1.spec import RunSpec
+from fino1.spec import evaluation, inputs, placement, run, train
+from fino1.spec.fields import NUMERIC, Quantity
+from fino1.spec.run import RunSpec
 
 Node = dict[str, Any]
+_MODULES = (placement, inputs, train, evaluation, run)  # where the blocks of a run file are declared
 _QUANTITY = Quantity.__metadata__[0].metadata[0].pattern
 _BOUNDS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
 _KEPT = ("type", "enum", "const", "pattern", "minLength")
@@ -149,14 +150,14 @@ def _docs() -> dict[tuple[str, str], str]:
     every start, for 0.08 s.
     """
     found = {}
-    for module in (placement, spec):
+    for module in _MODULES:
         for node in ast.parse(inspect.getsource(module)).body:
             if isinstance(node, ast.ClassDef):
                 found[node.name, ""] = _text(ast.get_docstring(node) or "")
                 for field, after in zip(node.body, node.body[1:], strict=False):
                     if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr):
                         found[node.name, field.target.id] = _text(after.value.value)
-    for name, cls in {**vars(placement), **vars(spec)}.items():
+    for name, cls in {name: cls for module in _MODULES for name, cls in vars(module).items()}.items():
         if isinstance(cls, type) and issubclass(cls, BaseModel):
             for parent in cls.__mro__[1:]:
                 for key in cls.model_fields:

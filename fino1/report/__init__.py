@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fino1 import runs as runs_on_disk
+from fino1 import files
 from fino1.errors import SpecError
 from fino1.report import cells as _cells
 from fino1.report import leaderboard, page
@@ -75,11 +75,11 @@ def _read(
     return found, metrics
 
 
-def _replace(out: Path, files: Mapping[str, str]) -> None:
+def _replace(out: Path, texts: Mapping[str, str]) -> None:
     """Each file appears whole or not at all, also when the power goes (C6)."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise SpecError(f"{out}: expected a directory, got a file") from error
-    for name, text in files.items():
-        runs_on_disk.write_bytes(out / name, text.encode("utf-8", "replace"))  # names may hold what UTF-8 cannot
+    for name, text in texts.items():
+        files.write_bytes(out / name, text.encode("utf-8", "replace"))  # names may hold what UTF-8 cannot

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+from fino1.intervals import holm, mcnemar, wilson
 from fino1.report.cells import Cell
-from fino1.statistics import holm, mcnemar, wilson
 
 SIGNIFICANT = 0.05
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from fino1.tasks import rows
-from fino1.tasks.answer import read_target, score
 from fino1.tasks.record import Record, Task
+from fino1.tasks.scoring.answer import read_target, score
 
 HOW_TO_GET = "get a _testmini split from the Hugging Face hub, yale-nlp/DocMath-Eval, as JSON or JSONL"
 SUBSETS = ("simplong", "complong", "simpshort", "compshort")

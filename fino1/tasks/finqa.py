@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from fino1.tasks import rows
-from fino1.tasks.answer import read_target, score
 from fino1.tasks.program import Solution, show, solve
-from fino1.tasks.question import asked
 from fino1.tasks.record import Record, Task
+from fino1.tasks.scoring.answer import read_target, score
+from fino1.tasks.scoring.question import asked
 
 HOW_TO_GET = "get dataset/{train,dev,test}.json from https://github.com/czyssrs/FinQA"
 KNOWN_BAD: frozenset[str] = frozenset()

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from fino1.errors import SpecError
-from fino1.tasks.answer import score
 from fino1.tasks.record import Record, Task
+from fino1.tasks.scoring.answer import score
 
 Split = Literal["sft", "ppo", "validation", "test"]
 Kind = Literal["change", "sum", "average", "percent"]

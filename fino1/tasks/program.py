@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fino1.tasks.numbers import parse_number
+from fino1.tasks.scoring.numbers import parse_number
 
 _STEP = re.compile(
     r"\s*(add|subtract|multiply|divide|exp|greater|table_(?:max|min|sum|average))\(([^()]*(?:\([^()]*\)[^()]*)*)\)\s*(?:,|$)"

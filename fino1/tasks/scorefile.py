@@ -8,8 +8,8 @@ from typing import Any, TextIO
 from fino1 import tasks
 from fino1.errors import SpecError
 from fino1.tasks import rows
-from fino1.tasks.answer import read_target
 from fino1.tasks.record import Task
+from fino1.tasks.scoring.answer import read_target
 
 HOW_TO_GET = 'one JSON object a line: {"id", "question", "target", "completion"}'
 FIELDS = ("id", "question", "target", "completion")

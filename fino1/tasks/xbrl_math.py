@@ -7,8 +7,8 @@ from pathlib import Path
 
 from fino1.errors import SpecError
 from fino1.tasks import rows
-from fino1.tasks.answer import read_target, score
 from fino1.tasks.record import Record, Task
+from fino1.tasks.scoring.answer import read_target, score
 
 HOW_TO_GET = (
     "get the Task7-XBRL-financial_math files from https://github.com/Open-Finance-Lab/Regulations_Challenge_COLING_2025"

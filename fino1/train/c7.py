@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fino1.errors import SpecError
-from fino1.spec import DEFAULT_COLUMNS, DEFAULT_DATA, DataBlock, RowsBlock
+from fino1.spec.inputs import DEFAULT_COLUMNS, DEFAULT_DATA, DataBlock, RowsBlock
 from fino1.tasks import rows as task_rows
 from fino1.tasks.record import FINAL, THINKING, Record
 from fino1.train import checkpoint

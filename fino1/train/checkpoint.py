@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from fino1 import exits, runs
+from fino1 import exits, files
 from fino1.errors import SpecError
 
 MANIFEST = "manifest.json"
@@ -106,9 +106,9 @@ def save(
         write(temporary)
         barrier()
         if is_main:
-            files = {p.relative_to(temporary).as_posix(): p.stat().st_size for p in temporary.rglob("*") if p.is_file()}
-            (temporary / MANIFEST).write_text(json.dumps({"step": step, "world_size": world_size, "files": files}))
-            runs.publish(temporary, final)
+            sizes = {p.relative_to(temporary).as_posix(): p.stat().st_size for p in temporary.rglob("*") if p.is_file()}
+            (temporary / MANIFEST).write_text(json.dumps({"step": step, "world_size": world_size, "files": sizes}))
+            files.publish(temporary, final)
             prune(directory, keep)
     except Exception:
         if is_main:
@@ -141,7 +141,7 @@ def publish_model(temporary: Path, final: Path) -> None:
     os.umask(mask)
     for path in temporary.rglob("*"):
         path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
-    runs.publish(temporary, final)
+    files.publish(temporary, final)
 
 
 def is_disk_error(error: BaseException) -> bool:

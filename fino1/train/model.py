@@ -26,9 +26,10 @@ from transformers import (
 
 from fino1 import runs
 from fino1.errors import SpecError, first_line
-from fino1.spec import DEFAULT_MODEL, InitBlock, ModelRef
-from fino1.train import checkpoint, rl
-from fino1.train.episodes import Packed
+from fino1.spec.inputs import DEFAULT_MODEL, InitBlock, ModelRef
+from fino1.train import checkpoint
+from fino1.train.ppo import rl
+from fino1.train.ppo.episodes import Packed
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] }}"

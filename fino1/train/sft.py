@@ -11,11 +11,11 @@ import torch
 import transformers
 from trl import SFTConfig, SFTTrainer
 
-from fino1 import runs
-from fino1.spec import DEFAULT_MODEL
+from fino1 import files
+from fino1.spec.inputs import DEFAULT_MODEL
 from fino1.tasks.record import solution
 from fino1.train import data, model
-from fino1.train.rank import Run
+from fino1.train.launch.rank import Run
 from fino1.train.trainer import Lasting, arguments, publish, start, train
 
 _UNCOUNTED = -100  # torch's cross entropy passes over such a label
@@ -33,7 +33,7 @@ def main(run: Run) -> None:
         datasets.Dataset.from_list(part) for part in data.sft_examples(rows, begun.tokenizer, length)
     )
     if run.is_main:
-        runs.write_json(run.directory / "data.json", rows.as_dict())
+        files.write_json(run.directory / "data.json", rows.as_dict())
 
     transformers.set_seed(spec.seed)
     made = model.load_policy(begun.config, None, None) if begun.source is None else None

@@ -30,7 +30,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
-from fino1.spec import RunSpec
+from fino1.spec.run import RunSpec
 
 PROCESS_GROUP_TIMEOUT = timedelta(minutes=30)
 

@@ -19,10 +19,11 @@ from typing import Any
 
 from accelerate import tracking as accelerated
 
-from fino1 import load, runs, trackers
+from fino1 import files, trackers
 from fino1.errors import first_line
 from fino1.progress import Metrics
-from fino1.train.rank import Run
+from fino1.spec import load
+from fino1.train.launch.rank import Run
 
 _PATIENCE_S = 60.0  # for a tracker's every act: its start, a line, its end
 _ENVIRONMENT = {  # where the user has not said otherwise
@@ -209,5 +210,5 @@ def _remembered(run: Run, key: str, new: str | None = None) -> str | None:
     known = json.loads(file.read_text()) if file.exists() else {}
     if key not in known and new is not None:
         known[key] = new
-        runs.write_json(file, known)
+        files.write_json(file, known)
     return known.get(key)

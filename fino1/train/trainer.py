@@ -25,9 +25,9 @@ from transformers import (
 )
 
 from fino1.progress import Progress
-from fino1.spec import InitBlock
+from fino1.spec.inputs import InitBlock
 from fino1.train import checkpoint, model, shard
-from fino1.train.rank import Run
+from fino1.train.launch.rank import Run
 from fino1.train.tracking import Log
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from fino1 import load
-from fino1.yamlfile import read_yaml
+from fino1.spec import load
+from fino1.spec.yamlfile import read_yaml
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 GITOPS = MANIFESTS / "gitops"

@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from fino1 import load
 from fino1.errors import SpecError
-from fino1.k8s import plan
-from fino1.k8s.render import render
+from fino1.k8s.objects import unit
+from fino1.k8s.objects.render import render
+from fino1.spec import load
 
 CHARTS = Path(__file__).parents[2] / "charts"
 Objects = dict[tuple[str, str], dict[str, Any]]
@@ -29,7 +29,7 @@ def by_helm(helm: Path, document: dict[str, Any], name: str, folder: Path, *opti
     """What `helm template` prints; raises Refused."""
     file = folder / "values.yaml"
     file.write_text(canonical_yaml(document))
-    chart = CHARTS / plan.chart(document.get("method", "sft"))
+    chart = CHARTS / unit.chart(document.get("method", "sft"))
     command = [helm, "template", name, chart, "-f", file, *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     if done.returncode:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from fino1 import load
-from fino1.yamlfile import read_yaml
+from fino1.spec import load
+from fino1.spec.yamlfile import read_yaml
 from tests.charts import drawn
 from tests.charts.equality import Refused, by_helm, by_render
 

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from fino1 import __version__
-from fino1.k8s import plan
-from fino1.yamlfile import read_yaml
+from fino1.k8s.objects import unit
+from fino1.spec.yamlfile import read_yaml
 from tests.charts.applications import GITOPS, RUNS, application
 from tests.charts.equality import CHARTS
 from tests.cluster.tools import programs
@@ -110,7 +110,7 @@ def test_an_application_is_the_run(applications, path):
     application = applications[path.stem]
     assert application["metadata"]["name"] == f"fino1-{path.stem}"
     method = read_yaml(path)["method"]
-    chart = plan.chart(method)
+    chart = unit.chart(method)
     sources = application["spec"].get("sources", [application["spec"]["source"]])
     assert len(sources) == (2 if method == "eval" else 1)
     assert sources[0]["path"] == f"charts/{chart}" and (ROOT / sources[0]["path"]).is_dir()

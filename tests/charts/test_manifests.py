@@ -9,9 +9,10 @@ import tarfile
 import pytest
 import yaml
 
-from fino1 import load
-from fino1.k8s import generate, pivot, plan
-from fino1.yamlfile import read_yaml
+from fino1.k8s import generate, pivot
+from fino1.k8s.objects import unit as plan
+from fino1.spec import load
+from fino1.spec.yamlfile import read_yaml
 from tests.charts.equality import CHARTS, Refused, by_helm, by_render, canonical_yaml
 from tests.cluster.tools import programs
 from tests.needs import needed

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from fino1.k8s import api as k8s
 from fino1.k8s import cli
+from fino1.k8s.cluster.client import Api, connect
 from tests.cluster.kubelet import Kubelet
 from tests.cluster.stage import Stage
 from tests.cluster.tools import programs
@@ -129,25 +129,25 @@ def account(cluster: Cluster, tmp_path: Path) -> Callable[[str, list[dict[str, A
 
 
 @pytest.fixture(scope="module")
-def admin(cluster: Cluster) -> k8s.Api:
+def admin(cluster: Cluster) -> Api:
     """The administrator's own client."""
-    return k8s.connect(str(cluster.kubeconfig))
+    return connect(str(cluster.kubeconfig))
 
 
 @pytest.fixture
-def api(kubeconfig: Path, namespace: str) -> k8s.Api:
+def api(kubeconfig: Path, namespace: str) -> Api:
     """The same, in the test's namespace."""
-    return k8s.connect(str(kubeconfig), namespace=namespace)
+    return connect(str(kubeconfig), namespace=namespace)
 
 
 @pytest.fixture
-def stage(api: k8s.Api, namespace: str) -> Stage:
+def stage(api: Api, namespace: str) -> Stage:
     """Plays controllers and kubelets in the test's namespace."""
     return Stage(api, namespace)
 
 
 @pytest.fixture(scope="module")
-def kubelet(admin: k8s.Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubelet]:
+def kubelet(admin: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubelet]:
     """A node whose kubelet serves logs."""
     kubelet = Kubelet(admin, tmp_path_factory.mktemp("kubelet"))
     yield kubelet

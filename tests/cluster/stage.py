@@ -8,9 +8,9 @@ from pathlib import Path
 
 import yaml
 
-from fino1 import load
-from fino1.k8s.found import KINDS, Run
-from fino1.k8s.render import render
+from fino1.k8s.objects.render import render
+from fino1.k8s.state.run import KINDS, Run
+from fino1.spec import load
 
 TINY = {
     "sft": {"method": "sft", "model": {"hub": "a/b"}, "data": {"path": "/work/rows.jsonl"}, "gpus_per_node": 0},

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from fino1 import load
 from fino1.errors import ClusterError
-from fino1.k8s import api as k8s
-from fino1.k8s.render import is_hook, render
-from fino1.yamlfile import read_yaml
+from fino1.k8s.cluster.client import connect
+from fino1.k8s.objects.render import is_hook, render
+from fino1.spec import load
+from fino1.spec.yamlfile import read_yaml
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -50,7 +50,7 @@ VARIANTS = {
 
 @pytest.fixture
 def api(kubeconfig, namespace):
-    return k8s.connect(str(kubeconfig), namespace=namespace)
+    return connect(str(kubeconfig), namespace=namespace)
 
 
 @pytest.fixture(scope="module")

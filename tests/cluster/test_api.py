@@ -1,4 +1,4 @@
-"""Does fino1.k8s.api say and do the right thing with a real API server, also when it refuses or restarts?"""
+"""Does fino1.k8s.cluster.client say and do the right thing with a real API server, also when it refuses or restarts?"""
 
 import json
 import subprocess
@@ -10,16 +10,17 @@ import urllib.request
 import pytest
 
 from fino1.errors import ClusterError, SpecError
-from fino1.k8s import api as k8s
-from fino1.k8s.asked import ApiError, KindMissing, Lost
-from fino1.k8s.watch import Watch
+from fino1.k8s.cluster import client
+from fino1.k8s.cluster.client import connect
+from fino1.k8s.cluster.errors import ApiError, KindMissing, Lost
+from fino1.k8s.cluster.watch import Watch
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 @pytest.fixture
 def api(kubeconfig, namespace):
-    return k8s.connect(str(kubeconfig), namespace=namespace)
+    return connect(str(kubeconfig), namespace=namespace)
 
 
 def config_map(name, **data):
@@ -39,7 +40,7 @@ def edited(kubeconfig, tmp_path, change):
 
 
 def test_importing_it_loads_no_client():
-    code = "import sys, fino1.k8s.api, fino1.k8s.logs; print({'kubernetes', 'urllib3', 'yaml'} & set(sys.modules))"
+    code = "import sys, fino1.k8s.cluster.client, fino1.k8s.state.logs\nprint({'kubernetes', 'urllib3', 'yaml'} & set(sys.modules))"  # noqa: E501
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"
 
 
@@ -47,10 +48,10 @@ def test_no_kubeconfig(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("KUBECONFIG", raising=False)
     with pytest.raises(SpecError, match=rf"expected one at {tmp_path}/.kube/config \(KUBECONFIG is not set\)"):
-        k8s.connect()
+        connect()
     monkeypatch.setenv("KUBECONFIG", f"{tmp_path}/a:{tmp_path}/b")
     with pytest.raises(SpecError, match=rf"expected one at {tmp_path}/a or {tmp_path}/b \(KUBECONFIG is set\)"):
-        k8s.connect()
+        connect()
 
 
 @pytest.mark.parametrize(
@@ -73,19 +74,19 @@ def test_a_broken_kubeconfig(tmp_path, content, message):
     path = tmp_path / "kubeconfig"
     path.write_text(content)
     with pytest.raises(SpecError, match=f"^.*{message}$"):
-        k8s.connect(str(path))
+        connect(str(path))
 
 
 def test_an_unknown_context(kubeconfig):
     with pytest.raises(SpecError, match=r"context: expected one of fino1, got prod"):
-        k8s.connect(str(kubeconfig), "prod")
+        connect(str(kubeconfig), "prod")
 
 
 def test_the_first_file_that_names_a_context_has_it(kubeconfig, tmp_path, monkeypatch):
     other = tmp_path / "other"
     other.write_text("{contexts: [{name: else, context: {namespace: there}}], current-context: else}")
     monkeypatch.setenv("KUBECONFIG", f"{kubeconfig}:{other}:{tmp_path}/missing")
-    assert k8s.connect().namespace == "default"
+    assert connect().namespace == "default"
 
 
 def test_a_credential_plugin_that_fails(kubeconfig, tmp_path):
@@ -96,7 +97,7 @@ def test_a_credential_plugin_that_fails(kubeconfig, tmp_path):
         lambda content: content["users"].__setitem__(0, {"name": "admin", "user": {"exec": plugin}}),
     )
     with pytest.raises(ClusterError, match="user admin: no-such-plugin gave no credentials: .*No such file"):
-        k8s.connect(path)
+        connect(path)
 
 
 def test_a_credential_plugin_that_works(kubeconfig, tmp_path):
@@ -106,7 +107,7 @@ def test_a_credential_plugin_that_works(kubeconfig, tmp_path):
         plugin = {"apiVersion": answer["apiVersion"], "command": "echo", "args": [json.dumps(answer)]}
         content["users"][0]["user"] = {"exec": plugin}
 
-    assert k8s.connect(edited(kubeconfig, tmp_path, change)).can("get", "nodes", namespace="")
+    assert connect(edited(kubeconfig, tmp_path, change)).can("get", "nodes", namespace="")
 
 
 def test_a_token_that_is_not_accepted(kubeconfig, tmp_path):
@@ -114,7 +115,7 @@ def test_a_token_that_is_not_accepted(kubeconfig, tmp_path):
     with pytest.raises(
         ApiError, match=r"does not accept admin \(context fino1 of .*: the token or certificate has expired"
     ) as caught:
-        k8s.connect(path).get("v1", "ConfigMap", "any")
+        connect(path).get("v1", "ConfigMap", "any")
     assert caught.value.status == 401 and "\n" not in str(caught.value)
 
 
@@ -125,7 +126,7 @@ def test_a_token_file_that_is_renewed(kubeconfig, tmp_path):
         token.write_text("expired")
         content["users"][0]["user"] = {"tokenFile": str(token)}
 
-    api = k8s.connect(edited(kubeconfig, tmp_path, change))
+    api = connect(edited(kubeconfig, tmp_path, change))
     token.write_text(json.loads(kubeconfig.read_text())["users"][0]["user"]["token"])
     assert api.can("get", "nodes", namespace="")
 
@@ -136,14 +137,14 @@ def test_a_server_that_is_not_there(kubeconfig, tmp_path):
     )
     began = time.monotonic()
     with pytest.raises(Lost, match=r"https://127.0.0.1:9 cannot be reached: .*Connection refused"):
-        k8s.connect(path).list("v1", "Pod")
+        connect(path).list("v1", "Pod")
     assert time.monotonic() - began < 10
 
 
 def test_a_server_whose_certificate_is_not_trusted(kubeconfig, tmp_path):
     path = edited(kubeconfig, tmp_path, lambda content: content["clusters"][0]["cluster"].pop("certificate-authority"))
     with pytest.raises(ClusterError, match="TLS: .*certificate verify failed"):
-        k8s.connect(path).list("v1", "Pod")
+        connect(path).list("v1", "Pod")
 
 
 # Objects
@@ -215,7 +216,7 @@ def test_create_patch_and_delete(api):
 
 
 def test_a_namespace_that_is_not_there(kubeconfig):
-    api = k8s.connect(str(kubeconfig), namespace="nowhere")
+    api = connect(str(kubeconfig), namespace="nowhere")
     with pytest.raises(ApiError, match=r"ConfigMap nowhere/a: namespace nowhere does not exist at https://"):
         api.apply(config_map("a"))
 
@@ -246,7 +247,7 @@ def test_what_is_served(api):
 
 def test_a_service_account_with_a_small_role(account, namespace):
     rule = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list"]}
-    api = k8s.connect(str(account(namespace, [rule])))
+    api = connect(str(account(namespace, [rule])))
     assert api.can("list", "configmaps") and not api.can("create", "jobs", "batch")
     assert api.list("v1", "ConfigMap").items == []
     who = rf"forbidden: system:serviceaccount:{namespace}:account-\w+ may not"
@@ -281,7 +282,7 @@ def make(api, part):
 def test_a_list_that_is_compacted_between_two_pages(api, instance, monkeypatch):
     for name in "abcd":
         api.apply(config_map(name))
-    monkeypatch.setattr(k8s, "_PAGE", 2)
+    monkeypatch.setattr(client, "_PAGE", 2)
     ask, asked = api.server.ask, []
 
     def compact_after(*arguments, **options):
@@ -392,7 +393,7 @@ def test_a_watch_whose_version_is_forgotten_tells_the_differences(api, instance)
 
 def test_a_restricted_account_watches_over_a_restart(account, namespace, instance, api):
     rule = {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"]}
-    watched = watching(k8s.connect(str(account(namespace, [rule]))))
+    watched = watching(connect(str(account(namespace, [rule]))))
     time.sleep(0.5)
     instance.stop_apiserver()
     instance.start_apiserver()

@@ -121,8 +121,8 @@ def gone(api, seconds=10):
 
 @pytest.mark.parametrize("backend", ["job", "jobset", "trainjob"])
 def test_every_backend_has_a_reader(api, stage, kubelet, volume, fetch, tmp_path, backend):
-    from fino1 import load
-    from fino1.k8s.render import render
+    from fino1.k8s.objects.render import render
+    from fino1.spec import load
 
     (run,) = stage.submit(backend=backend)
     if backend == "trainjob":

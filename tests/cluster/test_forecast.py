@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fino1.k8s import api as k8s
 from fino1.k8s import cli
+from fino1.k8s.cluster.client import connect
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(120)]
 RBAC = Path(__file__).parents[2] / "manifests/rbac.yaml"
@@ -115,7 +115,7 @@ def test_a_run_that_can_be_submitted(plan, namespace, kubeconfig):
     assert one(report, "rights")[0] == "ok"
     assert one(report, "nodes")[1].startswith("fits now: 1 pod of no requests; room for 110; 1 node of ")
     assert [check["verdict"] for check in report["checks"]].count("missing") == 0
-    ask = k8s.connect(str(kubeconfig), namespace=namespace)
+    ask = connect(str(kubeconfig), namespace=namespace)
     assert ask.list("kubeflow.org/v1", "PyTorchJob").items == []  # nothing was made
 
 
@@ -286,8 +286,8 @@ def test_nodes(plan, pool, api, stage):
 
 
 def gpu_run(name):
-    from fino1 import load
-    from fino1.k8s.render import render
+    from fino1.k8s.objects.render import render
+    from fino1.spec import load
 
     spec = load.build({**RUN, "gpus_per_node": 8}, "test")
     return next(thing for thing in render(spec, name) if thing["kind"] == "PyTorchJob")

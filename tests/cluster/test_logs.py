@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 import pytest
 
 from fino1.errors import SpecError
-from fino1.k8s import api as k8s
-from fino1.k8s.asked import ApiError
-from fino1.k8s.container_log import ContainerLog, PodGone, Window
-from fino1.k8s.container_log import instance as start_of
-from fino1.k8s.logs import follow, read
+from fino1.k8s.cluster.client import connect
+from fino1.k8s.cluster.errors import ApiError
+from fino1.k8s.state.container_log import ContainerLog, PodGone, Window
+from fino1.k8s.state.container_log import instance as start_of
+from fino1.k8s.state.logs import follow, read
 
 pytestmark = [
     pytest.mark.cluster,
@@ -331,7 +331,7 @@ def test_a_kubelet_that_cannot_be_reached(admin, namespace, kubelet):
 
 def test_without_the_right_to_read_logs(namespace, start, account):
     start()
-    api = k8s.connect(
+    api = connect(
         str(account(namespace, [{"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]}]))
     )
     followed = Followed(api, namespace)

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from fino1.k8s import api as k8s
 from fino1.k8s import cli
+from fino1.k8s.cluster.client import Api, Listing
 from tests.cluster.stage import terminated
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(120)]
@@ -427,9 +427,9 @@ def test_a_thousand_runs(stage, ask, monkeypatch):
     listed = {"Job": jobs, "Pod": pods}
 
     def listing(api, api_version, kind, **_):
-        return k8s.Listing(listed.get(kind, []), "1")
+        return Listing(listed.get(kind, []), "1")
 
-    monkeypatch.setattr(k8s.Api, "list", listing)
+    monkeypatch.setattr(Api, "list", listing)
     for words in (("ps",), ("status", "marks")):
         began = time.process_time()
         code, out, _ = ask(*words)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fino1.k8s import api as k8s
+from fino1.k8s.cluster.client import connect
 from tests.charts.applications import RUNS, application
 from tests.cluster.tools import cache, golang, programs
 from tests.needs import needed
@@ -45,7 +45,7 @@ GITOPS_CRDS = {  # module: (version, its sum as go.sum would hold it, where its 
 
 @pytest.fixture
 def api(kubeconfig, namespace):
-    return k8s.connect(str(kubeconfig), namespace=namespace)
+    return connect(str(kubeconfig), namespace=namespace)
 
 
 def objects_in(text):

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from fino1 import exits
-from fino1.k8s import again, belongings
-from fino1.k8s.api import Api
-from fino1.k8s.asked import Lost
-from fino1.k8s.found import KINDS, Run, runs
+from fino1.k8s.change import owned, retry
+from fino1.k8s.cluster.client import Api
+from fino1.k8s.cluster.errors import Lost
+from fino1.k8s.state.run import KINDS, Run, list_runs
 from tests.cluster.stage import EVAL, RULES
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(180)]
@@ -26,7 +26,7 @@ def submitted(fino1, api):
     def submit(backend="pytorchjob", *more, name="run"):
         code, _, err = fino1("submit", "sft-tiny", "--name", name, "--set", f"backend={backend}", *more)
         assert code == exits.DONE, err
-        return runs(api, selector=f"app.kubernetes.io/instance={name}")[0]
+        return list_runs(api, selector=f"app.kubernetes.io/instance={name}")[0]
 
     return submit
 
@@ -51,7 +51,7 @@ def collector(api):
 
 
 def left_of_it(api):
-    return sorted(belongings.label(thing) for thing in belongings.of_run(api, "run"))
+    return sorted(owned.label(thing) for thing in owned.of_run(api, "run"))
 
 
 def failed(stage, run):
@@ -88,7 +88,7 @@ def test_suspended_and_resumed(api, fino1, submitted, backend):
         ("resume", False, "not suspended"),
     ):
         assert fino1(verb, "run") == (exits.DONE, f"{run.kind}/{run.full}: {said}\n", "")
-        assert runs(api)[0].is_suspended == suspended
+        assert list_runs(api)[0].is_suspended == suspended
     assert fino1("diff", "sft-tiny", "--name", "run", "--set", f"backend={backend}")[0] <= 1
 
 
@@ -116,7 +116,7 @@ def test_in_a_queue_kueues_workload_is_stopped(api, fino1, submitted):
 
     assert fino1("suspend", "run")[1] == f"PyTorchJob/{run.full}: suspended, its pods end with a checkpoint\n"
     assert not active()
-    assert not runs(api)[0].is_suspended  # that is for Kueue to do
+    assert not list_runs(api)[0].is_suspended  # that is for Kueue to do
     assert "already suspended" in fino1("suspend", "run")[1]
     assert "resumed, it is in queue gpus" in fino1("resume", "run")[1]
     assert active()
@@ -130,10 +130,10 @@ def test_in_a_queue_kueues_workload_is_stopped(api, fino1, submitted):
 def test_a_failed_run_is_made_anew(api, fino1, submitted, stage, collector, backend):
     run = submitted(backend)
     failed(stage, run)
-    assert runs(api)[0].phase == "Failed"
+    assert list_runs(api)[0].phase == "Failed"
     code, out, err = fino1("retry", "run")
     assert (code, out) == (exits.DONE, f"{run.kind}/{run.full}: started again\n"), err
-    [new] = runs(api)
+    [new] = list_runs(api)
     assert new.object["metadata"]["uid"] != run.object["metadata"]["uid"]
     assert new.phase == "Pending"
     assert (new.labels, new.directory) == (run.labels, run.directory)
@@ -160,12 +160,12 @@ def test_a_run_that_has_not_failed_is_not_retried(fino1, submitted, stage):
 
 def test_only_the_failed_models_of_an_evaluation_are_retried(api, fino1, stage, collector):
     fino1("submit", *EVAL)
-    first, second, third = runs(api)
+    first, second, third = list_runs(api)
     stage.conditions(first, "Complete")
     failed(stage, second)
     code, out, _ = fino1("retry", "run")
     assert (code, out) == (exits.DONE, f"Job/{second.full}: started again\n")
-    uids = {run.full: run.object["metadata"]["uid"] for run in runs(api)}
+    uids = {run.full: run.object["metadata"]["uid"] for run in list_runs(api)}
     assert [uids[run.full] == run.object["metadata"]["uid"] for run in (first, second, third)] == [True, False, True]
 
 
@@ -186,7 +186,7 @@ def test_what_kueue_put_into_a_run_and_has_given_up_is_made_anew(api, fino1, sub
     api.patch("kubeflow.org/v1", "PyTorchJob", run.full, {"spec": spec})
     code, _, err = fino1("retry", "run")
     assert code == exits.DONE, err
-    [new] = runs(api)
+    [new] = list_runs(api)
     assert new.object["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]["spec"]["nodeSelector"] == {"zone": "a"}
     assert not new.is_suspended
 
@@ -212,7 +212,7 @@ def test_a_retry_without_its_configuration_changes_nothing(api, fino1, submitted
         exits.USER,
         f"{run.full}: expected its ConfigMap to be there, got none: submit the run again from its file\n",
     )
-    assert runs(api)[0].object["metadata"]["uid"] == run.object["metadata"]["uid"]
+    assert list_runs(api)[0].object["metadata"]["uid"] == run.object["metadata"]["uid"]
 
 
 def test_a_retry_that_loses_the_server_says_how_to_finish(
@@ -229,10 +229,10 @@ def test_a_retry_that_loses_the_server_says_how_to_finish(
 
     monkeypatch.setattr(Api, "apply", lose)
     code, _, err = fino1("retry", "run")
-    assert (code, runs(api)) == (exits.BUG, [])
+    assert (code, list_runs(api)) == (exits.BUG, [])
     command = err.partition("kubectl ")[2].split("\n")[0].split()
     assert cluster.kubectl(*command).returncode == 0
-    assert runs(api)[0].full == run.full
+    assert list_runs(api)[0].full == run.full
     Path(command[-1]).unlink()
 
 
@@ -253,9 +253,9 @@ def test_cancelled_with_all_but_claims_and_once(api, fino1, submitted, collector
 
 def test_all_models_of_an_evaluation_are_cancelled_or_one(api, fino1, collector):
     fino1("submit", *EVAL)
-    one = runs(api)[0].full
+    one = list_runs(api)[0].full
     assert fino1("cancel", one)[0] == exits.DONE
-    assert len(runs(api)) == 2
+    assert len(list_runs(api)) == 2
     code, out, _ = fino1("cancel", "run")
     assert (code, out.count(": cancelled"), left_of_it(api)) == (exits.DONE, 2, [])
 
@@ -327,7 +327,7 @@ def test_pruned_is_what_is_over_for_long_enough(api, fino1, submitted, stage):
     assert end == "runs that would be deleted: 1; claims and results stay"
     assert len(left_of_it(api)) == 4
     assert fino1("prune", "--older-than", "0s")[0] == exits.DONE
-    assert [Run(thing).full for thing in belongings.of_run(api, "run") if thing["kind"] != "Job"] == []
+    assert [Run(thing).full for thing in owned.of_run(api, "run") if thing["kind"] != "Job"] == []
     assert len(api.list("v1", "PersistentVolumeClaim").items) == 2
 
 
@@ -346,7 +346,7 @@ def test_leftovers_of_a_run_that_is_gone_go_unless_it_has_pods(api, fino1, submi
 def test_helms_are_kept(api, fino1, submitted, stage):
     run = submitted()
     stage.conditions(run, "Succeeded")
-    for thing in belongings.of_run(api, "run"):
+    for thing in owned.of_run(api, "run"):
         of_helm(api, Run(thing))
     code, _, err = fino1("prune", "--older-than", "0s")
     assert (code, len(left_of_it(api))) == (exits.DONE, 4)
@@ -396,5 +396,5 @@ def test_with_the_role_that_only_reads(api, fino1, submitted, stage, account, na
         code, _, err = fino1(*verb, kubeconfig=mine)
         assert code == exits.BUG
         assert f"may not {refused} pytorchjobs" in err
-    assert runs(api)[0].object["metadata"]["uid"] == run.object["metadata"]["uid"]
-    assert again.fresh(api, run)["metadata"]["name"] == run.full
+    assert list_runs(api)[0].object["metadata"]["uid"] == run.object["metadata"]["uid"]
+    assert retry.fresh(api, run)["metadata"]["name"] == run.full

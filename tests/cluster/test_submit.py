@@ -7,10 +7,10 @@ import time
 import pytest
 
 from fino1 import exits
-from fino1.k8s import api as k8s
-from fino1.k8s.asked import Lost
 from fino1.k8s.cli import main
-from fino1.k8s.found import runs
+from fino1.k8s.cluster.client import Api, ApiError
+from fino1.k8s.cluster.errors import Lost
+from fino1.k8s.state.run import list_runs
 from tests.cluster.stage import EVAL, RULES
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(180)]
@@ -38,7 +38,7 @@ def test_submitted_twice_is_once(api, fino1, backend):
     assert "would be created" in dry
     code, out, _ = fino1("submit", *document)
     assert code == exits.DONE
-    [run] = runs(api)
+    [run] = list_runs(api)
     assert run.labels["app.kubernetes.io/managed-by"] == "fino1"
     lines = out.splitlines()
     assert lines[0] == f"{run.kind}/{run.full}: created"
@@ -50,7 +50,7 @@ def test_submitted_twice_is_once(api, fino1, backend):
     assert (code, everything(api)) == (exits.DONE, there)
     assert out.splitlines()[0] == f"{run.kind}/{run.full}: unchanged"
     assert "created" not in out
-    assert runs(api)[0].object["metadata"]["resourceVersion"] == run.object["metadata"]["resourceVersion"]
+    assert list_runs(api)[0].object["metadata"]["resourceVersion"] == run.object["metadata"]["resourceVersion"]
 
 
 def test_diff_ends_as_kubectls_does(api, fino1, kubeconfig):
@@ -59,7 +59,7 @@ def test_diff_ends_as_kubectls_does(api, fino1, kubeconfig):
     assert out.count("--- cluster ") == 6
     fino1("submit", *TINY)
     assert fino1("diff", *TINY)[:2] == (0, "")
-    [run] = runs(api)
+    [run] = list_runs(api)
     api.patch("kubeflow.org/v1", "PyTorchJob", run.full, {"spec": {"runPolicy": {"backoffLimit": 9}}})
     code, out, _ = fino1("diff", *TINY)
     assert code == 1
@@ -181,10 +181,8 @@ def test_a_backend_that_is_not_there(api, fino1):
 
 
 def test_an_operator_that_is_missing(api, fino1, monkeypatch):
-    serves = k8s.Api.serves
-    monkeypatch.setattr(
-        k8s.Api, "serves", lambda self, version, kind: kind != "PyTorchJob" and serves(self, version, kind)
-    )
+    serves = Api.serves
+    monkeypatch.setattr(Api, "serves", lambda self, version, kind: kind != "PyTorchJob" and serves(self, version, kind))
     code, _, err = fino1("submit", *TINY)
     assert code == exits.USER
     assert "overlays/standalone?ref=v1.9.4" in err
@@ -200,19 +198,19 @@ def test_a_namespace_that_is_missing(kubeconfig, capsys):
 
 def test_the_name_of_an_earlier_run(api, fino1):
     fino1("submit", *TINY)
-    [first] = runs(api)
+    [first] = list_runs(api)
     code, _, err = fino1("submit", *TINY, "--set", "seed=7")
     assert code == exits.DONE
     assert f"PyTorchJob/{first.full}, an earlier run of this name, is Pending; both will run" in err
     code, _, err = fino1("submit", *TINY, "--set", "queue=elsewhere")
     assert code == exits.USER
     assert f"writes to the same directory, {first.directory}: `fino1-k8s cancel {first.full}` first" in err
-    assert len(runs(api)) == 2
+    assert len(list_runs(api)) == 2
 
 
 def test_it_waits_for_the_pods_of_an_earlier_attempt(api, fino1):
     fino1("submit", *TINY)
-    [run] = runs(api)
+    [run] = list_runs(api)
     template = run.object["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]
     metadata = template["metadata"] | {"name": f"{run.full}-worker-0", "finalizers": ["fino1/test"]}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata}
@@ -241,7 +239,7 @@ def test_suspended_by_a_user_is_no_difference(api, fino1):
     code, out, _ = fino1("submit", *document)
     assert code == exits.DONE
     assert out.splitlines()[0].endswith(": unchanged")
-    assert not runs(api)[0].is_suspended
+    assert not list_runs(api)[0].is_suspended
     assert fino1("diff", *document)[0] == 0
 
 
@@ -269,7 +267,7 @@ def test_a_trainjob_whose_webhook_looks_for_the_runtime(cluster, api, fino1, nam
         while time.monotonic() < deadline:
             try:
                 api.create(probe, dry_run=True)
-            except k8s.ApiError as error:
+            except ApiError as error:
                 assert message in str(error)
                 break
             time.sleep(0.2)
@@ -321,7 +319,7 @@ def test_with_the_role_that_only_reads(api, fino1, account, namespace):
 
 def test_an_api_server_that_goes_away_halfway(api, fino1, monkeypatch):
     """The connection is lost for good while objects are applied, and comes back for the removal."""
-    apply = k8s.Api.apply
+    apply = Api.apply
 
     def lose(self, obj, *, dry_run=False, **options):
         done = apply(self, obj, dry_run=dry_run, **options)
@@ -329,7 +327,7 @@ def test_an_api_server_that_goes_away_halfway(api, fino1, monkeypatch):
             raise Lost("https://there cannot be reached", unsent=False)
         return done
 
-    monkeypatch.setattr(k8s.Api, "apply", lose)
+    monkeypatch.setattr(Api, "apply", lose)
     code, _, err = fino1("submit", *TINY)
     assert (code, everything(api)) == (exits.BUG, [])
     assert "6 objects that this call had made are removed again" in err

@@ -54,7 +54,7 @@ def kill_rank(shell: Shell, pod: Pod, container: str) -> None:
     """SIGKILL of the process that trains; the launcher stays."""
 
     def ranks() -> list[int]:
-        return [pid for pid in processes(pod, container) if b"fino1.train.rank" in _read(pid, "cmdline")]
+        return [pid for pid in processes(pod, container) if b"fino1.train.launch.rank" in _read(pid, "cmdline")]
 
     (rank,) = shell.until("a rank has started", ranks)
     os.kill(rank, signal.SIGKILL)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from fino1 import runs
+from fino1 import files
 from tests.cluster.tools import programs
 from tests.cluster.tools.node import Node
 
@@ -110,8 +110,8 @@ class Shell:
 
     def step(self, name: str) -> int:
         """How far has the run come? Its last step in metrics.jsonl; 0 before the first."""
-        files = list(self.work.glob(f"runs/{name}-??????????/metrics.jsonl"))
-        lines = files[0].read_text().splitlines() if files else []
+        found = list(self.work.glob(f"runs/{name}-??????????/metrics.jsonl"))
+        lines = found[0].read_text().splitlines() if found else []
         steps = [json.loads(line).get("step", 0) for line in lines if line.endswith("}")]
         return max(steps, default=0)
 
@@ -119,7 +119,7 @@ class Shell:
         """The hash of the model that the run made, as it recorded it; checked against the files that lie there."""
         directory = self.directory(name)
         recorded = json.loads((directory / "done.json").read_text())["artefact_sha256"]
-        assert runs.artefact_hash(directory / "model") == recorded
+        assert files.artefact_hash(directory / "model") == recorded
         return recorded
 
 

@@ -22,7 +22,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socket import SHUT_RDWR, SO_LINGER, SOL_SOCKET
 
-from fino1 import exits, load, runs
+from fino1 import exits, runs
+from fino1.spec import load
 from fino1.tasks import ledger
 
 SAMPLES, CONCURRENCY, TIMEOUT_S = 40, 4, 8.0

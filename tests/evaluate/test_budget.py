@@ -4,13 +4,14 @@ import time
 
 import pytest
 
-from fino1 import exits, load, runs
+from fino1 import exits, runs
 from fino1.errors import SpecError
 from fino1.evaluate.budget import Account, BudgetSpent, Cost, Tariff
 from fino1.evaluate.endpoint import Answer, Cancelled
 from fino1.evaluate.main import main
 from fino1.evaluate.samples import INDEX
-from fino1.spec import BudgetBlock, PriceBlock
+from fino1.spec import load
+from fino1.spec.evaluation import BudgetBlock, PriceBlock
 from fino1.tasks import ledger
 from tests.evaluate.test_main import N, only_cell, records, samples_of, spec_of
 

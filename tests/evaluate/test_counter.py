@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fino1.errors import SpecError
-from fino1.evaluate import counter, files
+from fino1.evaluate import counter, hub
 from fino1.evaluate.counter import _with_tokenizers, _with_transformers
 
 SMOLLM2 = Path(__file__).parents[2] / "out/models/smollm2-135m"
@@ -98,16 +98,16 @@ def cached(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("revision", [None, "0" * 40])
 def test_offline_a_model_has_what_is_in_the_cache(cached, revision):
-    assert files.read(("some/model", revision), "config.json") == {"max_position_embeddings": 77}
-    assert files.read(("some/model", revision), "generation_config.json") == {}
-    assert files.find(("some/model", revision), "tokenizer.json") is None
+    assert hub.read(("some/model", revision), "config.json") == {"max_position_embeddings": 77}
+    assert hub.read(("some/model", revision), "generation_config.json") == {}
+    assert hub.find(("some/model", revision), "tokenizer.json") is None
 
 
 @pytest.mark.parametrize("model", [("some/other", None), ("some/model", "1" * 40), ("some//model", None)])
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
 def test_offline_a_model_that_is_not_in_the_cache_is_a_mistake(cached, model, name):
     with pytest.raises(SpecError, match=f"{model[0]}: expected a model on the hub, got"):
-        files.find(model, name)
+        hub.find(model, name)
 
 
 def test_evaluating_imports_neither_torch_nor_transformers():

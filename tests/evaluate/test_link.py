@@ -3,8 +3,9 @@ import os
 
 import pytest
 
-from fino1 import load, runs
+from fino1 import runs
 from fino1.__main__ import main
+from fino1.spec import load
 
 
 @pytest.fixture

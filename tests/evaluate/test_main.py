@@ -11,12 +11,13 @@ from dataclasses import replace
 import pytest
 
 import fino1.tasks
-from fino1 import exits, load, runs
+from fino1 import exits, runs
 from fino1.errors import SpecError
 from fino1.evaluate import cell as cells
 from fino1.evaluate.endpoint import EndpointLost
 from fino1.evaluate.main import main
 from fino1.report.cells import read_cell
+from fino1.spec import load
 from fino1.tasks import ledger
 from tests.needs import missing
 
@@ -252,7 +253,7 @@ def test_a_question_that_does_not_fit_is_a_mistake_told_before_a_request(right, 
 SCRIPT = """
 import sys
 from pathlib import Path
-from fino1 import load, yamlfile
+from fino1.spec import load, yamlfile
 from fino1.evaluate.main import main
 sys.exit(main(load.build(yamlfile.read_yaml(Path(sys.argv[1])), "run.yaml"), "eval", Path(sys.argv[2])))
 """

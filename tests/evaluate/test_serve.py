@@ -9,11 +9,12 @@ import urllib.request
 
 import pytest
 
-from fino1 import exits, load
+from fino1 import exits
 from fino1.errors import SpecError, ToolError
 from fino1.evaluate import serve
 from fino1.evaluate.endpoint import Cancelled, Endpoint
 from fino1.evaluate.main import main
+from fino1.spec import load
 
 HOLD = """
 import sys, threading, time

@@ -10,11 +10,12 @@ import time
 import pytest
 
 from fino1 import __main__ as entry
-from fino1 import exits, load, runs
+from fino1 import exits, runs
 from fino1.errors import SpecError
 from fino1.evaluate import sidecar
 from fino1.evaluate.endpoint import EndpointLost
 from fino1.evaluate.main import main
+from fino1.spec import load
 from fino1.tasks import ledger
 
 N = 6

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fino1.k8s import pod
+from fino1.k8s.objects import pod
 from tests.cluster.tools import cache, golang
 from tests.needs import needed
 

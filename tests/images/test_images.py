@@ -12,7 +12,7 @@ import pytest
 
 from ci.images import engine, images, inputs
 from fino1 import __version__, exits
-from fino1.k8s import pod
+from fino1.k8s.objects import pod
 from tests.cluster.tools import cache
 from tests.images.test_lock import CUDA, pins
 
@@ -21,7 +21,7 @@ CYCLONEDX = "11.12.0"
 MEGABYTES = {"train": 1700, "eval": 700}
 LOCK = {"train": "train/requirements-cpu.txt", "eval": "eval/requirements.txt"}
 IMPORTS = {
-    "train": "fino1.train.sft, fino1.train.ppo, fino1.evaluate.serve, deepspeed, numpy.testing, pandas, sympy, trl",
+    "train": "fino1.train.sft, fino1.train.ppo.main, fino1.evaluate.serve, deepspeed, numpy.testing, pandas, sympy, trl",
     "eval": "fino1.evaluate.main, fino1.evaluate.link, datasets, numpy.testing, openai, pandas, pyarrow.parquet",
 }
 CACHES = ("root/.cache", "run/secrets", "var/cache/apt", "var/lib/apt/lists", "var/log", "tmp", "var/tmp")

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from fino1.errors import SpecError
-from fino1.k8s import architecture
-from fino1.k8s.architecture import KNOWN
-from fino1.spec import InitBlock, ModelRef
+from fino1.k8s.plan import architecture
+from fino1.k8s.plan.architecture import KNOWN
+from fino1.spec.inputs import InitBlock, ModelRef
 
 LLAMA = KNOWN["meta-llama/Llama-3.1-8B"]
 NOWHERE = Path("/nowhere")

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from fino1.k8s import cli, completion
+from fino1.k8s import cli
+from fino1.k8s.verbs import completion
 from tests.needs import missing
 
 SHELLS = ("bash", "zsh", "fish")

@@ -2,10 +2,10 @@
 
 import pytest
 
-from fino1 import load
 from fino1.errors import SpecError
-from fino1.k8s import cost
-from fino1.k8s.cost import PriceBook
+from fino1.k8s.plan import cost
+from fino1.k8s.plan.cost import PriceBook
+from fino1.spec import load
 
 BOOK = PriceBook(currency="EUR", prices={"NVIDIA-H100-80GB-HBM3": 2.5, "nvidia.com/gpu": 2})
 H100 = {"gpu": {"product": "NVIDIA-H100-80GB-HBM3"}}

@@ -6,12 +6,15 @@ from datetime import UTC, datetime
 import pytest
 
 from fino1.errors import SpecError
-from fino1.k8s import pods, standing, times, unscheduled
-from fino1.k8s.capacity import Node
-from fino1.k8s.diagnosis import diagnose
-from fino1.k8s.facts import Facts
-from fino1.k8s.found import Run
-from fino1.k8s.place import Queue
+from fino1.k8s import times
+from fino1.k8s.state import pods
+from fino1.k8s.state import status as standing
+from fino1.k8s.state.nodes import Node
+from fino1.k8s.state.place import Queue
+from fino1.k8s.state.run import Run
+from fino1.k8s.why import scheduler as unscheduled
+from fino1.k8s.why.facts import Facts
+from fino1.k8s.why.judge import diagnose
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 EARLY, LATE = "2026-11-23T11:00:00Z", "2026-11-23T11:30:00Z"

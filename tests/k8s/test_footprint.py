@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from fino1.k8s import architecture, footprint
-from fino1.k8s.architecture import KNOWN
-from fino1.k8s.footprint import Sharding
+from fino1.k8s.plan import architecture, footprint
+from fino1.k8s.plan.architecture import KNOWN
+from fino1.k8s.plan.footprint import Sharding
 from tests.needs import needed
 
 LLAMA = KNOWN["meta-llama/Llama-3.1-8B"]
@@ -279,7 +279,7 @@ def test_the_peak_of_ppo_s_log_probabilities(peak, stage, tokens, learning):
     """fino1.train.rl.token_logprobs with Llama-3.1-8B's head."""
     import torch
 
-    from fino1.train import rl
+    from fino1.train.ppo import rl
 
     assert rl.CHUNK == footprint.CHUNK
     s = sharding(stage, by_deepspeed=False)

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fino1.k8s.lint import RULES, lint
+from fino1.k8s.objects.lint import RULES, lint
 
 NAME = "sft-0123456789"
 POD = yaml.safe_load("""
@@ -522,5 +522,5 @@ def test_a_thousand_jobs_are_linted_in_seconds():
 
 
 def test_imports_nothing_heavy():
-    code = "import sys, fino1.k8s.lint; print([m for m in ('torch', 'kubernetes', 'pydantic', 'yaml') if m in sys.modules])"
+    code = "import sys, fino1.k8s.objects.lint\nprint([m for m in ('torch', 'kubernetes', 'pydantic', 'yaml') if m in sys.modules])"  # noqa: E501
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from fino1 import exits, load, runs
+from fino1 import exits, runs
 from fino1.errors import SpecError
-from fino1.k8s import local
-from fino1.k8s.local import LocalRun, check, run_to_end
+from fino1.local import run as local
+from fino1.local.run import LocalRun, check, run_to_end
+from fino1.spec import load
 
 PYTHON = sys.executable  # before a test changes it
 
@@ -235,8 +236,8 @@ def test_stopped_before_it_started(children, tmp_path):
 PARENT = """
 import sys
 from pathlib import Path
-from fino1 import load
-from fino1.k8s.local import LocalRun, run_to_end
+from fino1.spec import load
+from fino1.local.run import LocalRun, run_to_end
 script, work = sys.argv[1:]
 sys.executable = script
 spec = load.build({"method": "sft", "gpus_per_node": 0, "data": {"task": "ledger"}}, "F")

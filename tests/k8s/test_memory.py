@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fino1 import load
-from fino1.k8s import architecture, footprint, gpus, memory
-from fino1.k8s.architecture import KNOWN, Architecture
-from fino1.k8s.footprint import Sharding
-from fino1.placement import GpuBlock
-from fino1.spec import InitBlock
+from fino1.k8s.plan import architecture, footprint, gpus, memory
+from fino1.k8s.plan.architecture import KNOWN, Architecture
+from fino1.k8s.plan.footprint import Sharding
+from fino1.spec import load
+from fino1.spec.inputs import InitBlock
+from fino1.spec.placement import GpuBlock
 
 GIB = 2**30
 LLAMA = KNOWN["meta-llama/Llama-3.1-8B"]

@@ -8,9 +8,9 @@ from fractions import Fraction
 import pytest
 
 from fino1.k8s import cli
-from fino1.k8s.capacity import Node
-from fino1.k8s.demand import Group, quantity, shown
-from fino1.k8s.kueue import Flavor
+from fino1.k8s.state.demand import Group, quantity, shown
+from fino1.k8s.state.kueue import Flavor
+from fino1.k8s.state.nodes import Node
 
 SEED = {"method": "sft", "gpu": {"product": "NVIDIA-H100-80GB-HBM3"}, "data": {"hub": "a/b", "limit": 1000}}
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fino1.k8s import pss
-from fino1.k8s.lint import lint
+from fino1.k8s.objects import pss
+from fino1.k8s.objects.lint import lint
 
 
 def pod():

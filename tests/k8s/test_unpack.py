@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from fino1.errors import ClusterError, SpecError
-from fino1.k8s import pack
-from fino1.k8s.unpack import unpack
+from fino1.k8s.cluster import pack
+from fino1.k8s.cluster.unpack import unpack
 
 RUN, KEY = "sft-0123456789", "c" * 64
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fino1.tasks.answer import find_truth, read_target, score
-from fino1.tasks.docmath_compat import docmath_compat, same_number
+from fino1.tasks.scoring.answer import find_truth, read_target, score
+from fino1.tasks.scoring.docmath_compat import docmath_compat, same_number
 
 CHANGE = "what is the net change in net revenue during 2015 for entergy corporation?"
 MILLIONS = "what was the change in the total long-term debt net from 2014 to 2015 in millions"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fino1.tasks.answer import score
+from fino1.tasks.scoring.answer import score
 
 C = "what is the net change in net revenue during 2015 for entergy corporation?"
 P = "what was the percentage change in revenue from 2014 to 2015?"

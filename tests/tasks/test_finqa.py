@@ -153,7 +153,7 @@ def test_tasks_need_no_torch():
     import sys
 
     code = (
-        "import sys; from fino1.tasks import task, answer, scorefile; "
+        "import sys; from fino1.tasks import task, scorefile; from fino1.tasks.scoring import answer; "
         "[task(t) for t in ('finqa', 'xbrl_math', 'docmath_simplong')]; "
         "sys.exit(bool({'torch', 'transformers', 'datasets'} & set(sys.modules)))"
     )

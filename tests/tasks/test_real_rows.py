@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from fino1.tasks import finqa, xbrl_math
-from fino1.tasks.numbers import printed
-from fino1.tasks.question import asked
 from fino1.tasks.record import solution, well_formed
+from fino1.tasks.scoring.numbers import printed
+from fino1.tasks.scoring.question import asked
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 FILES = {

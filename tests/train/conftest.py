@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from transformers import LlamaConfig
 
-from fino1 import load, runs
+from fino1 import runs
+from fino1.spec import load
 from fino1.train import checkpoint
 
 ROOT = Path(__file__).parents[2]

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from fino1.errors import AttemptError
-from fino1.train import connection, group
+from fino1.train.launch import connection, group
 
 options = {
     "attempt": "",

@@ -4,7 +4,7 @@ import pytest
 
 from fino1 import exits
 from fino1.errors import ToolError
-from fino1.train.attempts import Attempts
+from fino1.train.launch.attempts import Attempts
 from tests.train.conftest import SFT, TrainRun
 
 

@@ -6,11 +6,13 @@ import re
 import pytest
 from transformers import AutoConfig, LlamaConfig
 
-from fino1 import load
 from fino1.errors import SpecError
 from fino1.k8s import cli
-from fino1.spec import InitBlock, ModelRef, RewardBlock
-from fino1.train import data, model, reward
+from fino1.spec import load
+from fino1.spec.inputs import InitBlock, ModelRef
+from fino1.spec.train import RewardBlock
+from fino1.train import data, model
+from fino1.train.ppo import reward
 from tests.train.conftest import LLAMA, PPO, SFT, TrainRun
 
 TEXTS = ["Question: how much is 2019 + 1?", "## Thinking\n\nIt is.\n\n## Final Response\n\n2020"]

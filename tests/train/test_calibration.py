@@ -1,7 +1,7 @@
 import pytest
 
-from fino1.statistics import wilson
-from fino1.train import calibration
+from fino1.intervals import wilson
+from fino1.train.verifier import calibration
 
 P = [0.95, 0.85, 0.45, 0.05, 0.97, 0.41]
 LABELS = [True, False, True, False, True, False]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from fino1.errors import SpecError
-from fino1.spec import DataBlock, InitBlock
+from fino1.spec.inputs import DataBlock, InitBlock
 from fino1.tasks import ledger
 from fino1.tasks.record import Record, solution
 from fino1.train import data, model

@@ -4,9 +4,10 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
-from fino1.spec import PpoBlock
-from fino1.train import episodes, model
-from fino1.train.episodes import Episode
+from fino1.spec.train import PpoBlock
+from fino1.train import model
+from fino1.train.ppo import episodes
+from fino1.train.ppo.episodes import Episode
 from tests.train.conftest import llama_config
 
 CPU = torch.device("cpu")

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from fino1 import exits
-from fino1.train import launch
+from fino1.train.launch import launch
 
 ROOT = Path(__file__).parents[2]
 LAUNCHER = """

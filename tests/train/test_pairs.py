@@ -4,13 +4,14 @@ import json
 
 import pytest
 
-from fino1 import load
 from fino1.errors import SpecError
-from fino1.spec import InitBlock
+from fino1.spec import load
+from fino1.spec.inputs import InitBlock
 from fino1.tasks import ledger
-from fino1.tasks.answer import score
 from fino1.tasks.record import solution
-from fino1.train import classifier, model, pairs
+from fino1.tasks.scoring.answer import score
+from fino1.train import model
+from fino1.train.verifier import classifier, pairs
 from tests.train.conftest import VERIFIER
 
 QUESTION, GOLD = "Open-ended Verifiable Question", "Ground-True Answer"

@@ -4,11 +4,13 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
-from fino1 import load
 from fino1.errors import SpecError
-from fino1.spec import InitBlock, ModelRef, RewardBlock
+from fino1.spec import load
+from fino1.spec.inputs import InitBlock, ModelRef
+from fino1.spec.train import RewardBlock
 from fino1.tasks.record import Record, solution
-from fino1.train import model, reward
+from fino1.train import model
+from fino1.train.ppo import reward
 
 RIGHT = solution("5829 - 5735 = 94", "The net change is $94 million.")
 WRONG = solution("5735 - 5829 = -94", "The net change is $95 million.")
@@ -98,7 +100,7 @@ def test_a_head_of_three_classes_is_refused(classifier, tmp_path):
 
 
 def test_shuffled_scores_are_the_same_scores_elsewhere():
-    from fino1.train.episodes import Episode, batch
+    from fino1.train.ppo.episodes import Episode, batch
 
     episodes = [
         Episode(i, [1], [2, 3], torch.zeros(2), float(i), True, torch.zeros(2), torch.zeros(2)) for i in range(16)

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fino1.train import rl
+from fino1.train.ppo import rl
 
 MASK = torch.tensor([[True, True, True], [True, True, False]])
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from fino1.train import rollout
+from fino1.train.ppo import rollout
 from tests.train.conftest import llama_config
 
 STOP, PAD, LENGTH = 1, 0, 24

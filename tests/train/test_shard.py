@@ -9,7 +9,7 @@ import torch
 from torch.distributed.checkpoint import FileSystemReader
 from transformers import AutoModelForCausalLM
 
-from fino1 import load
+from fino1.spec import load
 from fino1.train import shard
 from tests.train.conftest import PPO, SFT, TrainRun
 from tests.train.test_ranks import CLOSE, compare, same_experience

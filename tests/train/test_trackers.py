@@ -11,7 +11,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 from wandb.proto.wandb_internal_pb2 import Record
 
-from fino1 import load
+from fino1.spec import load
 from fino1.train import tracking
 from tests.train.conftest import SFT, VERIFIER, TrainRun
 

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from fino1 import load
 from fino1.errors import SpecError
-from fino1.train import model, reward, verifier
+from fino1.spec import load
+from fino1.train import model
+from fino1.train.ppo import reward
+from fino1.train.verifier import main as verifier
 from tests.train.conftest import VERIFIER, TrainRun, llama_config
 from tests.train.test_resume import TERMINATED, killed_at, same_as
 
@@ -103,7 +105,7 @@ def test_ppo_takes_it(whole, sft, ppo_document, tmp_path):
 def test_its_reward_is_what_it_said_in_training(whole):
     """The same text, ids and head: the verdicts at the threshold are those that done.json counts."""
     from fino1.tasks.record import solution
-    from fino1.train import pairs
+    from fino1.train.verifier import pairs
 
     spec = load.build(VERIFIER, "F")
     held_out = pairs.read(spec).evaluation

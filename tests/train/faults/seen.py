@@ -54,5 +54,5 @@ def _see_batches(module) -> None:
 CHANGES = {
     "transformers.trainer": _see_rows,
     "accelerate.accelerator": _see_norms,
-    "fino1.train.ppo": _see_batches,
+    "fino1.train.ppo.main": _see_batches,
 }

@@ -17,8 +17,8 @@ from pathlib import Path
 # point → module, what is called there, does the fault come before or after it, and the name that its last path must have
 POINTS = {
     "backward": ("transformers.trainer", "Trainer.training_step", "after", None),  # of a part of an SFT step
-    "optimizer": ("fino1.train.rl", "ppo_loss", "after", None),  # before the backward pass of a part of a PPO step
-    "rollout": ("fino1.train.rollout", "_pick", "after", None),  # one token of each response of a batch
+    "optimizer": ("fino1.train.ppo.rl", "ppo_loss", "after", None),  # before the backward pass of a part of a PPO step
+    "rollout": ("fino1.train.ppo.rollout", "_pick", "after", None),  # one token of each response of a batch
     # the weights are written, the optimizer is not
     "sft-write": ("transformers.trainer", "Trainer._save_optimizer_and_scheduler", "before", None),
     "ppo-write": ("accelerate.checkpointing", "save", "after", None),  # at every other passage

@@ -1,0 +1,81 @@
+"""How are a run's objects applied, all of them or none? What the run objects need comes first."""
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from fino1.errors import ClusterError
+from fino1.k8s.change.dryrun import AWAITS_RUNTIME, UNKNOWN, Change
+from fino1.k8s.change.owned import Object, in_parallel, is_run, label, names, remove, run_of
+from fino1.k8s.cluster.client import Api, Applied
+from fino1.k8s.cluster.errors import ApiError, Lost
+
+_SEEN_S = 30.0  # until a webhook sees an object that was made a moment ago
+
+
+def apply(api: Api, changes: Sequence[Change]) -> list[Change]:
+    """Apply what is not there as it should be; returns what the server then holds.
+
+    Where one is refused, or the connection breaks, what this call made is removed again: a run is there whole or not.
+    """
+    made: list[dict[str, Any]] = []
+    unanswered: list[Object] = []
+
+    def one(change: Change) -> Change:
+        if change.outcome == "unchanged":
+            return change
+        try:
+            applied = _patiently(api, change)
+        except Lost:
+            if not change.before:
+                unanswered.append(change.object)
+            raise
+        if applied.outcome == "created":
+            made.append(applied.object)
+        return Change(change.object, change.before, applied.object, applied.outcome)
+
+    try:
+        needed = in_parallel(one, [change for change in changes if not is_run(change.object)])
+        return needed + in_parallel(one, [change for change in changes if is_run(change.object)])
+    except KeyboardInterrupt:
+        print(_undone(api, made, unanswered), file=sys.stderr)
+        raise
+    except ClusterError as error:
+        raise ClusterError(f"{error}\n{_undone(api, made, unanswered)}") from error
+
+
+def _patiently(api: Api, change: Change) -> Applied:
+    """Apply it; once more where Trainer 2's webhook, which reads a cache, has not yet seen the runtime made just before."""
+    deadline = time.monotonic() + _SEEN_S
+    while True:
+        try:
+            return api.apply(change.object, before=change.before or UNKNOWN)
+        except ApiError as error:
+            if AWAITS_RUNTIME not in str(error) or time.monotonic() >= deadline:
+                raise
+            time.sleep(0.2)
+
+
+def _undone(api: Api, made: Sequence[Object], unanswered: Sequence[Object]) -> str:
+    """Remove what was made; in words, what is left."""
+    try:
+        # The answer got lost, perhaps after the object was made: before this call there was none.
+        found = [api.get(thing["apiVersion"], thing["kind"], thing["metadata"]["name"]) for thing in unanswered]
+        new = [*made, *(thing for thing in found if thing)]
+        claims = [thing for thing in new if not run_of(thing)]
+        remove(api, [thing for thing in reversed(new) if run_of(thing)])
+    except ClusterError as error:
+        left = names(label(thing) for thing in [*made, *unanswered])
+        return f"what this call had made may still be there ({left}): {error}; `fino1-k8s cancel` removes it"
+    kept = ""
+    try:
+        remove(api, claims)
+    except ApiError as error:
+        if error.status != 403:
+            return (
+                f"not submitted, but this call had made {names(map(label, claims))}, which may still be there: {error}"
+            )
+        new = [thing for thing in new if run_of(thing)]
+        kept = f"; the new {names(map(label, claims))} stay: this user may not delete claims"
+    return f"not submitted: {len(new)} objects that this call had made are removed again{kept}"

@@ -1,0 +1,131 @@
+"""Which pod can read a run's volume: one that runs already, else a small one that is made for it and goes again?"""
+
+import contextlib
+import secrets
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fino1.errors import ClusterError
+from fino1.k8s.cluster.client import Api
+from fino1.k8s.objects.rules.walk import Thing
+from fino1.k8s.state import pods
+from fino1.k8s.state.run import Run
+
+START_S = 300.0  # for a node to be found and the image to be pulled
+_LIFE_S = 6 * 3600  # Kubernetes ends it then, if we could not
+_WORK, _MOUNT, _CONTAINER = "work", "/work", "fetch"
+_HOPELESS = (
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+)
+_KEPT = ("securityContext", "serviceAccountName", "imagePullSecrets", "tolerations")
+
+
+@contextlib.contextmanager
+def reader(api: Api, run: Run) -> Iterator[tuple[str, str]]:
+    """A pod and its container that have the run's volume at /work. One that was made is deleted, whatever happens."""
+    there = running(api, run)
+    if there:
+        yield there
+        return
+    pod = api.create(pod_of(template(api, run), run))
+    name = pod["metadata"]["name"]
+    try:
+        _wait(api, name)
+        yield name, _CONTAINER
+    finally:
+        api.delete("v1", "Pod", name, uid=pod["metadata"]["uid"])
+
+
+def running(api: Api, run: Run) -> tuple[str, str] | None:
+    """A pod of the run whose main container runs."""
+    for pod in api.list("v1", "Pod", label_selector=run.pods).items:
+        status = pods.main_status(pod)
+        if status and "running" in status.get("state", {}) and not pod["metadata"].get("deletionTimestamp"):
+            return pod["metadata"]["name"], pods.main_container(pod)
+    return None
+
+
+def template(api: Api, run: Run) -> Mapping[str, Any]:
+    """The spec of the run's pods. A TrainJob's is in its runtime."""
+    body: Mapping[str, Any] | None = run.object
+    if run.kind == "TrainJob":
+        body = api.get(run.object["apiVersion"], "TrainingRuntime", run.full)
+    found = Thing(dict(body or {})).pods
+    if not found:
+        raise ClusterError(f"{run.kind}/{run.full}: expected a pod template, got none: its TrainingRuntime is gone")
+    return found[0].spec
+
+
+def pod_of(spec: Mapping[str, Any], run: Run) -> dict[str, Any]:
+    """A pod that does nothing, with the run's image and account and its volume, read-only.
+
+    It is none of the run's pods (no label fino1/run), and takes no GPU; `restricted` admits it whatever the run needs.
+    """
+    main = spec["containers"][0]
+    volume = next(volume for volume in spec["volumes"] if volume["name"] == _WORK)
+    amounts = {"cpu": "500m", "memory": "256Mi"}
+    container = {
+        "name": _CONTAINER,
+        "image": main["image"],
+        "imagePullPolicy": main.get("imagePullPolicy", "IfNotPresent"),
+        "command": ["python3", "-c", f"import time; time.sleep({_LIFE_S})"],
+        "securityContext": {**main.get("securityContext", {}), "capabilities": {"drop": ["ALL"]}},
+        "resources": {"requests": amounts, "limits": amounts},
+        "volumeMounts": [{"name": _WORK, "mountPath": _MOUNT, "readOnly": True}],
+    }
+    labels = {
+        "app.kubernetes.io/name": "fino1",
+        "app.kubernetes.io/instance": run.name,
+        "app.kubernetes.io/component": "fetch",
+        "app.kubernetes.io/part-of": "fino1",
+        "fino1/fetch": run.full,
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"{run.full}-fetch-{secrets.token_hex(3)}", "labels": labels},
+        "spec": {
+            **{key: spec[key] for key in _KEPT if key in spec},
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "restartPolicy": "Never",
+            "activeDeadlineSeconds": _LIFE_S,
+            "terminationGracePeriodSeconds": 1,
+            "containers": [container],
+            "volumes": [volume],
+        },
+    }
+
+
+def _wait(api: Api, name: str) -> None:
+    """Return when the pod runs; ClusterError with the reason where it will not, or takes too long."""
+    deadline = time.monotonic() + START_S
+    while True:
+        pod = api.get("v1", "Pod", name)
+        if pod is None:
+            raise ClusterError(f"Pod {name}: expected it to start, somebody deleted it")
+        status = pods.main_status(pod) or {}
+        state = status.get("state", {})
+        if "running" in state:
+            return
+        why = _why(pod, state)
+        is_late = time.monotonic() > deadline
+        if is_late or state.get("waiting", {}).get("reason") in _HOPELESS or "terminated" in state:
+            late = f" within {START_S:.0f} s" if is_late else ""
+            raise ClusterError(f"Pod {name}: expected it to run{late}, to read the run's volume: {why}")
+        time.sleep(0.3)
+
+
+def _why(pod: Mapping[str, Any], state: Mapping[str, Any]) -> str:
+    """What keeps a pod from running, in the scheduler's or the kubelet's words?"""
+    for each in (state.get("waiting"), state.get("terminated")):
+        if each:
+            return ": ".join(filter(None, (each.get("reason"), each.get("message"))))
+    conditions = (pod.get("status") or {}).get("conditions") or []
+    unmet = [c.get("message") or c.get("reason") or c["type"] for c in conditions if c["status"] == "False"]
+    return "; ".join(unmet) or "no node has taken it"

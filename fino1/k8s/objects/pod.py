@@ -1,0 +1,276 @@
+"""What does one pod look like? (DESIGN C4) `charts/*/templates/_pod.tpl` says the same in Helm's language."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fino1 import __version__
+from fino1.k8s.objects import scheduling
+from fino1.k8s.objects.unit import PORT, SERVER_PORT, VLLM_IMAGE, Unit, given
+from fino1.spec import canonical
+
+USER = 10001
+CONFIG, LINK = "/etc/fino1/config.json", "/run/fino1/model"
+_HARDENED = {
+    "allowPrivilegeEscalation": False,
+    "readOnlyRootFilesystem": True,
+    "capabilities": {"drop": ["ALL"]},
+}
+_SECURITY = {
+    "runAsNonRoot": True,
+    "runAsUser": USER,
+    "runAsGroup": USER,
+    "fsGroup": USER,
+    "fsGroupChangePolicy": "OnRootMismatch",
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+_MOUNTS = {
+    "config": "/etc/fino1",
+    "work": "/work",
+    "models": "/models",
+    "shm": "/dev/shm",
+    "tmp": "/tmp",  # noqa: S108, a path in the pod
+}
+
+
+def template(unit: Unit, container: str) -> dict[str, Any]:
+    """Which pod template trains or evaluates the unit, its main container named `container`?"""
+    document = unit.document
+    return {
+        "metadata": given(
+            labels={**labels(unit), **scheduling.labels(unit), **document["podLabels"]},
+            annotations={**scheduling.annotations(unit), **document["podAnnotations"]},
+        ),
+        "spec": {
+            **scheduling.constraints(unit),
+            **_common(unit),
+            "terminationGracePeriodSeconds": document["terminationGracePeriodSeconds"],
+            **given(initContainers=_beside(unit)),
+            "containers": [_main(unit, container)],
+            "volumes": _volumes(unit),
+        },
+    }
+
+
+def test_pod(unit: Unit) -> dict[str, Any]:
+    """Which pod does `helm test` run? As the run's own, but it looks whether anything is missing, and ends."""
+    document = unit.document
+    gpus = int(document["test"]["gpu"])
+    part = "evaluate" if document["method"] == "eval" else "train"
+    command = ["doctor", "--part", part, "--work", "/work"] + (["--gpus", "1"] if gpus else [])
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": f"{unit.full}-test",
+            "labels": labels(unit) | {"app.kubernetes.io/component": "test"},
+            "annotations": {
+                "helm.sh/hook": "test",
+                "helm.sh/hook-delete-policy": "before-hook-creation,hook-succeeded",
+            },
+        },
+        "spec": {
+            "restartPolicy": "Never",
+            **scheduling.nodes(unit),
+            **_common(unit),
+            "containers": [
+                {
+                    **_container("doctor", image(document), command, document),
+                    "env": env(_fixed(document), document),
+                    **given(resources=given(limits={document["gpu"]["resource"]: "1"} if gpus else {})),
+                }
+            ],
+            "volumes": _volumes(unit),
+        },
+    }
+
+
+def labels(unit: Unit) -> dict[str, str]:
+    """Which labels do a unit's pods have? No version and no chart: a Job's template cannot change (helm/helm#7082)."""
+    return {
+        "app.kubernetes.io/name": "fino1",
+        "app.kubernetes.io/instance": unit.instance,
+        "app.kubernetes.io/component": unit.document["method"],
+        "app.kubernetes.io/part-of": "fino1",
+        "fino1/run": unit.full,
+    }
+
+
+def image(document: Mapping[str, Any], part: str | None = None) -> str:
+    """Which image runs this document's method, or another `part` of the suite?"""
+    block = document["image"]
+    mine = "eval" if document["method"] == "eval" else "train"
+    if part is not None and part != mine:
+        return f"ghcr.io/fino1/{part}:{__version__}"
+    repository = block.get("repository", f"ghcr.io/fino1/{mine}")
+    return f"{repository}@{block['digest']}" if "digest" in block else f"{repository}:{block.get('tag', __version__)}"
+
+
+def env(variables: Mapping[str, Any], document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Which environment has a container, sorted by name? `variables`, the run file's own, and those from Secrets."""
+    secrets = {name: {"secretKeyRef": _secret(ref)} for name, ref in document["secretEnv"].items()}
+    merged = {**variables, **document["env"], **secrets}
+    return [
+        {"name": name, "value": value} if isinstance(value, str) else {"name": name, "valueFrom": value}
+        for name, value in sorted(merged.items())
+    ]
+
+
+def _secret(ref: Mapping[str, Any]) -> dict[str, Any]:
+    return {"name": ref["name"], "key": ref["key"], **given(optional=ref["optional"] or None)}
+
+
+def _common(unit: Unit) -> dict[str, Any]:
+    secrets = [{"name": name} for name in unit.document["image"]["pullSecrets"]]
+    return {
+        "serviceAccountName": unit.document.get("serviceAccountName", unit.full),
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": _SECURITY,
+        **given(imagePullSecrets=secrets),
+    }
+
+
+def _container(name: str, image: str, args: list[str], document: Mapping[str, Any]) -> dict[str, Any]:
+    hardened = {**_HARDENED, "capabilities": {"drop": ["ALL"], **given(add=_capabilities(document))}}
+    return {
+        "name": name,
+        "image": image,
+        "imagePullPolicy": document["image"]["pullPolicy"],
+        **given(args=args),
+        "securityContext": hardened,
+        "volumeMounts": _mounts(document),
+    }
+
+
+def _capabilities(document: Mapping[str, Any]) -> list[str]:
+    return ["IPC_LOCK"] if "resource" in document["rdma"] else []
+
+
+def _main(unit: Unit, name: str) -> dict[str, Any]:
+    document = unit.document
+    verb = ["evaluate" if unit.model else "train", "--config", CONFIG]
+    server = ["--server", f"http://127.0.0.1:{SERVER_PORT}/v1"] if unit.is_served else []
+    resources = document["resources"]
+    limits = resources["limits"] if unit.model else {**resources["limits"], **_devices(document)}
+    return {
+        **_container(name, image(document), verb + server, document),
+        "env": env({**_fixed(document), **_launch(unit)}, document),
+        **given(resources=given(requests=resources["requests"], limits=limits)),
+    }
+
+
+def _beside(unit: Unit) -> list[dict[str, Any]]:
+    """What runs before and beside an evaluation whose model runs in the pod: find the model, serve it."""
+    if not unit.is_served:
+        return []
+    document, model = unit.document, unit.model or {}
+    server = document["eval"]["server"]
+    engine = server.get("engine", "vllm" if document["gpus_per_node"] else "transformers")
+    if engine == "vllm":
+        default, args = VLLM_IMAGE, [*_vllm(document, model), *server["args"]]
+    else:  # reads the further arguments from its config
+        default, args = image(document, "train"), ["serve", "--config", CONFIG, "--port", str(SERVER_PORT)]
+    variables = env(_fixed(document), document)
+    link = {
+        **_container("model", image(document), ["link", "--config", CONFIG, "--to", LINK], document),
+        "env": variables,
+    }
+    serve = {
+        **_container("server", server.get("image", default), args, document),
+        "restartPolicy": "Always",
+        "env": variables,
+        **given(resources=given(limits=_devices(document))),
+    }
+    return [serve] if "hub" in model else [link, serve]
+
+
+def _vllm(document: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
+    revision = ["--revision", model["revision"]] if "revision" in model else []
+    length = ["--max-model-len", canonical.dumps(model["context_length"])] if "context_length" in model else []
+    ranks = max(document["gpus_per_node"], 1)
+    return [
+        *("--model", model.get("hub", LINK), *revision, "--served-model-name", model["name"], *length),
+        *("--host", "127.0.0.1", "--port", str(SERVER_PORT), "--tensor-parallel-size", str(ranks)),
+    ]
+
+
+def _fixed(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Variables of every container of ours. All caches lie where a read-only root can be written."""
+    return {
+        "HF_DATASETS_CACHE": "/work/cache/datasets",
+        "HF_HOME": "/models",
+        "HOME": "/tmp",  # noqa: S108
+        "PYTHONUNBUFFERED": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "TORCH_EXTENSIONS_DIR": "/tmp/extensions",  # noqa: S108
+        "TORCHINDUCTOR_CACHE_DIR": "/tmp/inductor",  # noqa: S108
+        "TRITON_CACHE_DIR": "/tmp/triton",  # noqa: S108
+        "XDG_CACHE_HOME": "/tmp/cache",  # noqa: S108
+        **given(FINO1_REPORT_TO=",".join(document["report_to"]), HF_HUB_OFFLINE="1" if document["offline"] else None),
+        **({"NCCL_DEBUG": "WARN"} if document["gpus_per_node"] else {"OMP_NUM_THREADS": "1"}),
+    }
+
+
+def _launch(unit: Unit) -> dict[str, Any]:
+    """What torch's launcher reads. Kubeflow Trainer 2 says it itself; the others are told, also who is the first pod."""
+    document = unit.document
+    if unit.model:
+        return {}
+    if document["backend"] == "trainjob":
+        return _attempt(document)
+    nodes, backend = document["nodes"], document["backend"]
+    first = {
+        "pytorchjob": f"{unit.full}-worker-0",
+        "job": f"{unit.full}-0.{unit.full}",
+        "jobset": f"{unit.full}-node-0-0.{unit.full}",
+    }[backend]
+    index = (
+        "metadata.labels['training.kubeflow.org/replica-index']"
+        if backend == "pytorchjob"
+        else "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+    )
+    return {
+        **_attempt(document),
+        "PET_MASTER_ADDR": first if nodes > 1 else "localhost",
+        "PET_MASTER_PORT": str(PORT),
+        "PET_NNODES": str(nodes),
+        "PET_NODE_RANK": {"fieldRef": {"fieldPath": index}},
+        "PET_NPROC_PER_NODE": str(unit.ranks),
+    }
+
+
+def _attempt(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells a pod which attempt it is of (C12): its Job, which a JobSet's restart makes anew. A PyTorchJob's pods have
+    no such label, and as their operator does not count them they count their attempts themselves (train/attempts.py).
+    """
+    if document["backend"] == "pytorchjob":
+        return {"FINO1_BACKOFF_LIMIT": str(document["backoffLimit"])}
+    return {"FINO1_ATTEMPT": {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/controller-uid']"}}}
+
+
+def _devices(document: Mapping[str, Any]) -> dict[str, str]:
+    gpus, rdma = document["gpus_per_node"], document["rdma"]
+    return {
+        **({document["gpu"]["resource"]: str(gpus)} if gpus else {}),
+        **({rdma["resource"]: str(rdma["count"])} if "resource" in rdma else {}),
+    }
+
+
+def _mounts(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    read_only = {"config"} | ({"models"} if document["volumes"]["models"]["readOnly"] else set())
+    paths = {**_MOUNTS, **({"link": "/run/fino1"} if document["method"] == "eval" else {})}
+    return [
+        {"name": name, "mountPath": path, **given(readOnly=(name in read_only) or None)} for name, path in paths.items()
+    ]
+
+
+def _volumes(unit: Unit) -> list[dict[str, Any]]:
+    document, claims = unit.document, unit.document["volumes"]
+    return [
+        {"name": "config", "configMap": {"name": unit.full}},
+        {"name": "work", "persistentVolumeClaim": {"claimName": claims["work"]["claimName"]}},
+        {"name": "models", "persistentVolumeClaim": {"claimName": claims["models"]["claimName"]}},
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": document["shmSize"]}},
+        {"name": "tmp", "emptyDir": {}},
+        *([{"name": "link", "emptyDir": {}}] if unit.model else []),
+    ]

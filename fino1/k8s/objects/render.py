@@ -1,0 +1,228 @@
+"""Which objects does a run need, as plain dicts in a fixed order? (DESIGN C1) The charts' templates say the same."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fino1 import __version__, exits
+from fino1.k8s.objects import pod, scheduling
+from fino1.k8s.objects.unit import Unit, chart, given, ports, units
+from fino1.spec.run import RunSpec
+
+Object = dict[str, Any]
+
+
+def render(spec: RunSpec, name: str) -> list[Object]:
+    """Which objects are the run `name`? Pure: no clock, no randomness, no cluster. The last is the pod of `helm test`.
+
+    Raises SpecError for a name that Kubernetes would refuse.
+    """
+    parts = units(spec, name)
+    objects = _claims(parts[0])
+    for unit in parts:
+        objects += [*_surroundings(unit), *_run(unit)]
+    return [*objects, pod.test_pod(parts[0])]
+
+
+def is_hook(thing: Object) -> bool:
+    """Is this object Helm's to run (`helm test`), not a part of the run?"""
+    return "helm.sh/hook" in thing["metadata"].get("annotations", {})
+
+
+def _object(unit: Unit, api: str, kind: str, name: str | None = None, **keys: Any) -> Object:
+    labels = {
+        **pod.labels(unit),
+        "app.kubernetes.io/version": __version__,
+        "helm.sh/chart": f"{chart(unit.document['method'])}-{__version__}",
+    }
+    return {"apiVersion": api, "kind": kind, "metadata": {"name": name or unit.full, "labels": labels}, **keys}
+
+
+def _claims(unit: Unit) -> list[Object]:
+    """The claims outlive the run: Helm keeps them, and their labels name no run."""
+    objects = []
+    for claim in (unit.document["volumes"]["work"], unit.document["volumes"]["models"]):
+        if not claim["create"]:
+            continue
+        thing = _object(unit, "v1", "PersistentVolumeClaim", claim["claimName"])
+        for label in ("fino1/run", "app.kubernetes.io/component"):
+            del thing["metadata"]["labels"][label]
+        thing["metadata"]["annotations"] = {"helm.sh/resource-policy": "keep"}
+        thing["spec"] = {
+            "accessModes": claim["accessModes"],
+            **given(storageClassName=claim.get("storageClassName")),
+            "resources": {"requests": {"storage": claim["size"]}},
+        }
+        objects.append(thing)
+    return objects
+
+
+def _surroundings(unit: Unit) -> list[Object]:
+    """The account, the document and the network of the unit's pods."""
+    objects = []
+    if "serviceAccountName" not in unit.document:
+        objects.append(_object(unit, "v1", "ServiceAccount", automountServiceAccountToken=False))
+    data = {"config.json": unit.config, "name": unit.name}
+    objects.append(_object(unit, "v1", "ConfigMap", data=data, immutable=True))
+    if unit.document["networkPolicy"]["enabled"]:
+        objects.append(_object(unit, "networking.k8s.io/v1", "NetworkPolicy", spec=_network(unit)))
+    return objects
+
+
+def _network(unit: Unit) -> dict[str, Any]:
+    """Default deny; the unit's own pods, DNS, and what the run needs of the world."""
+    own = {"matchLabels": {"fino1/run": unit.full}}
+    dns = [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}]
+    outside = [{"port": port, "protocol": "TCP"} for port in ports(unit)]
+    return {
+        "podSelector": own,
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"from": [{"podSelector": own}]}],
+        "egress": [
+            {"to": [{"podSelector": own}]},
+            {"ports": dns},
+            *([{"ports": outside}] if outside else []),
+            *unit.document["networkPolicy"]["egress"],
+        ],
+    }
+
+
+def _run(unit: Unit) -> list[Object]:
+    if unit.model:
+        return [_evaluation(unit)]
+    return {"pytorchjob": _pytorchjob, "job": _job, "jobset": _jobset, "trainjob": _trainjob}[unit.document["backend"]](
+        unit
+    )
+
+
+def _run_object(unit: Unit, api: str, kind: str, spec: dict[str, Any]) -> Object:
+    """An object that a controller runs: with the queue's labels, and the run's hash for whoever looks for its directory."""
+    thing = _object(unit, api, kind, spec=spec)
+    thing["metadata"]["labels"] |= given(
+        **{
+            "kueue.x-k8s.io/queue-name": unit.document.get("queue"),
+            "kueue.x-k8s.io/priority-class": unit.document.get("workloadPriorityClass"),
+        }
+    )
+    thing["metadata"]["annotations"] = {"fino1/directory": f"{unit.name}-{unit.run_hash}"}
+    return thing
+
+
+def _limits(unit: Unit) -> dict[str, Any]:
+    """How long may it run, how long does it stay, does it wait?"""
+    document = unit.document
+    return given(
+        activeDeadlineSeconds=document.get("activeDeadlineSeconds"),
+        ttlSecondsAfterFinished=document.get("ttlSecondsAfterFinished"),
+        suspend=document["suspend"] or None,
+    )
+
+
+def _pytorchjob(unit: Unit) -> list[Object]:
+    """Workers only: with a Master the operator injects an init container that Pod Security `restricted` refuses."""
+    nodes = unit.document["nodes"]
+    gang = {"minAvailable": nodes} if "gang" in unit.document else None
+    spec = {
+        "nprocPerNode": str(unit.ranks),
+        "runPolicy": {
+            "cleanPodPolicy": "Running",
+            "backoffLimit": unit.document["backoffLimit"],
+            **_limits(unit),
+            **given(schedulingPolicy=gang),
+        },
+        "pytorchReplicaSpecs": {
+            "Worker": {"replicas": nodes, "restartPolicy": "ExitCode", "template": pod.template(unit, "pytorch")}
+        },
+    }
+    return [_run_object(unit, "kubeflow.org/v1", "PyTorchJob", spec)]
+
+
+def _job(unit: Unit) -> list[Object]:
+    """A lost pod takes its peers along, so each restart of the group counts once a node."""
+    spec = {**_job_spec(unit, "train"), "backoffLimit": unit.document["backoffLimit"] * unit.document["nodes"]}
+    spec = {**spec, **_limits(unit)}
+    spec["template"]["spec"] |= {"subdomain": unit.full} if unit.document["nodes"] > 1 else {}
+    objects = [_run_object(unit, "batch/v1", "Job", spec)]
+    if unit.document["nodes"] > 1:
+        headless = {
+            "clusterIP": "None",
+            "publishNotReadyAddresses": True,
+            "selector": {"fino1/run": unit.full},
+        }
+        objects.insert(0, _object(unit, "v1", "Service", spec=headless))
+    return _group(unit) + objects
+
+
+def _jobset(unit: Unit) -> list[Object]:
+    spec = {"failurePolicy": _jobset_failures(unit), "replicatedJobs": [_replicated(unit)]}
+    ttl_and_suspend = {key: value for key, value in _limits(unit).items() if key != "activeDeadlineSeconds"}
+    return _group(unit) + [_run_object(unit, "jobset.x-k8s.io/v1alpha2", "JobSet", {**spec, **ttl_and_suspend})]
+
+
+def _trainjob(unit: Unit) -> list[Object]:
+    """All about the pod is in a runtime of our own: what a TrainJob can say of it changes between releases."""
+    document = unit.document
+    job = _replicated(unit)
+    job["template"]["metadata"] = {"labels": {"trainer.kubeflow.org/trainjob-ancestor-step": "trainer"}}
+    runtime = {
+        "mlPolicy": {"numNodes": document["nodes"], "torch": {"numProcPerNode": unit.ranks}},
+        **({"podGroupPolicy": {document["gang"]: {}}} if "gang" in document else {}),
+        "template": {"spec": {"failurePolicy": _jobset_failures(unit), "replicatedJobs": [job]}},
+    }
+    train = {
+        "runtimeRef": {"apiGroup": "trainer.kubeflow.org", "kind": "TrainingRuntime", "name": unit.full},
+        "trainer": {"numNodes": document["nodes"], "numProcPerNode": unit.ranks},
+        **given(suspend=document["suspend"] or None),
+    }
+    api = "trainer.kubeflow.org/v1alpha1"
+    return [_object(unit, api, "TrainingRuntime", spec=runtime), _run_object(unit, api, "TrainJob", train)]
+
+
+def _replicated(unit: Unit) -> dict[str, Any]:
+    spec = {**_job_spec(unit, "node"), "backoffLimit": 0}
+    deadline = given(activeDeadlineSeconds=unit.document.get("activeDeadlineSeconds"))
+    return {"name": "node", "replicas": 1, "template": {"spec": {**spec, **deadline}}}
+
+
+def _jobset_failures(unit: Unit) -> dict[str, Any]:
+    """The whole set starts again, except after an exit code that says that this is of no use."""
+    rule = {"name": "fatal", "action": "FailJobSet", "onJobFailureReasons": ["PodFailurePolicy"]}
+    return {"maxRestarts": unit.document["backoffLimit"], "rules": [rule]}
+
+
+def _job_spec(unit: Unit, container: str) -> dict[str, Any]:
+    """An Indexed Job of one pod a node."""
+    template = pod.template(unit, container)
+    template["spec"]["restartPolicy"] = "Never"  # podFailurePolicy wants it
+    pods = unit.document["eval"]["shards"] if unit.model else unit.document["nodes"]
+    return {
+        "completionMode": "Indexed",
+        "completions": pods,
+        "parallelism": pods,
+        "podFailurePolicy": {"rules": _pod_failures(template)},
+        "podReplacementPolicy": "Failed",
+        "template": template,
+    }
+
+
+def _pod_failures(template: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Exit codes' meaning (exits.py): fatal codes of our containers end the Job, evictions do not count, the rest is tried
+    again. A sidecar's codes are its own business.
+    """
+    spec = template["spec"]
+    ours = [c["name"] for c in [*spec.get("initContainers", []), *spec["containers"]] if "restartPolicy" not in c]
+    fatal = {"operator": "In", "values": exits.FATAL}
+    return [
+        *({"action": "FailJob", "onExitCodes": {"containerName": name, **fatal}} for name in ours),
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+    ]
+
+
+def _evaluation(unit: Unit) -> Object:
+    """A model's evaluation: each pod a shard, each with restarts of its own."""
+    spec = {**_job_spec(unit, "evaluate"), "backoffLimitPerIndex": unit.document["backoffLimit"], **_limits(unit)}
+    return _run_object(unit, "batch/v1", "Job", spec)
+
+
+def _group(unit: Unit) -> list[Object]:
+    group = scheduling.pod_group(unit)
+    return [_object(unit, group["apiVersion"], "PodGroup", spec=group["spec"])] if group else []

@@ -1,0 +1,77 @@
+"""Which nodes do a unit's pods get, and do they start together? `charts/*/templates/_scheduling.tpl` says the same."""
+
+from typing import Any
+
+from fino1.k8s.objects.unit import Unit, given
+
+SCHEDULERS = {"volcano": "volcano", "coscheduling": "scheduler-plugins-scheduler"}
+_GROUPS = {"volcano": "scheduling.volcano.sh/v1beta1", "coscheduling": "scheduling.x-k8s.io/v1alpha1"}
+
+
+def constraints(unit: Unit) -> dict[str, Any]:
+    """Which keys of the pod's spec say where and when it is scheduled?"""
+    document = unit.document
+    return {
+        **given(
+            schedulerName=SCHEDULERS.get(_gang(unit)),
+            priorityClassName=document.get("priorityClassName"),
+            affinity=_affinity(unit),
+        ),
+        **nodes(unit),
+    }
+
+
+def nodes(unit: Unit) -> dict[str, Any]:
+    """Which nodes may it be? GPUs by product, their taint tolerated; a model behind an API needs none."""
+    document = unit.document
+    has_gpus = document["gpus_per_node"] > 0 and (unit.model is None or unit.is_served)
+    product = document["gpu"].get("product") if has_gpus else None
+    own = [{"key": document["gpu"]["taint"], "operator": "Exists", "effect": "NoSchedule"}] if has_gpus else []
+    return given(
+        nodeSelector={**given(**{"nvidia.com/gpu.product": product}), **document["nodeSelector"]},
+        tolerations=own + document["tolerations"],
+    )
+
+
+def labels(unit: Unit) -> dict[str, str]:
+    """Which labels make pods wait for each other? The coscheduling plugin's, where no operator sets it."""
+    is_ours = _gang(unit) == "coscheduling" and unit.document["backend"] in ("job", "jobset")
+    return {"scheduling.x-k8s.io/pod-group": unit.full} if is_ours else {}
+
+
+def annotations(unit: Unit) -> dict[str, str]:
+    """Which annotations place the pods? Kueue's topology, and Volcano's group where no operator sets it."""
+    document = unit.document
+    topology = document["topology"]
+    is_ours = _gang(unit) == "volcano" and document["backend"] in ("job", "jobset")
+    return {
+        **({"scheduling.k8s.io/group-name": unit.full} if is_ours else {}),
+        **(
+            {f"kueue.x-k8s.io/podset-{topology['policy']}-topology": topology["key"]}
+            if "key" in topology and "queue" in document
+            else {}
+        ),
+    }
+
+
+def pod_group(unit: Unit) -> dict[str, Any] | None:
+    """Which group object do the pods of a plain Job or a JobSet wait for?"""
+    if not _gang(unit) or unit.document["backend"] not in ("job", "jobset"):
+        return None
+    return {"apiVersion": _GROUPS[_gang(unit)], "kind": "PodGroup", "spec": {"minMember": unit.document["nodes"]}}
+
+
+def _gang(unit: Unit) -> str:
+    """The gang scheduler of a run of training; evaluations need none."""
+    return "" if unit.model else unit.document.get("gang", "")
+
+
+def _affinity(unit: Unit) -> dict[str, Any]:
+    topology = unit.document["topology"]
+    if "key" not in topology or "queue" in unit.document:
+        return {}
+    term = {"labelSelector": {"matchLabels": {"fino1/run": unit.full}}, "topologyKey": topology["key"]}
+    if topology["policy"] == "required":
+        return {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    preferred = [{"weight": 100, "podAffinityTerm": term}]
+    return {"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}

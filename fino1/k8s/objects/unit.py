@@ -1,0 +1,162 @@
+"""Which numbers and names follow from a run, before anything is rendered? (DESIGN C3)
+
+A *unit* is what one object trains or evaluates: the whole run, or one model of an evaluation, so that a model more or less
+leaves the others' objects as they are. `charts/*/templates/_plan.tpl` says the same in Helm's language.
+"""
+
+import functools
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fino1 import __version__
+from fino1.errors import SpecError
+from fino1.spec import canonical, load
+from fino1.spec.placement import PLACEMENT
+from fino1.spec.run import RunSpec
+
+NAME = r"[a-z]([-a-z0-9]{0,32}[a-z0-9])?"  # DNS-1035, which PyTorchJob wants; with the hash 45 characters
+PORT = 29500  # of torch's rendezvous
+SERVER_PORT = 8000  # of the model server beside an evaluation
+VLLM_IMAGE = "vllm/vllm-openai:v0.29.0"
+
+
+def given(**keys: Any) -> dict[str, Any]:
+    """Only those keys that have a value: optional ones are omitted, never empty."""
+    return {key: value for key, value in keys.items() if value not in (None, {}, [], "")}
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One run object and what belongs to it.
+
+    `document` is the unit's effective document, `name` its run's name. `full`, the name of its objects, is `name` and the first
+    ten hex digits of the SHA-256 of the document with the version that renders it: another version may render another pod, and a
+    Job's template cannot change. `config` is the text of `config.json`.
+    """
+
+    instance: str
+    name: str
+    document: Mapping[str, Any]
+
+    @functools.cached_property
+    def full(self) -> str:
+        """Name of the unit's objects."""
+        return f"{self.name}-{canonical.digest({**self.document, 'version': __version__})[:10]}"
+
+    @functools.cached_property
+    def config(self) -> str:
+        """Text of `config.json`: the document without placement."""
+        return canonical.dumps({key: value for key, value in self.document.items() if key not in PLACEMENT})
+
+    @functools.cached_property
+    def run_hash(self) -> str:
+        """Ends the name of the run's directory (C13)."""
+        return hashlib.sha256(self.config.encode()).hexdigest()[:10]
+
+    @property
+    def model(self) -> Mapping[str, Any] | None:
+        """The evaluated model; None for training."""
+        return self.document["eval"]["models"][0] if self.document["method"] == "eval" else None
+
+    @property
+    def is_served(self) -> bool:
+        """Does the evaluated model run in the pod?"""
+        return self.model is not None and "base_url" not in self.model
+
+    @property
+    def ranks(self) -> int:
+        """Processes of each pod."""
+        return self.document.get("processes_per_node") or max(self.document["gpus_per_node"], 1)
+
+
+def units(spec: RunSpec, name: str) -> list[Unit]:
+    """Which run objects are there? Raises SpecError for what would do on this machine and not in a pod: a name that Kubernetes'
+    kinds refuse, a relative path, a key that no Secret brings.
+    """
+    document = load.effective(spec)
+    if problems := _complaints(document, name):
+        raise SpecError(problems)
+    if spec.method != "eval":
+        return [Unit(name, name, document)]
+    return [
+        Unit(name, _joined(name, model["name"]), document | {"eval": document["eval"] | {"models": [model]}})
+        for model in document["eval"]["models"]
+    ]
+
+
+def _complaints(document: Mapping[str, Any], name: str) -> list[str]:
+    found = []
+    if not re.fullmatch(NAME, name):
+        found.append(
+            f"--name: expected a letter and at most 33 lower-case letters, digits and -, the last no -, got {name!r}"
+        )
+    places = {
+        "model": document["model"],
+        "ppo.value_model": document["ppo"]["value_model"],
+        "ppo.reward.model": document["ppo"]["reward"]["model"],
+        **{f"eval.models.{i}": model for i, model in enumerate(document["eval"]["models"])},
+    }
+    if document["method"] == "eval":
+        places |= {f"eval.tasks.{i}": rows for i, rows in enumerate(document["eval"]["tasks"])}
+        for i, model in enumerate(document["eval"]["models"]):
+            key = model.get("api_key_env")
+            if key and key not in document["secretEnv"]:
+                found.append(f"eval.models.{i}.api_key_env: expected a variable of secretEnv, got {key}")
+    else:
+        places |= {"data": document["data"]}
+        places |= {f"data.exclude.{i}": rows for i, rows in enumerate(document["data"]["exclude"])}
+    return found + [
+        f"{place}.path: expected an absolute path on a volume (/work, /models), got {block['path']}"
+        for place, block in places.items()
+        if not block.get("path", "/").startswith("/")
+    ]
+
+
+def chart(method: str) -> str:
+    """Which chart renders this method?"""
+    return "eval" if method == "eval" else "train"
+
+
+def ports(unit: Unit) -> list[int]:
+    """Which TCP ports of the world outside does the unit need? HTTPS for a hub, those of an endpoint and of trackers' servers."""
+    found = set()
+    if not unit.document["offline"] and _has_hub(unit):
+        found.add(443)
+    urls = [unit.model["base_url"]] if unit.model and "base_url" in unit.model else []
+    for url in urls + _tracker_servers(unit.document):
+        if server := re.match(r"http(s?)://[^/?#]*", url):
+            port = re.search(r":([0-9]{1,5})$", server[0])
+            found.add(int(port[1]) if port else 443 if server[1] else 80)
+    return sorted(found)
+
+
+def _tracker_servers(document: Mapping[str, Any]) -> list[str]:
+    """Which servers are reported to? A URL in a Secret is not seen: it needs a rule in `networkPolicy.egress`."""
+    env, found = document["env"], []
+    has_key = "WANDB_API_KEY" in (env.keys() | document["secretEnv"].keys())
+    if "wandb" in document["report_to"] and has_key and not document["offline"]:
+        found.append(env.get("WANDB_BASE_URL", "https://api.wandb.ai"))
+    if "mlflow" in document["report_to"] and "MLFLOW_TRACKING_URI" in env:
+        found.append(env["MLFLOW_TRACKING_URI"])
+    return found
+
+
+def _has_hub(unit: Unit) -> bool:
+    """Does the unit read anything from the hub?"""
+    document = unit.document
+    if document["method"] == "eval":
+        return "hub" in (unit.model or {}) or any("hub" in task for task in document["eval"]["tasks"])
+    blocks = [document["data"], *document["data"]["exclude"]]
+    models = [document["model"]]
+    if document["method"] == "ppo":
+        reward = document["ppo"]["reward"]
+        models += [document["ppo"]["value_model"]] + ([reward["model"]] if reward["source"] == "model" else [])
+    has_default = any(not model.keys() & {"path", "run", "init"} for model in models)
+    return has_default or not document["data"].keys() & {"task", "path"} or any("hub" in b for b in blocks + models)
+
+
+def _joined(name: str, model: str) -> str:
+    return f"{name}-{model.replace('.', '-')}"[:34].rstrip("-")

@@ -1,0 +1,149 @@
+"""How many bytes does a rank take for each thing that training holds? Pure formulas; their sources and checks: docs/memory.md.
+
+Legend: P parameters, H hidden size, Q and K width of all query and key heads, I width of the MLP, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fino1.k8s.plan.architecture import Architecture
+
+LIVE = 10**9  # DeepSpeed's stage3_max_live_parameters: how many are gathered at once
+TILE = (4096, 32768)  # tokens and vocabulary of the logits that TRL's fused head holds at once
+CHUNK = 4096  # positions whose logits PPO holds at once (fino1.train.ppo.rl)
+
+
+@dataclass(frozen=True)
+class Sharding:
+    """How does a rank hold a model? SFT and the verifier leave the division to DeepSpeed, PPO to torch's fully_shard."""
+
+    stage: int
+    ranks: int
+    bf16: bool
+    by_deepspeed: bool
+    offload_optimizer: bool = False
+    offload_param: bool = False
+    flash: bool = False
+
+    @property
+    def compute(self) -> int:
+        """Bytes of a number in a matrix product."""
+        return 2 if self.bf16 else 4
+
+    @property
+    def residual(self) -> int:
+        """Bytes of a number between layers. Undivided weights are in float32 under autocast, and so is the residual stream."""
+        return 4 if self.stage == 0 else self.compute
+
+    def share(self, count: int) -> int:
+        """How many of `count` are this rank's?"""
+        return -(-count // self.ranks)
+
+
+Parts = dict[str, int]
+
+
+def states(s: Sharding, parameters: int, hidden_size: int) -> Parts:
+    """Weights, gradients, AdamW's state and buckets of trained `parameters` (arXiv 1910.02054 §3.1, and the code we run)."""
+    share = s.share(parameters)
+    if s.stage == 0:  # float32 throughout; DDP's buckets are a second set of gradients (gradient_as_bucket_view is off)
+        buckets = 4 * parameters if s.ranks > 1 else 0
+        return {"weights": 4 * parameters, "gradients": 4 * parameters, "optimizer": 8 * parameters, "buckets": buckets}
+    if not s.by_deepspeed:  # fully_shard: float32 shares, no second master copy
+        return {"weights": 4 * share, "gradients": 4 * share, "optimizer": 8 * share}
+    return {
+        "weights": s.compute * (share if s.stage == 3 else parameters),
+        # summed in float32 (data_types.grad_accum_dtype); stage 1 keeps those of the last pass besides
+        "gradients": 4 * share if s.stage > 1 else (4 + s.compute) * parameters,
+        "optimizer": 12 * share,  # master weights and two moments
+        "buckets": 2 * s.compute * hidden_size**2 if s.stage > 1 else 0,  # reduce_bucket_size "auto", two of them
+    }
+
+
+def gathered(s: Sharding, models: Sequence[tuple[int, Architecture]], training: bool = True) -> Parts:
+    """What of the weights exists once more while computing? `models` are (parameters, shapes)."""
+    total = sum(count for count, _ in models)
+    if s.stage == 0:  # autocast keeps what it has cast until it is left
+        return {"autocast copies": 2 * total} if s.bf16 else {}
+    if s.stage < 3:
+        return {}
+    if s.by_deepspeed:
+        return {"gathered weights": s.compute * min(total, LIVE + max(a.embedding for _, a in models))}
+    outside = sum(count - a.num_hidden_layers * a.layer for count, a in models)  # embeddings and heads: the root's
+    layer = max(a.layer for _, a in models)
+    whole = {"gathered weights": s.compute * (outside + 2 * layer)}  # this layer and the next
+    return whole | {"gathered gradients": 4 * (outside + layer)} if training else whole
+
+
+def layer_activations(s: Sharding, a: Architecture, row: int, masked: bool = True) -> int:
+    """Bytes for each token that one layer keeps for its backward pass, in rows of `row` tokens.
+
+    Counted over the operations of transformers' Llama and checked against torch's saved tensors; without `masked` it is what
+    arXiv 2205.05198 §4.1 counts for GPT, for a gated MLP, grouped heads, no dropout, and norms in float32. A mask, which SDPA
+    turns into numbers in each layer, needs keys and values once for every query head; flash attention needs none.
+    """
+    h, q, k, c = a.hidden_size, a.queries, a.keys, s.compute
+    masked = masked and not s.flash
+    norms = 8 + (16 * h if s.residual == 4 else 12 * h)
+    inputs = 2 * c * h if s.residual == c else 5 * c * h  # autocast casts them for every product
+    attention = c * (2 * q + 2 * (q if masked else k)) + 4 * a.num_attention_heads + (c * row if masked else 0)
+    extra = (4 + c) * (q + k) + 4 * (a.num_attention_heads + a.num_key_value_heads) if a.qk_norm else 0
+    return norms + inputs + attention + extra + 4 * c * a.intermediate_size
+
+
+def saved(s: Sharding, a: Architecture, rows: int, row: int, checkpointing: bool) -> int:
+    """Bytes that a forward pass of `rows` × `row` tokens leaves for the backward pass, without the head."""
+    layer = s.residual * a.hidden_size if checkpointing else layer_activations(s, a, row)
+    final = (12 if s.residual == 4 else 8) * a.hidden_size + 8 * a.head_dim + 8
+    return rows * row * (a.num_hidden_layers * layer + final + (0 if s.flash else row))
+
+
+def backward(s: Sharding, models: Sequence[Architecture], rows: int, row: int, checkpointing: bool, kept: int) -> int:
+    """Bytes that the backward pass takes besides `kept`, what was saved: a layer computed again, or the norms' gradients.
+
+    At its end it is the gradient of an embedding, which comes whole, when nothing of what was saved is left.
+    """
+    layers = [layer_activations(s, a, row) + s.compute * a.intermediate_size + 4 * a.hidden_size for a in models]
+    width = max(layers) if checkpointing else 18 * max(a.hidden_size for a in models)
+    return max(rows * row * width, (4 if s.stage == 0 else s.compute) * max(a.embedding for a in models) - kept)
+
+
+def forward(s: Sharding, a: Architecture, rows: int, row: int) -> int:
+    """Bytes of a pass of `rows` × `row` tokens that keeps nothing: what exists inside one layer."""
+    streams = 8 if s.residual == 2 else 15 if s.compute == 2 else 16
+    mask = 0 if s.flash else (1 + s.compute) * row
+    return rows * row * (3 * s.compute * a.intermediate_size + streams * a.hidden_size + 8 * a.head_dim + mask)
+
+
+def cache(s: Sharding, a: Architecture, rows: int, row: int) -> int:
+    """Bytes of the keys and values of `rows` × `row` tokens; growing by one token makes a layer's anew."""
+    return rows * row * 2 * a.keys * s.residual * (a.num_hidden_layers + 1)
+
+
+def fused_head(s: Sharding, a: Architecture, tokens: int) -> int:
+    """Bytes of SFT's loss: a tile of logits, gradients of the hidden states and of the whole head in float32."""
+    tile = s.compute * (min(tokens, TILE[0]) + a.hidden_size) * min(a.vocab_size, TILE[1])
+    return tile + tokens * a.hidden_size * (s.residual + 4) + (4 if s.residual == 4 else 6) * a.embedding
+
+
+def chunked_head(s: Sharding, a: Architecture, tokens: int, learning: bool) -> int:
+    """Bytes of PPO's log-probabilities: four float32 tensors of a chunk's logits, the head cast and its gradient."""
+    cast = s.compute if s.residual != s.compute else 0
+    gradient = s.residual if learning and tokens > CHUNK else 0  # of one chunk, beside the sum of those before
+    return (
+        16 * min(tokens, CHUNK) * a.vocab_size + tokens * a.hidden_size * s.residual + (cast + gradient) * a.embedding
+    )
+
+
+def step(s: Sharding, parameters: int) -> int:
+    """Bytes that an optimizer step takes besides its state.
+
+    DeepSpeed copies this rank's gradients to float32, at stage 3 a sub-group at a time. PPO's AdamW is torch's `foreach`, which
+    makes one tensor more for each parameter; the Trainer's is fused and makes none.
+    """
+    share = s.share(parameters)
+    if not s.by_deepspeed:
+        return 4 * (share if s.stage else parameters)
+    if s.stage == 0 or s.offload_optimizer:
+        return 0
+    return 4 * (min(share, LIVE) if s.stage == 3 else share)

@@ -1,0 +1,156 @@
+"""Is there in the namespace what a run only names: Secrets and their keys, volumes, priority classes, gang schedulers?"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fino1.k8s.checks import Check, missing, note, ok, readable, wait
+from fino1.k8s.cluster.client import Api
+from fino1.k8s.cluster.errors import ApiError
+from fino1.k8s.state import kueue
+from fino1.spec.placement import ClaimBlock
+from fino1.spec.run import RunSpec
+
+_DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+_PULL_TYPES = ("kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg")
+GANGS = {"volcano": "scheduling.volcano.sh", "coscheduling": "scheduling.x-k8s.io"}
+
+
+def secrets(api: Api, spec: RunSpec) -> Iterator[Check]:
+    """Are the Secrets there, with the keys that the pods read? Their values are not looked at."""
+    named: dict[str, list[tuple[str, str, bool]]] = {name: [] for name in spec.image.pullSecrets}
+    for variable, ref in spec.secretEnv.items():
+        named.setdefault(ref.name, []).append((variable, ref.key, ref.optional))
+    for name, keys in named.items():
+        yield from readable("secret", lambda name=name, keys=keys: _secret(api, spec, name, keys))
+
+
+def _secret(api: Api, spec: RunSpec, name: str, keys: list[tuple[str, str, bool]]) -> Iterator[Check]:
+    body = api.get("v1", "Secret", name)
+    is_pull = name in spec.image.pullSecrets
+    found = [] if body is None else sorted(body.get("data") or {})
+    lost = [(variable, key, optional) for variable, key, optional in keys if key not in found]
+    for variable, key, optional in lost:
+        hint = f"kubectl create secret generic {name} --namespace {api.namespace} --from-literal={key}=…"
+        has = "the Secret does not exist" if body is None else f"it has {', '.join(found) or 'no keys'}"
+        text = f"{name}: key {key}, for secretEnv.{variable}: {has}"
+        yield note("secret", f"{text} (optional)") if optional else missing("secret", f"{text}; {hint}")
+    if is_pull and body is None:
+        hint = f"kubectl create secret docker-registry {name} --namespace {api.namespace} …"
+        yield missing("secret", f"{name}: of image.pullSecrets: does not exist; {hint}")
+    elif is_pull and body is not None and body.get("type") not in _PULL_TYPES:
+        yield missing("secret", f"{name}: of image.pullSecrets: expected type {_PULL_TYPES[0]}, got {body.get('type')}")
+    elif body is not None and not lost:
+        yield ok(
+            "secret", f"{name}: there" + (f", with {', '.join(sorted({key for _, key, _ in keys}))}" if keys else "")
+        )
+
+
+def claims(api: Api, spec: RunSpec, pods: int) -> Iterator[Check]:
+    """Are the volumes there or can they be made, and can so many `pods` share them?"""
+    blocks = {block.claimName: block for block in (spec.volumes.models, spec.volumes.work)}
+    for name, block in sorted(blocks.items()):
+        yield from readable("claim", lambda block=block, name=name: _claim(api, block, name, spec, pods))
+
+
+def _claim(api: Api, block: ClaimBlock, name: str, spec: RunSpec, pods: int) -> Iterator[Check]:
+    body = api.get("v1", "PersistentVolumeClaim", name)
+    modes = list(block.accessModes) if body is None else list(body["spec"].get("accessModes") or [])
+    if body is None and not block.create:
+        yield missing("claim", f"{name}: expected a PersistentVolumeClaim that exists (create: false), got none")
+        return
+    if body is None:
+        yield from readable("claim", lambda: _to_make(api, block, name))
+    else:
+        yield _state(name, body)
+    if pods > 1 and not {"ReadWriteMany", "ReadOnlyMany"} & set(modes):
+        is_one_pod = modes == ["ReadWriteOncePod"]
+        if is_one_pod or (spec.method != "eval" and spec.nodes > 1):
+            has = f"{name}: {pods} pods on several nodes need ReadWriteMany, it has {', '.join(modes)}"
+            yield missing(
+                "claim", has if not is_one_pod else f"{name}: ReadWriteOncePod serves one pod, the run has {pods}"
+            )
+        else:
+            yield wait("claim", f"{name}: {', '.join(modes)}: all {pods} pods have to run on one node")
+
+
+def _state(name: str, body: Mapping[str, Any]) -> Check:
+    """How does a claim stand that is there?"""
+    phase = body.get("status", {}).get("phase", "Pending")
+    size = (body.get("status", {}).get("capacity") or body["spec"]["resources"]["requests"]).get("storage")
+    about = f"{name}: there, {phase}, {size}, {', '.join(body['spec'].get('accessModes') or [])}"
+    if body["metadata"].get("deletionTimestamp"):
+        return missing("claim", f"{name}: is being deleted")
+    if phase == "Lost":
+        return missing("claim", f"{name}: has lost its volume")
+    return ok("claim", about) if phase == "Bound" else note("claim", f"{about}; bound when a pod uses it, or never")
+
+
+def _to_make(api: Api, block: ClaimBlock, name: str) -> Iterator[Check]:
+    """Can a claim be made that is not there? A claim without a class gets the default one, and without that is never bound."""
+    what = f"{name}: would be made: {block.size}, {', '.join(block.accessModes)}"
+    version, kind = "storage.k8s.io/v1", "StorageClass"
+    if block.storageClassName:
+        if api.get(version, kind, block.storageClassName) is None:
+            names = ", ".join(c["metadata"]["name"] for c in api.list(version, kind).items) or "none"
+            yield missing("claim", f"{what}: StorageClass {block.storageClassName} does not exist (there: {names})")
+            return
+        used = block.storageClassName
+    else:
+        classes = api.list(version, kind).items
+        default = [c["metadata"]["name"] for c in classes if is_default(c)]
+        if not default:
+            names = ", ".join(c["metadata"]["name"] for c in classes) or "none"
+            hint = f"no default StorageClass; set volumes.*.storageClassName (there: {names})"
+            yield missing("claim", f"{what}: {hint}")
+            return
+        used = f"{default[0]} (the default)"
+    unknown = (
+        ""
+        if block.accessModes == ["ReadWriteOnce"]
+        else "; whether it can do so for several nodes, only its driver knows"
+    )
+    yield ok("claim", f"{what}, StorageClass {used}{unknown}")
+
+
+def is_default(body: Mapping[str, Any]) -> bool:
+    """Is this StorageClass the one of claims that name none?"""
+    return (body["metadata"].get("annotations") or {}).get(_DEFAULT_CLASS) == "true"
+
+
+def classes(api: Api, spec: RunSpec) -> Iterator[Check]:
+    """Are the priority classes there that the run names?"""
+    named = [("scheduling.k8s.io/v1", "PriorityClass", "priorityClassName", spec.priorityClassName)]
+    served = kueue.version(api)
+    if served:
+        named.append((served, "WorkloadPriorityClass", "workloadPriorityClass", spec.workloadPriorityClass))
+    for version, kind, key, name in named:
+        if name:
+            yield from readable(key, lambda v=version, k=kind, key=key, name=name: _class(api, v, k, key, name))
+
+
+def _class(api: Api, version: str, kind: str, key: str, name: str) -> Iterator[Check]:
+    if api.get(version, kind, name) is not None:
+        yield ok(key, f"{name}: there")
+        return
+    try:
+        names = ", ".join(body["metadata"]["name"] for body in api.list(version, kind).items) or "none"
+    except ApiError as error:
+        names = f"not known: {error}"
+    yield missing(key, f"{name}: expected a {kind}, got none (there: {names})")
+
+
+def gang(api: Api, spec: RunSpec) -> Iterator[Check]:
+    """Do the pods of a run of several nodes start together? What this cluster offers for it, by discovery."""
+    if spec.method == "eval" or (spec.nodes == 1 and not spec.gang):
+        return
+    offered = [name for name, group in GANGS.items() if api.versions(group)]
+    if spec.gang and spec.gang not in offered:
+        has = f"this cluster offers {' and '.join(offered) or 'none'}"
+        yield missing("gang", f"{spec.gang}: its PodGroup ({GANGS[spec.gang]}) is not served; {has}")
+    elif spec.gang:
+        yield ok("gang", f"{spec.gang}: its PodGroup is served")
+    elif spec.queue:
+        yield ok("gang", "Kueue admits all pods of the run at once")
+    else:
+        hint = f"set gang: {offered[0]}" if offered else "a Kueue queue would see to it"
+        yield note("gang", f"{spec.nodes} pods may start one by one and wait for each other; {hint}")

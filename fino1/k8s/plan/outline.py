@@ -1,0 +1,165 @@
+"""What would a run do, take and cost, by its run file alone? Plain data, as `plan -o json` prints it; no cluster is asked."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fino1.k8s.objects import render
+from fino1.k8s.objects.lint import lint
+from fino1.k8s.objects.rules.walk import Thing
+from fino1.k8s.objects.unit import Unit, units
+from fino1.k8s.plan import cost, gpus, memory
+from fino1.spec.inputs import RowsBlock
+from fino1.spec.run import RunSpec
+
+_HERE = Path("out")  # where `fino1-k8s run` leaves finished runs by default; their models' sizes are known
+_GIB = 2**30
+
+
+def outline(spec: RunSpec, name: str) -> dict[str, Any]:
+    """What would run: objects, pods, ranks, batches, images, volumes, directories, and what lint finds."""
+    parts, objects = units(spec, name), render.render(spec, name)
+    findings = lint(objects)
+    return {
+        "name": name,
+        "method": spec.method,
+        "backend": "job" if spec.method == "eval" else spec.backend,
+        "runs": [_unit(unit) for unit in parts],
+        "pods": _pods(spec, len(parts)),
+        "batch": _batch(spec),
+        "steps": _steps(spec),
+        "images": sorted({*_images(objects)}),
+        "claims": [_claim(spec, mount) for mount in ("work", "models")],
+        "objects": [{"kind": o["kind"], "name": o["metadata"]["name"]} for o in objects if not render.is_hook(o)],
+        "lint": {
+            "errors": sum(finding.level == "error" for finding in findings),
+            "warnings": sum(finding.level == "warning" for finding in findings),
+            "findings": [str(finding) for finding in findings],
+        },
+    }
+
+
+def memory_fit(spec: RunSpec, gpu_bytes: int | None) -> dict[str, Any] | None:
+    """How much GPU memory does a rank take in each phase, and does a GPU of so many bytes have it? None without GPUs."""
+    if not spec.gpus_per_node:
+        return None
+    launch = spec.launch
+    found = memory.estimate(
+        spec,
+        _HERE,
+        zero_stage=launch.zero_stage,
+        offload_optimizer=launch.offload_optimizer_device == "cpu",
+        offload_param=launch.offload_param_device == "cpu",
+    )
+    fit = memory.fits(found, gpu_bytes) if gpu_bytes else None
+    return {
+        "ranks": found.ranks,
+        "zero_stage": found.zero_stage,
+        "phases": [{"name": p.name, "total": p.total, "parts": dict(p.parts)} for p in found.phases],
+        "peak": found.peak.name if found.peak else None,
+        "gpu": gpu_bytes,
+        "usable": fit.available if fit else None,
+        "fits": fit.fits if fit else None,
+        "changes": list(fit.changes) if fit else [],
+        "unknown": list(found.unknown),
+    }
+
+
+def gpu_memory(spec: RunSpec) -> int | None:
+    """How many bytes has the GPU that the run file names?"""
+    return gpus.gpu_memory(spec.gpu)
+
+
+def price(spec: RunSpec, prices: Path | None, hours: float | None) -> dict[str, Any] | None:
+    """What does the run cost by a price book? None without one. Raises SpecError for a book that lacks its GPUs."""
+    if prices is None:
+        return None
+    found = cost.cost(spec, cost.read(prices), str(prices), hours)
+    return asdict(found) | {"amount": found.amount}
+
+
+def gib(size: int) -> str:
+    """Bytes for people."""
+    return f"{size / _GIB:.1f} GiB"
+
+
+def _unit(unit: Unit) -> dict[str, str]:
+    """A run object's name, and where on the volume `work` it leaves its results."""
+    found = {"name": unit.full, "directory": f"runs/{unit.name}-{unit.run_hash}"}
+    return found | ({"model": unit.model["name"]} if unit.model else {})
+
+
+def _pods(spec: RunSpec, parts: int) -> dict[str, Any]:
+    is_eval = spec.method == "eval"
+    served = sum(not model.base_url for model in spec.eval.models) * spec.eval.shards
+    return {
+        "count": parts * spec.eval.shards if is_eval else spec.nodes,
+        "gpus_per_pod": spec.gpus_per_node,
+        "gpus": (served if is_eval else spec.nodes) * spec.gpus_per_node,
+        "resource": spec.gpu.resource if spec.gpus_per_node else None,
+        "product": spec.gpu.product if spec.gpus_per_node else None,
+        "ranks": None if is_eval else spec.world_size,
+    }
+
+
+def _batch(spec: RunSpec) -> dict[str, int] | None:
+    """Arithmetic: global = per device × ranks × accumulation (× mini-batches); `spec` has seen to it that it divides."""
+    if spec.method == "eval":
+        return None
+    block = getattr(spec, spec.method)
+    mini = block.num_mini_batches if spec.method == "ppo" else 1
+    accumulation = block.global_batch_size // (mini * spec.world_size * block.per_device_train_batch_size)
+    found = {
+        "global": block.global_batch_size,
+        "per_device": block.per_device_train_batch_size,
+        "ranks": spec.world_size,
+        "accumulation": accumulation,
+    }
+    return found | ({"mini_batches": mini} if spec.method == "ppo" else {})
+
+
+def _steps(spec: RunSpec) -> dict[str, Any]:
+    """How many optimizer steps, as far as the run file says it; `of` says what they are counted from."""
+    if spec.method == "eval":
+        sizes = [_rows(task) for task in spec.eval.tasks]
+        known = None if None in sizes else sum(size or 0 for size in sizes) * len(spec.eval.models)
+        return {"questions": known, "of": f"{len(spec.eval.models)} models × {len(spec.eval.tasks)} tasks"}
+    if spec.method == "ppo":
+        block = spec.ppo
+        updates = -(-block.total_episodes // block.global_batch_size)
+        steps = updates * block.num_ppo_epochs * block.num_mini_batches
+        of = f"{updates} updates × {block.num_ppo_epochs} passes × {block.num_mini_batches} mini-batches"
+        return {"steps": steps, "of": of}
+    block = getattr(spec, spec.method)
+    if block.max_steps:
+        return {"steps": block.max_steps, "of": "max_steps"}
+    rows, epochs = _rows(spec.data), block.num_train_epochs
+    if rows is None:
+        return {"steps": None, "of": f"{epochs:g} epochs of rows that nobody has counted yet"}
+    steps = math.ceil(-(-rows // block.global_batch_size) * epochs)
+    return {"steps": steps, "of": f"{epochs:g} epochs of at most {rows} rows"}
+
+
+def _rows(block: RowsBlock) -> int | None:
+    """How many rows are read at most? None where only the file knows."""
+    if block.task == "ledger" and block.path is None:
+        return min(block.size, block.limit or block.size)
+    return block.limit
+
+
+def _images(objects: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [c.body["image"] for thing in objects for c in Thing(dict(thing)).containers() if "image" in c.body]
+
+
+def _claim(spec: RunSpec, mount: str) -> dict[str, Any]:
+    block = getattr(spec.volumes, mount)
+    return {
+        "name": block.claimName,
+        "mount": f"/{mount}",
+        "create": block.create,
+        "size": block.size,
+        "storage_class": block.storageClassName,
+        "access_modes": list(block.accessModes),
+    }

@@ -1,0 +1,201 @@
+"""Which runs are on the cluster, and how does each stand?
+
+A run object is one of `KINDS`, labelled as ours (render.py). Its conditions say in four dialects what `Phase` says in one.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from fino1.errors import SpecError
+from fino1.k8s.cluster.client import Api
+
+OURS = "app.kubernetes.io/part-of=fino1"
+KINDS = {
+    "PyTorchJob": "kubeflow.org/v1",
+    "JobSet": "jobset.x-k8s.io/v1alpha2",
+    "TrainJob": "trainer.kubeflow.org/v1alpha1",
+    "Job": "batch/v1",
+}
+Phase = Literal["Pending", "Queued", "Suspended", "Running", "Restarting", "Succeeded", "Failed"]
+_QUEUE = "kueue.x-k8s.io/queue-name"
+_SUCCEEDED = ("Succeeded", "Complete", "Completed")
+_FAILED = ("Failed", "FailureTarget")
+_LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run object, as the cluster holds it. `name` is the user's, `full` the object's, with the hash.
+
+    `pods_say` is where its pods are known: Trainer 2.0 says nothing of them, and a Job no longer counts those that end.
+    """
+
+    object: Mapping[str, Any]
+    pods_say: Literal["", "running", "ended"] = ""
+
+    @property
+    def kind(self) -> str:
+        """Of the object."""
+        return self.object["kind"]
+
+    @property
+    def full(self) -> str:
+        """Name of the object, and of all that belongs to it; the value of its pods' label `fino1/run`."""
+        return self.object["metadata"]["name"]
+
+    @property
+    def name(self) -> str:
+        """Name it was submitted or installed under; all models of an evaluation share it."""
+        return self.labels.get("app.kubernetes.io/instance", self.full)
+
+    @property
+    def method(self) -> str:
+        """What it does: sft, ppo, eval, …"""
+        return self.labels.get("app.kubernetes.io/component", "")
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Of the object."""
+        return self.object["metadata"].get("labels", {})
+
+    @property
+    def directory(self) -> str:
+        """Name of its directory under /work/runs."""
+        return self.object["metadata"].get("annotations", {}).get("fino1/directory", "")
+
+    @property
+    def created(self) -> str:
+        """RFC 3339."""
+        return self.object["metadata"]["creationTimestamp"]
+
+    @property
+    def queue(self) -> str:
+        """Its Kueue LocalQueue; empty without one."""
+        return self.labels.get(_QUEUE, "")
+
+    @property
+    def pods(self) -> str:
+        """Label selector of its pods. `helm test`'s pod is none of them."""
+        return f"fino1/run={self.full},app.kubernetes.io/component!=test"
+
+    @property
+    def is_suspended(self) -> bool:
+        """Does its spec say so?"""
+        spec = self.object["spec"]
+        return bool(spec.get("runPolicy", spec).get("suspend"))
+
+    @property
+    def phase(self) -> Phase:
+        """How does it stand? Queued is suspended by Kueue, which starts it again; Suspended by a user, who must."""
+        true = {c["type"] for c in self.conditions if c["status"] == "True"}
+        if true & set(_SUCCEEDED):
+            return "Succeeded"
+        if true & set(_FAILED):
+            return "Failed"
+        if self.is_suspended:
+            return "Queued" if self.queue else "Suspended"
+        if "Restarting" in true:
+            return "Restarting"
+        if "Running" in true or self._count("ready") or self.pods_say == "running":
+            return "Running"
+        if self._has_restarted:
+            return "Restarting"
+        return "Running" if self.pods_say else "Pending"
+
+    @property
+    def since(self) -> str:
+        """Since when is it in that phase, as far as its controller says? RFC 3339."""
+        phase = self.phase
+        types = {"Succeeded": _SUCCEEDED, "Failed": _FAILED, "Queued": ("Suspended",)}.get(phase, (phase,))
+        true = [c for c in self.conditions if c["type"] in types and c["status"] == "True"]
+        times = [c["lastTransitionTime"] for c in true if c.get("lastTransitionTime")]
+        started = self.status.get("startTime") if phase == "Running" else None
+        return min(times) if times else started or self.created
+
+    @property
+    def conditions(self) -> list[Mapping[str, Any]]:
+        """Of its status, as its controller wrote them."""
+        return self.status.get("conditions", [])
+
+    @property
+    def status(self) -> Mapping[str, Any]:
+        """As its controller wrote it; empty before it has."""
+        return self.object.get("status") or {}
+
+    @property
+    def wanted(self) -> int:
+        """How many pods does it run at a time?"""
+        spec = self.object["spec"]
+        if self.kind == "PyTorchJob":
+            return sum(role.get("replicas", 1) for role in spec["pytorchReplicaSpecs"].values())
+        if self.kind == "JobSet":
+            jobs = spec["replicatedJobs"]
+            return sum(job.get("replicas", 1) * job["template"]["spec"].get("parallelism", 1) for job in jobs)
+        return spec.get("trainer", {}).get("numNodes", 1) if self.kind == "TrainJob" else spec.get("parallelism", 1)
+
+    @property
+    def is_over(self) -> bool:
+        """Has it ended for good?"""
+        return self.phase in ("Succeeded", "Failed")
+
+    @property
+    def _has_restarted(self) -> bool:
+        """Did it run before, and is being started again? Neither a Job nor a JobSet has a condition for it."""
+        return bool(self.status.get("restarts") or self._count("failed"))
+
+    def _count(self, key: str) -> int:
+        """How many pods (of a Job) or Jobs (of a JobSet, a TrainJob) are so?"""
+        jobs = self.status.get("replicatedJobsStatus") or self.status.get("jobsStatus") or [self.status]
+        return sum(job.get(key) or 0 for job in jobs)
+
+
+def list_runs(api: Api, *, selector: str = "", namespace: str | None = None) -> list[Run]:
+    """All runs of the namespace, the newest first; `selector` narrows them."""
+    found = []
+    wanted = f"{OURS},{selector}" if selector else OURS
+    for kind, api_version in KINDS.items():
+        if api.serves(api_version, kind):
+            listing = api.list(api_version, kind, label_selector=wanted, namespace=namespace)
+            found += [Run({"apiVersion": api_version, "kind": kind, **item}) for item in listing.items]
+    return sorted(_own(found), key=lambda run: (run.created, run.full), reverse=True)
+
+
+def named_runs(api: Api, name: str) -> list[Run]:
+    """The run objects called `name`: one by its full name, else all that were submitted under it, the newest first.
+
+    Raises SpecError that lists what there is.
+    """
+    labels = ("fino1/run", "app.kubernetes.io/instance") if _LABEL.fullmatch(name) else ()
+    found = next(filter(None, (list_runs(api, selector=f"{label}={name}") for label in labels)), [])
+    if not found:
+        names = ", ".join(sorted({run.name for run in list_runs(api)})) or "none"
+        raise SpecError(f"{name}: expected a run in namespace {api.namespace}, got none (there: {names})")
+    return found
+
+
+def latest_runs(api: Api, name: str) -> list[Run]:
+    """As `named_runs`, of runs that were submitted several times only the newest (an evaluation's newest of each model)."""
+    newest: dict[str, Run] = {}
+    for run in named_runs(api, name):
+        newest.setdefault(run.full.rpartition("-")[0], run)
+    return list(newest.values())
+
+
+def summarize(runs: Iterable[Run]) -> str:
+    """How do they stand, in a few words? One phase, or how many are in which."""
+    counts = Counter(run.phase for run in runs)
+    if len(counts) == 1:
+        return next(iter(counts))
+    return ", ".join(f"{counts[phase]} {phase}" for phase in get_args(Phase) if counts[phase])
+
+
+def _own(found: Iterable[Run]) -> list[Run]:
+    """Without what another run object made: the Jobs of a JobSet, the JobSet of a TrainJob."""
+    return [
+        run
+        for run in found
+        if not any(ref.get("controller") for ref in run.object["metadata"].get("ownerReferences", []))
+    ]

@@ -1,0 +1,75 @@
+"""The verb `diff`: how do a run's objects differ from those on the cluster? The server's defaults differ in nothing."""
+
+import argparse
+import difflib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from fino1 import exits
+from fino1.errors import ClusterError
+from fino1.k8s.change import dryrun
+from fino1.k8s.change.dryrun import Change
+from fino1.k8s.change.owned import Object, label, managed
+from fino1.k8s.cluster.client import connect
+from fino1.k8s.objects.render import is_hook, render
+from fino1.k8s.text import print_structured
+from fino1.spec import recipe
+from fino1.spec.yamlfile import as_yaml
+
+_SERVERS_OWN = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Verb `diff`: what would `submit` change? 0 nothing, 1 something, 2 it cannot be told (as kubectl diff: more than 1)."""
+    spec, name = recipe.read_run(arguments.run, arguments.values, arguments.set, arguments.name)
+    objects = [managed(thing) for thing in render(spec, name) if not is_hook(thing)]
+    cluster = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
+    try:
+        dryrun.kinds_served(cluster, objects)
+        changes = dryrun.changes(cluster, objects, dryrun.present(cluster, objects), force=True)
+    except ClusterError as error:
+        error.exit_code = exits.USER
+        raise
+    for warning in dryrun.claims_that_differ(changes):
+        print(f"warning: {warning}", file=sys.stderr)
+    changed = [change for change in changes if change.outcome != "unchanged"]
+    if arguments.output != "text":
+        print_structured([differences(change) for change in changed], arguments.output)
+    else:
+        for change in changed:
+            print(unified(change), end="")
+    return exits.BUG if changed else exits.DONE
+
+
+def unified(change: Change) -> str:
+    """For people: as `diff -u` prints it, from the cluster to the run file."""
+    before, after = (
+        as_yaml([_plain(thing)]).splitlines(keepends=True) if thing else [] for thing in (change.before, change.after)
+    )
+    name = label(change.object)
+    return "".join(difflib.unified_diff(before, after, f"cluster {name}", f"run {name}"))
+
+
+def differences(change: Change) -> dict[str, Any]:
+    """For programs: which fields differ, and how?"""
+    before, after = (dict(_leaves(_plain(thing))) if thing else {} for thing in (change.before, change.after))
+    paths = [path for path in before | after if before.get(path) != after.get(path)]
+    fields = [{"path": path, "cluster": before.get(path), "run": after.get(path)} for path in paths]
+    what = {"kind": change.object["kind"], "name": change.object["metadata"]["name"], "outcome": change.outcome}
+    return {**what, "fields": fields if change.before else []}
+
+
+def _plain(thing: Object) -> dict[str, Any]:
+    """An object without what the server writes itself."""
+    kept = {key: value for key, value in thing.items() if key != "status"}
+    metadata = {key: value for key, value in thing["metadata"].items() if key not in _SERVERS_OWN}
+    return {"apiVersion": kept.pop("apiVersion"), "kind": kept.pop("kind"), **kept, "metadata": metadata}
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    if not items:
+        yield path, value
+    for key, item in items:
+        yield from _leaves(item, f"{path}.{key}" if path else str(key))

@@ -1,0 +1,18 @@
+"""The verb `doctor`: can runs be submitted from here, and what does the cluster offer?"""
+
+import argparse
+
+from fino1 import exits
+from fino1.k8s.cluster.client import connect
+from fino1.k8s.plan.cluster import show_survey, survey
+from fino1.k8s.text import print_structured
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Verb `doctor`: 0 where runs can be submitted from here, 1 where not."""
+    report = survey(connect(arguments.kubeconfig, arguments.context, arguments.namespace))
+    if arguments.output == "text":
+        show_survey(report)
+    else:
+        print_structured(report, arguments.output)
+    return exits.BUG if report["missing"] else exits.DONE

@@ -1,0 +1,28 @@
+"""The verb `init`: a run file to start from."""
+
+import argparse
+
+from fino1 import exits
+from fino1.errors import SpecError
+from fino1.spec import load, recipe
+from fino1.spec.yamlfile import as_yaml, read_yaml
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Verb `init`: a built-in run file with its comments, to be changed."""
+    path = recipe.find(arguments.run)
+    text = path.read_text(encoding="utf-8")
+    if arguments.values or arguments.set:
+        document = load.layered([read_yaml(path), *map(read_yaml, arguments.values), load.parse_set(arguments.set)])
+        load.build(document, str(path))
+        text = f"# From {path.stem}\n{as_yaml([document])}"
+    if arguments.out is None:
+        print(text, end="")
+    elif arguments.out.exists():
+        raise SpecError(f"--out: {arguments.out}: expected a new file, got one that exists")
+    else:
+        arguments.out.write_text(text, encoding="utf-8")
+        print(
+            f"{arguments.out}: change it, then `fino1-k8s plan {arguments.out}` and `fino1-k8s submit {arguments.out}`"
+        )
+    return exits.DONE

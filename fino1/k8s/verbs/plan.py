@@ -1,0 +1,147 @@
+"""The verb `plan`: what would run, does it fit, what is missing, what does it cost?"""
+
+import argparse
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from fino1 import exits
+from fino1.k8s.checks import Check, missing
+from fino1.k8s.plan import outline
+from fino1.k8s.plan.outline import gib
+from fino1.k8s.text import print_structured, print_table
+from fino1.spec import recipe
+
+_SHOWN = 8  # runs of an evaluation that are named
+_STYLES = {"ok": "green", "wait": "yellow", "missing": "red", "yes": "green", "no": "red"}
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Verb `plan`: 0 where the run can be submitted, 2 where something is missing."""
+    spec, name = recipe.read_run(arguments.run, arguments.values, arguments.set, arguments.name)
+    report = outline.outline(spec, name)
+    report["cost"] = outline.price(spec, arguments.prices, arguments.hours)
+    checks: list[Check] = []
+    gpu_bytes = None
+    if not arguments.offline:
+        from fino1.k8s.cluster.client import connect
+        from fino1.k8s.plan import preflight
+
+        cluster = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
+        checks, gpu_bytes = preflight.look(cluster, spec, name)
+    report["memory"] = outline.memory_fit(spec, gpu_bytes or outline.gpu_memory(spec))
+    checks = [*_by_file(report), *checks]
+    report["checks"] = [asdict(check) for check in checks]
+    report["missing"] = [f"{check.about}: {check.text}" for check in checks if check.verdict == "missing"]
+    if arguments.output == "text":
+        _print(report, checked=not arguments.offline)
+    else:
+        print_structured(report, arguments.output)
+    return exits.USER if report["missing"] else exits.DONE
+
+
+def _by_file(report: Mapping[str, Any]) -> Iterator[Check]:
+    """What is missing by the run file alone: what lint calls an error, and memory."""
+    for finding in report["lint"]["findings"]:
+        if finding.startswith("error: "):
+            yield missing("lint", finding.removeprefix("error: "))
+    found = report["memory"]
+    if found and found["fits"] is False:
+        peak = next(phase for phase in found["phases"] if phase["name"] == found["peak"])
+        yield missing(
+            "GPU memory",
+            f"a rank takes {gib(peak['total'])} ({peak['name']}), a GPU has {gib(found['usable'])} to give; "
+            f"what helps: {'; '.join(found['changes'])}",
+        )
+
+
+def _print(report: Mapping[str, Any], checked: bool) -> None:
+    rows = [*_what(report), *_memory(report["memory"]), *_cost(report["cost"])]
+    width = max(len(key) for key, _ in rows)
+    for key, text in rows:
+        print(f"{key:<{width}}  {text}")
+    if report["checks"]:
+        print()
+        print_table(
+            [{"": check["verdict"], "about": check["about"], "found": check["text"]} for check in report["checks"]],
+            ("", "about", "found"),
+            styles=_STYLES,
+        )
+    print()
+    for number, text in enumerate(report["missing"], 1):
+        print(f"{number}. missing: {text}")
+    if not report["missing"]:
+        print("nothing is missing" if checked else "nothing is missing by the run file alone; no cluster was asked")
+
+
+def _what(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The lines that say what would run."""
+    pods, batch, steps = report["pods"], report["batch"], report["steps"]
+    yield "run", f"{report['name']}: {report['method']}, {report['backend']}"
+    for run in report["runs"][:_SHOWN]:
+        model = f"{run['model']}: " if "model" in run else ""
+        yield "object", f"{model}{run['name']}, results in {run['directory']}"
+    if len(report["runs"]) > _SHOWN:
+        yield "", f"and {len(report['runs']) - _SHOWN} more"
+    devices = f"{pods['gpus_per_pod']} {pods['resource']}" if pods["gpus_per_pod"] else "no GPU"
+    product = f" ({pods['product'] or 'any product'})" if pods["gpus_per_pod"] else ""
+    gpus = f", {_plural(pods['gpus'], 'GPU')} in all" if pods["gpus"] else ""
+    ranks = f", {_plural(pods['ranks'], 'rank')}" if pods["ranks"] else ""
+    yield "pods", f"{_plural(pods['count'], 'pod')} × {devices}{product}{gpus}{ranks}"
+    if batch:
+        mini = f" × {batch['mini_batches']} mini-batches" if batch.get("mini_batches", 1) > 1 else ""
+        product = f"{batch['per_device']} per device × {batch['ranks']} ranks × {batch['accumulation']} accumulation"
+        yield "batch", f"{batch['global']} = {product}{mini}"
+    counted = steps.get("steps", steps.get("questions"))
+    yield "steps" if batch else "questions", f"{'?' if counted is None else counted} ({steps['of']})"
+    yield "image", ", ".join(report["images"])
+    for claim in report["claims"]:
+        made = f"made with {claim['size']}" if claim["create"] else "expected to exist"
+        yield "claim", f"{claim['name']} at {claim['mount']}, {', '.join(claim['access_modes'])}, {made}"
+    yield "objects", _objects(report["objects"])
+    yield "lint", f"{report['lint']['errors']} errors, {report['lint']['warnings']} warnings"
+    for finding in report["lint"]["findings"]:
+        yield "", finding
+
+
+def _objects(found: Sequence[Mapping[str, str]]) -> str:
+    """By name, or counted by kind where they are many."""
+    if len(found) <= 2 * _SHOWN:
+        return ", ".join(f"{item['kind']}/{item['name']}" for item in found)
+    return ", ".join(f"{count} {kind}" for kind, count in Counter(item["kind"] for item in found).items())
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
+def _memory(found: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """The lines about GPU memory: the verdict, each phase with what it is made of, and what is in no figure."""
+    if found is None:
+        return
+    verdict = {True: "fits", False: "does not fit", None: "the GPU's memory is not known (gpu.product)"}[found["fits"]]
+    room = f", of {gib(found['usable'])} that a GPU has to give" if found["usable"] else ""
+    if found["phases"]:
+        peak = max(phase["total"] for phase in found["phases"])
+        yield "memory", f"{gib(peak)} a rank at {found['peak']}{room}: {verdict} (estimated, docs/memory.md)"
+    for phase in found["phases"]:
+        yield "", f"{phase['name']}: {gib(phase['total'])} = {_parts(phase['parts'])}"
+    for text in found["unknown"]:
+        yield "memory", f"not estimated: {text}"
+
+
+def _parts(parts: Mapping[str, int]) -> str:
+    """The parts of a phase, the largest first; what would be 0.0 is left out."""
+    found = sorted(parts.items(), key=lambda part: -part[1])
+    return " + ".join(f"{size / 2**30:.1f} {name}" for name, size in found if size >= 2**30 / 20)
+
+
+def _cost(found: Mapping[str, Any] | None) -> Sequence[tuple[str, str]]:
+    """The lines about money."""
+    if found is None:
+        return []
+    rate = f"{found['gpus']} GPUs, {found['per_hour']:.2f} {found['currency']} an hour"
+    if found["amount"] is not None:
+        rate += f"; {found['bound']} {found['amount']:.2f} {found['currency']} for {found['hours']:g} hours"
+    return [("cost", rate), *(("", f"not in it: {text}") for text in found["unpriced"])]

@@ -1,0 +1,69 @@
+"""The verb `ps`: which runs are on the cluster?"""
+
+import argparse
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from fino1 import exits
+from fino1.k8s import times
+from fino1.k8s.cluster.client import connect
+from fino1.k8s.state import status as standing
+from fino1.k8s.state.run import list_runs, summarize
+from fino1.k8s.state.status import Reading, Standing
+from fino1.k8s.text import PHASE_STYLES, print_structured, print_table, print_unread
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Verb `ps`: a row for each run object; the models of one evaluation share one."""
+    api = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
+    namespace = "" if arguments.all_namespaces else None
+    runs, reading = list_runs(api, namespace=namespace), Reading()
+    pods = reading.ask(lambda: standing.pods_of(api, runs, namespace), []) if runs else []
+    every = standing.standings(runs, pods)
+    if arguments.output != "text":
+        rows = [{**standing.about(each.run), "pods": each.ready, "restarts": each.restarts} for each in every]
+        print_structured({"runs": rows, **reading.to_dict()}, arguments.output)
+        return exits.DONE
+    if not runs:
+        where = "any namespace" if arguments.all_namespaces else f"namespace {api.namespace}"
+        print(f"no runs in {where}; `fino1-k8s runs` lists what can be submitted")
+        return exits.DONE
+    now = times.now()
+    columns = ["name", "method", "kind", "phase", "pods", "age", "run"]
+    columns = ["namespace", *columns] if arguments.all_namespaces else columns
+    rows = [_row(group, now, bool(reading.unread)) for group in _groups(every)]
+    print_table(rows, columns, styles=PHASE_STYLES)
+    print_unread(reading.unread)
+    return exits.DONE
+
+
+def _groups(every: Sequence[Standing]) -> list[list[Standing]]:
+    """Which of them share a row? The models of one evaluation; an older submission of the same models has its own."""
+    seen: Counter[tuple[str, str]] = Counter()
+    groups: dict[tuple[Any, ...], list[Standing]] = defaultdict(list)
+    for each in every:  # the newest first
+        namespace = each.run.object["metadata"]["namespace"]
+        before = (namespace, each.run.full.rpartition("-")[0])
+        age, seen[before] = seen[before], seen[before] + 1
+        key = (namespace, each.run.name, age) if each.run.method == "eval" else (namespace, each.run.full)
+        groups[key].append(each)
+    return list(groups.values())
+
+
+def _row(group: Sequence[Standing], now: Any, blind: bool) -> dict[str, Any]:
+    newest = group[0].run
+    many = len(group) > 1
+    live = [each.ready.partition("/") for each in group if not (many and each.run.is_over)]
+    running = sum(int(ready) for ready, slash, _ in live if slash)
+    wanted = sum(int(all_) for _, slash, all_ in live if slash)
+    return {
+        "namespace": newest.object["metadata"]["namespace"],
+        "name": newest.name,
+        "method": newest.method,
+        "kind": newest.kind,
+        "phase": summarize([each.run for each in group]),
+        "pods": "?" if blind else f"{running}/{wanted}" if wanted else "done",
+        "age": times.ago(newest.created, now),
+        "run": f"{len(group)} models (status {newest.name})" if many else newest.full,
+    }

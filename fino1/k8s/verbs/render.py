@@ -1,0 +1,19 @@
+"""The verb `render`: which Kubernetes objects does a run have?"""
+
+import argparse
+
+from fino1 import exits
+from fino1.k8s.objects.render import render
+from fino1.k8s.text import print_structured
+from fino1.spec import recipe
+from fino1.spec.yamlfile import as_yaml
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Verb `render`."""
+    objects = render(*recipe.read_run(arguments.run, arguments.values, arguments.set, arguments.name))
+    if arguments.output == "json":
+        print_structured({"apiVersion": "v1", "kind": "List", "items": objects}, "json")
+    else:
+        print(as_yaml(objects), end="")
+    return exits.DONE

@@ -1,0 +1,22 @@
+"""The verb `report`: fetch runs' results, and write their leaderboard and curves as one page."""
+
+import argparse
+import signal
+
+from fino1 import exits
+from fino1.k8s.verbs.fetch import DEFAULT_WORK, fetch_runs, print_fetched
+from fino1.local import page
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Verb `report`: fetch what is named; write the evaluations' leaderboard and the others' curves as one page."""
+    directories = []
+    try:
+        for name in arguments.names:
+            for run, came in fetch_runs(arguments, name, everything=False):
+                print_fetched(run, came)
+                directories.append(run.directory)
+    except KeyboardInterrupt:
+        return exits.of_signal(signal.SIGINT)
+    print()
+    return page.write(arguments.to or DEFAULT_WORK, directories, "--title", arguments.title)

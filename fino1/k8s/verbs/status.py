@@ -1,0 +1,101 @@
+"""The verb `status`: how does a run stand?"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fino1 import exits
+from fino1.k8s import times
+from fino1.k8s.cluster.client import connect
+from fino1.k8s.state import status as standing
+from fino1.k8s.state.place import in_words
+from fino1.k8s.state.place import places as places_of
+from fino1.k8s.state.run import Run, latest_runs, summarize
+from fino1.k8s.state.status import Reading, Standing
+from fino1.k8s.text import PHASE_STYLES, print_structured, print_table, print_unread
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Verb `status`: phase, ranks, progress, place in the queue, results."""
+    api = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
+    runs, reading = latest_runs(api, arguments.name), Reading()
+    pods = reading.ask(lambda: standing.pods_of(api, runs), [])
+    blind = bool(reading.unread)
+    every = standing.with_progress(api, standing.standings(runs, pods), reading)
+    places = places_of(api, [run for run in runs if run.phase == "Queued"], reading)
+    if arguments.output != "text":
+        told = [{**each.told(), "place": places.get(each.run.full)} for each in every]
+        print_structured({"name": arguments.name, "runs": told, **reading.to_dict()}, arguments.output)
+        return exits.DONE
+    if len(every) == 1:
+        _print_one(every[0], places.get(every[0].run.full), blind)
+    else:
+        _print_many(every, places)
+    print_unread(reading.unread)
+    return exits.DONE
+
+
+def _print_one(each: Standing, place: Mapping[str, Any] | None, blind: bool) -> None:
+    """A run's lines, and a table of its ranks."""
+    run, now = each.run, times.now()
+    lines = {
+        "run": f"{run.full}  ({run.method}, {run.kind})",
+        "phase": f"{run.phase} for {times.ago(run.since, now)} (since {run.since})",
+        "queue": in_words(run, place) if run.queue else "",
+        "pods": "" if blind else each.ready if each.ready == "done" else f"{each.ready} running",
+        "progress": str(each.furthest or ""),
+        "results": f"{each.results} on the work volume",
+        "next": _advice(run),
+    }
+    for key, text in lines.items():
+        if text:
+            print(f"{key:<10}{text}")
+    if each.ranks:
+        print()
+        columns = ["rank", "pod", "phase", "restarts", "node", "last exit"]
+        columns += ["progress"] if len(each.progress) > 1 else []
+        print_table([_rank_row(each, rank) for rank in each.ranks], columns, styles=PHASE_STYLES)
+
+
+def _rank_row(each: Standing, rank: Any) -> dict[str, Any]:
+    end = rank.last_end
+    return {
+        "rank": rank.index,
+        "pod": rank.name,
+        "phase": rank.phase,
+        "restarts": rank.restarts,
+        "node": rank.node or "-",
+        "last exit": f"{end.code}: {end.meaning}" if end else "-",
+        "progress": str(each.progress.get(rank.name, "")),
+    }
+
+
+def _print_many(every: Sequence[Standing], places: Mapping[str, Mapping[str, Any]]) -> None:
+    """An evaluation: a row for each model."""
+    first, now = every[0].run, times.now()
+    print(f"{first.name}  ({first.method}, {len(every)} models)  {summarize([each.run for each in every])}\n")
+    rows = []
+    for each in sorted(every, key=lambda each: each.run.full):
+        ends = [rank.last_end for rank in each.ranks if rank.last_end and rank.last_end.code]
+        rows.append(
+            {
+                "run": each.run.full,
+                "phase": each.run.phase,
+                "pods": each.ready,
+                "for": times.ago(each.run.since, now),
+                "restarts": each.restarts,
+                "last exit": f"{ends[0].code}: {ends[0].meaning}" if ends else "-",
+                "progress": str(each.furthest or "") or in_words(each.run, places.get(each.run.full)),
+            }
+        )
+    print_table(rows, ("run", "phase", "for", "pods", "restarts", "last exit", "progress"), styles=PHASE_STYLES)
+    print(f"\nresults   {every[0].results} on the work volume")
+
+
+def _advice(run: Run) -> str:
+    """What to type next, where there is something."""
+    if run.phase == "Suspended":
+        return f"fino1-k8s resume {run.name}"
+    if run.phase in ("Pending", "Queued", "Failed", "Restarting"):
+        return f"fino1-k8s why {run.name}"
+    return f"fino1-k8s fetch {run.name}" if run.phase == "Succeeded" else ""

@@ -1,0 +1,250 @@
+"""Why does a run not run, or why did it fail? Pure: from what the cluster knows of it to one sentence, and the evidence.
+
+The causes are asked in an order in which an earlier one explains the later ones; the first that is found is the verdict.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fino1 import exits
+from fino1.k8s import times
+from fino1.k8s.finding import Finding, merged
+from fino1.k8s.state import pods
+from fino1.k8s.state.run import KINDS, Run
+from fino1.k8s.why import claims as claim_causes
+from fino1.k8s.why import pods as pod_causes
+from fino1.k8s.why import queue as queue_causes
+from fino1.k8s.why.facts import Facts, when
+
+_UNTOUCHED_S = 60
+_OPERATORS = {
+    "PyTorchJob": "the Kubeflow Training Operator",
+    "JobSet": "the JobSet controller",
+    "TrainJob": "Kubeflow Trainer 2",
+    "Job": "the cluster's controller manager",
+}
+_CODE = re.compile(r"exit(?:ed with)? code:? (\d+)")
+_DEADLINE = re.compile(r"DeadlineExceeded|active longer than specified deadline")
+_RESTARTS = re.compile(r"BackoffLimitExceeded|ReachedMaxRestarts|backoff limit|FailedIndexes|MaxFailedIndexes")
+_EVENTS_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is the matter with one run: `verdict` in a sentence, all that was found, the last events and lines."""
+
+    run: Run
+    verdict: str
+    findings: Sequence[Finding]
+    events: Sequence[str] = ()
+    tail: Sequence[str] = ()
+    tail_of: str = ""
+
+    @property
+    def advice(self) -> str:
+        """What to do about it; of the first cause."""
+        return next((each.advice for each in self.findings), "")
+
+    def told(self) -> dict[str, Any]:
+        """As data."""
+        return {
+            "run": self.run.full,
+            "kind": self.run.kind,
+            "phase": self.run.phase,
+            "verdict": self.verdict,
+            "advice": self.advice or None,
+            "findings": [each.told() for each in self.findings],
+            "events": list(self.events),
+            "lastLines": {"of": self.tail_of, "lines": list(self.tail)} if self.tail else None,
+        }
+
+
+def diagnose(facts: Facts) -> Diagnosis:
+    """Judge one run."""
+    run = facts.run
+    causes = {"Succeeded": (), "Failed": _FAILED}.get(run.phase, _GOING)
+    findings = merged(finding for cause in causes for finding in cause(facts))
+    verdict = f"{run.full} {_state(facts)}"
+    if findings:
+        verdict += f": {findings[0].says}"
+    elif run.phase in ("Running", "Succeeded"):
+        verdict += ": nothing is wrong"
+    else:
+        verdict += ": nothing that can be read says why"
+    events = [] if run.phase == "Succeeded" else _told_events(facts.events)
+    of = f"{facts.tail_of.pod} ({facts.tail_of.container})" if facts.tail_of else ""
+    return Diagnosis(run, verdict, findings, events, list(facts.tail), of)
+
+
+def _state(facts: Facts) -> str:
+    """How does it stand, as the beginning of a sentence?"""
+    run = facts.run
+    since = times.ago(run.since, facts.now)
+    words = {
+        "Pending": "is pending",
+        "Queued": "is queued",
+        "Suspended": "is suspended",
+        "Running": "is running",
+        "Restarting": "is restarting",
+        "Succeeded": "has succeeded",
+        "Failed": "has failed",
+    }
+    if run.phase == "Running" and (bad := sum(not rank.is_running for rank in facts.ranks)):
+        return f"runs, without {bad} of its {run.wanted} pods (for {since})"
+    return f"{words[run.phase]} ({since}{' ago' if run.is_over else ''})"
+
+
+def _deadline(facts: Facts) -> Iterator[Finding]:
+    for each in _failed_conditions(facts.run):
+        if _DEADLINE.search(f"{each.get('reason')} {each.get('message')}"):
+            limit = _limit(facts.run, "activeDeadlineSeconds")
+            says = f"it ran for longer than its deadline{f' ({times.short(limit)}, activeDeadlineSeconds)' if limit else ''}"
+            advice = "raise activeDeadlineSeconds and submit again: it goes on from its newest checkpoint"
+            yield Finding("DeadlineExceeded", says, (f"{facts.run.kind} {facts.run.full}",), _words(each), advice)
+
+
+def _exhausted(facts: Facts) -> Iterator[Finding]:
+    """The controller has given up after too many restarts; with how the last of them ended."""
+    for each in _failed_conditions(facts.run):
+        if _RESTARTS.search(f"{each.get('reason')} {each.get('message')}"):
+            limit = _limit(facts.run, "backoffLimit")
+            says = f"it was started again as often as it may{f' (backoffLimit {limit})' if limit is not None else ''}"
+            last = [ended.says for ended in pod_causes.ended(facts)]
+            says += "".join(f"; at last {words}" for words in last)
+            advice = "`fino1-k8s retry` goes on from its newest checkpoint"
+            yield Finding("BackoffLimitExceeded", says, (f"{facts.run.kind} {facts.run.full}",), _words(each), advice)
+
+
+def _given_up(facts: Facts) -> Iterator[Finding]:
+    """What the controller says of the end, with the exit code that it may name, where no pod is left that says more."""
+    if pods.root_failures(facts.ranks):
+        return
+    for each in _failed_conditions(facts.run):
+        text = f"{each.get('reason')} {each.get('message')}"
+        if _DEADLINE.search(text) or _RESTARTS.search(text):
+            continue
+        about, code = (f"{facts.run.kind} {facts.run.full}",), _CODE.search(text)
+        if code:
+            says = f"a container ended with exit code {code[1]}: {exits.meaning(int(code[1]))}"
+            yield Finding(f"Exit{code[1]}", says, about, _words(each), "", {"exitCode": int(code[1])})
+        else:
+            says = f"its controller says: {each.get('message') or each.get('reason')}"
+            yield Finding(each.get("reason") or "Failed", says, about)
+
+
+def _coded_events(facts: Facts) -> Iterator[Finding]:
+    """Exit codes of pods that are gone: the Training Operator deletes those that it makes anew."""
+    if facts.run.phase == "Running" or any(rank.last_end for rank in facts.ranks):
+        return
+    told = [event for event in facts.events if _CODE.search(event.get("message", ""))]
+    codes = [(int(_CODE.search(event["message"])[1]), event) for event in told]  # type: ignore[index]
+    for code, event in sorted(
+        ((c, e) for c, e in codes if c), key=lambda pair: (pair[0] == exits.PEER_LOST, when(pair[1]))
+    )[:1]:
+        says = f"a pod ended with exit code {code}: {exits.meaning(code)}"
+        evidence = (f"{when(event)} {event.get('reason')}: {event['message']}",)
+        yield Finding(f"Exit{code}", says, (event["involvedObject"].get("name", ""),), evidence, "", {"exitCode": code})
+
+
+def _suspended(facts: Facts) -> Iterator[Finding]:
+    if facts.run.phase == "Suspended":
+        says = "its user has suspended it, or submitted it so"
+        yield Finding("Suspended", says, (), (), f"fino1-k8s resume {facts.run.name}")
+
+
+def _untouched(facts: Facts) -> Iterator[Finding]:
+    """A controller writes a status within seconds of an object's creation."""
+    run = facts.run
+    if (
+        not run.status.get("conditions")
+        and not run.status.get("startTime")
+        and not facts.ranks
+        and not run.is_suspended
+    ):
+        if facts.age_s <= _UNTOUCHED_S:
+            yield Finding(
+                "New", f"it was created {times.short(facts.age_s)} ago; {_OPERATORS[run.kind]} has not answered yet"
+            )
+        else:
+            says = f"no controller has touched it for {times.short(facts.age_s)}: {_OPERATORS[run.kind]} does not run"
+            advice = f"`fino1-k8s doctor` looks for it; {run.kind} is of {KINDS[run.kind]}"
+            yield Finding("NoController", says, (f"{run.kind} {run.full}",), (), advice)
+
+
+def _no_pods(facts: Facts) -> Iterator[Finding]:
+    """Its controller is at work, and there is no pod."""
+    run = facts.run
+    if facts.pods_known and not facts.ranks and run.status.get("conditions") and not run.is_suspended:
+        told = [f"{c['type']}={c['status']} {c.get('reason', '')}: {c.get('message', '')}" for c in run.conditions]
+        yield Finding("NoPods", "its controller has seen it, and has not made its pods", (), tuple(told[-3:]))
+
+
+def _ended(facts: Facts) -> Iterator[Finding]:
+    """Failures of the past are no cause while all pods run."""
+    if facts.run.phase != "Running" or any(not rank.is_running for rank in facts.ranks):
+        yield from pod_causes.ended(facts)
+
+
+def _restarted(facts: Facts) -> Iterator[Finding]:
+    """It runs, and did not always."""
+    total = sum(rank.restarts for rank in facts.ranks)
+    if facts.run.phase == "Running" and total:
+        for each in pod_causes.ended(facts):
+            says = f"it runs again, after {total} restarts; the last because {each.says}"
+            yield Finding("Restarted", says, each.about, each.evidence, numbers={**each.numbers, "restarts": total})
+
+
+Cause = Callable[[Facts], Iterable[Finding]]
+_FAILED: tuple[Cause, ...] = (
+    _deadline,
+    _exhausted,
+    pod_causes.ended,
+    pod_causes.disrupted,
+    _coded_events,
+    _given_up,
+)
+_GOING: tuple[Cause, ...] = (
+    _suspended,
+    queue_causes.causes,
+    _untouched,
+    claim_causes.refused,
+    claim_causes.unbound,
+    pod_causes.waiting,
+    pod_causes.disrupted,
+    _ended,
+    _restarted,
+    _coded_events,
+    _no_pods,
+)
+
+
+def _failed_conditions(run: Run) -> list[Mapping[str, Any]]:
+    return [each for each in run.conditions if each["status"] == "True" and each["type"] == "Failed"]
+
+
+def _words(condition: Mapping[str, Any]) -> tuple[str, ...]:
+    return (f"{condition['type']} {condition.get('reason', '')}: {' '.join(condition.get('message', '').split())}",)
+
+
+def _limit(run: Run, key: str) -> int | None:
+    spec = run.object["spec"]
+    if run.kind == "JobSet":
+        key = "maxRestarts" if key == "backoffLimit" else key
+        spec = spec.get("failurePolicy", {}) if key == "maxRestarts" else spec["replicatedJobs"][0]["template"]["spec"]
+    else:
+        key = "backoffLimitPerIndex" if "backoffLimitPerIndex" in spec and key == "backoffLimit" else key
+        spec = spec.get("runPolicy", spec)
+    return spec.get(key)
+
+
+def _told_events(events: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The last warnings, or what else there is, each once."""
+    chosen = [event for event in events if event.get("type") == "Warning"] or list(events)
+    lines = [
+        f"{when(event)} {event['involvedObject'].get('kind')}/{event['involvedObject'].get('name')}"
+        f" {event.get('reason')}: {' '.join(event.get('message', '').split())}"
+        for event in chosen
+    ]
+    return list(dict.fromkeys(lines))[-_EVENTS_SHOWN:]

@@ -1,0 +1,112 @@
+"""Why does the scheduler find no node for a pod? Its message in numbers, beside what the nodes have."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from typing import Any
+
+from fino1.k8s.finding import Finding
+from fino1.k8s.state import demand
+from fino1.k8s.state.demand import shown
+from fino1.k8s.state.nodes import PRODUCT, Node
+from fino1.k8s.state.pods import Rank
+from fino1.k8s.why.facts import Facts
+
+_MESSAGE = re.compile(r"(\d+)/(\d+) nodes are available(?:: )?(.*)", re.DOTALL)
+_PART = re.compile(r"(\d+) (.+)")
+_UNBOUND = "unbound immediate PersistentVolumeClaims"
+
+
+def parts(message: str) -> tuple[int, dict[str, int]] | None:
+    """How many nodes are there, and how many refuse the pod for which reason? None for another kind of message.
+
+    The scheduler joins reasons by commas and ends with a full stop; what it says of preemption after that is left out.
+    """
+    found = _MESSAGE.match(" ".join(message.split()))
+    if not found:
+        return None
+    reasons = re.split(r"\. (?=preemption:|no new claims|\Z)|\.$", found[3])[0]
+    counted: dict[str, int] = {}
+    for piece in re.split(r", (?=\d+ )", reasons):
+        if part := _PART.match(piece.strip().rstrip(".")):
+            counted[part[2].removeprefix("node(s) ")] = int(part[1])
+    return int(found[2]), counted
+
+
+def finding(rank: Rank, refused: Mapping[str, Any], facts: Facts, where: tuple[str, ...]) -> Finding:
+    """The scheduler's word against a pod."""
+    message = " ".join(refused.get("message", "").split())
+    if refused.get("reason") == "SchedulingGated":
+        gates = ", ".join(gate["name"] for gate in rank.pod["spec"].get("schedulingGates", []))
+        return Finding("SchedulingGated", f"its pods wait for a scheduling gate ({gates})", where, (message,))
+    counted = parts(message)
+    evidence = (message, *_nodes(rank, facts))
+    if _UNBOUND in message or ("persistentvolumeclaim" in message and "not found" in message):
+        return Finding("UnboundClaim", "a volume that it mounts is not bound", where, (message,))
+    if not counted:
+        return Finding("Unschedulable", f"no node takes it: {message}", where, evidence)
+    total, reasons = counted
+    asked = demand.of_running(rank.pod)
+    says = f"no node takes it: {_in_words(total, reasons, asked)}"
+    numbers = {"nodes": total, "refusals": reasons, "asked": {r: shown(r, a) for r, a in asked.items() if r != "pods"}}
+    return Finding("Unschedulable", says, where, evidence, _advice(rank, facts, reasons), numbers)
+
+
+def _in_words(total: int, reasons: Mapping[str, int], asked: Mapping[str, Fraction]) -> str:
+    if not total:
+        return "the cluster has no nodes"
+    told = []
+    for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
+        resource = reason.removeprefix("Insufficient ")
+        if resource != reason and resource in asked:
+            told.append(f"{count} of {total} have less than {shown(resource, asked[resource])} {resource} free")
+        else:
+            told.append(f"{count} of {total} {reason}")
+    return ", ".join(told)
+
+
+def _nodes(rank: Rank, facts: Facts) -> Iterator[str]:
+    """What do the nodes have of what is short? By product: how much each can give, and what is free of it."""
+    if facts.nodes is None:
+        return
+    asked = demand.of_running(rank.pod)
+    resource = next((r for r in asked if "/" in r), "cpu")
+    if resource not in asked:
+        return
+    by_product: dict[str, list[Node]] = defaultdict(list)
+    for node in facts.nodes:
+        if node.allocatable.get(resource):
+            by_product[node.labels.get(PRODUCT, "")].append(node)
+    yield f"asked: {shown(resource, asked[resource])} {resource}{_selected(rank)}"
+    for product, nodes in sorted(by_product.items()):
+        free = [node.allocatable[resource] - node.used[resource] for node in nodes]
+        largest = max(node.allocatable[resource] for node in nodes)
+        refusals = sorted({reason for node in nodes if (reason := node.refuses(rank.pod["spec"]))})
+        yield (
+            f"{product or 'nodes'}: {len(nodes)} with {resource}, at most {shown(resource, largest)} each,"
+            f" free {', '.join(shown(resource, each) for each in sorted(free, reverse=True)[:8])}"
+            + (f" ({'; '.join(refusals[:3])})" if refusals else "")
+        )
+    if not by_product:
+        yield f"no node has {resource}"
+    if facts.nodes_limit:
+        yield f"({facts.nodes_limit})"
+
+
+def _selected(rank: Rank) -> str:
+    wanted = rank.pod["spec"].get("nodeSelector") or {}
+    return f" on nodes with {', '.join(f'{key}={value}' for key, value in wanted.items())}" if wanted else ""
+
+
+def _advice(rank: Rank, facts: Facts, reasons: Mapping[str, int]) -> str:
+    """Will waiting help? Not where even an empty node is too small."""
+    if facts.nodes is None:
+        return ""
+    asked = demand.of_running(rank.pod)
+    useful = [node for node in facts.nodes if not node.refuses(rank.pod["spec"])]
+    if not useful:
+        return "waiting does not help: no node may take it; check gpu.product, nodeSelector and tolerations"
+    if not any(node.room(asked, is_empty=True) for node in useful):
+        return "waiting does not help: no node is that large, even when empty; ask for less (resources.requests, gpus_per_node)"
+    return "it starts when other pods end" if any(reason.startswith("Insufficient") for reason in reasons) else ""

@@ -1,0 +1,163 @@
+"""How does a run run on this machine? As its pod would: the same entry, variables, exit codes and restarts. (DESIGN C5)"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO
+
+from fino1 import exits, processes, runs, trackers
+from fino1.errors import SpecError
+from fino1.spec import load
+from fino1.spec.run import RunSpec
+
+RESTARTS = 6  # as a Job's default backoffLimit
+_PAUSE_S = 1.0  # before the first restart; doubled with each
+_VERBS = {"sft": "train", "verifier": "train", "ppo": "train", "eval": "evaluate"}
+
+
+def check(spec: RunSpec, source: str) -> None:
+    """Can this machine run it? Raises SpecError where it asks for nodes, GPUs or trackers that are not here."""
+    problems = []
+    if spec.nodes != 1:
+        problems.append(f"{source}: nodes: expected 1 on this machine, got {spec.nodes}")
+    problems += [f"{source}: {text}" for text in trackers.missing(spec.report_to)]
+    here = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    if spec.gpus_per_node > here:
+        problems.append(
+            f"{source}: gpus_per_node: expected at most {here}, as many as this machine has, got {spec.gpus_per_node}"
+            " (0 runs on the CPU)"
+        )
+    if problems:
+        raise SpecError(problems)
+
+
+class LocalRun:
+    """One run on this machine: started, watched with `poll`, started again where its exit code says so."""
+
+    def __init__(self, spec: RunSpec, name: str, work: Path, log: Path | None = None) -> None:
+        self.spec, self.name, self.work = spec, name, work
+        self.directory = runs.directory(work, name, spec)
+        self.started = time.monotonic()
+        self.was_done = (self.directory / "done.json").is_file()
+        self._log_path = log
+        self._attempts, self._resume_at = 0, 0.0
+        self._process: subprocess.Popen | None = None
+        self._stopping = False
+        self._code = exits.TERMINATED  # of the latest attempt; of a run that was stopped before its first
+
+    def start(self) -> None:
+        """Start an attempt."""
+        runs.write_config(self.directory / "config.json", self.spec)
+        command = [sys.executable, "-m", "fino1", _VERBS[self.spec.method]]
+        options = {"--config": self.directory / "config.json", "--name": self.name, "--work": self.work}
+        parent = os.getpid()
+        with self._log() as log:
+            self._process = subprocess.Popen(
+                [*command, *(str(part) for option in options.items() for part in option)],
+                env=_environment(self.spec),
+                stdout=log,
+                stderr=subprocess.STDOUT if log else None,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C reaches us only, and we say SIGTERM once
+                preexec_fn=lambda: _end_with(parent),  # noqa: PLW1509, we have no threads
+            )
+
+    def poll(self) -> int | None:
+        """Look after the run: its exit code once it has ended for good, None before."""
+        if self.was_done:
+            return exits.DONE
+        if self._process is None:
+            if self._stopping:
+                return self._code
+            if time.monotonic() >= self._resume_at:
+                self.start()
+            return None
+        code = self._process.poll()
+        if code is None:
+            return None
+        self._code = code = code if code >= 0 else exits.of_signal(-code)
+        if not exits.is_retryable(code) or self._stopping or self._attempts == RESTARTS:
+            return code
+        pause = _PAUSE_S * 2**self._attempts
+        self._attempts += 1
+        print(
+            f"{self.name}: ended with {code} ({exits.meaning(code)}); attempt {self._attempts + 1} in {pause:.0f} s",
+            file=sys.stderr,
+        )
+        self._process, self._resume_at = None, time.monotonic() + pause
+        return None
+
+    def stop(self) -> None:
+        """Ask the run, once, to write a checkpoint and end; it is not started again."""
+        if self._stopping:
+            return
+        self._stopping = True
+        if self._process is not None and self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(signal.SIGTERM)
+
+    def _log(self) -> contextlib.AbstractContextManager[IO | None]:
+        if self._log_path is None:
+            return contextlib.nullcontext()
+        self._log_path.parent.mkdir(parents=True, exist_ok=True)
+        return self._log_path.open("ab")
+
+
+def _end_with(parent: int) -> None:
+    """In the child: end when we do, also if we did before this line."""
+    processes.die_with_parent(signal.SIGTERM)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _environment(spec: RunSpec) -> Mapping[str, str]:
+    """The variables that the training operator would set for a run of one node, and one thread a rank on a CPU."""
+    environment = {
+        **os.environ,
+        "PET_NNODES": "1",
+        "PET_NPROC_PER_NODE": str(spec.ranks_per_node),
+        "PET_RDZV_BACKEND": "c10d",
+        "PET_RDZV_ENDPOINT": "localhost:0",  # any free port
+        "PET_RDZV_ID": "local",
+        "PYTHONUNBUFFERED": "1",
+        trackers.VARIABLE: ",".join(spec.report_to),
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    if spec.gpus_per_node == 0:
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+        environment.setdefault("OMP_NUM_THREADS", "1")  # two contending threads are slower than one
+    if spec.offline:
+        environment["HF_HUB_OFFLINE"] = "1"
+    return environment
+
+
+def run_to_end(run: LocalRun, beside: list[LocalRun]) -> int:
+    """Run to the end while those `beside` it are looked after; return its code. Passes SIGTERM and Ctrl-C on."""
+    received: list[int] = []
+
+    def on_signal(number: int, frame: object) -> None:
+        received.append(number)
+        for each in (run, *beside):
+            each.stop()
+
+    previous = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        while (code := run.poll()) is None or (received and any(each.poll() is None for each in beside)):
+            for each in beside:
+                each.poll()
+            time.sleep(0.1)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    return exits.of_signal(received[0]) if received else code
+
+
+def describe(spec: RunSpec, name: str) -> str:
+    """One line on what is about to start: the derived numbers."""
+    text = f"{name}: {spec.method}, {spec.ranks_per_node} rank{'s' if spec.ranks_per_node > 1 else ''}"
+    return f"{text}, run {load.run_hash(spec)}"

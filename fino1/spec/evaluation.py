@@ -1,0 +1,124 @@
+"""What may a run file say of an evaluation?"""
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from fino1.spec.fields import Block, Count, CountOrZero, Name, NonNegative, Positive, Text
+from fino1.spec.inputs import ModelRef, RowsBlock, TaskId, fold_complaints
+
+
+class PriceBlock(Block):
+    """What an endpoint charges, in dollars per million tokens, as providers' price lists state it."""
+
+    input: NonNegative
+    """Of the prompt."""
+    output: NonNegative
+    """Of the answer, with its reasoning."""
+
+
+class EvalModel(ModelRef):
+    """One model of an evaluation: a reference to serve here, or an endpoint that exists."""
+
+    name: Name
+    """Name in the leaderboard."""
+    base_url: Text | None = None
+    """OpenAI-compatible endpoint, ending in `/v1`; null: the model is served in the pod, or here, as `eval.server` says."""
+    model_id: Text | None = None
+    """What the endpoint calls the model; null: `name`."""
+    api_key_env: Text | None = None
+    """Environment variable with the key; the key itself is never in a run file."""
+    context_length: Count | None = None
+    """Tokens the model can read; null: what its config says, or no limit for an endpoint."""
+    price: PriceBlock | None = None
+    """Needed with `eval.budget.dollars` for a model with `base_url`. No part of a cell's key."""
+
+    @model_validator(mode="after")
+    def _source(self) -> "EvalModel":
+        if self.init is not None:
+            raise ValueError("init: expected none, for a model that is trained already, got one")
+        if self.is_empty and not self.base_url:
+            raise ValueError("expected one of hub, path, run, base_url, got none")
+        return self
+
+
+class EvalTask(RowsBlock):
+    """One benchmark of an evaluation."""
+
+    task: TaskId
+    split: str = "test"
+    size: Count = 500
+
+
+class ServerBlock(Block):
+    """What serves a model without `base_url`? It runs in the evaluation's pod."""
+
+    engine: Literal["vllm", "transformers"] | None = None
+    """Null: vLLM where `gpus_per_node` is not 0, else `transformers serve`."""
+    image: Text | None = None
+    """Null: the release of vLLM that this package knows, or our training image."""
+    args: list[str] = []
+    """Further arguments of the server, each an item of its own; part of a cell's key."""
+
+
+class BudgetBlock(Block):
+    """What all answers of the run may take, those on disk from earlier attempts and runs included.
+
+    Every request is held at its worst case before it is sent, so the limit is not passed. On Kubernetes each model is a Job
+    with a run of its own, and has the whole budget; each of several shards has an equal part.
+    """
+
+    tokens: Count | None = None
+    """Prompts and answers together; null: no limit."""
+    dollars: Positive | None = None
+    """By the models' `price`; null: no limit."""
+
+
+class EvalBlock(Block):
+    """The evaluation: every model answers every task."""
+
+    models: list[EvalModel] = []
+    """Which models answer."""
+    tasks: list[EvalTask] = []
+    """Which benchmarks are asked."""
+    prompt: Literal["fino1", "paper"] = "fino1"
+    """Wording of the questions: ours, or the paper's structure."""
+    max_tokens: Count = 1024
+    """Most tokens of an answer (paper: 1,024)."""
+    temperature: NonNegative = 0.0
+    """0 is greedy."""
+    concurrency: Count = 4
+    """Requests under way at once."""
+    timeout_s: Positive = 600.0
+    """Seconds that an endpoint may be silent while it is asked."""
+    max_retries: CountOrZero = 5
+    """Attempts after the first on 429, 5xx, time-outs and lost connections, with growing pauses."""
+    budget: BudgetBlock | None = None
+    """Tokens and dollars that may be spent; when they are, the run ends with exit code 2 and goes on once they are raised."""
+    shards: Count = 1
+    """Pods that share a model's questions; each takes every shards-th."""
+    server: ServerBlock = ServerBlock()
+
+
+def evaluation_complaints(block: EvalBlock) -> list[tuple[str, str]]:
+    """Has the evaluation models and tasks, with names of their own and rows?"""
+    found = [
+        (f"eval.{key}", "expected at least one, got none") for key in ("models", "tasks") if not getattr(block, key)
+    ]
+    for i, task in enumerate(block.tasks):
+        if task.path and task.hub:
+            found.append((f"eval.tasks.{i}", "expected one of path, hub, got both"))
+        if task.task != "ledger" and not (task.path or task.hub):
+            found.append((f"eval.tasks.{i}", f"expected path or hub for task {task.task}, got none"))
+        found += fold_complaints(f"eval.tasks.{i}", task)
+    if block.budget and block.budget.dollars is not None:
+        found += [
+            (f"eval.models.{i}.price", "expected one with eval.budget.dollars, got none")
+            for i, model in enumerate(block.models)
+            if model.base_url and not model.price
+        ]
+    names = [model.name for model in block.models]
+    return found + [
+        ("eval.models", f"expected different names, got {name} twice")
+        for name in sorted({n for n in names if names.count(n) > 1})
+    ]

@@ -1,0 +1,159 @@
+"""Which models and which rows may a run file name?"""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from fino1.spec.fields import Block, Count, CountOrZero, Fold, Fraction, Positive, RunName, Text, integer
+
+Column = Literal["Question", "Complex_CoT", "Response", "Open-ended Verifiable Question", "Ground-True Answer", "label"]
+TaskId = Literal[
+    "finqa", "xbrl_math", "docmath_simplong", "docmath_complong", "docmath_simpshort", "docmath_compshort", "ledger"
+]
+
+DEFAULT_MODEL = "meta-llama/Llama-3.1-8B-Instruct"
+DEFAULT_VALUE_MODEL = "meta-llama/Llama-3.2-3B-Instruct"
+DEFAULT_DATA = "TheFinAI/Fino1_Reasoning_Path_FinQA"  # 5,499 rows, CC-BY-4.0
+DEFAULT_COLUMNS = {"Question": "Open-ended Verifiable Question"}
+
+
+class InitBlock(Block):
+    """A small Llama with random weights; its tokenizer is trained on the run's own rows."""
+
+    vocab_size: Annotated[int, Field(ge=261), BeforeValidator(integer)] = 512
+    """Upper bound of the trained tokenizer's vocabulary, which starts with 256 bytes and 5 special tokens; a value model takes
+    the policy's vocabulary instead."""
+    hidden_size: Count = 128
+    """Width; a multiple of `num_attention_heads`."""
+    intermediate_size: Count = 384
+    """Width of the feed-forward layers."""
+    num_hidden_layers: Count = 3
+    """Layers."""
+    num_attention_heads: Count = 4
+    """Query heads of a layer."""
+    num_key_value_heads: Count = 4
+    """Key and value heads of a layer; a divisor of the query heads."""
+    max_position_embeddings: Count = 1024
+    """Longest prompt and response together, in tokens."""
+    initializer_range: Positive = 0.02
+    """Standard deviation of the random weights."""
+
+    @model_validator(mode="after")
+    def _heads(self) -> "InitBlock":
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size: expected a multiple of num_attention_heads={self.num_attention_heads}, "
+                f"got {self.hidden_size}"
+            )
+        if self.hidden_size // self.num_attention_heads % 2:
+            raise ValueError(
+                f"hidden_size: expected an even number for each of num_attention_heads={self.num_attention_heads}, "
+                f"which rotary positions need, got {self.hidden_size}"
+            )
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ValueError(
+                f"num_key_value_heads: expected a divisor of num_attention_heads={self.num_attention_heads}, "
+                f"got {self.num_key_value_heads}"
+            )
+        return self
+
+
+class ModelRef(Block):
+    """Which model? At most one of `hub`, `path`, `run`, `init` (DESIGN C13); none means the block's documented default."""
+
+    hub: Text | None = None
+    """Hugging Face hub id."""
+    revision: Text | None = None
+    """Commit, tag or branch of `hub`."""
+    path: Text | None = None
+    """Directory in Hugging Face layout."""
+    run: RunName | None = None
+    """Name of a finished run, or `NAME-HASH` for exactly one."""
+    init: InitBlock | None = None
+    """Random weights of this size."""
+
+    @model_validator(mode="after")
+    def _one(self) -> "ModelRef":
+        given = [key for key in ("hub", "path", "run", "init") if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise ValueError(f"expected one of hub, path, run, init, got {' and '.join(given)}")
+        if self.revision is not None and self.hub is None:
+            raise ValueError(f"revision: expected none without hub, got {self.revision}")
+        return self
+
+    @property
+    def is_empty(self) -> bool:
+        """Does the block name no model?"""
+        return not (self.hub or self.path or self.run or self.init)
+
+
+class RowsBlock(Block):
+    """Where do rows come from? A local JSON, JSONL or Parquet file, a task's own format, or a hub dataset."""
+
+    task: TaskId | None = None
+    """Read the rows with this task's reader; null reads C7 rows (`Question`, `Complex_CoT`, `Response` for SFT,
+    `Open-ended Verifiable Question`, `Ground-True Answer` for PPO; a verifier's pairs have those of PPO, `Response` and
+    perhaps `label`: true, false, or none where the rule shall judge). `ledger` generates its rows."""
+    path: Text | None = None
+    """Local file, relative to the current directory."""
+    hub: Text | None = None
+    """Hub dataset id."""
+    revision: Text | None = None
+    """Commit, tag or branch of `hub`."""
+    split: str = "train"
+    """Split of the hub dataset."""
+    size: Count = 20000
+    """`ledger`: rows to generate."""
+    fold: Fold | None = None
+    """`k/n`: only the k-th of n parts, the first being 1. Rows of one table or page are in one part, wherever they stand."""
+    limit: Count | None = None
+    """Use the first so many rows, of the part if there is one."""
+
+
+class DataBlock(RowsBlock):
+    """The training rows."""
+
+    columns: dict[Column, Text] = {}
+    """C7 name → name in the file, where they differ."""
+    slip_rate: Fraction = 0.5
+    """`ledger`: share of SFT rows whose reasoning has a slip of method, as paths have that nobody verified; of a verifier's
+    wrong pairs, which have a wrong digit otherwise."""
+    prompt: Literal["fino1", "paper"] = "fino1"
+    """Which wording asks a task's rows; C7 rows bring their own."""
+    eval_size: CountOrZero = 200
+    """Rows held out for evaluation while training, at most a tenth of all (seed: min(10 %, 200))."""
+    exclude: list[RowsBlock] = []
+    """Evaluation sets: training rows of the same page or question are left out and counted."""
+
+    @property
+    def is_default(self) -> bool:
+        """Does the block name no rows? SFT and PPO then read Fino1's published reasoning paths."""
+        return self.task is None and self.path is None and self.hub is None
+
+    @property
+    def source(self) -> str:
+        """The file or hub dataset that is read."""
+        return self.path or self.hub or DEFAULT_DATA
+
+
+def rows_complaints(path: str, block: RowsBlock) -> list[tuple[str, str]]:
+    """Do training rows, or those to leave out, come from one place that can be read?"""
+    if block.path and block.hub:
+        return [(path, "expected one of path, hub, got both")]
+    if block.hub and block.task is not None:
+        return [(f"{path}.hub", f"expected C7 rows, or a path with task: {block.task}, got {block.hub}")]
+    if block.task != "ledger" and not (block.path or block.hub):
+        return [(path, "expected path or hub, or task: ledger, got none")]
+    return fold_complaints(path, block)
+
+
+def fold_complaints(path: str, block: RowsBlock) -> list[tuple[str, str]]:
+    """Is there such a part of the rows?"""
+    if block.fold is None:
+        return []
+    part, parts = block.fold.split("/")
+    if int(part) > int(parts):
+        return [(f"{path}.fold", f"expected a part from 1/{parts} to {parts}/{parts}, got {block.fold}")]
+    if not (block.path or block.hub):
+        return [(f"{path}.fold", f"expected none for rows that are generated, got {block.fold}")]
+    return []

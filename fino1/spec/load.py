@@ -1,0 +1,235 @@
+"""How do defaults, file and `--set` become one RunSpec?
+
+Merging follows Helm's three rules (DESIGN C1): maps are merged key by key, lists are replaced, null deletes. All problems
+of a document are reported together, each as `FILE: KEY: expected X, got Y`.
+"""
+
+import copy
+import difflib
+import functools
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, get_args
+
+import pydantic
+
+from fino1.errors import SpecError
+from fino1.spec import canonical
+from fino1.spec.fields import Block
+from fino1.spec.placement import PLACEMENT
+from fino1.spec.run import RunSpec
+from fino1.spec.yamlfile import show
+
+# The seed's spellings (reference fino1.md §1.3, §1.4, and the fields of TRL 0.13 it takes over) → ours.
+SEED_NAMES = {
+    "batch_size": "global_batch_size",
+    "data_path": "data.path",
+    "dataset_name": "data.path or data.hub",
+    "dataset_num_proc": "ppo.dataloader_num_workers",
+    "eval_step": "eval_steps",
+    "exp_name": "the command line's --name",
+    "experiment_name": "the command line's --name",
+    "log_dir": "the command line's --work",
+    "max_ckpts": "save_total_limit",
+    "max_prompt_len": "max_prompt_length",
+    "max_seq_len": "max_length",
+    "max_seq_length": "max_length",
+    "model_name_or_path": "model.hub or model.path",
+    "model_path": "model.hub or model.path",
+    "n_epochs": "num_train_epochs",
+    "num_machines": "nodes",
+    "num_processes": "gpus_per_node, or processes_per_node without GPUs",
+    "output_dir": "the command line's --work",
+    "reward_model_path": "ppo.reward.model",
+    "run_name": "the command line's --name",
+    "save_step": "save_steps",
+    "sft_model_path": "model.run, model.path or model.hub",
+    "stop_token_id": "stop_token",
+    "train_bsz_per_gpu": "per_device_train_batch_size",
+    "value_model_path": "ppo.value_model",
+    "warmup_rates": "warmup_ratio",
+    "warmup_steps": "warmup_ratio",
+}
+# What the seed's commands take and we have no key for → what happens instead.
+NOT_OFFERED = {
+    "model_adapter_name": "adapters are not offered; the whole policy is trained",
+    "ref_adapter_name": "adapters are not offered; the reference is a frozen copy of the policy",
+    "save_strategy": "checkpoints are always written every save_steps",
+}
+_MESSAGES = {  # pydantic's error type → what was expected, from the error's context
+    "bool_type": "true or false",
+    "dict_type": "a map of keys",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "invalid_key": "keys that are text",
+    "less_than": "less than {lt}",
+    "less_than_equal": "at most {le}",
+    "list_type": "a list",
+    "literal_error": "{expected}",
+    "model_type": "a map of keys",
+    "string_pattern_mismatch": "a short name of lower-case letters, digits, - and .",
+    "string_too_short": "text that is not empty",
+    "string_type": "text",
+    "string_unicode": "Unicode text",
+}
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Which document results from laying `over` on `base`, by Helm's rules?"""
+    merged = copy.deepcopy(dict(base))
+    for key, value in over.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = merge(merged[key], value)
+        else:
+            merged[key] = merge({}, value) if isinstance(value, Mapping) else copy.deepcopy(value)
+    return merged
+
+
+def layered(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Which document results from laying each on those before it? Its own nulls delete too, as they do in Helm."""
+    return functools.reduce(merge, documents, {})
+
+
+def parse_set(assignments: Iterable[str]) -> dict[str, Any]:
+    """Which document do `--set a.b=VALUE` options make? VALUE is JSON where it parses as JSON, else text.
+
+    Raises SpecError with every assignment that is none.
+    """
+    document: dict[str, Any] = {}
+    problems = []
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not all(key.split(".")):
+            problems.append(f"--set {assignment}: expected KEY.KEY=VALUE, got {assignment!r}")
+            continue
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        *parents, leaf = key.split(".")
+        inner: Any = document
+        for parent in parents:
+            inner = inner.setdefault(parent, {}) if isinstance(inner, dict) else None
+        if isinstance(inner, dict):
+            inner[leaf] = value
+        else:
+            problems.append(
+                f"--set {assignment}: expected {key.rpartition('.')[0]} to be a map, got a value set before"
+            )
+    if problems:
+        raise SpecError(problems)
+    return document
+
+
+def build(document: Mapping[str, Any], source: str, world_size: int | None = None) -> RunSpec:
+    """Which run is this document? `source` names it in messages. Raises SpecError with every problem.
+
+    A pod's `config.json` says nothing of placement: there `world_size` is the real one.
+    """
+    document = _given(document)
+    problems: list[str] = []
+    faulty: set[str | int] = set()
+    try:
+        spec: RunSpec | None = RunSpec.model_validate(document)
+    except pydantic.ValidationError as error:
+        problems = [problem(item, RunSpec) for item in error.errors()]
+        faulty = {item["loc"][0] for item in error.errors() if item["loc"]}
+        document = {key: value for key, value in document.items() if key not in faulty}
+        spec = _sound(document) if "method" in document else None
+        if faulty & set(PLACEMENT):
+            faulty |= {"sft", "verifier", "ppo"}  # batches cannot be judged without the number of ranks
+    if spec:
+        problems += [
+            f"{path}: {text}"
+            for path, text in spec.complaints(world_size or spec.world_size)
+            if path.partition(".")[0] not in faulty
+        ]
+    if problems:
+        raise SpecError(f"{source}: {text}" for text in problems)
+    assert spec is not None
+    return spec
+
+
+def _given(document: Any) -> Any:
+    """The document without its nulls: a null is as good as an absent key, also in the maps of a list, where Helm keeps it."""
+    if isinstance(document, Mapping):
+        return {key: _given(value) for key, value in document.items() if value is not None}
+    return [_given(item) for item in document] if isinstance(document, list) else document
+
+
+def _sound(document: Mapping[str, Any]) -> RunSpec | None:
+    """Which run is the rest of a faulty document, if it is one?"""
+    try:
+        return RunSpec.model_validate(document)
+    except pydantic.ValidationError:
+        return None
+
+
+def effective(spec: RunSpec) -> dict[str, Any]:
+    """The whole document: defaults merged, nulls gone."""
+    return spec.model_dump(exclude_none=True)
+
+
+def config(spec: RunSpec) -> dict[str, Any]:
+    """What travels to the pod as `config.json`: the effective document without placement. Its digest is the run's (C3)."""
+    return {key: value for key, value in effective(spec).items() if key not in PLACEMENT}
+
+
+def run_hash(spec: RunSpec) -> str:
+    """First 10 hex digits of the run's digest: they end the name of its directory (C13)."""
+    return canonical.digest(config(spec))[:10]
+
+
+def problem(item: Mapping[str, Any], root: type[Block]) -> str:
+    """One line for one of pydantic's errors about a document of type `root`."""
+    path = ".".join(str(part) for part in item["loc"] if part != "[key]")
+    kind, message = item["type"], item["msg"]
+    if kind == "extra_forbidden":
+        return f"{path}: unknown key{_hint(item['loc'], root)}"
+    if kind == "missing":
+        return f"{path}: expected a value, got none"
+    if kind == "value_error":  # of a block's own validator; it may name a key of the block
+        message = message.removeprefix("Value error, ")
+        return f"{path}{'.' if re.match('[a-z_]+: ', message) else ': '}{message}" if path else message
+    if kind in _MESSAGES:
+        limits = {key: canonical.dumps(v) if isinstance(v, float) else v for key, v in item.get("ctx", {}).items()}
+        message = _MESSAGES[kind].format(**limits)
+    if kind == "literal_error" and isinstance(item["input"], bool):
+        return f"{path}: expected {message}, got {show(item['input'])} (YAML's reading of no or yes; put it in quotes)"
+    return f"{path}: expected {message}, got {show(item['input'])}"
+
+
+def _hint(location: tuple[str | int, ...], root: type[Block]) -> str:
+    """Which key was probably meant?"""
+    key = str(location[-1])
+    block = root
+    for part in location[:-1]:
+        block = _block(block, part) or block
+    if key in NOT_OFFERED:
+        return f"; {NOT_OFFERED[key]}"
+    if key in SEED_NAMES:
+        return f"; ours is {SEED_NAMES[key]}"
+    elsewhere = [key] if key in PLACEMENT and block is not root else []
+    elsewhere += [
+        f"{name}.{key}"
+        for name in ("sft", "verifier", "ppo", "data", "eval")
+        if key in _block(RunSpec, name).model_fields
+    ]
+    if elsewhere:
+        return f"; there is {' and '.join(elsewhere)}"
+    near = difflib.get_close_matches(key, block.model_fields, n=1)
+    if near:
+        return f"; the nearest known one is {near[0]}"
+    return f"; known here are {', '.join(block.model_fields)}"
+
+
+def _block(block: type[Block], part: str | int) -> type[Block] | None:
+    """Which block is the value of this field (of a list's items for an index)?"""
+    if isinstance(part, int):
+        return block
+    field = block.model_fields.get(part)
+    types = [field.annotation, *get_args(field.annotation)] if field else []
+    return next((t for t in types if isinstance(t, type) and issubclass(t, Block)), None)

@@ -1,0 +1,94 @@
+"""What is a recipe? An ordered list of named run files with overrides, and the report at the end.
+
+A later stage takes an earlier one's model by the stage's name (DESIGN §2, C13).
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pydantic
+from pydantic import StrictBool
+
+from fino1.errors import SpecError
+from fino1.spec import load
+from fino1.spec.fields import Block, Name
+from fino1.spec.run import RunSpec
+from fino1.spec.yamlfile import read_yaml
+
+
+class Stage(Block):
+    """One run of a recipe."""
+
+    name: Name
+    run: str
+    """Built-in run file by name, or a path from the current directory."""
+    set: dict[str, Any] = {}
+    """Overrides, laid on the run file by Helm's rules."""
+    background: StrictBool = False
+    """Run beside the following stages; it takes no model of theirs."""
+    needs: list[str] = []
+    """Paths without which the stage is skipped, and the report says so."""
+    needs_hint: str = ""
+    """How to get them."""
+
+
+class Recipe(Block):
+    """A chain of runs and its report."""
+
+    title: str
+    note: str = ""
+    """What the report's figures show, in a few sentences."""
+    stages: list[Stage]
+
+
+_PACKAGE = Path(__file__).parents[1]
+_FOLDERS = (_PACKAGE / "manifests", _PACKAGE.parent / "manifests")  # wheel, checkout
+
+
+def find(name: str) -> Path:
+    """Which file does RUN name? A path, or a built-in recipe or run file. Raises SpecError that lists the built-in ones."""
+    if "/" in name or name.endswith((".yaml", ".yml")):
+        return Path(name)
+    there = built_in()
+    for path in there:
+        if path.stem == name:
+            return path
+    raise SpecError(f"{name}: expected a path or one of {', '.join(sorted(path.stem for path in there))}")
+
+
+def built_in() -> list[Path]:
+    """Which recipes and run files come with the package?"""
+    folder = next(folder for folder in _FOLDERS if folder.is_dir())
+    return sorted(folder.glob("recipes/*.yaml")) + sorted(folder.glob("runs/*.yaml"))
+
+
+def is_recipe(document: dict[str, Any]) -> bool:
+    """Is this document a recipe, not a run file?"""
+    return "stages" in document
+
+
+def build(document: dict[str, Any], source: str) -> Recipe:
+    """Which recipe is this document? Raises SpecError with every problem."""
+    try:
+        recipe = Recipe.model_validate(document)
+    except pydantic.ValidationError as error:
+        raise SpecError(f"{source}: {load.problem(item, Recipe)}" for item in error.errors()) from None
+    names = [stage.name for stage in recipe.stages]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice or not names:
+        raise SpecError(f"{source}: stages: expected at least one, each name once, got {', '.join(twice) or 'none'}")
+    return recipe
+
+
+def read_run(
+    name: str, values: Iterable[Path], assignments: Iterable[str], run_name: str | None
+) -> tuple[RunSpec, str]:
+    """The run that RUN, `--values` and `--set` ask for, and its name. Raises SpecError with every problem."""
+    path = find(name)
+    document = read_yaml(path)
+    if is_recipe(document):
+        raise SpecError(f"{path}: expected a run file, got a recipe, which is for `fino1 run`")
+    overlays = [read_yaml(file) for file in values]
+    spec = load.build(load.layered([document, *overlays, load.parse_set(assignments)]), str(path))
+    return spec, run_name or path.stem

@@ -1,0 +1,68 @@
+"""What is a whole run file? One `method`, its settings, and where it runs.
+
+It is also the values file of the Helm chart (docs/design.md C1).
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from fino1.spec.evaluation import EvalBlock, evaluation_complaints
+from fino1.spec.fields import integer
+from fino1.spec.inputs import DataBlock, ModelRef, rows_complaints
+from fino1.spec.placement import Placement
+from fino1.spec.train import (
+    LaunchBlock,
+    PpoBlock,
+    SftBlock,
+    TrainerBlock,
+    VerifierBlock,
+    batch_complaints,
+    launch_complaints,
+)
+
+
+class RunSpec(Placement):
+    """One run: what a run file says, complete with its defaults."""
+
+    method: Literal["sft", "verifier", "ppo", "eval"]
+    """What the run does."""
+    seed: Annotated[int, Field(ge=0, lt=2**32), BeforeValidator(integer)] = 42
+    """Of every random number."""
+    model: ModelRef = ModelRef()
+    """Where SFT or the verifier starts, or PPO's policy; null means Llama-3.1-8B-Instruct, for the verifier
+    Llama-3.2-3B-Instruct."""
+    data: DataBlock = DataBlock()
+    """Null rows mean TheFinAI/Fino1_Reasoning_Path_FinQA for SFT and PPO."""
+    sft: SftBlock = SftBlock()
+    verifier: VerifierBlock = VerifierBlock()
+    ppo: PpoBlock = PpoBlock()
+    eval: EvalBlock = EvalBlock()
+    launch: LaunchBlock = LaunchBlock()
+
+    @property
+    def trained(self) -> TrainerBlock | PpoBlock:
+        """Settings of the method, which is one that trains."""
+        return getattr(self, self.method)
+
+    def complaints(self, world_size: int) -> list[tuple[str, str]]:
+        """What do single fields not show? Pairs of (path, problem); the batch arithmetic and what a method needs."""
+        found = self.placement_complaints()
+        if self.method == "eval":
+            if self.report_to:
+                found.append(("report_to", f"expected none with method eval, got {', '.join(self.report_to)}"))
+            return found + evaluation_complaints(self.eval)
+        found += batch_complaints(self.method, self.trained, world_size)
+        if self.method == "verifier" or not self.data.is_default:
+            found += rows_complaints("data", self.data)
+        found += launch_complaints(self.method, self.launch, world_size)
+        for i, block in enumerate(self.data.exclude):
+            found += rows_complaints(f"data.exclude.{i}", block)
+        if self.method == "ppo":
+            if self.model.init is not None:
+                found.append(("model.init", "expected a trained policy (hub, path or run), got random weights"))
+            classifier = self.ppo.reward.model
+            if self.ppo.reward.source == "model" and (classifier.is_empty or classifier.init is not None):
+                got = "none" if classifier.is_empty else "random weights"
+                found.append(("ppo.reward.model", f"expected hub, path or run with source: model, got {got}"))
+        return found

@@ -1,0 +1,254 @@
+"""What may a run file say of training? SFT, the verifier, PPO, and how the model is divided over the ranks.
+
+Keys are spelled as Transformers 5 and TRL 1 spell them. "Seed" names the README of The-FinAI/Fino1; where its value is unsound
+for finance the default here is another one, and the docstring says so.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, StrictBool
+
+from fino1.spec.fields import (
+    Block,
+    Count,
+    CountOrZero,
+    Fraction,
+    NonNegative,
+    Positive,
+    TwoOrMore,
+    integer,
+)
+from fino1.spec.inputs import ModelRef
+
+Scheduler = Literal["linear", "cosine", "constant", "constant_with_warmup"]
+
+
+class TrainerBlock(Block):
+    """What Transformers' Trainer is told."""
+
+    learning_rate: Positive = 5e-6
+    """Peak learning rate of AdamW."""
+    per_device_train_batch_size: Count = 2
+    """Rows of one forward and backward pass on a rank."""
+    global_batch_size: Count = 128
+    """Rows an optimizer step sees over all ranks; accumulation follows from it (seed: 2 × 8 × 8 GPUs)."""
+    gradient_accumulation_steps: Count | None = None
+    """Null derives it; a number must agree with `global_batch_size`."""
+    num_train_epochs: Positive = 3.0
+    """Passes over the rows."""
+    max_steps: Count | None = None
+    """Optimizer steps; overrides `num_train_epochs`."""
+    weight_decay: NonNegative = 0.1
+    """AdamW; norms and biases are left out (the seed decays Llama's norms by a wrong name)."""
+    adam_beta1: Fraction = 0.9
+    """AdamW's decay of the first moment."""
+    adam_beta2: Fraction = 0.999
+    """AdamW's decay of the second moment."""
+    adam_epsilon: Positive = 1e-8
+    """AdamW's epsilon."""
+    max_grad_norm: NonNegative = 1.0
+    """Gradients are clipped to this norm; 0 clips nothing."""
+    lr_scheduler_type: Scheduler = "cosine"
+    """How the learning rate falls after the warm-up."""
+    warmup_ratio: Fraction = 0.05
+    """Share of all steps over which the learning rate rises."""
+    max_length: Count = 8192
+    """Tokens a row may have; longer ones lose document text, never the question or the answer."""
+    gradient_checkpointing: StrictBool = True
+    """Keep one activation a layer and compute the others again: less memory, a third more time."""
+    bf16: StrictBool = True
+    """Compute in bfloat16."""
+    save_steps: Count = 20
+    """A full checkpoint every so many steps (seed: once an epoch, weights only)."""
+    save_total_limit: TwoOrMore = 2
+    """Checkpoints kept; two at least, so that one is whole at any moment."""
+    logging_steps: Count = 1
+    """A line of metrics every so many steps."""
+    eval_strategy: Literal["no", "steps"] = "no"
+    """`steps`: loss on the held-out rows every `eval_steps`."""
+    eval_steps: Count = 20
+    """Optimizer steps between evaluations."""
+    dataloader_num_workers: CountOrZero = 0
+    """Processes that load rows; 0 is the rank itself."""
+
+
+class SftBlock(TrainerBlock):
+    """Supervised fine-tuning with TRL's SFTTrainer."""
+
+    packing: StrictBool = False
+    """Pack rows into `max_length` tokens without attention between them (TRL's `bfd`)."""
+
+
+class VerifierBlock(TrainerBlock):
+    """A classifier of two classes that says whether a response agrees with the reference answer; PPO's `reward.model`.
+
+    How the seed's was trained is not published; the defaults are ours. At the end, and every `eval_steps` with
+    `eval_strategy: steps`, the held-out pairs are judged, at p > 0.5 and at `ppo.reward.threshold`.
+    """
+
+    learning_rate: Positive = 1e-5
+    per_device_train_batch_size: Count = 8
+    num_train_epochs: Positive = 2.0
+    weight_decay: NonNegative = 0.01
+    max_length: Count = 4000
+    """Tokens of a pair, as `ppo.reward.max_length`; a longer one loses the beginning of the response."""
+    eval_strategy: Literal["no", "steps"] = "steps"
+
+
+class RewardBlock(Block):
+    """What is a response worth? 0 malformed, `wrong` well-formed, 1 right."""
+
+    source: Literal["rule", "model"] = "rule"
+    """`rule`: the strict verdict (C8). `model`: a sequence classifier reads the response and the reference answer."""
+    model: ModelRef = ModelRef()
+    """The classifier: one class (its logit is the reward) or two (p of the second against `threshold`)."""
+    threshold: Fraction = 0.4
+    """Two classes: p above it counts as right (seed: 0.4)."""
+    wrong: Fraction = 0.1
+    """Reward of a well-formed wrong response (seed: 0.1)."""
+    max_length: Count = 4000
+    """Tokens of the classifier's input (seed: 4000)."""
+    shuffle: StrictBool = False
+    """Control experiment: rewards permuted over the batch. PPO must then learn nothing."""
+
+
+class PpoBlock(Block):
+    """Proximal policy optimisation against a verifier: the seed's flags under TRL's names."""
+
+    value_model: ModelRef = ModelRef()
+    """Backbone of the value model, same vocabulary as the policy; null means Llama-3.2-3B-Instruct."""
+    reward: RewardBlock = RewardBlock()
+    total_episodes: Count = 20000
+    """Responses sampled in the whole run."""
+    per_device_train_batch_size: Count = 1
+    """Episodes in one forward and backward pass while optimising."""
+    global_batch_size: Count = 128
+    """Episodes of one update over all ranks (seed: 1 × 16 × 8 GPUs)."""
+    gradient_accumulation_steps: Count | None = None
+    """Null derives it; a number must agree with `global_batch_size`."""
+    num_mini_batches: Count = 1
+    """Optimizer steps of one pass over an update's episodes."""
+    num_ppo_epochs: Count = 3
+    """Passes over an update's episodes."""
+    local_rollout_forward_batch_size: Count = 8
+    """Prompts sampled together on one rank, and rows of the reference, value and reward passes."""
+    response_length: Count = 1300
+    """Most tokens of a response; sampling stops at the end-of-sequence token (the seed's never does)."""
+    max_prompt_length: Count = 4096
+    """Tokens of a prompt; longer ones lose document text only (seed: 1000, hard-coded, and the question was cut)."""
+    temperature: Positive = 0.5
+    """Of sampling; the log-probabilities are of the same distribution."""
+    stop_token: Literal["eos", "none"] = "eos"
+    """`none` samples on to `response_length` (a null would be deleted, as Helm does, and mean `eos`)."""
+    missing_eos_penalty: NonNegative = 1.0
+    """Taken from the score of a response without end of sequence (seed: none)."""
+    learning_rate: Positive = 5e-7
+    """Peak learning rate of the policy."""
+    value_learning_rate: Positive | None = None
+    """Null: as `learning_rate`."""
+    value_warmup_updates: CountOrZero = 0
+    """Updates that train the value model alone; its head starts at random."""
+    weight_decay: NonNegative = 0.0
+    """AdamW's, of all weights."""
+    adam_beta1: Fraction = 0.9
+    """AdamW's decay of the first moment."""
+    adam_beta2: Fraction = 0.999
+    """AdamW's decay of the second moment."""
+    adam_epsilon: Positive = 1e-8
+    """AdamW's epsilon."""
+    max_grad_norm: NonNegative = 1.0
+    """Clips the policy's and the value model's gradients each by their own norm; 0 clips nothing."""
+    lr_scheduler_type: Scheduler = "linear"
+    """How the learning rates fall after the warm-up."""
+    warmup_ratio: Fraction = 0.05
+    """Share of all updates over which the learning rates rise."""
+    kl_coef: NonNegative = 0.03
+    """Weight of the KL penalty against the reference, per token."""
+    kl_estimator: Literal["k1", "k3"] = "k1"
+    """`k1`: log-ratio; `k3`: unbiased and never negative (Schulman, 2020)."""
+    cliprange: Positive = 0.2
+    """The policy ratio is clipped to 1 ± this."""
+    cliprange_value: Positive = 0.2
+    """New values are clipped to the old ± this."""
+    vf_coef: NonNegative = 1.0
+    """Weight of the value loss (HuatuoGPT-o1's paper; the seed's command leaves TRL's 0.1)."""
+    gamma: Fraction = 1.0
+    """Discount of later rewards."""
+    lam: Fraction = 0.95
+    """λ of generalised advantage estimation."""
+    whiten_rewards: StrictBool = False
+    """Scale the rewards of an update to variance 1."""
+    gradient_checkpointing: StrictBool = True
+    """Applied to the policy and the value model (the seed's flag has no effect)."""
+    bf16: StrictBool = True
+    """Compute in bfloat16."""
+    save_steps: Count = 20
+    """A full checkpoint every so many updates."""
+    save_total_limit: TwoOrMore = 2
+    """Checkpoints kept; two at least."""
+    eval_strategy: Literal["no", "steps"] = "steps"
+    """`steps`: greedy accuracy on the held-out rows every `eval_steps` updates (the seed's flag has no effect)."""
+    eval_steps: Count = 20
+    """Updates between evaluations."""
+    num_sample_generations: Annotated[int, Field(ge=-1), BeforeValidator(integer)] = 10
+    """How often in the whole run some held-out responses are written to `generations.jsonl`; 0 or −1 never."""
+    dataloader_num_workers: CountOrZero = 0
+    """Threads that tokenise the prompts; 0 is one."""
+
+
+class LaunchBlock(Block):
+    """What of the model does each rank hold, where several train together? (accelerate's and DeepSpeed's names)
+
+    One rank has nothing to share: without offload it is trained plainly whatever the stage, to the same numbers.
+    """
+
+    zero_stage: Annotated[int, Field(ge=0, le=3), BeforeValidator(integer)] = 3
+    """What is divided over the ranks. 0: nothing (plain data parallelism, 16 bytes per parameter on every GPU); 1: the
+    optimizer's state; 2: the gradients too; 3: the weights too (seed: 3). SFT is sharded by DeepSpeed, PPO, which knows 0
+    and 3, by torch's fully_shard."""
+    offload_optimizer_device: Literal["none", "cpu"] = "none"
+    """`cpu`: the optimizer's state lies in the node's memory, 12 bytes per parameter of a rank's share, and AdamW runs there;
+    from stage 1 on, SFT only."""
+    offload_param_device: Literal["none", "cpu"] = "none"
+    """`cpu`: the weights too lie there; stage 3, SFT only."""
+
+
+def launch_complaints(method: str, block: LaunchBlock, world_size: int) -> list[tuple[str, str]]:
+    """Can this method's model be divided so?"""
+    found = []
+    if method == "ppo" and world_size > 1 and block.zero_stage in (1, 2):
+        found.append(
+            ("launch.zero_stage", f"expected 0 or 3 with method ppo and several ranks, got {block.zero_stage}")
+        )
+    for key, least in (("offload_optimizer_device", 1), ("offload_param_device", 3)):
+        if getattr(block, key) == "none":
+            continue
+        if method == "ppo":
+            found.append((f"launch.{key}", "expected none with method ppo, got cpu"))
+        elif block.zero_stage < least:
+            found.append((f"launch.{key}", f"expected none with zero_stage: {block.zero_stage}, got cpu"))
+    return found
+
+
+def batch_complaints(method: str, block: Any, world_size: int) -> list[tuple[str, str]]:
+    """Does the global batch divide evenly over mini-batches, ranks and passes?"""
+    found = []
+    mini = getattr(block, "num_mini_batches", 1)
+    unit = mini * world_size * block.per_device_train_batch_size
+    if block.global_batch_size % unit:
+        found.append(
+            (
+                f"{method}.global_batch_size",
+                f"expected a multiple of {unit} ({'num_mini_batches × ' if method == 'ppo' else ''}ranks × "
+                f"per_device_train_batch_size), got {block.global_batch_size}",
+            )
+        )
+    elif (steps := block.gradient_accumulation_steps) and steps * unit != block.global_batch_size:
+        found.append(
+            (
+                f"{method}.gradient_accumulation_steps",
+                f"expected {block.global_batch_size // unit}, which makes global_batch_size={block.global_batch_size}, "
+                f"got {steps}",
+            )
+        )
+    return found

@@ -1,0 +1,205 @@
+"""What does PPO start from, which models does it hold, and what does it leave? Their set-up and their passes, no maths."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+import transformers
+from accelerate import Accelerator, InitProcessGroupKwargs
+from torch import Tensor
+from transformers import PretrainedConfig, PreTrainedModel
+
+from fino1 import files
+from fino1.spec.inputs import DEFAULT_VALUE_MODEL
+from fino1.spec.train import PpoBlock
+from fino1.train import checkpoint, data, model, shard
+from fino1.train.launch.rank import Run
+from fino1.train.ppo import reward, rollout
+from fino1.train.ppo.episodes import Episode, Packed, pack, parts
+
+_SHARDS = "shards"
+
+
+class Inputs:
+    """What a run starts from, checked before any weight is read."""
+
+    def __init__(self, run: Run) -> None:
+        spec, block = run.spec, run.spec.ppo
+        self.rows = data.read(spec.data, "ppo", spec.seed)
+        reward.check_targets(spec, self.rows)
+        self.policy = model.own_source(spec.model, run.work)
+        self.tokenizer = model.load_tokenizer(*self.policy)
+        self.config = model.load_config("model", *self.policy)
+        self.value_config, self.value = model.value_config(
+            block.value_model, DEFAULT_VALUE_MODEL, run.work, self.tokenizer, self.config
+        )
+        self.classifier = reward.check(block.reward, run.work)
+        context = min(model.context_length(self.config), model.context_length(self.value_config))
+        budget = min(block.max_prompt_length, context - block.response_length)
+        self.prompts, self.held_out = data.ppo_prompts(self.rows, self.tokenizer, budget, block.dataloader_num_workers)
+        size = model.parameters(self.config) + model.parameters(self.value_config)
+        missing = block.save_total_limit - len(checkpoint.all_valid(run.checkpoints))
+        model.check_disk(run.directory, size, missing)
+        if run.is_main:
+            files.write_json(run.directory / "data.json", self.rows.as_dict())
+
+
+class Actors:
+    """Policy and value model with their optimizer, the frozen reference, and the reward."""
+
+    def __init__(self, run: Run, inputs: Inputs) -> None:
+        self.run, self.inputs = run, inputs
+        self.block: PpoBlock = run.spec.ppo
+        self.accelerator = Accelerator(
+            cpu=run.use_cpu,
+            mixed_precision="bf16" if self.block.bf16 else "no",
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=shard.PROCESS_GROUP_TIMEOUT)],
+        )
+        assert self.accelerator.num_processes == run.world_size, (self.accelerator.num_processes, run.world_size)
+        transformers.set_seed(run.spec.seed)
+        device = self.accelerator.device
+        self.sharding = None
+        if shard.stage(run.spec, run.world_size):
+            self.sharding = shard.Sharding(device, self.block.bf16, run.is_main)
+            self.sampler = shard.hollow(model.load_policy, inputs.config, device).eval()
+        both = model.ActorCritic(
+            self._load(model.load_policy, inputs.config, inputs.policy),
+            self._load(model.load_value, inputs.value_config, inputs.value),
+        )
+        if self.block.gradient_checkpointing:
+            for part in (both.policy, both.value):
+                part.gradient_checkpointing_enable({"use_reentrant": False})
+        self._place(both)
+        self.reference = model.Reference(self._load(model.load_policy, inputs.config, inputs.policy))
+        self._place(self.reference)
+        optimizer = torch.optim.AdamW(
+            [{"params": both.policy.parameters()}, {"params": both.value.parameters()}],
+            betas=(self.block.adam_beta1, self.block.adam_beta2),
+            eps=self.block.adam_epsilon,
+            weight_decay=self.block.weight_decay,
+        )
+        self.both, self.optimizer = both, optimizer
+        if self.sharding is None:
+            self.both, self.optimizer = self.accelerator.prepare(both, optimizer)
+        self.reward = reward.make(run.spec, inputs.classifier, device, self.block.local_rollout_forward_batch_size)
+
+    def _load(
+        self, load: Callable[..., PreTrainedModel], config: PretrainedConfig, source: model.Source
+    ) -> PreTrainedModel:
+        return load(config, *source) if self.sharding is None else self.sharding.load(load, config, source)
+
+    def _place(self, module: torch.nn.Module) -> None:
+        if self.sharding is None:
+            module.to(self.accelerator.device)
+        else:
+            self.sharding.divide(module)
+
+    @property
+    def unwrapped(self) -> model.ActorCritic:
+        """Policy and value model without what wraps them for training."""
+        return self.accelerator.unwrap_model(self.both)
+
+    @property
+    def stop_tokens(self) -> list[int]:
+        """Which tokens end a response?"""
+        return [self.inputs.tokenizer.eos_token_id] if self.block.stop_token == "eos" else []
+
+    @property
+    def one_row(self) -> bool:
+        """Does attention need all episodes in one row? Flash attention tells episodes apart in a single row only."""
+        return "flash" in (self.unwrapped.policy.config._attn_implementation or "")
+
+    def text(self, tokens: list[int]) -> str:
+        """What does a response say?"""
+        return self.inputs.tokenizer.decode(tokens, skip_special_tokens=True)
+
+    def sample(
+        self, prompts: Sequence[list[int]], draws: Sequence | None, between: rollout.Between = rollout.go_on
+    ) -> list[rollout.Response]:
+        """The policy's response to each prompt (rollout.sample); one that is sharded is gathered once for all of them."""
+        policy = self.unwrapped.policy
+        gathered = nullcontext(policy) if self.sharding is None else self.sharding.whole(policy, self.sampler)
+        with gathered as whole, self.accelerator.autocast():
+            return rollout.sample(
+                whole,
+                prompts,
+                draws,
+                response_length=self.block.response_length,
+                temperature=self.block.temperature,
+                stop_tokens=self.stop_tokens,
+                pad_token=self.inputs.tokenizer.pad_token_id,
+                batch_size=self.block.local_rollout_forward_batch_size,
+                between=between,
+            )
+
+    @torch.no_grad()
+    def look_back(self, episodes: list[Episode]) -> None:
+        """Fill in the reference's log-probabilities and the values of what was sampled."""
+        for part in parts(episodes, self.block.local_rollout_forward_batch_size):
+            packed = pack(part, self.accelerator.device, self.one_row)
+            with self.accelerator.autocast():
+                logprobs = self.reference(packed, self.block.temperature)
+                values = self.unwrapped(packed, None)
+            lengths = [len(episode.response) for episode in part]
+            found = zip(logprobs.cpu().split(lengths), values.cpu().split(lengths), strict=True)
+            for episode, (its_logprobs, its_values) in zip(part, found, strict=True):
+                episode.ref_logprobs, episode.values = its_logprobs, its_values
+
+    def set_learning_rates(self, update: int, updates: int) -> None:
+        """Set this update's rates: the scheduler's factor of each, and none for the policy while the value model warms up."""
+        warmup = round(self.block.warmup_ratio * updates)
+        dummy = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+        schedule = transformers.get_scheduler(self.block.lr_scheduler_type, dummy, warmup, updates)
+        factor = schedule.lr_lambdas[0](update) if hasattr(schedule, "lr_lambdas") else 1.0
+        policy, value = self.optimizer.param_groups
+        policy["lr"] = 0.0 if update < self.block.value_warmup_updates else factor * self.block.learning_rate
+        value["lr"] = factor * (self.block.value_learning_rate or self.block.learning_rate)
+
+    def learn(self, packed: Packed) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probabilities, entropies and values (each (N,)) to learn from."""
+        with nullcontext() if self.sharding is None else self.accelerator.autocast():  # `prepare` has put DDP's into it
+            return self.both(packed, self.block.temperature)
+
+    def accumulate(self, final: bool) -> AbstractContextManager:
+        """Leave the ranks' gradients apart until the final part of a mini-batch; shares are added up at once, for memory."""
+        is_apart = self.sharding is None and not final
+        return self.accelerator.no_sync(self.both) if is_apart else nullcontext()
+
+    def save(self, update: int) -> None:
+        """Write the checkpoint of the state after `update` updates."""
+
+        def write(directory: Path) -> None:
+            self.accelerator.save_state(str(directory))
+            if self.sharding is not None:
+                shard.save(directory / _SHARDS, self.both, self.optimizer)
+
+        checkpoint.save(
+            self.run.checkpoints,
+            update,
+            self.block.save_total_limit,
+            write,
+            world_size=self.run.world_size,
+            is_main=self.run.is_main,
+            barrier=self.accelerator.wait_for_everyone,
+        )
+
+    def load(self, directory: Path) -> None:
+        """Go on from a checkpoint."""
+        self.accelerator.load_state(str(directory))
+        if self.sharding is not None:
+            shard.load(directory / _SHARDS, self.both, self.optimizer)
+
+    def publish(self) -> None:
+        """Write `value_model/` and `model/` in Hugging Face layout; each appears whole, `model/` last."""
+        both = self.unwrapped
+        state = self.accelerator.get_state_dict(self.both) if self.sharding is None else shard.gather(both)
+        if self.run.is_main:
+            for part, folder in ((both.value, "value_model"), (both.policy, "model")):
+                prefix = "value." if part is both.value else "policy."
+                temporary = self.run.directory / f".{folder}.tmp"
+                weights = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+                part.save_pretrained(temporary, state_dict=weights)
+                self.inputs.tokenizer.save_pretrained(temporary)
+                checkpoint.publish_model(temporary, self.run.directory / folder)
+        self.accelerator.wait_for_everyone()

@@ -1,0 +1,127 @@
+"""How does an update's experience look, and how is it laid out for a forward pass?
+
+Legend: B episodes, R response tokens padded to the longest, K rows of L tokens that hold episodes end to end, N response
+tokens of a pass.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fino1.spec.train import PpoBlock
+from fino1.train.ppo import rl
+
+
+@dataclass
+class Episode:
+    """One prompt (token ids) with its sampled response and what is known of each of its tokens."""
+
+    index: int
+    prompt: list[int]
+    response: list[int]
+    logprobs: Tensor  # (R,)
+    score: float = 0.0
+    ended: bool = True
+    ref_logprobs: Tensor | None = None  # (R,)
+    values: Tensor | None = None  # (R,)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """All episodes of an update as padded tensors (B, R); every rank holds the same."""
+
+    mask: Tensor
+    logprobs: Tensor
+    ref_logprobs: Tensor
+    values: Tensor
+    kl: Tensor
+    rewards: Tensor
+    advantages: Tensor
+    returns: Tensor
+    scores: Tensor  # (B,)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Episodes laid end to end in rows; `index` (N,) says where in the flattened rows each target is predicted."""
+
+    ids: Tensor  # (K, L)
+    positions: Tensor  # (K, L), from 0 in each episode: transformers keeps attention inside one
+    index: Tensor  # (N,)
+    targets: Tensor  # (N,)
+
+
+def parts(items: Sequence, size: int) -> list[Sequence]:
+    """Cut a sequence into parts of `size`; the last may be shorter."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def pack(episodes: Sequence[Episode], device: torch.device, one_row: bool = False) -> Packed:
+    """Lay episodes end to end, in rows no longer than the longest (`one_row`: all in one, as flash attention needs it).
+
+    Targets come in the order of `episodes`. Short rows end in token 0, which attends to nothing else and predicts nothing.
+    """
+    lengths = [len(e.prompt) + len(e.response) for e in episodes]
+    length = sum(lengths) if one_row else max(lengths)
+    rows: list[list[int]] = []  # episodes of each row
+    used: list[int] = []
+    for i in sorted(range(len(episodes)), key=lambda i: -lengths[i]):  # first fit, longest first
+        row = next((k for k, u in enumerate(used) if u + lengths[i] <= length), len(rows))
+        if row == len(rows):
+            rows.append([])
+            used.append(0)
+        rows[row].append(i)
+        used[row] += lengths[i]
+    ids, positions, start = [], [], {}
+    for k, row in enumerate(rows):
+        tokens: list[int] = []
+        places: list[int] = []
+        for i in row:
+            start[i] = k * length + len(tokens)
+            tokens += episodes[i].prompt + episodes[i].response
+            places += range(lengths[i])
+        ids.append(tokens + [0] * (length - len(tokens)))
+        positions.append(places + list(range(length - len(places))))
+    index = [start[i] + len(e.prompt) - 1 + t for i, e in enumerate(episodes) for t in range(len(e.response))]
+    return Packed(
+        ids=torch.tensor(ids, device=device),
+        positions=torch.tensor(positions, device=device),
+        index=torch.tensor(index, device=device),
+        targets=torch.tensor([token for e in episodes for token in e.response], device=device),
+    )
+
+
+def batch(episodes: Sequence[Episode], block: PpoBlock, shuffle: torch.Generator | None = None) -> Batch:
+    """Rewards, advantages and returns of an update's episodes, whitened over all of them.
+
+    `shuffle` permutes the scores first: the control of the report, in which there is nothing to learn.
+    """
+    mask = _pad([torch.ones(len(e.response), dtype=torch.bool) for e in episodes])
+    logprobs = _pad([e.logprobs for e in episodes])
+    ref_logprobs = _pad([e.ref_logprobs for e in episodes])
+    values = _pad([e.values for e in episodes])
+    scores = torch.tensor([e.score - (0 if e.ended else block.missing_eos_penalty) for e in episodes])
+    if shuffle is not None:
+        scores = scores[torch.randperm(len(scores), generator=shuffle)]
+    kl = torch.where(mask, rl.kl_penalty(logprobs, ref_logprobs, block.kl_estimator), 0)
+    rewards = rl.token_rewards(kl, scores, mask, block.kl_coef)
+    if block.whiten_rewards:
+        rewards = rl.masked_whiten(rewards, mask, shift_mean=False)
+    advantages, returns = rl.gae(rewards, values, mask, block.gamma, block.lam)
+    return Batch(
+        mask=mask,
+        logprobs=logprobs,
+        ref_logprobs=ref_logprobs,
+        values=values,
+        kl=kl,
+        rewards=rewards,
+        advantages=rl.masked_whiten(advantages, mask),
+        returns=returns,
+        scores=scores,
+    )
+
+
+def _pad(rows: Sequence[Tensor]) -> Tensor:
+    return torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)

@@ -1,0 +1,240 @@
+"""Proximal policy optimisation of a language model against a verifier (TRL has none any more).
+
+One update: sample a response to each prompt, score it, compare it with the frozen reference, estimate advantages with the value
+model, then take a few clipped steps. Sampling is keyed by (seed, update, prompt) and every rank sees the experience of all, so
+that an update is the same on any number of ranks, up to rounding. An update that was interrupted is begun again: all that goes
+into it is in the checkpoint before it.
+"""
+
+import random
+import time
+from collections.abc import Sequence
+
+import torch
+from accelerate.utils import gather_object
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from fino1.progress import Metrics, Progress
+from fino1.train import checkpoint
+from fino1.train.launch.rank import Run
+from fino1.train.ppo import reward, rl, rollout
+from fino1.train.ppo.actors import Actors, Inputs
+from fino1.train.ppo.episodes import Batch, Episode, batch, pack, parts
+from fino1.train.tracking import Log
+from fino1.train.trainer import agree
+
+
+def main(run: Run) -> None:
+    """Train the policy, from the newest checkpoint if there is one, and leave `model/`, `value_model/` and `done.json`."""
+    started = time.monotonic()
+    block = run.spec.ppo
+    actors = Actors(run, Inputs(run))
+    stop = checkpoint.StopSignal()
+    updates = -(-block.total_episodes // block.global_batch_size)
+    resumed = checkpoint.agree_on_newest(run.checkpoints, run.world_size)
+    saved = done = checkpoint.step_of(resumed) if resumed else -1
+    if resumed:
+        actors.load(resumed)
+    ppo = _Ppo(actors, updates, done)
+    metrics = Log(run, "update", done) if run.is_main else None
+    progress = Progress("ppo", updates, max(done, 0), run.is_main, name=run.name)
+
+    def save(update: int) -> None:
+        nonlocal saved
+        if saved != update:
+            saved = update
+            actors.save(update)
+
+    def stop_if_asked(update: int) -> None:
+        if agree(stop.received, run):
+            save(update)
+            if metrics is not None:
+                metrics.close()
+            raise checkpoint.Stopped
+
+    def evaluated(update: int) -> dict[str, float]:
+        due = update in (0, updates) or update % block.eval_steps == 0
+        return ppo.evaluate(update) if due and block.eval_strategy == "steps" else {}
+
+    if done < 0:
+        done = 0
+        first = evaluated(0)
+        if metrics is not None and first:
+            metrics.write({"update": 0, "episode": 0, **first})
+    for update in range(done, updates):
+        numbers = ppo.update(update, lambda finished, update=update: stop_if_asked(update))
+        numbers |= evaluated(update + 1)
+        if metrics is not None:
+            metrics.write({"update": update + 1, "episode": (update + 1) * block.global_batch_size, **numbers})
+        progress.update(update + 1, score=numbers["objective/scores"], kl=numbers["objective/kl"])
+        if (update + 1) % block.save_steps == 0:
+            save(update + 1)
+        if update + 1 < updates:
+            stop_if_asked(update + 1)
+    progress.close()
+    if metrics is not None:
+        metrics.close()
+    actors.publish()
+    if run.is_main:
+        run.finish(started, updates=updates, episodes=updates * block.global_batch_size)
+
+
+class _Ppo:
+    """What is done with the models in one update."""
+
+    def __init__(self, actors: Actors, updates: int, resumed_at: int) -> None:
+        self.actors, self.updates = actors, updates
+        self.run, self.inputs, self.block = actors.run, actors.inputs, actors.block
+        self.accelerator = actors.accelerator
+        path = self.run.directory / "generations.jsonl"
+        self.generations = Metrics(path, "update", resumed_at) if self.run.is_main else None
+
+    def update(self, update: int, between: rollout.Between) -> dict[str, float]:
+        """Sample, score, learn; return the update's metrics under TRL's names. `between` may raise while sampling."""
+        started = time.monotonic()
+        self.actors.set_learning_rates(update, self.updates)
+        episodes = self._experience(update, between)
+        shuffle = torch.Generator().manual_seed(self.run.spec.seed + update) if self.block.reward.shuffle else None
+        known = batch(episodes, self.block, shuffle)
+        sums = self._learn(update, episodes, known)
+        return {
+            "eps": len(episodes) / (time.monotonic() - started),
+            **_objectives(known, episodes, self.inputs.tokenizer),
+            **sums,
+            "lr": self.actors.optimizer.param_groups[0]["lr"],
+        }
+
+    def evaluate(self, update: int) -> dict[str, float]:
+        """Greedy accuracy on the held-out rows (and now and then what the answers look like)."""
+        mine = range(self.run.rank, len(self.inputs.held_out), self.run.world_size)
+        responses = self.actors.sample([self.inputs.held_out[i] for i in mine], None)
+        records = [self.inputs.rows.evaluation[i] for i in mine]
+        texts = [self.actors.text(response.tokens) for response in responses]
+        judge = reward.scorer(self.run.spec)
+        right = [judge(t, r.question, r.target).strict is True for t, r in zip(texts, records, strict=True)]
+        found = gather_object(list(zip(mine, texts, right, strict=True)))
+        if not found:
+            return {}
+        times = self.block.num_sample_generations
+        if self.generations is not None and times > 0 and update % max(1, self.updates // times) == 0:
+            for i, text, is_right in sorted(found)[:8]:
+                record = self.inputs.rows.evaluation[i]
+                self.generations.write({"update": update, "id": record.id, "response": text, "right": is_right})
+        return {"eval/accuracy": sum(is_right for *_, is_right in found) / len(found)}
+
+    def _experience(self, update: int, between: rollout.Between) -> list[Episode]:
+        """The update's episodes, of all ranks, in the order of their prompts."""
+        size, rank, world = self.block.global_batch_size, self.run.rank, self.run.world_size
+        chosen = _prompts_of(update, size, len(self.inputs.prompts), self.run.spec.seed)
+        mine = range(rank, size, world)
+        prompts = [self.inputs.prompts[chosen[i]] for i in mine]
+        records = [self.inputs.rows.train[chosen[i]] for i in mine]
+        draws = [rollout.uniforms(self.run.spec.seed, update, i, self.block.response_length) for i in mine]
+        responses = self.actors.sample(prompts, draws, between)
+        scores = self.actors.reward([self.actors.text(response.tokens) for response in responses], records)
+        episodes = [
+            Episode(i, prompt, r.tokens, torch.tensor(r.logprobs), score, r.tokens[-1] in self.actors.stop_tokens)
+            for i, prompt, r, score in zip(mine, prompts, responses, scores, strict=True)
+        ]
+        self.actors.look_back(episodes)
+        return sorted(gather_object(episodes), key=lambda episode: episode.index)
+
+    def _learn(self, update: int, episodes: list[Episode], known: Batch) -> dict[str, float]:
+        """Take num_ppo_epochs × num_mini_batches clipped steps; return the averages over all tokens of all passes."""
+        totals = torch.zeros(len(_STATISTICS) + 1, dtype=torch.float64, device=self.accelerator.device)
+        for epoch in range(self.block.num_ppo_epochs):
+            order = list(range(len(episodes)))
+            random.Random(f"{self.run.spec.seed} {update} {epoch}").shuffle(order)
+            for members in parts(order, len(order) // self.block.num_mini_batches):
+                totals += self._step(sorted(members, key=lambda i: -len(episodes[i].response)), episodes, known)
+        totals = self.accelerator.reduce(totals, "sum")
+        averages = (totals[:-1] / totals[-1]).tolist()
+        numbers = dict(zip(_STATISTICS, averages, strict=True))
+        numbers["val/ratio_var"] -= numbers["val/ratio"] ** 2
+        return numbers
+
+    def _step(self, members: list[int], episodes: list[Episode], known: Batch) -> Tensor:
+        """One optimizer step on a mini-batch; return this rank's sums of the statistics over its tokens, and their number."""
+        tokens = int(known.mask[members].sum())
+        mine = members[self.run.rank :: self.run.world_size]
+        micro = list(parts(mine, self.block.per_device_train_batch_size))
+        sums = torch.zeros(len(_STATISTICS) + 1, dtype=torch.float64, device=self.accelerator.device)
+        for number, part in enumerate(micro, start=1):
+            packed = pack([episodes[i] for i in part], self.accelerator.device, self.actors.one_row)
+            old = [
+                torch.cat([tensor[i][known.mask[i]] for i in part]).to(self.accelerator.device)
+                for tensor in (known.logprobs, known.values, known.advantages, known.returns)
+            ]
+            with self.actors.accumulate(final=number == len(micro)):
+                logprobs, entropy, values = self.actors.learn(packed)
+                result = rl.ppo_loss(
+                    logprobs,
+                    values,
+                    *old,
+                    tokens=tokens,
+                    cliprange=self.block.cliprange,
+                    cliprange_value=self.block.cliprange_value,
+                    vf_coef=self.block.vf_coef,
+                )
+                self.accelerator.backward(result.loss * self.run.world_size)  # averaged over ranks; this is a sum
+            sums += _sums(result, entropy)
+        if self.block.max_grad_norm:
+            both = self.actors.unwrapped
+            for part in (both.policy, both.value):
+                self.accelerator.clip_grad_norm_(part.parameters(), self.block.max_grad_norm)
+        self.actors.optimizer.step()
+        self.actors.optimizer.zero_grad()
+        return sums
+
+
+_STATISTICS = (
+    "loss/policy_avg",
+    "loss/value_avg",
+    "policy/approxkl_avg",
+    "policy/clipfrac_avg",
+    "policy/entropy_avg",
+    "val/clipfrac_avg",
+    "val/ratio",
+    "val/ratio_var",  # the mean of squares, until the mean's square is taken off
+)
+
+
+def _sums(result: rl.PpoLoss, entropy: Tensor) -> Tensor:
+    """Sums over tokens in the order of `_STATISTICS`, then the number of tokens."""
+    columns = (
+        result.policy,
+        result.value,
+        result.approxkl,
+        result.clipped,
+        entropy,
+        result.value_clipped,
+        result.ratio,
+        result.ratio**2,
+        torch.ones_like(result.ratio),
+    )
+    return torch.stack([column.double().sum() for column in columns])
+
+
+def _objectives(known: Batch, episodes: Sequence[Episode], tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
+    """What the update's episodes were worth, per episode."""
+    non_score = known.rewards.sum(1).mean() - known.scores.mean()
+    return {
+        "objective/kl": known.kl.sum(1).mean().item(),
+        "objective/entropy": -torch.where(known.mask, known.logprobs, 0).sum(1).mean().item(),
+        "objective/non_score_reward": non_score.item(),
+        "objective/rlhf_reward": (non_score + known.scores.mean()).item(),
+        "objective/scores": known.scores.mean().item(),
+        "val/num_eos_tokens": sum(e.response[-1] == tokenizer.eos_token_id for e in episodes),
+        "response_length": sum(len(e.response) for e in episodes) / len(episodes),
+    }
+
+
+def _prompts_of(update: int, size: int, count: int, seed: int) -> list[int]:
+    """Which prompts does this update take? The next `size` of endless passes, each in an order of its own."""
+    places = range(update * size, (update + 1) * size)
+    orders = {}
+    for turn in {place // count for place in places}:
+        orders[turn] = list(range(count))
+        random.Random(f"{seed} {turn}").shuffle(orders[turn])
+    return [orders[place // count][place % count] for place in places]

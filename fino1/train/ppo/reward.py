@@ -1,0 +1,106 @@
+"""What is a response worth? One number per response, from the rule verifier or from a classifier. (reference fino1.md §1.5)"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from fino1 import runs
+from fino1.errors import SpecError
+from fino1.spec.run import RunSpec
+from fino1.spec.train import RewardBlock
+from fino1.tasks import task
+from fino1.tasks.record import Record, Scorer, well_formed
+from fino1.tasks.scoring import answer
+from fino1.train import model
+from fino1.train.data import Rows
+from fino1.train.verifier import classifier
+
+Reward = Callable[[Sequence[str], Sequence[Record]], list[float]]
+
+MALFORMED, RIGHT = 0.0, 1.0
+_KEY = "ppo.reward.model"
+
+
+def scorer(spec: RunSpec) -> Scorer:
+    """Which matcher judges this run's answers? C7 rows, which name no task, get the one all tasks share."""
+    return answer.score if spec.data.task is None else task(spec.data.task).score
+
+
+def check_targets(spec: RunSpec, rows: Rows) -> None:
+    """Can the rule judge every row? Raises SpecError naming the rows whose gold answer is neither a number nor yes or no."""
+    if spec.ppo.reward.source != "rule":
+        return
+    bad = [r for r in (*rows.train, *rows.evaluation) if answer.read_target(r.target) is None]
+    if bad:
+        raise SpecError(
+            f"{spec.data.source}:{r.id}: Ground-True Answer: expected a number, yes or no for "
+            f"ppo.reward.source: rule, got {r.target!r}"
+            for r in bad[:20]
+        )
+
+
+def check(block: RewardBlock, work: Path) -> tuple[str, str | None] | None:
+    """Which classifier gives the reward? None for the rule.
+
+    Raises SpecError where it is no classifier (its head would be random), or has neither one nor two classes.
+    """
+    if block.source == "rule":
+        return None
+    source, revision = runs.resolve(block.model, work, key=_KEY)
+    config = model.load_config(_KEY, source, revision)
+    kinds = config.architectures or []
+    if not any(kind.endswith("ForSequenceClassification") for kind in kinds):
+        raise SpecError(
+            f"ppo.reward.model: {source}: expected a sequence classifier, got {' and '.join(kinds) or 'a config without one'}"
+        )
+    if config.num_labels not in (1, 2):
+        raise SpecError(f"ppo.reward.model: {source}: expected a head of one or two classes, got {config.num_labels}")
+    classifier.load_tokenizer(source, revision, _KEY)
+    return source, revision
+
+
+def make(spec: RunSpec, source: tuple[str, str | None] | None, device: torch.device, batch_size: int) -> Reward:
+    """Build the reward function that maps responses (text) and their records to scores."""
+    block = spec.ppo.reward
+    if source is not None:
+        return _classifier_reward(block, *source, device, batch_size)
+    judge = scorer(spec)
+
+    def rule(texts: Sequence[str], records: Sequence[Record]) -> list[float]:
+        return [
+            MALFORMED
+            if not well_formed(text)
+            else RIGHT
+            if judge(text, record.question, record.target).strict
+            else block.wrong
+            for text, record in zip(texts, records, strict=True)
+        ]
+
+    return rule
+
+
+def _classifier_reward(
+    block: RewardBlock, source: str, revision: str | None, device: torch.device, batch_size: int
+) -> Reward:
+    tokenizer = classifier.load_tokenizer(source, revision, _KEY)
+    judge = model.load_classifier(source, revision).to(device).eval()
+    judge.config.pad_token_id = tokenizer.pad_token_id
+
+    @torch.no_grad()
+    def by_classifier(texts: Sequence[str], records: Sequence[Record]) -> list[float]:
+        scores: list[float] = []
+        for start in range(0, len(texts), batch_size):
+            pairs = list(zip(texts[start : start + batch_size], records[start : start + batch_size], strict=True))
+            inputs = (classifier.text(text, record.target) for text, record in pairs)
+            ids, _ = classifier.ids(tokenizer, inputs, block.max_length, judge.config)
+            encoded = tokenizer.pad({"input_ids": ids}, return_tensors="pt").to(device)
+            logits = judge(**encoded).logits.float()  # (B, 1 or 2)
+            if logits.shape[1] == 1:
+                found = logits[:, 0].tolist()
+            else:
+                found = [RIGHT if p > block.threshold else block.wrong for p in logits.softmax(-1)[:, 1].tolist()]
+            scores += [score if well_formed(text) else MALFORMED for score, (text, _) in zip(found, pairs, strict=True)]
+        return scores
+
+    return by_classifier
