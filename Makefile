@@ -50,8 +50,8 @@ cluster-down: $(VENV)/ready  ## End them
 
 node-up: tools  ## Start a whole cluster of one node, with our images and the operators (root; docs/operations.md)
 	$(BIN)/python -m tests.cluster.tools.cluster up --node
-	$(BIN)/python -m tests.cluster.tools.cluster images
-	$(BIN)/python -m tests.cluster.tools.cluster operator training-operator jobset trainer kueue
+	$(BIN)/python -m tests.cluster.tools.cluster operator training-operator jobset trainer kueue & operators=$$!; \
+	$(BIN)/python -m tests.cluster.tools.cluster images && wait $$operators
 
 node-down: $(VENV)/ready  ## End it, and put the machine back
 	$(BIN)/python -m tests.cluster.tools.cluster down --node
