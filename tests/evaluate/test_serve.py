@@ -59,7 +59,7 @@ def test_no_server_outlives_us(tmp_path, folder, seconds):
     holder.wait()
     wait_for(
         lambda: not lives(pid), 20
-    )  # it would live for ever; on two cores that others use Python may need seconds to start
+    )  # on two cores that others use it needs seconds to start; else it lives for ever
 
 
 @pytest.mark.slow
