@@ -28,15 +28,15 @@ out/models/smollm2-135m/config.json: | $(VENV)/ready
 	$(BIN)/python ci/smollm2.py out/models/smollm2-135m
 
 demo: $(VENV)/ready out/models/smollm2-135m/config.json  ## The whole recipe on a tiny model: SFT, PPO, evaluation, report
-	$(BIN)/fino1-k8s run demo --work out/demo
+	$(BIN)/fino1 run demo --work out/demo
 
 finqa-tiny: $(VENV)/ready  ## The same code on real FinQA and XBRL-Math rows
-	$(BIN)/fino1-k8s run finqa-tiny --work out/finqa-tiny
+	$(BIN)/fino1 run finqa-tiny --work out/finqa-tiny
 
 # Nothing runs beside it, so torch may have the cores (two for a rank is what docs/results.md was measured with).
 finqa-smollm2: export OMP_NUM_THREADS ?= 2
 finqa-smollm2: $(VENV)/ready out/models/smollm2-135m/config.json  ## The recipe with a real model on real rows (two hours on two cores)
-	$(BIN)/fino1-k8s run finqa-smollm2 --work out/finqa-smollm2
+	$(BIN)/fino1 run finqa-smollm2 --work out/finqa-smollm2
 
 # Under CI a tool that cannot be had is an error; elsewhere the tests that need it are skipped, and say so.
 tools: $(VENV)/ready  ## Fetch and build what the tests run: helm, kubectl, etcd, kube-apiserver, CRDs (~/.cache/fino1)

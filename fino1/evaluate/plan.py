@@ -19,9 +19,7 @@ from fino1.evaluate.sidecar import Sidecar
 from fino1.spec import canonical
 from fino1.spec.evaluation import EvalBlock, EvalTask, ServerBlock
 from fino1.spec.run import RunSpec
-from fino1.tasks.scoring import answer
-
-SCORER_VERSION: str = getattr(answer, "SCORER_VERSION", "1")  # raise it when a verdict can change
+from fino1.tasks import scoring
 
 
 def plan(spec: RunSpec, work: Path, stop: threading.Event, sidecar: Sidecar | None = None) -> list[Cell]:
@@ -105,7 +103,7 @@ def _cell(source: Source, rows: Rows, asked: EvalTask, block: EvalBlock, work: P
         "task": rows.task.name,
         "dataset": rows.identity,
         "prompt": rows.task.prompts[block.prompt],
-        "scorer": SCORER_VERSION,
+        "scorer": scoring.SCORER_VERSION,
         "limit": asked.limit,
     }
     if asked.fold:

@@ -183,6 +183,23 @@ def run_hash(spec: RunSpec) -> str:
     return canonical.digest(config(spec))[:10]
 
 
+def located(error: SpecError, source: str | None) -> SpecError:
+    """The same error, whose problems that begin with a key of the run file begin with `source`, the file; None changes none."""
+    if source is None:
+        return error
+    return SpecError(f"{source}: {text}" if _is_key(text.partition(":")[0]) else text for text in error.problems)
+
+
+def _is_key(path: str) -> bool:
+    """Is this the path of a run file's key, such as eval.tasks.0.path? (A file `data.jsonl` is none.)"""
+    block: type[Block] | None = RunSpec
+    for part in path.split("."):
+        if block is None or not (part.isdecimal() or part in block.model_fields):
+            return False
+        block = block if part.isdecimal() else _block(block, part)
+    return True
+
+
 def problem(item: Mapping[str, Any], root: type[Block]) -> str:
     """One line for one of pydantic's errors about a document of type `root`."""
     path = ".".join(str(part) for part in item["loc"] if part != "[key]")

@@ -16,9 +16,10 @@ from fino1.errors import SpecError
 from fino1.evaluate import cell as cells
 from fino1.evaluate.endpoint import EndpointLost
 from fino1.evaluate.main import main
+from fino1.evaluate.plan import plan
 from fino1.report.cells import read_cell
 from fino1.spec import load
-from fino1.tasks import ledger
+from fino1.tasks import ledger, scoring
 from tests.needs import missing
 
 N = 12
@@ -99,6 +100,23 @@ def test_the_key_holds_what_changes_the_numbers(right, tmp_path, change):
     assert main(spec_of(right), "eval", tmp_path) == 0
     assert main(spec_of(right, **change), "eval", tmp_path) == 0
     assert len(list((tmp_path / "cells").iterdir())) == 2
+
+
+def test_the_key_holds_the_scorers_version(right, tmp_path, monkeypatch):
+    assert main(spec_of(right), "eval", tmp_path) == 0
+    monkeypatch.setattr(scoring, "SCORER_VERSION", "of another scorer")
+    assert main(spec_of(right), "eval", tmp_path) == 0
+    assert right.asked.total() == 2 * N
+    assert len(list((tmp_path / "cells").iterdir())) == 2
+
+
+def test_keys_stay(tmp_path):
+    """Whoever changes a key has every finished evaluation asked, and paid for, again."""
+    models = [{"name": "a", "base_url": "http://127.0.0.1:9/v1", "model_id": "m"}]
+    block = {"models": models, "tasks": [{"task": "ledger", "size": 3}]}
+    spec = load.build({"method": "eval", "eval": block}, "test")
+    (cell,) = plan(spec, tmp_path, threading.Event())
+    assert cell.key == "a48f31c9718f06aa0f1a919d6d85b2514c72505a713ea6be0a117883d0d2e299"
 
 
 def test_truncated_and_unparsed_answers_are_in_n_only(right, tmp_path):

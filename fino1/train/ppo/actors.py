@@ -15,7 +15,7 @@ from fino1.spec.inputs import DEFAULT_VALUE_MODEL
 from fino1.spec.train import PpoBlock
 from fino1.train import checkpoint, data, model, shard
 from fino1.train.launch.rank import Run
-from fino1.train.ppo import reward, rollout
+from fino1.train.ppo import reward, rl, rollout
 from fino1.train.ppo.episodes import Episode, Packed, pack, parts
 
 _SHARDS = "shards"
@@ -51,6 +51,10 @@ class Actors:
     def __init__(self, run: Run, inputs: Inputs) -> None:
         self.run, self.inputs = run, inputs
         self.block: PpoBlock = run.spec.ppo
+        self.updates = -(-self.block.total_episodes // self.block.global_batch_size)
+        self.schedule = rl.schedule(
+            self.block.lr_scheduler_type, round(self.block.warmup_ratio * self.updates), self.updates
+        )
         self.accelerator = Accelerator(
             cpu=run.use_cpu,
             mixed_precision="bf16" if self.block.bf16 else "no",
@@ -73,8 +77,12 @@ class Actors:
         self._place(both)
         self.reference = model.Reference(self._load(model.load_policy, inputs.config, inputs.policy))
         self._place(self.reference)
+        self.peaks = (self.block.learning_rate, self.block.value_learning_rate or self.block.learning_rate)
         optimizer = torch.optim.AdamW(
-            [{"params": both.policy.parameters()}, {"params": both.value.parameters()}],
+            [
+                {"params": part.parameters(), "lr": peak}
+                for part, peak in zip((both.policy, both.value), self.peaks, strict=True)
+            ],
             betas=(self.block.adam_beta1, self.block.adam_beta2),
             eps=self.block.adam_epsilon,
             weight_decay=self.block.weight_decay,
@@ -146,15 +154,12 @@ class Actors:
             for episode, (its_logprobs, its_values) in zip(part, found, strict=True):
                 episode.ref_logprobs, episode.values = its_logprobs, its_values
 
-    def set_learning_rates(self, update: int, updates: int) -> None:
-        """Set this update's rates: the scheduler's factor of each, and none for the policy while the value model warms up."""
-        warmup = round(self.block.warmup_ratio * updates)
-        dummy = torch.optim.SGD([torch.zeros(1)], lr=1.0)
-        schedule = transformers.get_scheduler(self.block.lr_scheduler_type, dummy, warmup, updates)
-        factor = schedule.lr_lambdas[0](update) if hasattr(schedule, "lr_lambdas") else 1.0
+    def set_learning_rates(self, update: int) -> None:
+        """Move both rates to the update's factor of their peaks; the policy's is 0 while the value model warms up."""
+        factor = self.schedule(update)
         policy, value = self.optimizer.param_groups
-        policy["lr"] = 0.0 if update < self.block.value_warmup_updates else factor * self.block.learning_rate
-        value["lr"] = factor * (self.block.value_learning_rate or self.block.learning_rate)
+        policy["lr"] = 0.0 if update < self.block.value_warmup_updates else factor * self.peaks[0]
+        value["lr"] = factor * self.peaks[1]
 
     def learn(self, packed: Packed) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities, entropies and values (each (N,)) to learn from."""

@@ -1,4 +1,4 @@
-"""The restart table of DESIGN C5, with real child processes."""
+"""The restart table of docs/design.md C5, with real child processes."""
 
 import os
 import re
@@ -127,11 +127,12 @@ def test_what_the_child_is_given(children, tmp_path, monkeypatch):
     children.do(
         f"Path({str(out)!r}).write_text(repr((sys.argv[1:], [os.environ.get(n) for n in {names}], os.getsid(0))))"
     )
-    mine = run(tmp_path, processes_per_node=2, offline=True)
+    mine = LocalRun(spec(processes_per_node=2, offline=True), "x", tmp_path, source="x.yaml")
     assert run_to_end(mine, []) == 0
     arguments, environment, session = eval(out.read_text())  # noqa: S307, we wrote it
     config = str(mine.directory / "config.json")
-    assert arguments == ["-m", "fino1", "train", "--config", config, "--name", "x", "--work", str(tmp_path)]
+    expected = ["--config", config, "--name", "x", "--work", str(tmp_path), "--source", "x.yaml"]
+    assert arguments == ["-m", "fino1", "train", *expected]
     assert environment == ["1", "2", "", "1", "1"]
     assert session != os.getsid(0)  # Ctrl-C is for us alone
     assert mine.directory == runs.directory(tmp_path, "x", mine.spec)
@@ -197,7 +198,7 @@ def test_a_signal_is_passed_on_once(children, tmp_path, number):
 
 def test_a_signal_reaches_those_beside_and_they_are_waited_for(children, tmp_path):
     children.do(TERM)
-    one, two = LocalRun(spec(), "one", tmp_path), LocalRun(spec(), "two", tmp_path, tmp_path / "logs" / "two.log")
+    one, two = LocalRun(spec(), "one", tmp_path), LocalRun(spec(), "two", tmp_path, log=tmp_path / "logs" / "two.log")
     thread = later(
         lambda: len(children.starts) == 2 and (tmp_path / "ready").exists(), lambda: os.kill(os.getpid(), 15)
     )

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fino1 import __main__ as entry
+from fino1 import doctor
 from fino1.errors import SpecError
-from fino1.k8s import cli
 from fino1.local import recipe as chain
 from fino1.spec import recipe, yamlfile
 
@@ -71,7 +72,7 @@ def config(place: Path, name: str) -> dict:
 
 
 def said(capsys, *arguments: str) -> list[str]:
-    assert cli.main(["run", *arguments]) == 2
+    assert entry.main(["run", *arguments]) == 2
     return capsys.readouterr().err.strip().splitlines()
 
 
@@ -79,7 +80,7 @@ TWO = [{"name": "first", "run": "sft.yaml"}, {"name": "second", "run": "ppo.yaml
 
 
 def test_stages_run_in_order_and_the_report_has_them_all(place, capsys):
-    assert cli.main(["run", write(place, TWO)]) == 0
+    assert entry.main(["run", write(place, TWO)]) == 0
     (_, first), (_, second), (verb, report) = calls(place)
     assert (first["--name"], second["--name"], verb) == (["first"], ["second"], "report")
     runs = [path.name for path in sorted((place / "out" / "runs").iterdir())]
@@ -93,7 +94,7 @@ def test_stages_run_in_order_and_the_report_has_them_all(place, capsys):
 
 def test_a_finished_chain_runs_nothing_again(place):
     for _ in range(2):
-        assert cli.main(["run", write(place, TWO)]) == 0
+        assert entry.main(["run", write(place, TWO)]) == 0
         (place / "out" / "report" / "leaderboard.md").unlink()
         (place / "out" / "report").rmdir()
     assert [verb for verb, _ in calls(place)] == ["train", "train", "report", "report"]
@@ -102,14 +103,14 @@ def test_a_finished_chain_runs_nothing_again(place):
 def test_a_changed_stage_runs_again_and_so_does_what_is_made_from_it(place):
     chain_file = write(place, TWO)
     for seed in (1, 2):
-        cli.main(["run", chain_file, "--set", f"first:seed={seed}"])
+        entry.main(["run", chain_file, "--set", f"first:seed={seed}"])
     assert [verb for verb, _ in calls(place)].count("train") == 4
 
 
 def test_set_goes_to_every_stage_or_to_one(place):
     write(place, [*TWO[:1], {"name": "other", "run": "sft.yaml", "set": {"seed": 3, "data": {"size": 30}}}])
     arguments = ["--set", "data.size=20", "--set", "other:sft.max_steps=7", "--set", "other:data.size=null"]
-    assert cli.main(["run", "chain.yaml", *arguments]) == 0
+    assert entry.main(["run", "chain.yaml", *arguments]) == 0
     first, other = config(place, "first"), config(place, "other")
     assert (first["data"]["size"], first.get("seed"), first["sft"].get("max_steps")) == (20, 42, None)
     assert (other["data"]["size"], other["seed"], other["sft"]["max_steps"]) == (20000, 3, 7)
@@ -119,11 +120,11 @@ def test_values_delete_and_go_before_set(place):
     write(place, TWO[:1], sft=SFT | {"seed": 5})
     (place / "a.yaml").write_text("seed: null\ndata: {size: 11}\nsft: {max_steps: 1}\n")
     (place / "b.yaml").write_text("sft: {max_steps: 2, save_steps: 3}\n")
-    assert cli.main(["run", "chain.yaml", "-f", "a.yaml", "-f", "b.yaml", "--set", "sft.save_steps=4"]) == 0
+    assert entry.main(["run", "chain.yaml", "-f", "a.yaml", "-f", "b.yaml", "--set", "sft.save_steps=4"]) == 0
     found = config(place, "first")
     assert (found["seed"], found["data"]["size"]) == (42, 11)
     assert (found["sft"]["max_steps"], found["sft"]["save_steps"]) == (2, 4)
-    assert cli.main(["run", "sft.yaml", "-f", "a.yaml"]) == 0
+    assert entry.main(["run", "sft.yaml", "-f", "a.yaml"]) == 0
     assert config(place, "sft")["seed"] == 42
 
 
@@ -135,7 +136,7 @@ def test_a_stage_without_its_files_is_skipped_and_so_is_what_needs_it(place, cap
     ]
     (place / "out" / "runs" / "first-0123456789").mkdir(parents=True)
     (place / "out" / "runs" / "first-0123456789" / "done.json").write_text("{}")  # of another day: not this chain's
-    assert cli.main(["run", write(place, stages)]) == 0
+    assert entry.main(["run", write(place, stages)]) == 0
     (_, third), (_, report) = calls(place)
     assert third["--name"] == ["third"]
     assert report["--skipped"] == [
@@ -148,25 +149,25 @@ def test_a_stage_without_its_files_is_skipped_and_so_is_what_needs_it(place, cap
 
 def test_a_chain_of_which_nothing_can_run_has_a_report(place, monkeypatch):
     monkeypatch.setattr(sys, "executable", PYTHON)
-    assert cli.main(["run", write(place, [TWO[0] | {"needs": ["rows.json"]}])]) == 0
+    assert entry.main(["run", write(place, [TWO[0] | {"needs": ["rows.json"]}])]) == 0
     assert "first: rows.json not found." in (place / "out" / "report" / "leaderboard.md").read_text()
 
 
 def test_a_failed_stage_ends_the_chain(place, monkeypatch, capsys):
     monkeypatch.setenv("FAIL", "first")
-    assert cli.main(["run", write(place, TWO)]) == 2
+    assert entry.main(["run", write(place, TWO)]) == 2
     assert [verb for verb, _ in calls(place)] == ["train"]
     assert "✗ first: ended with 2 (the user's mistake" in capsys.readouterr().out
 
 
 def test_a_stage_beside_the_others(place, monkeypatch):
     stages = [{"name": "beside", "run": "sft.yaml", "background": True, "set": {"seed": 9}}, *TWO]
-    assert cli.main(["run", write(place, stages)]) == 0
+    assert entry.main(["run", write(place, stages)]) == 0
     found = calls(place)
     assert len(found[-1][1]["--run"]) == 3
     assert (place / "out" / "logs" / "beside.log").is_file()
     monkeypatch.setenv("FAIL", "beside")
-    assert cli.main(["run", "chain.yaml", "--set", "beside:seed=10"]) == 2
+    assert entry.main(["run", "chain.yaml", "--set", "beside:seed=10"]) == 2
 
 
 def test_nothing_starts_before_all_stages_are_sound(place, capsys):
@@ -220,10 +221,58 @@ def test_recipe_errors(document, message):
 
 def test_unknown_names_list_the_built_in_ones(capsys):
     (line,) = said(capsys, "nonsense")
-    names = {path.stem for path in Path(__file__).parent.parent.glob("manifests/r*/*.yaml")}
+    names = {path.stem for path in Path(__file__).parents[2].glob("manifests/r*/*.yaml")}
     assert line == f"nonsense: expected a path or one of {', '.join(sorted(names))}"
     assert {"demo", "sft-tiny"} <= names
     assert said(capsys, "./nowhere.yaml") == ["nowhere.yaml: expected a file, got none"]
+
+
+def test_each_document_is_validated_once(place, monkeypatch):
+    seen = []
+    build = chain.load.build
+    monkeypatch.setattr(chain.load, "build", lambda document, source: seen.append(source) or build(document, source))
+    assert entry.main(["run", write(place, TWO)]) == 0
+    assert seen == ["chain.yaml: stage first", "chain.yaml: stage second"]
+    assert entry.main(["run", "sft.yaml"]) == 0
+    assert seen[2:] == ["sft.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("stages", "path", "source"),
+    [(None, "sft.yaml", "sft.yaml"), (TWO[:1], "chain.yaml", "chain.yaml: stage first")],
+)
+def test_what_goes_wrong_later_blames_the_file_that_was_written(place, monkeypatch, capfd, stages, path, source):
+    monkeypatch.setattr(sys, "executable", PYTHON)
+    write(place, stages or [], sft=SFT | {"model": {"path": "nowhere"}})
+    assert entry.main(["run", path]) == 2
+    said = f"{source}: model.path: nowhere: expected a directory with config.json, got none"
+    assert said in capfd.readouterr().err.splitlines()
+
+
+def test_an_evaluation_blames_it_too(place, monkeypatch, capfd):
+    monkeypatch.setattr(sys, "executable", PYTHON)
+    block = {"models": [{"name": "a", "path": "nowhere"}], "tasks": [{"task": "finqa", "path": "data.jsonl"}]}
+    (place / "e.yaml").write_text(yaml.safe_dump({"method": "eval", "gpus_per_node": 0, "eval": block}))
+    assert entry.main(["run", "e.yaml"]) == 2
+    assert [line.partition(", got")[0] for line in capfd.readouterr().err.splitlines()] == [
+        "e.yaml: eval.models: a: path: nowhere: expected a directory with config.json",
+        "e.yaml: eval.tasks: finqa: data.jsonl: expected a file",
+    ]
+
+
+def test_rows_are_blamed_on_their_own_file(place, monkeypatch, capfd):
+    monkeypatch.setattr(sys, "executable", PYTHON)
+    (place / "data.jsonl").write_text("{}\n")  # looks like a key
+    write(place, [], sft=SFT | {"data": {"path": "data.jsonl"}})
+    assert entry.main(["run", "sft.yaml"]) == 2
+    assert capfd.readouterr().err.startswith("data.jsonl:1: ")
+
+
+def test_packages_that_are_not_installed(place, monkeypatch, capsys):
+    monkeypatch.setitem(doctor._PACKAGES, "train", ("torch", "no-such-thing"))
+    write(place, [])
+    (line,) = said(capsys, "sft.yaml")
+    assert line == "sft.yaml: method: expected no-such-thing to be installed, got none; pip install 'fino1[train]'"
 
 
 def test_unknown_stage_in_set(place, capsys):
@@ -240,7 +289,9 @@ def test_bad_names(place, capsys):
     assert line.startswith("--name: expected at most 34 lower-case letters")
     (place / "My Run.yaml").write_text((place / "sft.yaml").read_text())
     (line,) = said(capsys, "My Run.yaml")
-    assert line.endswith("got 'My Run'")
+    assert line.startswith("My Run.yaml: expected a file name, which names the run, of at most 34 lower-case letters")
+    assert line.endswith("got 'My Run'; --name gives another")
+    assert entry.main(["run", "My Run.yaml", "--name", "mine"]) == 0
 
 
 def test_work_that_cannot_be_written(place, capsys):
@@ -253,7 +304,7 @@ def test_a_full_disk_is_74(place, monkeypatch, capsys):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(chain.runs, "check_work", full)
-    assert cli.main(["run", write(place, TWO)]) == 74
+    assert entry.main(["run", write(place, TWO)]) == 74
     assert "No space left on device" in capsys.readouterr().err
 
 
@@ -264,5 +315,5 @@ def test_built_in_recipes_are_sound(name, tmp_path, monkeypatch):
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(path.parent.parent.parent)
-    chain._Chain(wanted, path, [], [], work)
+    chain.Chain(wanted, path, [], [], work)
     assert os.listdir(work) == []
