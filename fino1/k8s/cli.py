@@ -18,7 +18,7 @@ _VERBS = {
     "runs": "list the built-in run files and recipes",
     "init": "write a commented run file to start from",
     "render": "print the Kubernetes objects of a run",
-    "lint": "check a run, or any manifests, for what the API server does not catch",
+    "lint": "check run files for what the API server does not catch",
     "plan": "say what would run, whether it fits, what is missing, and what it costs",
     "diff": "compare a run's objects with those on the cluster; exit 1 where something differs",
     "submit": "render, lint, ask the server, apply",
@@ -42,7 +42,10 @@ _VERBS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; return its exit code (fino1/exits.py)."""
-    arguments = parser().parse_args(argv)
+    commands = parser()
+    if "_ARGCOMPLETE" in os.environ:  # set by the script that `completion` prints
+        importlib.import_module("fino1.k8s.verbs.completion").answer(commands)
+    arguments = commands.parse_args(argv)
 
     def verb() -> int:
         return importlib.import_module(f"fino1.k8s.verbs.{arguments.verb}").main(arguments)
@@ -57,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line; `generate` prints it into docs/cli.md, `completion` reads it."""
+    """The whole command line; `generate` prints it into docs/cli.md, `completion` completes it."""
     top = argparse.ArgumentParser(prog="fino1-k8s", description="Train and evaluate financial-reasoning models.")
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     commands = {verb: verbs.add_parser(verb, help=text, description=text) for verb, text in _VERBS.items()}
@@ -78,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _document(command: argparse.ArgumentParser) -> None:
     """The options that make a document: a run file, overlays, single keys."""
-    many = {"nargs": "+", "metavar": "RUN|FILE"} if command.prog.endswith("lint") else {"metavar": "RUN"}
+    many = {"nargs": "+", "metavar": "RUN"} if command.prog.endswith("lint") else {"metavar": "RUN"}
     command.add_argument("run", help="built-in name, or path of a YAML file", **many)
     command.add_argument("-f", "--values", type=Path, action="append", default=[], metavar="FILE")
     command.add_argument(

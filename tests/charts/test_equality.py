@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-import drawn
 import pytest
-from equality import Refused, by_helm, by_render
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from fino1.spec import load
 from fino1.spec.yamlfile import read_yaml
+from tests.charts import drawn
+from tests.charts.equality import Refused, by_helm, by_render
 
 RUNS = sorted((Path(__file__).parents[2] / "manifests" / "runs").glob("*.yaml"))
 pytestmark = [pytest.mark.slow, pytest.mark.helm]

@@ -8,12 +8,14 @@ import tarfile
 
 import pytest
 import yaml
-from equality import CHARTS, Refused, by_helm, by_render, canonical_yaml
 
 from fino1.k8s import generate, pivot
 from fino1.k8s.objects import unit as plan
 from fino1.spec import load
 from fino1.spec.yamlfile import read_yaml
+from tests.charts.equality import CHARTS, Refused, by_helm, by_render, canonical_yaml
+from tests.cluster.tools import programs
+from tests.needs import needed
 
 ROOT = CHARTS.parent
 MANIFESTS = ROOT / "manifests"
@@ -259,12 +261,7 @@ def test_an_evaluation_has_no_defaults(helm, tmp_path):
 @pytest.fixture(scope="module")
 def kustomize():
     """`kubectl kustomize FOLDER` as keyed objects."""
-    import tools
-
-    try:
-        kubectl = tools.kubectl()
-    except tools.ToolError as error:
-        pytest.skip(f"kubectl cannot be had: {error}")
+    kubectl = needed(programs.kubectl)
 
     def build(folder):
         done = subprocess.run([kubectl, "kustomize", folder], capture_output=True, text=True, timeout=60)

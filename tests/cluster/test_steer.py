@@ -6,13 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from stage import EVAL, RULES
 
 from fino1 import exits
 from fino1.k8s.change import owned, retry
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.cluster.errors import Lost
 from fino1.k8s.state.run import KINDS, Run, list_runs
+from tests.cluster.stage import EVAL, RULES
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(180)]
 

@@ -5,13 +5,13 @@ import threading
 import time
 
 import pytest
-from stage import EVAL, RULES
 
 from fino1 import exits
 from fino1.k8s.cli import main
 from fino1.k8s.cluster.client import Api, ApiError
 from fino1.k8s.cluster.errors import Lost
 from fino1.k8s.state.run import list_runs
+from tests.cluster.stage import EVAL, RULES
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -81,7 +81,7 @@ def test_what_lint_finds_ends_it_before_the_cluster_is_asked(tmp_path, capsys):
     secret = ("--set", "env.HF_TOKEN=hf_abcdefghijklmnopqrstuvwxyz012345", "--set", "rdma.resource=rdma/hca")
     assert main(["submit", *TINY, *secret, "--kubeconfig", str(tmp_path / "none")]) == exits.USER
     err = capsys.readouterr().err
-    assert "HF_TOKEN: expected valueFrom.secretKeyRef" in err
+    assert "env.HF_TOKEN: expected a key of secretEnv" in err
     assert "IPC_LOCK" in err
     assert "kubeconfig" not in err
 
@@ -150,9 +150,7 @@ def test_pods_that_would_be_refused(api, fino1):
     assert "the pods of this run would be refused: maximum memory usage per Container is 1Gi" in err
 
 
-def test_pod_security_is_asked_about_the_pods(api, fino1, monkeypatch):
-    """Of what no lint of ours knows."""
-    monkeypatch.setattr("fino1.k8s.lint.lint", lambda objects: [])
+def test_pod_security_is_asked_about_the_pods(api, fino1):
     code, _, err = fino1("submit", *TINY, "--set", "rdma.resource=rdma/hca")
     assert (code, everything(api)) == (exits.BUG, [])
     assert 'the pods of this run would be refused: violates PodSecurity "restricted:latest"' in err

@@ -1,4 +1,4 @@
-"""A whole cluster for tests: real pods of our own images, real operators (see ci/cluster and docs/operations.md).
+"""A whole cluster for tests: real pods of our own images, real operators (see tests/cluster/tools and docs/operations.md).
 
 `make e2e` brings it up, runs these and takes it down. A test goes through the doors that a user has: helm, fino1-k8s, kubectl;
 it looks at the volumes' folders only to see what lies there, and kills on the node only what it is about to kill.
@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from shell import Shell, new_shell  # first: it says where the modules of ci/cluster are
 
-import cluster as cluster_command  # isort: skip
-import operators  # isort: skip
-from node import Node  # isort: skip
+from tests.cluster.tools import cluster as cluster_command
+from tests.cluster.tools import operators
+from tests.cluster.tools.node import Node
+from tests.e2e.shell import Shell, new_shell
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

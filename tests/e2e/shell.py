@@ -1,7 +1,4 @@
-"""What does a user of the whole cluster type, and what does the node hold of it?
-
-A module, not conftest.py: several folders of tests have one of those, and a test cannot say which it imports.
-"""
+"""What does a user of the whole cluster type, and what does the node hold of it?"""
 
 import contextlib
 import json
@@ -18,14 +15,11 @@ from typing import Any
 
 import pytest
 
+from fino1 import files
+from tests.cluster.tools import programs
+from tests.cluster.tools.node import Node
+
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "ci" / "cluster"))
-
-import tools  # noqa: E402
-from node import Node  # noqa: E402
-
-from fino1 import files  # noqa: E402
-
 RUNS = ROOT / "manifests" / "runs"
 OWNER = 10001  # as whom our containers run; a hostPath knows no fsGroup
 START_S = 120  # a pod of ours: container, imports, first line; 20 on an idle machine
@@ -40,7 +34,7 @@ class Shell:
 
     def run(self, *command: str | Path, code: int = 0, timeout_s: float = 600, stdin: str = "") -> str:
         """Standard output of a command that has to end with `code`."""
-        folders = (tools.helm4().parent, tools.kubectl().parent, Path(sys.executable).parent)
+        folders = (programs.helm4().parent, programs.kubectl().parent, Path(sys.executable).parent)
         environment = os.environ | {
             "KUBECONFIG": str(self.node.kubeconfig),
             "PATH": os.pathsep.join([*map(str, folders), os.environ["PATH"]]),

@@ -10,7 +10,8 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from shell import ROOT, RUNS, Shell
+
+from tests.e2e.shell import ROOT, RUNS, Shell
 
 KINDS = {
     "pytorchjob": "pytorchjobs.kubeflow.org",

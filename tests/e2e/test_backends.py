@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from shell import Shell
+
+from tests.e2e.shell import Shell
 
 KINDS = {"pytorchjob": "PyTorchJob", "job": "Job", "jobset": "JobSet", "trainjob": "TrainJob"}
 STEPS = 40

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from killing import Witness
-from node import Node
-from shell import Shell, new_shell
+
+from tests.cluster.tools.node import Node
+from tests.e2e.killing import Witness
+from tests.e2e.shell import Shell, new_shell
 
 pytestmark = pytest.mark.timeout(1500)
 

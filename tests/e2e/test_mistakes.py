@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from node import REGISTRY, Node
-from shell import OWNER, Shell
 
 from fino1 import exits
+from tests.cluster.tools.node import REGISTRY, Node
+from tests.e2e.shell import OWNER, Shell
 
 LONGER = ("data.size=1600", "sft.save_steps=20")  # 100 steps
 SIZE = 512 << 20  # bytes of the disk

@@ -3,7 +3,6 @@ import threading
 import time
 
 import pytest
-from test_main import N, only_cell, records, samples_of, spec_of
 
 from fino1 import exits, runs
 from fino1.errors import SpecError
@@ -14,6 +13,7 @@ from fino1.evaluate.samples import INDEX
 from fino1.spec import load
 from fino1.spec.evaluation import BudgetBlock, PriceBlock
 from fino1.tasks import ledger
+from tests.evaluate.test_main import N, only_cell, records, samples_of, spec_of
 
 PRICE = PriceBlock(input=2, output=10)
 TARIFF = Tariff(PRICE, max_tokens=100)

@@ -20,6 +20,7 @@ from fino1.evaluate.main import main
 from fino1.evaluate.plan import plan
 from fino1.spec import load
 from fino1.tasks import ledger, scoring
+from tests.needs import missing
 
 N = 12
 
@@ -323,7 +324,7 @@ def test_sigterm_ends_a_first_process_that_has_not_begun(tmp_path):
     """The kernel keeps SIGTERM from a container's first process that has no handler."""
     first_process = ["unshare", "--pid", "--fork", "--kill-child"]
     if subprocess.run([*first_process, "true"], capture_output=True).returncode:
-        pytest.skip("a first process takes root")
+        missing("a first process takes root")
     config = tmp_path / "config.json"
     os.mkfifo(config)  # whoever reads it waits, and has not begun
     command = [*first_process, sys.executable, "-m", "fino1", "evaluate", "--config", str(config)]

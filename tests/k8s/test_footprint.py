@@ -5,6 +5,7 @@ Sizes that no test machine holds are computed on fake tensors: shapes and types 
 
 import dataclasses
 import gc
+import importlib
 import json
 import os
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from fino1.k8s.plan import architecture, footprint
 from fino1.k8s.plan.architecture import KNOWN
 from fino1.k8s.plan.footprint import Sharding
+from tests.needs import needed
 
 LLAMA = KNOWN["meta-llama/Llama-3.1-8B"]
 SMALL = KNOWN["meta-llama/Llama-3.2-3B"]
@@ -76,7 +78,7 @@ def test_a_real_optimizer_holds_sixteen_bytes_for_each_parameter():
 
 @pytest.mark.slow
 def test_deepspeed_holds_what_the_formula_says(tmp_path):
-    pytest.importorskip("deepspeed")
+    needed(lambda: importlib.import_module("deepspeed"))
     script = Path(__file__).with_name("zero_bytes.py")
     out = tmp_path / "found.json"
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -274,7 +276,7 @@ def test_the_peak_of_a_pass_that_keeps_nothing(peak, stage, shapes):
 @pytest.mark.parametrize("tokens", [1300, 4096, 10400])
 @pytest.mark.parametrize("learning", [True, False])
 def test_the_peak_of_ppo_s_log_probabilities(peak, stage, tokens, learning):
-    """fino1.train.ppo.rl.token_logprobs with Llama-3.1-8B's head."""
+    """fino1.train.rl.token_logprobs with Llama-3.1-8B's head."""
     import torch
 
     from fino1.train.ppo import rl

@@ -9,7 +9,6 @@ import pytest
 
 from fino1.k8s import cli
 from fino1.k8s.state.demand import Group, quantity, shown
-from fino1.k8s.state.kueue import Flavor
 from fino1.k8s.state.nodes import Node
 
 SEED = {"method": "sft", "gpu": {"product": "NVIDIA-H100-80GB-HBM3"}, "data": {"hub": "a/b", "limit": 1000}}
@@ -211,19 +210,3 @@ def test_why_a_node_is_of_no_use():
     assert node(ready="Unknown").refuses({}) == "not Ready"
     assert node({**TAINT, "effect": "PreferNoSchedule"}).refuses({}) == ""
     assert node(TAINT).refuses({}) == "taint k=v not tolerated"
-
-
-@pytest.mark.parametrize(
-    ("asked", "together", "reserved", "most", "verdict"),
-    [
-        (8, 8, 0, 16, "now"),
-        (8, 16, 8, 16, "later"),
-        (17, 17, 0, 16, "never"),
-        (17, 17, 0, None, "borrowed"),
-        (17, 17, 0, 20, "borrowed"),
-        (21, 21, 0, 20, "never"),
-    ],
-)
-def test_when_a_flavor_gives_it(asked, together, reserved, most, verdict):
-    flavor = Flavor("f", {"g": Fraction(16)}, {"g": most}, {"g": Fraction(reserved)})
-    assert flavor.verdict({"g": Fraction(asked)}, {"g": Fraction(together)}) == verdict

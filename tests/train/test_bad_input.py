@@ -13,8 +13,7 @@ from fino1.spec.inputs import InitBlock, ModelRef
 from fino1.spec.train import RewardBlock
 from fino1.train import data, model
 from fino1.train.ppo import reward
-
-from .conftest import LLAMA, PPO, SFT, TrainRun
+from tests.train.conftest import LLAMA, PPO, SFT, TrainRun
 
 TEXTS = ["Question: how much is 2019 + 1?", "## Thinking\n\nIt is.\n\n## Final Response\n\n2020"]
 

@@ -11,9 +11,8 @@ from transformers import AutoModelForCausalLM
 
 from fino1.spec import load
 from fino1.train import shard
-
-from .conftest import PPO, SFT, TrainRun
-from .test_ranks import CLOSE, compare, same_experience
+from tests.train.conftest import PPO, SFT, TrainRun
+from tests.train.test_ranks import CLOSE, compare, same_experience
 
 LLAMA = {**SFT["model"]["init"], "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
 WHOLE, SHARDED = {"launch": {"zero_stage": 0}}, {"launch": {"zero_stage": 3}}

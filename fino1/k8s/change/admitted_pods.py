@@ -8,7 +8,7 @@ from fino1.k8s.change.dryrun import raise_all, shape
 from fino1.k8s.change.owned import Object, in_parallel
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.cluster.errors import ApiError
-from fino1.k8s.objects.rules.walk import Thing
+from fino1.k8s.objects.backends import pod_templates
 
 
 def check(api: Api, objects: Sequence[Object]) -> None:
@@ -47,7 +47,7 @@ def _pods(objects: Sequence[Object], accounts: set[str]) -> list[dict[str, Any]]
     """One pod for each template that admission could tell from the others."""
     different: dict[str, dict[str, Any]] = {}
     for thing in objects:
-        for template in (pod.template for pod in Thing(dict(thing)).pods):
+        for template in pod_templates(thing):
             spec = template["spec"]
             if spec.get("serviceAccountName") in accounts:  # it is not there yet, and admission looks for it
                 spec = {key: value for key, value in spec.items() if key != "serviceAccountName"}

@@ -8,7 +8,7 @@ from typing import Any
 
 from fino1.errors import ClusterError
 from fino1.k8s.cluster.client import Api
-from fino1.k8s.objects.rules.walk import Thing
+from fino1.k8s.objects.backends import pod_templates
 from fino1.k8s.state import pods
 from fino1.k8s.state.run import Run
 
@@ -55,10 +55,10 @@ def template(api: Api, run: Run) -> Mapping[str, Any]:
     body: Mapping[str, Any] | None = run.object
     if run.kind == "TrainJob":
         body = api.get(run.object["apiVersion"], "TrainingRuntime", run.full)
-    found = Thing(dict(body or {})).pods
+    found = pod_templates(body) if body else []
     if not found:
         raise ClusterError(f"{run.kind}/{run.full}: expected a pod template, got none: its TrainingRuntime is gone")
-    return found[0].spec
+    return found[0]["spec"]
 
 
 def pod_of(spec: Mapping[str, Any], run: Run) -> dict[str, Any]:

@@ -11,36 +11,18 @@ from typing import Any
 from fino1 import __version__
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.cluster.errors import ApiError
+from fino1.k8s.objects.backends import BACKENDS, GANG_SCHEDULERS, OPERATORS, group_of
 from fino1.k8s.plan import needs, preflight, rights
 from fino1.k8s.state import kueue
 from fino1.k8s.state import nodes as capacity
 from fino1.k8s.text import print_table
 
-_GROUPS = {  # API group → who serves it
-    "kubeflow.org": "Kubeflow Training Operator",
-    "trainer.kubeflow.org": "Kubeflow Trainer",
-    "jobset.x-k8s.io": "JobSet",
-    "kueue.x-k8s.io": "Kueue",
-    "scheduling.volcano.sh": "Volcano",
-    "scheduling.x-k8s.io": "scheduler-plugins (coscheduling)",
-    "karpenter.sh": "Karpenter",
-}
-_BACKENDS = {  # backend → kinds without which it does nothing
-    "pytorchjob": (("kubeflow.org/v1", "PyTorchJob"),),
-    "job": (("batch/v1", "Job"),),
-    "jobset": (("jobset.x-k8s.io/v1alpha2", "JobSet"),),
-    "trainjob": (
-        ("trainer.kubeflow.org/v1alpha1", "TrainJob"),
-        ("trainer.kubeflow.org/v1alpha1", "TrainingRuntime"),
-        ("jobset.x-k8s.io/v1alpha2", "JobSet"),
-    ),
-}
 _GPU = re.compile(r"nvidia\.com/(gpu|mig-)|amd\.com/gpu|gpu\.intel\.com/|habana\.ai/gaudi")
 
 
 def survey(api: Api) -> dict[str, Any]:
     """Everything, as plain data; `missing` is what keeps runs from being submitted, `notes` what could not be seen."""
-    access = next(preflight.access(api)).facts
+    access = next(preflight.access(api)).numbers
     seen = _Seen()
     allowed = _allowed(api)
     report = {
@@ -52,12 +34,12 @@ def survey(api: Api) -> dict[str, Any]:
         },
         "server": {**access, "skew": _skew(version("kubernetes"), access["version"])},
         "operators": [
-            {"name": name, "group": group, "versions": [v.rpartition("/")[2] for v in served]}
-            for group, name in _GROUPS.items()
+            {"name": operator.name, "group": group, "versions": [v.rpartition("/")[2] for v in served]}
+            for group, operator in OPERATORS.items()
             if (served := api.versions(group))
         ],
-        "backends": [name for name, kinds in _BACKENDS.items() if all(api.serves(*kind) for kind in kinds)],
-        "gang": [name for name, group in needs.GANGS.items() if api.versions(group)],
+        "backends": [name for name, each in BACKENDS.items() if all(api.serves(*kind) for kind in each.kinds)],
+        "gang": [name for name, each in GANG_SCHEDULERS.items() if api.versions(group_of(each.api_version))],
         "namespace": seen.or_note("namespace", lambda: _namespace(api), {}),
         "queues": seen.or_note("queues", lambda: _queues(api), []),
         "gpus": seen.or_note("GPU nodes", lambda: _gpus(api), []),

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from fino1.k8s.objects import render
+from fino1.k8s.objects.backends import pod_templates
 from fino1.k8s.objects.lint import lint
-from fino1.k8s.objects.rules.walk import Thing
 from fino1.k8s.objects.unit import Unit, units
 from fino1.k8s.plan import cost, gpus, memory
 from fino1.spec.inputs import RowsBlock
@@ -21,7 +21,7 @@ _GIB = 2**30
 def outline(spec: RunSpec, name: str) -> dict[str, Any]:
     """What would run: objects, pods, ranks, batches, images, volumes, directories, and what lint finds."""
     parts, objects = units(spec, name), render.render(spec, name)
-    findings = lint(objects)
+    findings = lint(spec)
     return {
         "name": name,
         "method": spec.method,
@@ -150,7 +150,10 @@ def _rows(block: RowsBlock) -> int | None:
 
 
 def _images(objects: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [c.body["image"] for thing in objects for c in Thing(dict(thing)).containers() if "image" in c.body]
+    specs = [template["spec"] for thing in objects for template in pod_templates(thing)]
+    return [
+        container["image"] for spec in specs for container in [*spec.get("initContainers", []), *spec["containers"]]
+    ]
 
 
 def _claim(spec: RunSpec, mount: str) -> dict[str, Any]:

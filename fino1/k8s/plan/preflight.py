@@ -12,14 +12,13 @@ from typing import Any
 from fino1.errors import Fino1Error, SpecError
 from fino1.k8s.change import dryrun
 from fino1.k8s.change.owned import is_run, label, managed
-from fino1.k8s.checks import Check, missing, note, ok, readable, wait
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.cluster.errors import ApiError
+from fino1.k8s.finding import Finding, missing, note, ok, wait
 from fino1.k8s.objects import pss
 from fino1.k8s.objects.render import is_hook, render
-from fino1.k8s.plan import needs, quota, rights
-from fino1.k8s.state import kueue
-from fino1.k8s.state import nodes as capacity
+from fino1.k8s.plan import needs, nodes, quota, rights
+from fino1.k8s.plan.needs import readable
 from fino1.k8s.state.demand import Group, groups
 from fino1.k8s.state.run import Run, list_runs
 from fino1.spec.run import RunSpec
@@ -31,12 +30,12 @@ _BASELINE = frozenset(  # checks of `restricted` that `baseline` has too, in the
 )
 
 
-def look(api: Api, spec: RunSpec, name: str) -> tuple[list[Check], int | None]:
+def look(api: Api, spec: RunSpec, name: str) -> tuple[list[Finding], int | None]:
     """All that was found, and the memory of the smallest GPU that the run may get (None: the nodes do not say)."""
     sight = _Sight(api, spec, [body for body in render(spec, name) if not is_hook(body)])
     checks = list(sight.checks())
     try:
-        return checks, capacity.gpu_bytes(api, spec, sight.pods)
+        return checks, nodes.gpu_bytes(api, spec, sight.pods)
     except ApiError as error:
         if error.status != 403:
             raise
@@ -61,15 +60,15 @@ class _Sight:
     def __post_init__(self) -> None:
         self.pods, self.made = groups(self.spec, self.objects), list(self.objects)
 
-    def checks(self) -> Iterator[Check]:
+    def checks(self) -> Iterator[Finding]:
         """Everything, in the order in which it would go wrong."""
         api, spec = self.api, self.spec
         yield from access(api)
         namespace = list(readable("namespace", self._namespace))
         yield from namespace
         yield from self._kinds()
-        if any(check.verdict == "missing" for check in namespace if check.about == "namespace"):
-            yield from readable("nodes", lambda: capacity.fit(api, spec, self.pods))
+        if any(check.level == "missing" for check in namespace if "namespace" in check.about):
+            yield from readable("nodes", lambda: nodes.fit(api, spec, self.pods))
             return
         yield from self._rights()
         yield from readable("dry run", self._dry_run)
@@ -77,17 +76,17 @@ class _Sight:
         yield from needs.secrets(api, spec)
         yield from needs.claims(api, spec, sum(group.count for group in self.pods))
         yield from needs.classes(api, spec)
-        yield from needs.gang(api, spec)
+        yield from needs.gang_scheduler(api, spec)
         yield from readable("limits", lambda: quota.limit_ranges(api))
         if not self.is_there:
             yield from readable("quota", lambda: quota.room(api, self.pods, self.made))
             if spec.queue:
                 queue = spec.queue
-                yield from readable("queue", lambda: kueue.admission(api, queue, self.pods))
-            yield from readable("nodes", lambda: capacity.fit(api, spec, self.pods))
+                yield from readable("queue", lambda: needs.queue(api, queue))
+            yield from readable("nodes", lambda: nodes.fit(api, spec, self.pods))
         yield from readable("earlier run", self._same_directory)
 
-    def _namespace(self) -> Iterator[Check]:
+    def _namespace(self) -> Iterator[Finding]:
         body = self.api.get("v1", "Namespace", self.api.namespace)
         if body is None:
             hint = f"kubectl create namespace {self.api.namespace}, or another with --namespace"
@@ -110,14 +109,14 @@ class _Sight:
         else:
             yield ok("pod security", f"the namespace enforces {level}, and the pods meet it")
 
-    def _kinds(self) -> Iterator[Check]:
+    def _kinds(self) -> Iterator[Finding]:
         """Are all kinds served? Else how they would be, and which backends work as it is."""
         try:
             dryrun.kinds_served(self.api, self.objects)
         except SpecError as error:
             yield missing("kinds", "; ".join(error.problems))
 
-    def _rights(self) -> Iterator[Check]:
+    def _rights(self) -> Iterator[Finding]:
         wanted = rights.to_apply(self.api, self.objects)
         refused = rights.refused(self.api, wanted)
         if refused:
@@ -126,7 +125,7 @@ class _Sight:
         else:
             yield ok("rights", f"all {len(wanted)} that submit needs")
 
-    def _dry_run(self) -> Iterator[Check]:
+    def _dry_run(self) -> Iterator[Finding]:
         """What does the server say to each object? As `submit` asks it; told in one line where it takes them all."""
         objects = [managed(body) for body in self.objects if self.api.serves(body["apiVersion"], body["kind"])]
         there = dryrun.present(self.api, objects)
@@ -148,10 +147,10 @@ class _Sight:
         said = ", ".join(f"{count} {outcome}" for outcome, count in Counter(c.outcome for c in changes).items())
         yield ok("dry run", f"the server takes all {len(changes)} objects: {said}")
 
-    def _pods(self) -> Iterator[Check]:
+    def _pods(self) -> Iterator[Finding]:
         """Would the pods be admitted? What the server adds to one (a LimitRange's defaults) counts for quotas and nodes."""
         own = {body["metadata"]["name"] for body in self.made if body["kind"] == "ServiceAccount"}
-        told: dict[str, list[Check]] = {}
+        told: dict[str, list[Finding]] = {}
         admitted: dict[str, Mapping[str, Any]] = {}
         for place, group in enumerate(self.pods):
             alike = json.dumps([_without_args(group.spec), group.metadata]).replace(group.run, "")
@@ -175,7 +174,7 @@ class _Sight:
         if told and not any(told.values()):
             yield ok("pods", "the server admits them")
 
-    def _refusal(self, name: str, error: ApiError) -> Iterator[Check]:
+    def _refusal(self, name: str, error: ApiError) -> Iterator[Finding]:
         """What does it mean that the server refused a pod?"""
         text = str(error)
         if error.status not in (403, 409, 422):
@@ -187,7 +186,7 @@ class _Sight:
         elif "violates PodSecurity" not in text or not self.level:
             yield missing("pods", text)
 
-    def _same_directory(self) -> Iterator[Check]:
+    def _same_directory(self) -> Iterator[Finding]:
         """Which other run objects lead to the same results: the same run, placed otherwise?"""
         mine = {_directory(body): body["metadata"]["name"] for body in self.objects if _directory(body)}
         for run in list_runs(self.api):
@@ -199,7 +198,7 @@ class _Sight:
                     yield missing("earlier run", f"{where}: expected it to be over, or cancelled first")
 
 
-def access(api: Api) -> Iterator[Check]:
+def access(api: Api) -> Iterator[Finding]:
     """Which server answers, and as whom does it know us?"""
     version = api.server.ask("GET", "/version")[1]
     review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview", "metadata": {"name": ""}}

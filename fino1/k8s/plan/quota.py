@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from fino1.k8s.checks import Check, missing, note, ok, wait
 from fino1.k8s.cluster.client import Api
+from fino1.k8s.finding import Finding, missing, note, ok, wait
 from fino1.k8s.state.demand import Amounts, Group, quantities, quantity, shown, total
 
 _COUNTED = ("configmaps", "persistentvolumeclaims", "services", "secrets")  # quotas know them without `count/`
 
 
-def room(api: Api, wanted: Sequence[Group], made: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
+def room(api: Api, wanted: Sequence[Group], made: Sequence[Mapping[str, Any]]) -> Iterator[Finding]:
     """Does what the run asks for fit each quota? `made` are the objects that are not there yet."""
     asked = _asked(api, wanted, made)
     for body in api.list("v1", "ResourceQuota").items:
@@ -26,7 +26,7 @@ def room(api: Api, wanted: Sequence[Group], made: Sequence[Mapping[str, Any]]) -
         )
 
 
-def limit_ranges(api: Api) -> Iterator[Check]:
+def limit_ranges(api: Api) -> Iterator[Finding]:
     """Which defaults do containers get that say nothing? A memory limit that nobody chose kills a training run."""
     for body in api.list("v1", "LimitRange").items:
         for item in body["spec"]["limits"]:
@@ -39,7 +39,7 @@ def limit_ranges(api: Api) -> Iterator[Check]:
                 yield note("limits", f"{body['metadata']['name']} gives containers that set none: {said}")
 
 
-def _one(name: str, asked: Amounts, hard: Amounts, used: Amounts) -> Check:
+def _one(name: str, asked: Amounts, hard: Amounts, used: Amounts) -> Finding:
     """One quota: whatever of it the run asks for, the worst first."""
     lines: dict[str, list[str]] = {"missing": [], "wait": [], "ok": []}
     facts = {}

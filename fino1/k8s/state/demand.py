@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from fino1.k8s.objects.backends import pod_templates
 from fino1.k8s.objects.render import is_hook
-from fino1.k8s.objects.rules.walk import Thing, mapping
 from fino1.spec.run import RunSpec
 
 Amounts = Mapping[str, Fraction]
@@ -43,11 +43,12 @@ class Group:
 def groups(spec: RunSpec, objects: Sequence[Mapping[str, Any]]) -> list[Group]:
     """Which pods would the run's controllers make?"""
     count = spec.eval.shards if spec.method == "eval" else spec.nodes
-    found = []
-    for thing in (Thing(dict(body)) for body in objects if not is_hook(dict(body))):
-        for pod in thing.pods:
-            found.append(Group(thing.name, count, pod.spec, mapping(pod.template, "metadata")))
-    return found
+    return [
+        Group(thing["metadata"]["name"], count, template["spec"], template.get("metadata") or {})
+        for thing in objects
+        if not is_hook(dict(thing))
+        for template in pod_templates(thing)
+    ]
 
 
 def total(found: Iterable[Group]) -> tuple[Amounts, Amounts]:
@@ -63,7 +64,7 @@ def total(found: Iterable[Group]) -> tuple[Amounts, Amounts]:
 
 def of_running(pod: Mapping[str, Any]) -> Amounts:
     """What does a pod of the cluster take of its node?"""
-    return {**_of_pod(mapping(pod, "spec"), "requests"), "pods": Fraction(1)}
+    return {**_of_pod(pod.get("spec") or {}, "requests"), "pods": Fraction(1)}
 
 
 def quantity(text: Any) -> Fraction:

@@ -3,11 +3,10 @@
 import argparse
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from fino1 import exits
-from fino1.k8s.checks import Check, missing
+from fino1.k8s.finding import Finding, missing
 from fino1.k8s.plan import outline
 from fino1.k8s.plan.outline import gib
 from fino1.k8s.text import print_structured, print_table
@@ -22,7 +21,7 @@ def main(arguments: argparse.Namespace) -> int:
     spec, name = recipe.read_run(arguments.run, arguments.values, arguments.set, arguments.name)
     report = outline.outline(spec, name)
     report["cost"] = outline.price(spec, arguments.prices, arguments.hours)
-    checks: list[Check] = []
+    checks: list[Finding] = []
     gpu_bytes = None
     if not arguments.offline:
         from fino1.k8s.cluster.client import connect
@@ -32,8 +31,10 @@ def main(arguments: argparse.Namespace) -> int:
         checks, gpu_bytes = preflight.look(cluster, spec, name)
     report["memory"] = outline.memory_fit(spec, gpu_bytes or outline.gpu_memory(spec))
     checks = [*_by_file(report), *checks]
-    report["checks"] = [asdict(check) for check in checks]
-    report["missing"] = [f"{check.about}: {check.text}" for check in checks if check.verdict == "missing"]
+    report["checks"] = [
+        {"about": each.about[0], "verdict": each.level, "text": each.says, "facts": each.numbers} for each in checks
+    ]
+    report["missing"] = [f"{each.about[0]}: {each.says}" for each in checks if each.level == "missing"]
     if arguments.output == "text":
         _print(report, checked=not arguments.offline)
     else:
@@ -41,7 +42,7 @@ def main(arguments: argparse.Namespace) -> int:
     return exits.USER if report["missing"] else exits.DONE
 
 
-def _by_file(report: Mapping[str, Any]) -> Iterator[Check]:
+def _by_file(report: Mapping[str, Any]) -> Iterator[Finding]:
     """What is missing by the run file alone: what lint calls an error, and memory."""
     for finding in report["lint"]["findings"]:
         if finding.startswith("error: "):

@@ -13,6 +13,7 @@ from fino1.k8s.change.apply import apply
 from fino1.k8s.change.dryrun import Change
 from fino1.k8s.change.owned import INSTANCE, Object, is_run, label, managed, run_of
 from fino1.k8s.cluster.client import Api, connect
+from fino1.k8s.finding import Finding
 from fino1.k8s.objects.lint import lint
 from fino1.k8s.objects.render import is_hook, render
 from fino1.k8s.state.run import Run
@@ -22,8 +23,9 @@ from fino1.spec import recipe
 
 def main(arguments: argparse.Namespace) -> int:
     """Verb `submit`: render, lint, ask the server about every object and its pods, apply. Twice is once."""
-    rendered = render(*recipe.read_run(arguments.run, arguments.values, arguments.set, arguments.name))
-    _lint(rendered)
+    spec, name = recipe.read_run(arguments.run, arguments.values, arguments.set, arguments.name)
+    rendered = render(spec, name)
+    _lint(lint(spec))
     objects = [managed(thing) for thing in rendered if not is_hook(thing)]
     cluster = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
     dryrun.kinds_served(cluster, objects)
@@ -44,9 +46,8 @@ def main(arguments: argparse.Namespace) -> int:
     return exits.DONE
 
 
-def _lint(rendered: Sequence[Object]) -> None:
+def _lint(findings: Sequence[Finding]) -> None:
     """SpecError with all findings if one is an error; warnings are only told."""
-    findings = lint(rendered)
     if any(finding.level == "error" for finding in findings):
         raise SpecError([str(finding) for finding in findings])
     for finding in findings:

@@ -55,7 +55,7 @@ class Diagnosis:
             "phase": self.run.phase,
             "verdict": self.verdict,
             "advice": self.advice or None,
-            "findings": [each.told() for each in self.findings],
+            "findings": [each.to_dict() for each in self.findings],
             "events": list(self.events),
             "lastLines": {"of": self.tail_of, "lines": list(self.tail)} if self.tail else None,
         }

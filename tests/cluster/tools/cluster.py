@@ -1,11 +1,11 @@
 """How is a real Kubernetes brought up on this machine, and taken down?
 
-    python ci/cluster/cluster.py up   [--dir DIR]     etcd, kube-apiserver and the operators' CRDs, on 127.0.0.1; no root
-    python ci/cluster/cluster.py up   --node          a whole cluster of one node (root; see node.py for what it takes)
-    python ci/cluster/cluster.py images               ours, with the CPU's torch, built and put where its pods find them
-    python ci/cluster/cluster.py operator NAME...     into it: training-operator, jobset, kueue, trainer
-    eval "$(python ci/cluster/cluster.py env)"        KUBECONFIG, and helm and kubectl in PATH (--node: the whole cluster's)
-    python ci/cluster/cluster.py down [--dir DIR]     (--node: the whole cluster)
+    python -m tests.cluster.tools.cluster up   [--dir DIR]     etcd, kube-apiserver and the operators' CRDs, on 127.0.0.1; no root
+    python -m tests.cluster.tools.cluster up   --node          a whole cluster of one node (root; see node.py for what it takes)
+    python -m tests.cluster.tools.cluster images               ours, with the CPU's torch, built and put where its pods find them
+    python -m tests.cluster.tools.cluster operator NAME...     into it: training-operator, jobset, kueue, trainer
+    eval "$(python -m tests.cluster.tools.cluster env)"        KUBECONFIG, helm and kubectl in PATH (--node: the whole cluster's)
+    python -m tests.cluster.tools.cluster down [--dir DIR]     (--node: the whole cluster)
 
 Without --node there are no controllers, scheduler or kubelets: objects are admitted, stored and watched, and nothing runs.
 Everything of an instance is in DIR; `down` ends the processes recorded there, puts the machine back and removes it.
@@ -20,22 +20,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import cache
-import machine
-import operators
-import tools
-from api import ApiError
-from cache import ToolError, say
-from instance import Instance
-from node import REGISTRY, Node
+from ci.images import engine, images
+from tests.cluster.tools import cache, machine, operators, programs
+from tests.cluster.tools.api import ApiError
+from tests.cluster.tools.cache import ToolError, say
+from tests.cluster.tools.instance import Instance
+from tests.cluster.tools.node import REGISTRY, Node
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "images"))
-
-import engine  # noqa: E402
-
-import images  # noqa: E402
-
-USER_MISTAKE = 2  # DESIGN C5; these scripts run without fino1 installed
+ROOT = Path(__file__).parents[3]
+COMMAND = f"{sys.executable} -m tests.cluster.tools.cluster"  # typed in ROOT
 
 
 def default_dir(kind: type[Instance]) -> Path:
@@ -64,11 +57,11 @@ def locked(folder: Path) -> Iterator[None]:
 
 def up(folder: Path, kind: type[Instance]) -> None:
     """Bring an instance up in `folder`, whatever an earlier one left there; print how to use it."""
-    for make in (tools.etcd, tools.kubernetes, tools.crds):
+    for make in (programs.etcd, programs.kubernetes, programs.crds):
         make()  # before the folder and the processes: the first time this takes minutes
     if kind is Node:
         machine.install()
-        tools.make_node()
+        programs.make_node()
     with locked(folder):
         instance = kind(folder)
         if instance.running():
@@ -84,20 +77,20 @@ def up(folder: Path, kind: type[Instance]) -> None:
             except BaseException:
                 instance.down()
                 raise
-    here, option = Path(__file__), " --node" if kind is Node else ""
+    option = " --node" if kind is Node else ""
     if folder != default_dir(kind):
         option += f" --dir {shlex.quote(str(folder))}"
     print(
-        f"KUBECONFIG={instance.kubeconfig}\n{instance.server}, Kubernetes {tools.KUBERNETES}: {', '.join(kind.servers)}"
+        f"KUBECONFIG={instance.kubeconfig}\n{instance.server}, Kubernetes {programs.KUBERNETES}: {', '.join(kind.servers)}"
     )
-    print(f'use:  eval "$({sys.executable} {here} env{option})"\nend:  {sys.executable} {here} down{option}')
+    print(f'in {ROOT}\nuse:  eval "$({COMMAND} env{option})"\nend:  {COMMAND} down{option}')
 
 
 def whole(folder: Path) -> Node:
     """The whole cluster that runs from `folder`."""
     node = Node(folder)
     if not node.running():
-        raise ToolError(f"no whole cluster runs from {folder}; `python {Path(__file__)} up --node` first")
+        raise ToolError(f"no whole cluster runs from {folder}; `{COMMAND} up --node` first")
     return node
 
 
@@ -132,8 +125,8 @@ def env(folder: Path, kind: type[Instance]) -> None:
     """Print the shell lines that make this instance, and our helm and kubectl, the current ones."""
     instance = kind(folder)
     if not instance.running():
-        raise ToolError(f"nothing runs from {folder}; `python {Path(__file__)} up` first")
-    folders = dict.fromkeys(str(program.parent) for program in (tools.helm4(), tools.kubectl()))
+        raise ToolError(f"nothing runs from {folder}; `{COMMAND} up` first")
+    folders = dict.fromkeys(str(program.parent) for program in (programs.helm4(), programs.kubectl()))
     print(f"export KUBECONFIG={shlex.quote(str(instance.kubeconfig))}")
     print(f"export PATH={shlex.quote(':'.join(folders))}:$PATH")
 
@@ -142,7 +135,7 @@ def main() -> None:
     """Which command was asked?"""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["up", "down", "env", "images", "operator"])
-    parser.add_argument("names", nargs="*", choices=[[], *tools.OPERATORS], metavar="NAME", help="of an operator")
+    parser.add_argument("names", nargs="*", choices=[[], *programs.OPERATORS], metavar="NAME", help="of an operator")
     parser.add_argument("--node", action="store_true", help="the whole cluster")
     parser.add_argument("--dir", type=Path, help="where the instance lives")
     arguments = parser.parse_args()

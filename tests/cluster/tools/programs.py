@@ -1,6 +1,6 @@
 """Which programs do the cluster tests need, at which version, and where are they?
 
-    python ci/cluster/tools.py        makes all of them (once; about 9 minutes on two cores) and prints their paths
+    python -m tests.cluster.tools.programs        makes all of them (once; about 9 minutes on two cores) and prints their paths
 
 Kubernetes and etcd are built from Go modules: their own version lists, no mirror, no root. `go.sum` of the small module
 under go/COMPONENT and the sums below say which bytes are meant.
@@ -17,10 +17,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import cache
-import golang
-import packages
-from cache import ToolError
+from tests.cluster.tools import cache, golang, packages
+from tests.cluster.tools.cache import ToolError
 
 ETCD = "3.6.5"
 KUBERNETES = "1.33.13"
@@ -252,10 +250,10 @@ def main() -> None:
     for make in (etcd, kubernetes, helm3, helm4, kubectl, crds):
         print(f"{make.__name__}\t{make()}", flush=True)
     if os.environ.get("CI") == "true":
-        programs()
+        install_shells_and_browser()
 
 
-def programs() -> None:
+def install_shells_and_browser() -> None:
     """Install the shells and the browser that people may lack: their tests of completion and of the report are skipped."""
     packages.install({name: name for name in ("zsh", "fish", "chromium-headless-shell")})
 
@@ -270,4 +268,4 @@ if __name__ == "__main__":
     try:
         main()
     except ToolError as error:
-        sys.exit(f"tools: {error}")
+        sys.exit(f"programs: {error}")

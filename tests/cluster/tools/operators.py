@@ -11,22 +11,21 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import oci
-import tools
-from cache import ToolError, say
-from node import REGISTRY, Node
+from tests.cluster.tools import oci, programs
+from tests.cluster.tools.cache import ToolError, say
+from tests.cluster.tools.node import REGISTRY, Node
 
 READY_S = 300
 
 
 def install(node: Node, name: str) -> None:
     """Install the operator and wait until it serves; once more does no harm. Raises ToolError where it does not come up."""
-    operator = tools.OPERATORS[name]
+    operator = programs.OPERATORS[name]
     say(f"installing {name} {operator.version}")
-    image = oci.push(REGISTRY, name, tools.server(name), "/manager")
+    image = oci.push(REGISTRY, name, programs.server(name), "/manager")
     folder = node.folder / "operators" / name
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(tools.deployments() / name, folder / "upstream")
+    shutil.copytree(programs.deployments() / name, folder / "upstream")
     _write_kustomization(folder, operator, image)
     kubectl(node, "apply", "--server-side", "--force-conflicts", "--kustomize", str(folder))
     wait = f"--timeout={READY_S}s"
@@ -36,13 +35,13 @@ def install(node: Node, name: str) -> None:
 def kubectl(node: Node, *arguments: str) -> str:
     """What does kubectl print, asked as the administrator?"""
     environment = os.environ | {"KUBECONFIG": str(node.kubeconfig)}
-    ran = subprocess.run([tools.kubectl(), *arguments], env=environment, capture_output=True, text=True)
+    ran = subprocess.run([programs.kubectl(), *arguments], env=environment, capture_output=True, text=True)
     if ran.returncode:
         raise ToolError(f"kubectl {' '.join(arguments)}: {(ran.stderr or ran.stdout).strip()[-3000:]}")
     return ran.stdout
 
 
-def _write_kustomization(folder: Path, operator: tools.Operator, image: str) -> None:
+def _write_kustomization(folder: Path, operator: programs.Operator, image: str) -> None:
     """JSON, which is YAML."""
     for line in operator.without:
         file = folder / "upstream" / operator.overlay / "kustomization.yaml"

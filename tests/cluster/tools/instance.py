@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-import processes
-import tools
-from api import Api
-from cache import ToolError
-from processes import Process
+from tests.cluster.tools import processes, programs
+from tests.cluster.tools.api import Api
+from tests.cluster.tools.cache import ToolError
+from tests.cluster.tools.processes import Process
 
 START_S = 180  # seconds that a server may take to answer; 4 on an idle machine, 36 were seen on a busy one
 
@@ -55,7 +54,7 @@ class Instance:
 
     def up(self) -> None:
         """Start everything in an empty folder; return when the CRDs are served."""
-        crds = tools.crds()
+        crds = programs.crds()
         self._begin()
         self._start("etcd", self._etcd_command())
         self.start_apiserver()
@@ -134,7 +133,7 @@ class Instance:
         """Plain HTTP on loopback: other users of this machine could write to it, so keep nothing of worth here."""
         clients, peers = (f"http://127.0.0.1:{self.ports[name]}" for name in ("etcd", "etcd-peer"))
         return [
-            str(tools.etcd()),
+            str(programs.etcd()),
             f"--data-dir={self.folder / 'etcd'}",
             f"--listen-client-urls={clients}",
             f"--advertise-client-urls={clients}",
@@ -148,7 +147,7 @@ class Instance:
     def _apiserver_command(self) -> list[str]:
         key = self.pki / "apiserver.key"  # written by the API server itself, before it reads the account keys
         return [
-            str(tools.kubernetes() / "kube-apiserver"),
+            str(programs.kubernetes() / "kube-apiserver"),
             f"--etcd-servers=http://127.0.0.1:{self.ports['etcd']}",
             f"--bind-address={self.host}",
             f"--advertise-address={self.host}",

@@ -13,8 +13,8 @@ import subprocess
 import time
 from pathlib import Path
 
-import packages
-from cache import ToolError
+from tests.cluster.tools import packages
+from tests.cluster.tools.cache import ToolError
 
 BRIDGE = "fino1br0"
 ADDRESS, SUBNET = "10.244.0.1", "10.244.0.0/24"

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 
-from cache import ToolError, say
+from tests.cluster.tools.cache import ToolError, say
 
 
 def install(needed: Mapping[str, str]) -> None:
