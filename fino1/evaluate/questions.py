@@ -13,8 +13,8 @@ from fino1.evaluate.counter import Counter
 from fino1.evaluate.endpoint import Cancelled
 from fino1.spec import canonical
 from fino1.spec.evaluation import EvalTask
+from fino1.tasks.fold import take
 from fino1.tasks.record import Record, Task, fit
-from fino1.tasks.scoring.fold import take
 
 SHOWN_PROBLEMS = 5  # rows that do not fit, per cell
 
