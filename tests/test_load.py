@@ -495,3 +495,30 @@ def test_the_run_files_are_sound():
     folder = Path(__file__).parent.parent / "manifests" / "runs"
     for path in sorted(folder.glob("*.yaml")):
         load.build(yamlfile.read_yaml(path), str(path))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model.path: nowhere: expected a directory, got none",
+        "data: row 3: expected a question that fits, got 9",
+        "eval.tasks.0.path: rows.jsonl: expected a file, got none",
+        "eval.models: a: path: expected a directory, got none",
+    ],
+)
+def test_a_key_is_located_in_its_file(text):
+    assert load.located(SpecError(text), "x.yaml").problems == [f"x.yaml: {text}"]
+    assert load.located(SpecError(text), None).problems == [text]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data.jsonl:1: Question: expected text, got none",
+        "eval.tasks.jsonl: expected rows, got an empty file",
+        "--work: out: expected a directory, got a file",
+        "x/model.path: expected Parquet, got ",
+    ],
+)
+def test_what_names_its_own_file_is_left_alone(text):
+    assert load.located(SpecError(text), "x.yaml").problems == [text]
