@@ -14,7 +14,7 @@ from fino1.k8s.plan.shapes import Finder
 from fino1.spec.inputs import RowsBlock
 from fino1.spec.run import RunSpec
 
-_HERE = Path("out")  # where `fino1-k8s run` leaves finished runs by default; their models' sizes are known
+_HERE = Path("out")  # where `fino1 run` leaves finished runs by default; their models' sizes are known
 _GIB = 2**30
 
 
