@@ -7,7 +7,7 @@ from typing import Any
 
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.finding import Finding, missing, note, ok, wait
-from fino1.k8s.plan import gpus
+from fino1.k8s.plan.shapes import gpu_memory
 from fino1.k8s.state.demand import Amounts, Group, shown
 from fino1.k8s.state.nodes import PRODUCT, Node, nodes
 from fino1.spec.placement import GpuBlock
@@ -36,7 +36,7 @@ def gpu_bytes(api: Api, spec: RunSpec, wanted: Sequence[Group]) -> int | None:
         if node.allocatable.get(spec.gpu.resource) and not any(node.refuses(group.spec) for group in wanted):
             mib = node.labels.get(f"{spec.gpu.resource}.memory", "")
             product = GpuBlock(resource=spec.gpu.resource, product=node.labels.get(PRODUCT))
-            sizes.append(int(mib) * 2**20 if mib.isdigit() else gpus.gpu_memory(product))
+            sizes.append(int(mib) * 2**20 if mib.isdigit() else gpu_memory(product))
     return min(size for size in sizes if size is not None) if sizes and None not in sizes else None
 
 
