@@ -90,8 +90,9 @@ def _train(arguments: argparse.Namespace) -> int:
     config = _config(arguments.config, "sft", "verifier", "ppo")
     trackers.check(source)
     processes.leave_on_signals()  # before torch is loaded, which takes seconds
-    from fino1.spec import load
-    from fino1.train.launch.launch import start_ranks
+    with processes.loading_modules():
+        from fino1.spec import load
+        from fino1.train.launch.launch import start_ranks
 
     try:
         return start_ranks(arguments.config, _name(arguments, config["method"]), arguments.work, arguments.source)
