@@ -10,7 +10,7 @@ from fino1.k8s import times
 from fino1.k8s.state import pods
 from fino1.k8s.state import status as standing
 from fino1.k8s.state.nodes import Node
-from fino1.k8s.state.place import Queue
+from fino1.k8s.state.queue import Queue
 from fino1.k8s.state.run import Run
 from fino1.k8s.why import scheduler as unscheduled
 from fino1.k8s.why.facts import Facts

@@ -10,7 +10,7 @@ from fino1 import exits
 from fino1.errors import ClusterError, SpecError
 from fino1.k8s.change.owned import label, names
 from fino1.k8s.cluster.client import Api
-from fino1.k8s.state.kueue import GROUP
+from fino1.k8s.state.queue import find_workload, kueue_version
 from fino1.k8s.state.run import Run, latest_runs
 
 # Kueue has deactivated it by itself, after too many or too long attempts (pkg/workload, `DeactivatedDueTo…`).
@@ -19,7 +19,7 @@ _GIVEN_UP = "DeactivatedDueTo"
 
 def suspend_run(api: Api, run: Run, suspended: bool) -> str:
     """Stop or start a run that is not over; in words, how it stands then."""
-    if run.queue and (version := _version(api)):
+    if run.queue and (version := kueue_version(api)):
         return _set_active(api, version, run, not suspended)
     if run.is_suspended == suspended:
         return "already suspended" if suspended else "not suspended"
@@ -31,30 +31,21 @@ def suspend_run(api: Api, run: Run, suspended: bool) -> str:
 
 def was_given_up(api: Api, run: Run) -> bool:
     """Has Kueue stopped it for good?"""
-    version = _version(api) if run.queue and run.is_suspended else ""
-    thing = workload(api, version, run) if version else None
+    version = kueue_version(api) if run.queue and run.is_suspended else ""
+    thing = find_workload(run, api.list(version, "Workload").items) if version else None
     conditions = (thing or {}).get("status", {}).get("conditions", [])
     return any(c["status"] == "True" and _GIVEN_UP in c.get("reason", "") for c in conditions)
 
 
-def workload(api: Api, version: str, run: Run) -> Mapping[str, Any] | None:
-    """Kueue's object for the run: the one that it owns."""
-    uid = run.object["metadata"]["uid"]
-    for thing in api.list(version, "Workload").items:
-        if any(reference["uid"] == uid for reference in thing["metadata"].get("ownerReferences") or []):
-            return thing
-    return None
-
-
 def as_submitted(api: Api, run: Run) -> list[Mapping[str, Any]]:
     """Kueue's copies of the pod templates from before it put its flavours' node labels into them; none without Kueue."""
-    version = _version(api) if run.queue else ""
-    thing = workload(api, version, run) if version else None
+    version = kueue_version(api) if run.queue else ""
+    thing = find_workload(run, api.list(version, "Workload").items) if version else None
     return [pods["template"]["spec"] for pods in thing["spec"]["podSets"]] if thing else []
 
 
 def _set_active(api: Api, version: str, run: Run, active: bool) -> str:
-    thing = workload(api, version, run)
+    thing = find_workload(run, api.list(version, "Workload").items)
     if thing is None:
         raise ClusterError(
             f"{run.kind}/{run.full}: Kueue has no Workload for it (is the queue {run.queue} there, and Kueue running?);"
@@ -64,11 +55,6 @@ def _set_active(api: Api, version: str, run: Run, active: bool) -> str:
         return f"not suspended, it is in queue {run.queue}" if active else "already suspended"
     api.patch(version, "Workload", thing["metadata"]["name"], {"spec": {"active": active}})
     return f"resumed, it is in queue {run.queue}" if active else "suspended, its pods end with a checkpoint"
-
-
-def _version(api: Api) -> str:
-    """Which version of Workload does the cluster serve? v1beta2 since Kueue 0.13; empty without Kueue."""
-    return next((version for version in api.versions(GROUP) if api.serves(version, "Workload")), "")
 
 
 def set_suspended(cluster: Api, name: str, suspended: bool) -> int:

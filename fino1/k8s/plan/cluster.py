@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from fractions import Fraction
+from decimal import Decimal
 from importlib.metadata import version
 from platform import python_version
 from typing import Any
@@ -13,8 +13,8 @@ from fino1.k8s.cluster.client import Api
 from fino1.k8s.cluster.errors import ApiError
 from fino1.k8s.objects.backends import BACKENDS, GANG_SCHEDULERS, OPERATORS, group_of
 from fino1.k8s.plan import needs, preflight, rights
-from fino1.k8s.state import kueue
 from fino1.k8s.state import nodes as capacity
+from fino1.k8s.state import queue as kueue
 from fino1.k8s.text import print_table
 
 _GPU = re.compile(r"nvidia\.com/(gpu|mig-)|amd\.com/gpu|gpu\.intel\.com/|habana\.ai/gaudi")
@@ -125,7 +125,7 @@ def _namespace(api: Api) -> dict[str, Any] | None:
 
 
 def _queues(api: Api) -> list[dict[str, str]]:
-    served = kueue.version(api)
+    served = kueue.kueue_version(api)
     queues = api.list(served, "LocalQueue").items if served else []
     return [{"name": q["metadata"]["name"], "cluster_queue": q["spec"]["clusterQueue"]} for q in queues]
 
@@ -136,7 +136,7 @@ def _gpus(api: Api) -> list[dict[str, Any]]:
     devices: Counter[tuple[str, str]] = Counter()
     for node in (capacity.Node(body) for body in api.list("v1", "Node").items):
         for resource, amount in node.allocatable.items():
-            if _GPU.match(resource) and amount > Fraction(0):
+            if _GPU.match(resource) and amount > Decimal(0):
                 kind = resource, node.labels.get(capacity.PRODUCT, "of unknown product")
                 nodes[kind] += 1
                 devices[kind] += int(amount)

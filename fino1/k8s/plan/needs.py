@@ -7,7 +7,7 @@ from fino1.k8s.cluster.client import Api
 from fino1.k8s.cluster.errors import ApiError, KindMissing
 from fino1.k8s.finding import Finding, missing, note, ok, wait
 from fino1.k8s.objects.backends import GANG_SCHEDULERS, OPERATORS, group_of
-from fino1.k8s.state import kueue
+from fino1.k8s.state import queue as kueue
 from fino1.spec.placement import ClaimBlock
 from fino1.spec.run import RunSpec
 
@@ -132,7 +132,7 @@ def is_default(body: Mapping[str, Any]) -> bool:
 def classes(api: Api, spec: RunSpec) -> Iterator[Finding]:
     """Are the priority classes there that the run names?"""
     named = [("scheduling.k8s.io/v1", "PriorityClass", "priorityClassName", spec.priorityClassName)]
-    served = kueue.version(api)
+    served = kueue.kueue_version(api)
     if served:
         named.append((served, "WorkloadPriorityClass", "workloadPriorityClass", spec.workloadPriorityClass))
     for version, kind, key, name in named:
@@ -172,7 +172,7 @@ def gang_scheduler(api: Api, spec: RunSpec) -> Iterator[Finding]:
 
 def queue(api: Api, name: str) -> Iterator[Finding]:
     """Is the Kueue queue there and open, and its ClusterQueue? Whether its quota suffices, Kueue says after submit (`why`)."""
-    served = kueue.version(api)
+    served = kueue.kueue_version(api)
     if not served:
         text = "the cluster has no Kueue: remove `queue`, or install it: " + OPERATORS[kueue.GROUP].how
         yield missing("queue", f"{name}: {text}")

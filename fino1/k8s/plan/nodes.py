@@ -2,14 +2,14 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from fractions import Fraction
+from decimal import Decimal
 from typing import Any
 
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.finding import Finding, missing, note, ok, wait
 from fino1.k8s.plan import gpus
-from fino1.k8s.state.demand import Amounts, Group, shown
-from fino1.k8s.state.nodes import PRODUCT, Node, nodes
+from fino1.k8s.plan.demand import Group
+from fino1.k8s.state.nodes import PRODUCT, Amounts, Node, format_amount, list_nodes
 from fino1.spec.placement import GpuBlock
 from fino1.spec.run import RunSpec
 
@@ -19,7 +19,7 @@ _SHOWN = 8
 
 def fit(api: Api, spec: RunSpec, wanted: Sequence[Group]) -> Iterator[Finding]:
     """Do all the run's pods fit the nodes together?"""
-    there, limit = nodes(api)
+    there, limit = list_nodes(api)
     if limit:
         yield note("nodes", limit)
     for group in _alike(wanted):
@@ -55,7 +55,7 @@ def _fit(api: Api, spec: RunSpec, group: Group, there: Sequence[Node]) -> Findin
     useful = [node for node in there if not node.refuses(group.spec)]
     now = _most(spec, useful, group.requests, is_empty=False)
     ever = _most(spec, useful, group.requests, is_empty=True)
-    asked = ", ".join(f"{shown(r, a)} {r}" for r, a in sorted(group.requests.items()) if r != "pods" and a)
+    asked = ", ".join(f"{format_amount(r, a)} {r}" for r, a in sorted(group.requests.items()) if r != "pods" and a)
     pods = f"{_plural(group.count, 'pod')} of {asked or 'no requests'}"
     near = f" in one {spec.topology.key}" if _domain(spec) else ""
     facts = {
@@ -88,7 +88,7 @@ def _most(spec: RunSpec, useful: Sequence[Node], requests: Amounts, is_empty: bo
     key = _domain(spec)
     for node in useful:
         if not key or key in node.labels:
-            domains[node.labels.get(key, "")] += node.room(requests, is_empty)
+            domains[node.labels.get(key, "")] += node.count_fitting(requests, when_empty=is_empty)
     return max(domains.values(), default=0)
 
 
@@ -102,16 +102,18 @@ def _by_node(useful: Sequence[Node], group: Group) -> str:
     resource = _main(group)
     lines = []
     for node in useful[:_SHOWN]:
-        all_of_it = node.allocatable.get(resource, Fraction(0))
+        all_of_it = node.allocatable.get(resource, Decimal(0))
         free = all_of_it - node.used[resource]
-        lines.append(f"{node.name} {shown(resource, free)} of {shown(resource, all_of_it)} {resource} free")
+        lines.append(
+            f"{node.name} {format_amount(resource, free)} of {format_amount(resource, all_of_it)} {resource} free"
+        )
     more = len(useful) - _SHOWN
     return (", ".join(lines) or "none") + (f" and {more} more" if more > 0 else "")
 
 
 def _row(node: Node, group: Group) -> dict[str, Any]:
     resource = _main(group)
-    all_of_it = node.allocatable.get(resource, Fraction(0))
+    all_of_it = node.allocatable.get(resource, Decimal(0))
     return {
         "name": node.name,
         "refuses": node.refuses(group.spec) or None,

@@ -18,8 +18,8 @@ from fino1.k8s.finding import Finding, missing, note, ok, wait
 from fino1.k8s.objects import pss
 from fino1.k8s.objects.render import is_hook, render
 from fino1.k8s.plan import needs, nodes, quota, rights
+from fino1.k8s.plan.demand import Group, groups
 from fino1.k8s.plan.needs import readable
-from fino1.k8s.state.demand import Group, groups
 from fino1.k8s.state.run import Run, list_runs
 from fino1.spec.run import RunSpec
 

@@ -2,12 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from fractions import Fraction
+from decimal import Decimal
 from typing import Any
 
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.finding import Finding, missing, note, ok, wait
-from fino1.k8s.state.demand import Amounts, Group, quantities, quantity, shown, total
+from fino1.k8s.plan.demand import Group, total
+from fino1.k8s.state.nodes import Amounts, format_amount, parse_amounts, parse_quantity
 
 _COUNTED = ("configmaps", "persistentvolumeclaims", "services", "secrets")  # quotas know them without `count/`
 
@@ -22,7 +23,10 @@ def room(api: Api, wanted: Sequence[Group], made: Sequence[Mapping[str, Any]]) -
             continue
         status = body.get("status", {})
         yield _one(
-            name, asked, quantities(status.get("hard") or body["spec"]["hard"]), quantities(status.get("used") or {})
+            name,
+            asked,
+            parse_amounts(status.get("hard") or body["spec"]["hard"]),
+            parse_amounts(status.get("used") or {}),
         )
 
 
@@ -44,9 +48,9 @@ def _one(name: str, asked: Amounts, hard: Amounts, used: Amounts) -> Finding:
     lines: dict[str, list[str]] = {"missing": [], "wait": [], "ok": []}
     facts = {}
     for resource in sorted(hard.keys() & asked.keys()):
-        taken, most = used.get(resource, Fraction(0)), hard[resource]
+        taken, most = used.get(resource, Decimal(0)), hard[resource]
         verdict = "ok" if taken + asked[resource] <= most else "wait" if asked[resource] <= most else "missing"
-        numbers = [shown(resource, amount) for amount in (asked[resource], taken, most)]
+        numbers = [format_amount(resource, amount) for amount in (asked[resource], taken, most)]
         lines[verdict].append(f"{resource}: {numbers[0]} asked, {numbers[1]} of {numbers[2]} used")
         facts[resource] = {"asked": float(asked[resource]), "used": float(taken), "hard": float(most)}
     if lines["missing"]:
@@ -56,7 +60,7 @@ def _one(name: str, asked: Amounts, hard: Amounts, used: Amounts) -> Finding:
     return ok("quota", f"{name}: {'; '.join(lines['ok']) or 'counts nothing that the run asks for'}", **facts)
 
 
-def _asked(api: Api, wanted: Sequence[Group], made: Sequence[Mapping[str, Any]]) -> dict[str, Fraction]:
+def _asked(api: Api, wanted: Sequence[Group], made: Sequence[Mapping[str, Any]]) -> dict[str, Decimal]:
     """What the run asks for, under every name that a quota may give it."""
     requests, limits = total(wanted)
     asked: Counter[str] = Counter({"pods": requests.get("pods", 0), "count/pods": requests.get("pods", 0)})
@@ -71,6 +75,6 @@ def _asked(api: Api, wanted: Sequence[Group], made: Sequence[Mapping[str, Any]])
         if served.plural in _COUNTED:
             asked[served.plural] += 1
         if body["kind"] == "PersistentVolumeClaim":
-            size = quantity(body["spec"]["resources"]["requests"]["storage"])
+            size = parse_quantity(body["spec"]["resources"]["requests"]["storage"])
             asked["requests.storage"] += size  # type: ignore[assignment]
-    return {resource: Fraction(amount) for resource, amount in asked.items() if amount}
+    return {resource: Decimal(amount) for resource, amount in asked.items() if amount}

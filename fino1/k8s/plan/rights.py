@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from fino1.k8s.cluster.client import Api
-from fino1.k8s.state.kueue import GROUP
+from fino1.k8s.state.queue import GROUP
 from fino1.k8s.state.run import KINDS
 
 _PLURALS = {"PyTorchJob": "pytorchjobs", "JobSet": "jobsets", "TrainJob": "trainjobs", "Job": "jobs"}

@@ -22,7 +22,7 @@ def main(arguments: argparse.Namespace) -> int:
     pods = reading.ask(lambda: standing.pods_of(api, runs, namespace), []) if runs else []
     every = standing.standings(runs, pods)
     if arguments.output != "text":
-        rows = [{**standing.about(each.run), "pods": each.ready, "restarts": each.restarts} for each in every]
+        rows = [{**each.run.to_dict(), "pods": each.ready, "restarts": each.restarts} for each in every]
         print_structured({"runs": rows, **reading.to_dict()}, arguments.output)
         return exits.DONE
     if not runs:

@@ -8,12 +8,11 @@ from typing import Any
 from fino1.k8s import times
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.cluster.errors import ApiError
-from fino1.k8s.state import nodes as capacity
-from fino1.k8s.state import place, pods
+from fino1.k8s.state import pods
 from fino1.k8s.state import status as standing
-from fino1.k8s.state.nodes import Node
-from fino1.k8s.state.place import Queue
+from fino1.k8s.state.nodes import Node, list_nodes
 from fino1.k8s.state.pods import Ended, Pod, Rank
+from fino1.k8s.state.queue import Queue, list_queues
 from fino1.k8s.state.run import Run
 from fino1.k8s.state.status import Reading
 
@@ -64,7 +63,7 @@ def gather(api: Api, runs: Sequence[Run], reading: Reading) -> list[Facts]:
     listed = reading.ask(lambda: standing.pods_of(api, runs), None)
     every = standing.standings(runs, listed or [])
     unhappy = [each for each in every if each.run.phase != "Succeeded"]
-    queues = place.queues(api, [each.run for each in unhappy], reading)
+    queues = list_queues(api, [each.run for each in unhappy], reading)
     bare = [
         Facts(each.run, times.now(), each.ranks, queue=queues.get(each.run.full), pods_known=listed is not None)
         for each in every
@@ -105,7 +104,7 @@ def _with(facts: Facts, **more: Any) -> Facts:
 def _nodes(api: Api, every: Sequence[Facts], reading: Reading) -> tuple[Sequence[Node] | None, str]:
     """The nodes with what is free, if a pod waits for one."""
     waiting = any(is_unschedulable(rank.pod) for facts in every for rank in facts.ranks)
-    return reading.ask(lambda: capacity.nodes(api), (None, "")) if waiting else (None, "")
+    return reading.ask(lambda: list_nodes(api), (None, "")) if waiting else (None, "")
 
 
 def _claims(

@@ -3,12 +3,12 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from fractions import Fraction
+from decimal import Decimal
 from typing import Any
 
 from fino1.k8s.finding import Finding
-from fino1.k8s.state.demand import of_running, quantity, shown
-from fino1.k8s.state.place import Queue, condition, is_true
+from fino1.k8s.state.nodes import format_amount, parse_quantity, pod_requests
+from fino1.k8s.state.queue import Queue, condition, is_true, owners, stopped
 from fino1.k8s.why.facts import Facts
 
 _NEVER = re.compile(r"request > maximum capacity|exceeds? max(imum)? (quota|capacity)|insufficient nominal")
@@ -40,7 +40,7 @@ def causes(facts: Facts) -> Iterator[Finding]:
     yield from _evicted(queue)
     if is_true(queue.workload, "Admitted"):
         return
-    if queue.local is None and not queue.blind:
+    if queue.local is None and not queue.is_partial:
         says = f"LocalQueue {name} does not exist in its namespace"
         yield Finding("NoLocalQueue", says, about, (), "`fino1-k8s doctor` lists the queues that do")
     yield from _stopped(queue)
@@ -51,7 +51,7 @@ def causes(facts: Facts) -> Iterator[Finding]:
 
 
 def _untouched(facts: Facts, queue: Queue, about: tuple[str, ...]) -> Iterator[Finding]:
-    if queue.blind:
+    if queue.is_partial:
         return
     if not facts.run.is_suspended:  # its webhook suspends at once what it manages; 0.10 has no TrainJobs
         says = f"Kueue does not manage the {facts.run.kind}: it runs past its queue, whatever the quota"
@@ -67,16 +67,9 @@ def _stopped(queue: Queue) -> Iterator[Finding]:
     for kind, thing in (("LocalQueue", queue.local), ("ClusterQueue", queue.cluster)):
         if thing is None:
             continue
-        name = thing["metadata"]["name"]
-        policy = thing["spec"].get("stopPolicy", "None")
-        if policy != "None":
-            yield Finding(
-                "QueueStopped", f"{kind} {name} is stopped by its administrator ({policy})", (f"{kind} {name}",)
-            )
-        active = condition(thing, "Active")
-        if active.get("status") == "False":
-            says = f"{kind} {name} is not active: {active.get('message') or active.get('reason')}"
-            yield Finding("QueueInactive", says, (f"{kind} {name}",))
+        subject = f"{kind} {thing['metadata']['name']}"
+        for cause, words in stopped(thing):
+            yield Finding(cause, f"{subject} {words}", (subject,))
 
 
 def _evicted(queue: Queue) -> Iterator[Finding]:
@@ -85,7 +78,7 @@ def _evicted(queue: Queue) -> Iterator[Finding]:
     if evicted.get("status") != "True":
         return
     reason = evicted.get("reason", "")
-    if reason.startswith(("Deactivated", "InactiveWorkload")) and (_is_active(queue) or "DueTo" not in reason):
+    if reason.startswith(("Deactivated", "InactiveWorkload")) and (queue.is_active or "DueTo" not in reason):
         return  # a `suspend`, or over: the condition stays until the Workload is admitted again
     lines = [evicted.get("message", ""), preempted.get("message", "") if preempted.get("status") == "True" else ""]
     requeue = (((queue.workload or {}).get("status") or {}).get("requeueState") or {}).get("requeueAt")
@@ -98,7 +91,7 @@ def _evicted(queue: Queue) -> Iterator[Finding]:
 
 def _not_admitted(queue: Queue, about: tuple[str, ...]) -> Iterator[Finding]:
     workload = queue.workload or {}
-    if not _is_active(queue):
+    if not queue.is_active:
         says = "it is suspended in its queue, by its user or, after too many attempts, by Kueue"
         yield Finding("Deactivated", says, (_name(queue),), (), "fino1-k8s resume")
         return
@@ -125,27 +118,31 @@ def quota(queue: Queue) -> Iterator[str]:
     """The numbers of each flavor of what the Workload asks for, in words."""
     for each in _numbers(queue):
         resource = each["resource"]
-        used, nominal, asked = (shown(resource, quantity(each[key])) for key in ("reserved", "nominal", "asked"))
+        used, nominal, asked = (
+            format_amount(resource, parse_quantity(each[key])) for key in ("reserved", "nominal", "asked")
+        )
         borrowed = f" (may borrow in cohort {each['cohort']})" if each["cohort"] else ""
-        by = ", ".join(f"{name} {shown(resource, quantity(amount))}" for name, amount in each["reservedBy"].items())
+        by = ", ".join(
+            f"{name} {format_amount(resource, parse_quantity(amount))}" for name, amount in each["reservedBy"].items()
+        )
         whose = f"; reserved by {by}" if by else ""
         yield f"flavor {each['flavor']}: {used} of {nominal} {resource} reserved, it asks for {asked}{borrowed}{whose}"
     if queue.cluster is None and queue.local is not None:
         name = queue.local["spec"].get("clusterQueue")
         for flavor in (queue.local.get("status") or {}).get("flavorsReservation") or []:
             for each in flavor.get("resources") or []:
-                total = shown(each["name"], quantity(each.get("total", 0)))
+                total = format_amount(each["name"], parse_quantity(each.get("total", 0)))
                 yield f"flavor {flavor['name']}: {total} {each['name']} reserved through this queue"
         yield f"(the quota of ClusterQueue {name} could not be read)"
 
 
-def asked(workload: Mapping[str, Any]) -> dict[str, Fraction]:
+def asked(workload: Mapping[str, Any]) -> dict[str, Decimal]:
     """What does a Workload ask for, all its pods together?"""
-    total: dict[str, Fraction] = {}
+    total: dict[str, Decimal] = {}
     for each in workload["spec"].get("podSets") or []:
-        for resource, amount in of_running({"spec": each["template"]["spec"]}).items():
+        for resource, amount in pod_requests(each["template"]["spec"]).items():
             if resource != "pods":
-                total[resource] = total.get(resource, Fraction(0)) + amount * each.get("count", 1)
+                total[resource] = total.get(resource, Decimal(0)) + amount * each.get("count", 1)
     return total
 
 
@@ -163,27 +160,28 @@ def _numbers(queue: Queue) -> Iterator[dict[str, Any]]:
             for each in flavor["resources"]:
                 if wanted.get(each["name"]):
                     # The ClusterQueue's own status comes later than the Workloads'.
-                    reserved = quantity(reservations.get((flavor["name"], each["name"]), 0))
+                    reserved = parse_quantity(reservations.get((flavor["name"], each["name"]), 0))
                     by = _reserved_by(queue, flavor["name"], each["name"], reserved)
                     yield {
                         "flavor": flavor["name"],
                         "resource": each["name"],
                         "asked": float(wanted[each["name"]]),
-                        "nominal": float(quantity(each["nominalQuota"])),
+                        "nominal": float(parse_quantity(each["nominalQuota"])),
                         "reserved": max(float(reserved), sum(by.values())),
                         "reservedBy": by,
                         "cohort": spec.get("cohortName") or spec.get("cohort"),
                     }
 
 
-def _reserved_by(queue: Queue, flavor: str, resource: str, reserved: Fraction) -> dict[str, float]:
+def _reserved_by(queue: Queue, flavor: str, resource: str, reserved: Decimal) -> dict[str, float]:
     """How much of what is reserved has which run? Those of other namespaces, which are not read, are one."""
     found: Counter[str] = Counter()
     for workload in queue.holders:
-        owners = workload["metadata"].get("ownerReferences") or [workload["metadata"]]
         for pods in workload["status"]["admission"].get("podSetAssignments") or []:
             if (pods.get("flavors") or {}).get(resource) == flavor:
-                found[owners[0]["name"]] += quantity(pods["resourceUsage"][resource])  # type: ignore[assignment]
+                found[(owners(workload) or [workload["metadata"]])[0]["name"]] += parse_quantity(
+                    pods["resourceUsage"][resource]
+                )  # type: ignore[assignment]
     if reserved > sum(found.values()):
         found["other namespaces"] = reserved - sum(found.values())  # type: ignore[assignment]
     return {name: float(amount) for name, amount in found.items()}
@@ -196,10 +194,6 @@ def _exceeds(queue: Queue) -> bool:
         fits = each["asked"] <= each["nominal"] or bool(each["cohort"])
         most[each["resource"]] = most.get(each["resource"], False) or fits
     return not all(most.values())
-
-
-def _is_active(queue: Queue) -> bool:
-    return (queue.workload or {"spec": {}})["spec"].get("active", True)
 
 
 def _name(queue: Queue) -> str:

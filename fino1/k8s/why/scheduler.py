@@ -3,13 +3,11 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from fractions import Fraction
+from decimal import Decimal
 from typing import Any
 
 from fino1.k8s.finding import Finding
-from fino1.k8s.state import demand
-from fino1.k8s.state.demand import shown
-from fino1.k8s.state.nodes import PRODUCT, Node
+from fino1.k8s.state.nodes import PRODUCT, Node, format_amount, pod_requests
 from fino1.k8s.state.pods import Rank
 from fino1.k8s.why.facts import Facts
 
@@ -47,20 +45,24 @@ def finding(rank: Rank, refused: Mapping[str, Any], facts: Facts, where: tuple[s
     if not counted:
         return Finding("Unschedulable", f"no node takes it: {message}", where, evidence)
     total, reasons = counted
-    asked = demand.of_running(rank.pod)
+    asked = pod_requests(rank.pod["spec"])
     says = f"no node takes it: {_in_words(total, reasons, asked)}"
-    numbers = {"nodes": total, "refusals": reasons, "asked": {r: shown(r, a) for r, a in asked.items() if r != "pods"}}
+    numbers = {
+        "nodes": total,
+        "refusals": reasons,
+        "asked": {r: format_amount(r, a) for r, a in asked.items() if r != "pods"},
+    }
     return Finding("Unschedulable", says, where, evidence, _advice(rank, facts, reasons), numbers)
 
 
-def _in_words(total: int, reasons: Mapping[str, int], asked: Mapping[str, Fraction]) -> str:
+def _in_words(total: int, reasons: Mapping[str, int], asked: Mapping[str, Decimal]) -> str:
     if not total:
         return "the cluster has no nodes"
     told = []
     for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
         resource = reason.removeprefix("Insufficient ")
         if resource != reason and resource in asked:
-            told.append(f"{count} of {total} have less than {shown(resource, asked[resource])} {resource} free")
+            told.append(f"{count} of {total} have less than {format_amount(resource, asked[resource])} {resource} free")
         else:
             told.append(f"{count} of {total} {reason}")
     return ", ".join(told)
@@ -70,7 +72,7 @@ def _nodes(rank: Rank, facts: Facts) -> Iterator[str]:
     """What do the nodes have of what is short? By product: how much each can give, and what is free of it."""
     if facts.nodes is None:
         return
-    asked = demand.of_running(rank.pod)
+    asked = pod_requests(rank.pod["spec"])
     resource = next((r for r in asked if "/" in r), "cpu")
     if resource not in asked:
         return
@@ -78,14 +80,14 @@ def _nodes(rank: Rank, facts: Facts) -> Iterator[str]:
     for node in facts.nodes:
         if node.allocatable.get(resource):
             by_product[node.labels.get(PRODUCT, "")].append(node)
-    yield f"asked: {shown(resource, asked[resource])} {resource}{_selected(rank)}"
+    yield f"asked: {format_amount(resource, asked[resource])} {resource}{_selected(rank)}"
     for product, nodes in sorted(by_product.items()):
-        free = [node.allocatable[resource] - node.used[resource] for node in nodes]
+        free = [node.free(resource) for node in nodes]
         largest = max(node.allocatable[resource] for node in nodes)
         refusals = sorted({reason for node in nodes if (reason := node.refuses(rank.pod["spec"]))})
         yield (
-            f"{product or 'nodes'}: {len(nodes)} with {resource}, at most {shown(resource, largest)} each,"
-            f" free {', '.join(shown(resource, each) for each in sorted(free, reverse=True)[:8])}"
+            f"{product or 'nodes'}: {len(nodes)} with {resource}, at most {format_amount(resource, largest)} each,"
+            f" free {', '.join(format_amount(resource, each) for each in sorted(free, reverse=True)[:8])}"
             + (f" ({'; '.join(refusals[:3])})" if refusals else "")
         )
     if not by_product:
@@ -103,10 +105,10 @@ def _advice(rank: Rank, facts: Facts, reasons: Mapping[str, int]) -> str:
     """Will waiting help? Not where even an empty node is too small."""
     if facts.nodes is None:
         return ""
-    asked = demand.of_running(rank.pod)
+    asked = pod_requests(rank.pod["spec"])
     useful = [node for node in facts.nodes if not node.refuses(rank.pod["spec"])]
     if not useful:
         return "waiting does not help: no node may take it; check gpu.product, nodeSelector and tolerations"
-    if not any(node.room(asked, is_empty=True) for node in useful):
+    if not any(node.count_fitting(asked, when_empty=True) for node in useful):
         return "waiting does not help: no node is that large, even when empty; ask for less (resources.requests, gpus_per_node)"
     return "it starts when other pods end" if any(reason.startswith("Insufficient") for reason in reasons) else ""
