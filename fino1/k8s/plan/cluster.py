@@ -48,7 +48,7 @@ def survey(api: Api) -> dict[str, Any]:
             "fino1": __version__,
             "kubernetes": version("kubernetes"),
             "python": python_version(),
-            "credentials": api.server.who.source,
+            "credentials": api.who.source,
         },
         "server": {**access, "skew": _skew(version("kubernetes"), access["version"])},
         "operators": [

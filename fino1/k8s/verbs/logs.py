@@ -51,8 +51,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _followed(api: Api, runs: Sequence[Run], selector: str, container: str | None, window: Window) -> Iterable[LogLine]:
-    ended = waiting.over(api, runs)
-    return log.follow(api, label_selector=selector, container=container, window=window, ended=ended)
+    return log.follow(api, selector, waiting.over(api, runs), container, window)
 
 
 def _check_rank(arguments: argparse.Namespace, runs: Sequence[Run], found_pods: Sequence[Any]) -> None:
