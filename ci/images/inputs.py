@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import cache
-import packages
-from cache import ToolError, say
-from engine import Engine
+from ci.images.engine import Engine
+from tests.cluster.tools import cache, packages
+from tests.cluster.tools.cache import ToolError, say
 
 REPOSITORY = Path(__file__).parents[2]
 SUITE, MIRROR = "bookworm", "http://deb.debian.org"  # has Python 3.11, which torch's CPU wheel is made for

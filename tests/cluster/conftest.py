@@ -1,4 +1,4 @@
-"""A real API server for tests: `cluster`, `namespace`, `account`, `helm` (see ci/cluster).
+"""A real API server for tests: `cluster`, `namespace`, `account`, `helm` (see tests/cluster/tools).
 
 FINO1_E2E_KUBECONFIG points the same tests at another cluster. Where Go cannot be had they are skipped, loudly; under
 CI=true they fail instead.
@@ -8,9 +8,7 @@ import json
 import os
 import secrets
 import subprocess
-import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +16,13 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "ci" / "cluster"))
-
-import tools  # noqa: E402
-from cache import ToolError  # noqa: E402
-from instance import Instance  # noqa: E402
-from kubelet import Kubelet  # noqa: E402
-from stage import Stage  # noqa: E402
-
-from fino1.k8s import cli  # noqa: E402
-from fino1.k8s.cluster.client import Api, connect  # noqa: E402
+from fino1.k8s import cli
+from fino1.k8s.cluster.client import Api, connect
+from tests.cluster.kubelet import Kubelet
+from tests.cluster.stage import Stage
+from tests.cluster.tools import programs
+from tests.cluster.tools.instance import Instance
+from tests.needs import needed
 
 
 @dataclass(frozen=True)
@@ -39,7 +34,7 @@ class Cluster:
 
     def kubectl(self, *arguments: str, stdin: object = None) -> subprocess.CompletedProcess[str]:
         """What does kubectl say? `stdin` is sent as JSON; the caller judges the exit code."""
-        command = [tools.kubectl(), "--kubeconfig", self.kubeconfig, *arguments]
+        command = [programs.kubectl(), "--kubeconfig", self.kubeconfig, *arguments]
         return subprocess.run(command, input=json.dumps(stdin) if stdin else "", capture_output=True, text=True)
 
     def ask(self, *arguments: str, stdin: object = None) -> Any:
@@ -54,25 +49,14 @@ class Cluster:
         return self.ask("apply", "--server-side", "--validate=strict", "-f", "-", stdin=content)
 
 
-def _or_skip(make: Callable[[], Any]) -> Any:
-    """What `make` makes; where the tools cannot be had the tests are skipped with a warning, under CI they fail."""
-    try:
-        return make()
-    except ToolError as error:
-        if os.environ.get("CI") == "true":
-            raise
-        warnings.warn(f"NO TEST ON A REAL API SERVER: {error}", stacklevel=2)
-        pytest.skip(f"no cluster tools here: {error}")
-
-
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """One API server for all tests; it dies with this process, however that ends."""
     if given := os.environ.get("FINO1_E2E_KUBECONFIG"):
         yield Cluster(Path(given))
         return
-    for make in (tools.etcd, tools.kubernetes, tools.crds, tools.kubectl):
-        _or_skip(make)
+    for make in (programs.etcd, programs.kubernetes, programs.crds, programs.kubectl):
+        needed(make)
     # Not pytest's tmp_path: it keeps the folders of earlier runs, and etcd's data is 64 MB.
     with tempfile.TemporaryDirectory(prefix="fino1-cluster-") as folder:
         instance = Instance(Path(folder), die_with_parent=True)
@@ -100,7 +84,7 @@ def kubeconfig(cluster: Cluster) -> Path:
 @pytest.fixture(scope="session", params=["helm4", "helm3"])
 def helm(request: pytest.FixtureRequest) -> Path:
     """Each helm in turn."""
-    return _or_skip(getattr(tools, request.param))
+    return needed(getattr(programs, request.param))
 
 
 @pytest.fixture

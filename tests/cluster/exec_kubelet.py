@@ -13,7 +13,7 @@ import threading
 import time
 from urllib.parse import parse_qs, urlsplit
 
-from kubelet import Kubelet, _Handler
+from tests.cluster.kubelet import Kubelet, _Handler
 
 MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 

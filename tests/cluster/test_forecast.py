@@ -357,29 +357,13 @@ def kueue(kind, name, spec):
     return {"apiVersion": KUEUE, "kind": kind, "metadata": {"name": f"{name}-{secrets.token_hex(4)}"}, "spec": spec}
 
 
-def test_kueue(plan, queue, pool):
-    pool()
-    gpus = {"gpus_per_node": 8, "gpu": {"product": PRODUCT}, "queue": "team"}
-    name = queue(taken=8)
-    verdict, text = one(plan(**gpus)[1], "queue")
-    assert verdict == "ok" and text.startswith(f"team → {name}: admitted now: 8 {GPU} asked; flavor-")
-    assert text.endswith(f"(8 of 16 {GPU} reserved)")
-    queue(taken=9)
-    assert one(plan(**gpus)[1], "queue")[0] == "wait"
-    queue(nominal=4)
-    code, report = plan(**gpus)
-    assert code == 2 and "never admitted, more than its quota" in one(report, "queue")[1]
-    queue(nominal=4, cohort="all")
-    assert "only with quota borrowed from cohort all" in one(plan(**gpus)[1], "queue")[1]
-    queue(stopPolicy="Hold")
-    assert "held by its administrator" in found(plan(**gpus)[1], "queue")[0][1]
-    queue()
-    code, report = plan(**{**gpus, "gpu": {"product": "NVIDIA-A10"}})
-    assert "its nodes are not those selected" in one(report, "queue")[1] and one(report, "queue")[0] == "missing"
-    code, report = plan(**gpus, resources={"requests": {"cpu": "4"}})
-    assert ("missing" in dict(found(report, "queue"))) and "has no quota for cpu" in dict(found(report, "queue"))[
-        "missing"
-    ]
+def test_kueue(plan, queue):
+    name = queue()
+    assert one(plan(queue="team")[1], "queue") == ("ok", f"team → {name}: there")
+    name = queue(stopPolicy="Hold")
+    code, report = plan(queue="team")
+    assert code == 0
+    assert one(report, "queue") == ("wait", f"team → {name}: is stopped by its administrator (Hold)")
 
 
 def test_a_run_that_is_there_already(plan, kubeconfig, namespace, tmp_path, stage, api, capsys):

@@ -12,8 +12,7 @@ from fino1.tasks.record import solution
 from fino1.tasks.scoring.answer import score
 from fino1.train import model
 from fino1.train.verifier import classifier, pairs
-
-from .conftest import VERIFIER
+from tests.train.conftest import VERIFIER
 
 QUESTION, GOLD = "Open-ended Verifiable Question", "Ground-True Answer"
 

@@ -7,8 +7,8 @@ import safetensors.torch
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from .conftest import PPO, WHOLE, TrainRun
-from .conftest import SFT as ONE
+from tests.train.conftest import PPO, WHOLE, TrainRun
+from tests.train.conftest import SFT as ONE
 
 pytestmark = pytest.mark.slow
 

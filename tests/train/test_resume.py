@@ -1,4 +1,4 @@
-"""Nothing is lost (DESIGN C6): runs killed and stopped at exact points end as if nothing had happened."""
+"""Nothing is lost (docs/design.md C6): runs killed and stopped at exact points end as if nothing had happened."""
 
 import json
 import os
@@ -11,7 +11,7 @@ import time
 import pytest
 import yaml
 
-from .conftest import ROOT, SFT, TrainRun
+from tests.train.conftest import ROOT, SFT, TrainRun
 
 pytestmark = pytest.mark.slow
 

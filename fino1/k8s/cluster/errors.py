@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from fino1.errors import ClusterError
+from fino1.k8s.objects.backends import OPERATORS, group_of
 
 _DENIED = re.compile(
     r"\b(?:cannot|not allowed to) [a-z*]+ "
@@ -15,12 +16,6 @@ _DENIED = re.compile(
 _USER = re.compile(r'[Uu]ser "([^"]*)"')
 _TYPED = re.compile(r"failed to create typed patch object \(.*?\): (.*)", re.DOTALL)
 _MANAGER = re.compile(r'conflict with "([^"]*)"')
-_OPERATORS = {  # who serves a group that is not Kubernetes' own, and where its installation is described
-    "kubeflow.org": "Kubeflow Training Operator 1.9, https://github.com/kubeflow/trainer/tree/release-1.9",
-    "trainer.kubeflow.org": "Kubeflow Trainer 2, https://www.kubeflow.org/docs/components/trainer/operator-guides/installation",
-    "jobset.x-k8s.io": "JobSet, https://jobset.sigs.k8s.io/docs/installation",
-    "kueue.x-k8s.io": "Kueue, https://kueue.sigs.k8s.io/docs/installation",
-}
 
 
 class ApiError(ClusterError):
@@ -64,7 +59,7 @@ class Resource:
     @property
     def group(self) -> str:
         """The API group; empty for the core group."""
-        return self.api_version.rpartition("/")[0]
+        return group_of(self.api_version)
 
     def __str__(self) -> str:
         return f"{self.plural}.{self.group}" if self.group else self.plural
@@ -108,9 +103,9 @@ class Request:
 
 def missing_kind(api_version: str, kind: str, who: Identity) -> KindMissing:
     """The error that says that the cluster does not serve `kind`, and names the operator that would."""
-    group = api_version.rpartition("/")[0]
-    operator = f"; it comes with {_OPERATORS[group]}" if group in _OPERATORS else ""
-    return KindMissing(f"{who.url} does not serve {kind} ({api_version}){operator}", 404, "KindMissing")
+    operator = OPERATORS.get(group_of(api_version))
+    origin = f"; it comes with {operator.name}, {operator.how}".rstrip(", ") if operator else ""
+    return KindMissing(f"{who.url} does not serve {kind} ({api_version}){origin}", 404, "KindMissing")
 
 
 def refusal(code: int, body: bytes, request: Request | str, who: Identity, retry_after: str | None = None) -> ApiError:

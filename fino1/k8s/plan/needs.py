@@ -1,22 +1,34 @@
 """Is there in the namespace what a run only names: Secrets and their keys, volumes, priority classes, gang schedulers?"""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from fino1.k8s.checks import Check, missing, note, ok, readable, wait
 from fino1.k8s.cluster.client import Api
-from fino1.k8s.cluster.errors import ApiError
-from fino1.k8s.state import kueue
+from fino1.k8s.cluster.errors import ApiError, KindMissing
+from fino1.k8s.finding import Finding, missing, note, ok, wait
+from fino1.k8s.objects.backends import GANG_SCHEDULERS, OPERATORS, group_of
+from fino1.k8s.state.queue import GROUP, kueue_version, stopped
 from fino1.spec.placement import ClaimBlock
 from fino1.spec.run import RunSpec
 
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _PULL_TYPES = ("kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg")
-GANGS = {"volcano": "scheduling.volcano.sh", "coscheduling": "scheduling.x-k8s.io"}
 
 
-def secrets(api: Api, spec: RunSpec) -> Iterator[Check]:
-    """Are the Secrets there, with the keys that the pods read? Their values are not looked at."""
+def readable(about: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """What `look` finds; a note instead where this user may not read it, or the cluster has no such kind."""
+    try:
+        yield from look()
+    except KindMissing as error:
+        yield note(about, str(error))
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        yield note(about, f"not checked, {error}")
+
+
+def secrets(api: Api, spec: RunSpec) -> Iterator[Finding]:
+    """Are the Secrets there, with the keys that the pods read? Their values are not read out."""
     named: dict[str, list[tuple[str, str, bool]]] = {name: [] for name in spec.image.pullSecrets}
     for variable, ref in spec.secretEnv.items():
         named.setdefault(ref.name, []).append((variable, ref.key, ref.optional))
@@ -24,7 +36,7 @@ def secrets(api: Api, spec: RunSpec) -> Iterator[Check]:
         yield from readable("secret", lambda name=name, keys=keys: _secret(api, spec, name, keys))
 
 
-def _secret(api: Api, spec: RunSpec, name: str, keys: list[tuple[str, str, bool]]) -> Iterator[Check]:
+def _secret(api: Api, spec: RunSpec, name: str, keys: list[tuple[str, str, bool]]) -> Iterator[Finding]:
     body = api.get("v1", "Secret", name)
     is_pull = name in spec.image.pullSecrets
     found = [] if body is None else sorted(body.get("data") or {})
@@ -45,14 +57,14 @@ def _secret(api: Api, spec: RunSpec, name: str, keys: list[tuple[str, str, bool]
         )
 
 
-def claims(api: Api, spec: RunSpec, pods: int) -> Iterator[Check]:
+def claims(api: Api, spec: RunSpec, pods: int) -> Iterator[Finding]:
     """Are the volumes there or can they be made, and can so many `pods` share them?"""
     blocks = {block.claimName: block for block in (spec.volumes.models, spec.volumes.work)}
     for name, block in sorted(blocks.items()):
         yield from readable("claim", lambda block=block, name=name: _claim(api, block, name, spec, pods))
 
 
-def _claim(api: Api, block: ClaimBlock, name: str, spec: RunSpec, pods: int) -> Iterator[Check]:
+def _claim(api: Api, block: ClaimBlock, name: str, spec: RunSpec, pods: int) -> Iterator[Finding]:
     body = api.get("v1", "PersistentVolumeClaim", name)
     modes = list(block.accessModes) if body is None else list(body["spec"].get("accessModes") or [])
     if body is None and not block.create:
@@ -73,7 +85,7 @@ def _claim(api: Api, block: ClaimBlock, name: str, spec: RunSpec, pods: int) -> 
             yield wait("claim", f"{name}: {', '.join(modes)}: all {pods} pods have to run on one node")
 
 
-def _state(name: str, body: Mapping[str, Any]) -> Check:
+def _state(name: str, body: Mapping[str, Any]) -> Finding:
     """How does a claim stand that is there?"""
     phase = body.get("status", {}).get("phase", "Pending")
     size = (body.get("status", {}).get("capacity") or body["spec"]["resources"]["requests"]).get("storage")
@@ -85,7 +97,7 @@ def _state(name: str, body: Mapping[str, Any]) -> Check:
     return ok("claim", about) if phase == "Bound" else note("claim", f"{about}; bound when a pod uses it, or never")
 
 
-def _to_make(api: Api, block: ClaimBlock, name: str) -> Iterator[Check]:
+def _to_make(api: Api, block: ClaimBlock, name: str) -> Iterator[Finding]:
     """Can a claim be made that is not there? A claim without a class gets the default one, and without that is never bound."""
     what = f"{name}: would be made: {block.size}, {', '.join(block.accessModes)}"
     version, kind = "storage.k8s.io/v1", "StorageClass"
@@ -117,10 +129,10 @@ def is_default(body: Mapping[str, Any]) -> bool:
     return (body["metadata"].get("annotations") or {}).get(_DEFAULT_CLASS) == "true"
 
 
-def classes(api: Api, spec: RunSpec) -> Iterator[Check]:
+def classes(api: Api, spec: RunSpec) -> Iterator[Finding]:
     """Are the priority classes there that the run names?"""
     named = [("scheduling.k8s.io/v1", "PriorityClass", "priorityClassName", spec.priorityClassName)]
-    served = kueue.version(api)
+    served = kueue_version(api)
     if served:
         named.append((served, "WorkloadPriorityClass", "workloadPriorityClass", spec.workloadPriorityClass))
     for version, kind, key, name in named:
@@ -128,7 +140,7 @@ def classes(api: Api, spec: RunSpec) -> Iterator[Check]:
             yield from readable(key, lambda v=version, k=kind, key=key, name=name: _class(api, v, k, key, name))
 
 
-def _class(api: Api, version: str, kind: str, key: str, name: str) -> Iterator[Check]:
+def _class(api: Api, version: str, kind: str, key: str, name: str) -> Iterator[Finding]:
     if api.get(version, kind, name) is not None:
         yield ok(key, f"{name}: there")
         return
@@ -139,18 +151,48 @@ def _class(api: Api, version: str, kind: str, key: str, name: str) -> Iterator[C
     yield missing(key, f"{name}: expected a {kind}, got none (there: {names})")
 
 
-def gang(api: Api, spec: RunSpec) -> Iterator[Check]:
-    """Do the pods of a run of several nodes start together? What this cluster offers for it, by discovery."""
+def gang_scheduler(api: Api, spec: RunSpec) -> Iterator[Finding]:
+    """Do the pods of a run of several nodes start together? By the gang scheduler that it names, or by its Kueue queue."""
     if spec.method == "eval" or (spec.nodes == 1 and not spec.gang):
         return
-    offered = [name for name, group in GANGS.items() if api.versions(group)]
+    groups = {name: group_of(each.api_version) for name, each in GANG_SCHEDULERS.items()}
+    offered = [name for name, group in groups.items() if api.versions(group)]
     if spec.gang and spec.gang not in offered:
-        has = f"this cluster offers {' and '.join(offered) or 'none'}"
-        yield missing("gang", f"{spec.gang}: its PodGroup ({GANGS[spec.gang]}) is not served; {has}")
+        group = groups[spec.gang]
+        has = f"this cluster offers {' and '.join(offered) or 'none'}; to install it: {OPERATORS[group].how}"
+        yield missing("gang", f"{spec.gang}: its PodGroup ({group}) is not served; {has}")
     elif spec.gang:
         yield ok("gang", f"{spec.gang}: its PodGroup is served")
     elif spec.queue:
         yield ok("gang", "Kueue admits all pods of the run at once")
     else:
-        hint = f"set gang: {offered[0]}" if offered else "a Kueue queue would see to it"
+        hint = f"set gang: {offered[0]}" if offered else "a Kueue queue admits them together"
         yield note("gang", f"{spec.nodes} pods may start one by one and wait for each other; {hint}")
+
+
+def queue(api: Api, name: str) -> Iterator[Finding]:
+    """Is the Kueue queue there and open, and its ClusterQueue? Whether its quota suffices, Kueue says after submit (`why`)."""
+    served = kueue_version(api)
+    if not served:
+        text = "the cluster has no Kueue: remove `queue`, or install it: " + OPERATORS[GROUP].how
+        yield missing("queue", f"{name}: {text}")
+        return
+    local = api.get(served, "LocalQueue", name)
+    if local is None:
+        names = ", ".join(q["metadata"]["name"] for q in api.list(served, "LocalQueue").items) or "none"
+        yield missing("queue", f"{name}: expected a LocalQueue in namespace {api.namespace}, got none (there: {names})")
+        return
+    both = f"{name} → {local['spec']['clusterQueue']}"
+    found = [wait("queue", f"{name}: {text}") for _, text in stopped(local)]
+    try:
+        cluster = api.get(served, "ClusterQueue", local["spec"]["clusterQueue"])
+    except ApiError as error:
+        if error.status != 403:
+            raise
+        yield from found or [note("queue", f"{both}: the ClusterQueue cannot be read ({error})")]
+        return
+    if cluster is None:
+        yield missing("queue", f"{both}: expected a ClusterQueue, got none")
+        return
+    found += [wait("queue", f"{both}: {text}") for _, text in stopped(cluster)]
+    yield from found or [ok("queue", f"{both}: there")]

@@ -13,9 +13,11 @@ from transformers import PretrainedConfig, PreTrainedModel
 from fino1 import files
 from fino1.spec.inputs import DEFAULT_VALUE_MODEL
 from fino1.spec.train import PpoBlock
-from fino1.train import checkpoint, data, model, shard
+from fino1.train import checkpoint, model, shard
+from fino1.train.data.examples import make_ppo_prompts
+from fino1.train.data.rows import read_rows
 from fino1.train.launch.rank import Run
-from fino1.train.ppo import reward, rollout
+from fino1.train.ppo import reward, rl, rollout
 from fino1.train.ppo.episodes import Episode, Packed, pack, parts
 
 _SHARDS = "shards"
@@ -26,7 +28,7 @@ class Inputs:
 
     def __init__(self, run: Run) -> None:
         spec, block = run.spec, run.spec.ppo
-        self.rows = data.read(spec.data, "ppo", spec.seed)
+        self.rows = read_rows(spec.data, "ppo", spec.seed)
         reward.check_targets(spec, self.rows)
         self.policy = model.own_source(spec.model, run.work)
         self.tokenizer = model.load_tokenizer(*self.policy)
@@ -37,7 +39,7 @@ class Inputs:
         self.classifier = reward.check(block.reward, run.work)
         context = min(model.context_length(self.config), model.context_length(self.value_config))
         budget = min(block.max_prompt_length, context - block.response_length)
-        self.prompts, self.held_out = data.ppo_prompts(self.rows, self.tokenizer, budget, block.dataloader_num_workers)
+        self.prompts, self.held_out = make_ppo_prompts(self.rows, self.tokenizer, budget, block.dataloader_num_workers)
         size = model.parameters(self.config) + model.parameters(self.value_config)
         missing = block.save_total_limit - len(checkpoint.all_valid(run.checkpoints))
         model.check_disk(run.directory, size, missing)
@@ -51,6 +53,10 @@ class Actors:
     def __init__(self, run: Run, inputs: Inputs) -> None:
         self.run, self.inputs = run, inputs
         self.block: PpoBlock = run.spec.ppo
+        self.updates = -(-self.block.total_episodes // self.block.global_batch_size)
+        self.schedule = rl.schedule(
+            self.block.lr_scheduler_type, round(self.block.warmup_ratio * self.updates), self.updates
+        )
         self.accelerator = Accelerator(
             cpu=run.use_cpu,
             mixed_precision="bf16" if self.block.bf16 else "no",
@@ -73,8 +79,12 @@ class Actors:
         self._place(both)
         self.reference = model.Reference(self._load(model.load_policy, inputs.config, inputs.policy))
         self._place(self.reference)
+        self.peaks = (self.block.learning_rate, self.block.value_learning_rate or self.block.learning_rate)
         optimizer = torch.optim.AdamW(
-            [{"params": both.policy.parameters()}, {"params": both.value.parameters()}],
+            [
+                {"params": part.parameters(), "lr": peak}
+                for part, peak in zip((both.policy, both.value), self.peaks, strict=True)
+            ],
             betas=(self.block.adam_beta1, self.block.adam_beta2),
             eps=self.block.adam_epsilon,
             weight_decay=self.block.weight_decay,
@@ -146,15 +156,12 @@ class Actors:
             for episode, (its_logprobs, its_values) in zip(part, found, strict=True):
                 episode.ref_logprobs, episode.values = its_logprobs, its_values
 
-    def set_learning_rates(self, update: int, updates: int) -> None:
-        """Set this update's rates: the scheduler's factor of each, and none for the policy while the value model warms up."""
-        warmup = round(self.block.warmup_ratio * updates)
-        dummy = torch.optim.SGD([torch.zeros(1)], lr=1.0)
-        schedule = transformers.get_scheduler(self.block.lr_scheduler_type, dummy, warmup, updates)
-        factor = schedule.lr_lambdas[0](update) if hasattr(schedule, "lr_lambdas") else 1.0
+    def set_learning_rates(self, update: int) -> None:
+        """Move both rates to the update's factor of their peaks; the policy's is 0 while the value model warms up."""
+        factor = self.schedule(update)
         policy, value = self.optimizer.param_groups
-        policy["lr"] = 0.0 if update < self.block.value_warmup_updates else factor * self.block.learning_rate
-        value["lr"] = factor * (self.block.value_learning_rate or self.block.learning_rate)
+        policy["lr"] = 0.0 if update < self.block.value_warmup_updates else factor * self.peaks[0]
+        value["lr"] = factor * self.peaks[1]
 
     def learn(self, packed: Packed) -> tuple[Tensor, Tensor, Tensor]:
         """Log-probabilities, entropies and values (each (N,)) to learn from."""

@@ -31,12 +31,12 @@ def main(run: Run) -> None:
     block = run.spec.ppo
     actors = Actors(run, Inputs(run))
     stop = checkpoint.StopSignal()
-    updates = -(-block.total_episodes // block.global_batch_size)
+    updates = actors.updates
     resumed = checkpoint.agree_on_newest(run.checkpoints, run.world_size)
     saved = done = checkpoint.step_of(resumed) if resumed else -1
     if resumed:
         actors.load(resumed)
-    ppo = _Ppo(actors, updates, done)
+    ppo = _Ppo(actors, done)
     metrics = Log(run, "update", done) if run.is_main else None
     progress = Progress("ppo", updates, max(done, 0), run.is_main, name=run.name)
 
@@ -83,8 +83,8 @@ def main(run: Run) -> None:
 class _Ppo:
     """What is done with the models in one update."""
 
-    def __init__(self, actors: Actors, updates: int, resumed_at: int) -> None:
-        self.actors, self.updates = actors, updates
+    def __init__(self, actors: Actors, resumed_at: int) -> None:
+        self.actors = actors
         self.run, self.inputs, self.block = actors.run, actors.inputs, actors.block
         self.accelerator = actors.accelerator
         path = self.run.directory / "generations.jsonl"
@@ -93,7 +93,7 @@ class _Ppo:
     def update(self, update: int, between: rollout.Between) -> dict[str, float]:
         """Sample, score, learn; return the update's metrics under TRL's names. `between` may raise while sampling."""
         started = time.monotonic()
-        self.actors.set_learning_rates(update, self.updates)
+        self.actors.set_learning_rates(update)
         episodes = self._experience(update, between)
         shuffle = torch.Generator().manual_seed(self.run.spec.seed + update) if self.block.reward.shuffle else None
         known = batch(episodes, self.block, shuffle)
@@ -117,7 +117,7 @@ class _Ppo:
         if not found:
             return {}
         times = self.block.num_sample_generations
-        if self.generations is not None and times > 0 and update % max(1, self.updates // times) == 0:
+        if self.generations is not None and times > 0 and update % max(1, self.actors.updates // times) == 0:
             for i, text, is_right in sorted(found)[:8]:
                 record = self.inputs.rows.evaluation[i]
                 self.generations.write({"update": update, "id": record.id, "response": text, "right": is_right})
