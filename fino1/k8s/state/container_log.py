@@ -113,8 +113,8 @@ class ContainerLog:
         if self._stream and (self._is_finishing or self._noticed > self._followed):
             self._stream.cut()
 
-    def everything(self, last: Start | None) -> Iterator[list[LogLine]]:
-        """All that the container writes after its start `last`, until nothing more can come, or `finish`. Raises PodGone."""
+    def everything(self, last: Start) -> Iterator[list[LogLine]]:
+        """All that the container writes from its start `last` on, until nothing more can come, or `finish`. Raises PodGone."""
         complete: Start | None = None  # its log was read to the end
         while True:
             self._changed.clear()
@@ -135,14 +135,14 @@ class ContainerLog:
                 return
             self._changed.wait()
 
-    def _leave(self, last: Start | None, now: Start | None) -> Generator[list[LogLine], None, bool]:
+    def _leave(self, last: Start, now: Start | None) -> Generator[list[LogLine], None, bool]:
         """If it was started again: what the start before still had to say. False where that is not to be had now."""
-        if not last or not now or last.restart == now.restart:
+        if not now or last.restart == now.restart:
             return True
         if now.restart > last.restart + 1:
             self._warn(f"started {now.restart - last.restart} times since; a kubelet keeps the last two logs")
         before = Start(now.restart - 1, is_running=False)
-        if now.restart and not (yield from self._readable(self.rest(before, previous=True))):
+        if not (yield from self._readable(self.rest(before, previous=True))):
             return False
         self._window, self._oldest = Window(self._window.since), ""  # the last lines were of the start before
         return True

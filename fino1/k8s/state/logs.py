@@ -43,7 +43,7 @@ def follow(
     follower = _Follower(api, container)
     try:
         for pod in listing.items:
-            follower.add(pod, window, None)
+            follower.add(pod, window, is_new=False)
         follower.spawn(follower.attend(watch))
         yield from follower.lines(ended)
     finally:
@@ -77,12 +77,13 @@ class _Follower:
         thread.start()
         return thread
 
-    def add(self, pod: Pod, window: Window, last: Start | None) -> None:
-        """Follow a pod; `last` is the start of its container that counts as read."""
+    def add(self, pod: Pod, window: Window, *, is_new: bool) -> None:
+        """Follow a pod; one that `is_new` from the first start of its container on, any other from the latest on."""
         log = self._logs[pod["metadata"]["uid"]] = ContainerLog(self._api, pod, self._container, window)
         if self._has_ended:
             log.finish()
-        self._reading.append(self.spawn(log.everything(last)))
+        first = None if is_new else latest_start(pod, log.container)
+        self._reading.append(self.spawn(log.everything(first or Start(0, is_running=False))))
 
     def attend(self, watch: Watch) -> Iterator[list[LogLine]]:
         """Follow each pod that comes, and wake the thread of one that changes; there are no lines in it."""
@@ -91,7 +92,7 @@ class _Follower:
             if log:
                 log.notice(change.object)
             elif change.type != "DELETED":
-                self.add(change.object, _ALL, Start(0, is_running=True))
+                self.add(change.object, _ALL, is_new=True)
         yield from ()
 
     def lines(self, ended: Callable[[], bool]) -> Iterator[LogLine]:
