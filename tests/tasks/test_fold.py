@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from fino1.tasks.scoring.fold import take
 
 from fino1.errors import SpecError
 from fino1.spec.load import build
