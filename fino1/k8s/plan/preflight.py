@@ -62,8 +62,11 @@ class _Look:
             yield from self._admission()
             yield from needs.secrets(api, spec)
             yield from needs.claims(api, spec, sum(each.count for each in self.pods))
-            yield from needs.classes(api, spec)
-            yield from needs.gang_scheduler(api, spec)
+            if spec.workloadPriorityClass:
+                name = spec.workloadPriorityClass
+                yield from readable("workloadPriorityClass", lambda: needs.priority_class(api, name))
+            if spec.method != "eval" and (spec.nodes > 1 or spec.gang):
+                yield from needs.gang_scheduler(api, spec)
             if spec.queue and not self.is_there:
                 yield from readable("queue", lambda: needs.queue(api, spec.queue or ""))
             yield from readable("quota", self._quotas)
