@@ -51,7 +51,7 @@ def collector(api):
 
 
 def left_of_it(api):
-    return sorted(owned.label(thing) for thing in owned.of_run(api, "run"))
+    return sorted(owned.label(thing) for thing in owned.list_of_run(api, "run"))
 
 
 def failed(stage, run):
@@ -327,7 +327,7 @@ def test_pruned_is_what_is_over_for_long_enough(api, fino1, submitted, stage):
     assert end == "runs that would be deleted: 1; claims and results stay"
     assert len(left_of_it(api)) == 4
     assert fino1("prune", "--older-than", "0s")[0] == exits.DONE
-    assert [Run(thing).full for thing in owned.of_run(api, "run") if thing["kind"] != "Job"] == []
+    assert [Run(thing).full for thing in owned.list_of_run(api, "run") if thing["kind"] != "Job"] == []
     assert len(api.list("v1", "PersistentVolumeClaim").items) == 2
 
 
@@ -346,7 +346,7 @@ def test_leftovers_of_a_run_that_is_gone_go_unless_it_has_pods(api, fino1, submi
 def test_helms_are_kept(api, fino1, submitted, stage):
     run = submitted()
     stage.conditions(run, "Succeeded")
-    for thing in owned.of_run(api, "run"):
+    for thing in owned.list_of_run(api, "run"):
         of_helm(api, Run(thing))
     code, _, err = fino1("prune", "--older-than", "0s")
     assert (code, len(left_of_it(api))) == (exits.DONE, 4)

@@ -7,8 +7,8 @@ import pytest
 from fino1.errors import SpecError
 from fino1.spec.load import build
 from fino1.tasks import finqa
+from fino1.tasks.fold import take
 from fino1.tasks.record import Record
-from fino1.tasks.scoring.fold import take
 from fino1.train.data.rows import leave_out, split
 
 PARTS = 5

@@ -143,8 +143,8 @@ class Api:
     ) -> Applied:
         """Make the server hold `obj`, server-side, as field manager fino1; unknown fields are refused.
 
-        `force` takes over fields of other managers. `before` is the object as it is now, `{}` if there is none; without
-        it the server is asked, so that what changed can be told.
+        `force` takes over fields of other managers. `before` is the object as last read, `{}` if there was none; where it
+        is not given it is read first. An object that turns out to be there all the same is "configured", never "created".
         """
         asked = self._asked(
             "patch", obj["apiVersion"], obj["kind"], obj["metadata"]["name"], obj["metadata"].get("namespace")
@@ -154,9 +154,9 @@ class Api:
         query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict", "force": "true" if force else None}
         query["dryRun"] = "All" if dry_run else None
         code, after = self.server.ask("PATCH", asked, query, obj, "application/apply-patch+yaml", repeatable=True)
-        if code == 201 or not before:
+        if code == 201:
             return Applied(after, "created")
-        return Applied(after, "unchanged" if _substance(before) == _substance(after) else "configured")
+        return Applied(after, "unchanged" if before and _substance(before) == _substance(after) else "configured")
 
     def create(self, obj: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
         """Create an object that must not exist yet; returns it as the server holds it."""

@@ -7,7 +7,7 @@ from fino1.k8s.cluster.client import Api
 from fino1.k8s.cluster.errors import ApiError, KindMissing
 from fino1.k8s.finding import Finding, missing, note, ok, wait
 from fino1.k8s.objects.backends import GANG_SCHEDULERS, OPERATORS, group_of
-from fino1.k8s.state import queue as kueue
+from fino1.k8s.state.queue import GROUP, kueue_version, stopped
 from fino1.spec.placement import ClaimBlock
 from fino1.spec.run import RunSpec
 
@@ -28,7 +28,7 @@ def readable(about: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Find
 
 
 def secrets(api: Api, spec: RunSpec) -> Iterator[Finding]:
-    """Are the Secrets there, with the keys that the pods read? Their values are not looked at."""
+    """Are the Secrets there, with the keys that the pods read? Their values are not read out."""
     named: dict[str, list[tuple[str, str, bool]]] = {name: [] for name in spec.image.pullSecrets}
     for variable, ref in spec.secretEnv.items():
         named.setdefault(ref.name, []).append((variable, ref.key, ref.optional))
@@ -132,7 +132,7 @@ def is_default(body: Mapping[str, Any]) -> bool:
 def classes(api: Api, spec: RunSpec) -> Iterator[Finding]:
     """Are the priority classes there that the run names?"""
     named = [("scheduling.k8s.io/v1", "PriorityClass", "priorityClassName", spec.priorityClassName)]
-    served = kueue.kueue_version(api)
+    served = kueue_version(api)
     if served:
         named.append((served, "WorkloadPriorityClass", "workloadPriorityClass", spec.workloadPriorityClass))
     for version, kind, key, name in named:
@@ -172,9 +172,9 @@ def gang_scheduler(api: Api, spec: RunSpec) -> Iterator[Finding]:
 
 def queue(api: Api, name: str) -> Iterator[Finding]:
     """Is the Kueue queue there and open, and its ClusterQueue? Whether its quota suffices, Kueue says after submit (`why`)."""
-    served = kueue.kueue_version(api)
+    served = kueue_version(api)
     if not served:
-        text = "the cluster has no Kueue: remove `queue`, or install it: " + OPERATORS[kueue.GROUP].how
+        text = "the cluster has no Kueue: remove `queue`, or install it: " + OPERATORS[GROUP].how
         yield missing("queue", f"{name}: {text}")
         return
     local = api.get(served, "LocalQueue", name)
@@ -183,7 +183,7 @@ def queue(api: Api, name: str) -> Iterator[Finding]:
         yield missing("queue", f"{name}: expected a LocalQueue in namespace {api.namespace}, got none (there: {names})")
         return
     both = f"{name} → {local['spec']['clusterQueue']}"
-    found = [wait("queue", f"{name}: {text}") for _, text in kueue.stopped(local)]
+    found = [wait("queue", f"{name}: {text}") for _, text in stopped(local)]
     try:
         cluster = api.get(served, "ClusterQueue", local["spec"]["clusterQueue"])
     except ApiError as error:
@@ -194,5 +194,5 @@ def queue(api: Api, name: str) -> Iterator[Finding]:
     if cluster is None:
         yield missing("queue", f"{both}: expected a ClusterQueue, got none")
         return
-    found += [wait("queue", f"{both}: {text}") for _, text in kueue.stopped(cluster)]
+    found += [wait("queue", f"{both}: {text}") for _, text in stopped(cluster)]
     yield from found or [ok("queue", f"{both}: there")]

@@ -1,8 +1,7 @@
-"""What would a run do, take and cost, by its run file alone? Plain data, as `plan -o json` prints it; no cluster is asked."""
+"""What would a run do, take and cost, by its run file alone? JSON data, as `plan -o json` prints it; no cluster is asked."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,8 @@ from fino1.k8s.objects import render
 from fino1.k8s.objects.backends import pod_templates
 from fino1.k8s.objects.lint import lint
 from fino1.k8s.objects.unit import Unit, units
-from fino1.k8s.plan import cost, gpus, memory
+from fino1.k8s.plan import cost, memory
+from fino1.k8s.plan.shapes import Finder
 from fino1.spec.inputs import RowsBlock
 from fino1.spec.run import RunSpec
 
@@ -19,7 +19,7 @@ _GIB = 2**30
 
 
 def outline(spec: RunSpec, name: str) -> dict[str, Any]:
-    """What would run: objects, pods, ranks, batches, images, volumes, directories, and what lint finds."""
+    """Objects, pods, ranks, batches, images, volumes and directories of a run, and what lint finds."""
     parts, objects = units(spec, name), render.render(spec, name)
     findings = lint(spec)
     return {
@@ -41,43 +41,35 @@ def outline(spec: RunSpec, name: str) -> dict[str, Any]:
     }
 
 
-def memory_fit(spec: RunSpec, gpu_bytes: int | None) -> dict[str, Any] | None:
-    """How much GPU memory does a rank take in each phase, and does a GPU of so many bytes have it? None without GPUs."""
+def memory_fit(spec: RunSpec, planned: Path, gpu_bytes: int | None) -> dict[str, Any] | None:
+    """What GPU memory a rank takes at its peak, and whether a GPU of so many bytes has it; None for a run without GPUs.
+
+    `planned` is the run file: the runs whose models it takes are looked for beside it.
+    """
     if not spec.gpus_per_node:
         return None
-    launch = spec.launch
-    found = memory.estimate(
-        spec,
-        _HERE,
-        zero_stage=launch.zero_stage,
-        offload_optimizer=launch.offload_optimizer_device == "cpu",
-        offload_param=launch.offload_param_device == "cpu",
-    )
-    fit = memory.fits(found, gpu_bytes) if gpu_bytes else None
+    models = Finder(_HERE, planned)
+    found = memory.estimate(spec, models)
+    is_known = bool(gpu_bytes and found.peak)
     return {
         "ranks": found.ranks,
         "zero_stage": found.zero_stage,
-        "phases": [{"name": p.name, "total": p.total, "parts": dict(p.parts)} for p in found.phases],
-        "peak": found.peak.name if found.peak else None,
+        "peak": found.peak or None,
+        "total": found.total,
+        "parts": dict(found.parts),
+        "host": dict(found.host),
         "gpu": gpu_bytes,
-        "usable": fit.available if fit else None,
-        "fits": fit.fits if fit else None,
-        "changes": list(fit.changes) if fit else [],
-        "unknown": list(found.unknown),
+        "usable": found.available(gpu_bytes) if gpu_bytes else None,
+        "fits": found.fits(gpu_bytes) if gpu_bytes and is_known else None,
+        "changes": list(found.changes) if gpu_bytes and is_known and not found.fits(gpu_bytes) else [],
+        "unknown": models.unknown,
+        "assumed": models.assumed,
     }
 
 
-def gpu_memory(spec: RunSpec) -> int | None:
-    """How many bytes has the GPU that the run file names?"""
-    return gpus.gpu_memory(spec.gpu)
-
-
 def price(spec: RunSpec, prices: Path | None, hours: float | None) -> dict[str, Any] | None:
-    """What does the run cost by a price book? None without one. Raises SpecError for a book that lacks its GPUs."""
-    if prices is None:
-        return None
-    found = cost.cost(spec, cost.read(prices), str(prices), hours)
-    return asdict(found) | {"amount": found.amount}
+    """What the run costs by a price book; None without one. Raises SpecError for a book that lacks its GPUs."""
+    return cost.cost(spec, cost.read(prices), str(prices), hours) if prices else None
 
 
 def gib(size: int) -> str:

@@ -180,6 +180,11 @@ def containers(pod: Pod) -> list[Mapping[str, Any]]:
     return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
 
 
+def sidecars(pod: Pod) -> set[str]:
+    """Names of its sidecars: init containers that run beside the main container."""
+    return {c["name"] for c in pod["spec"].get("initContainers", []) if c.get("restartPolicy") == "Always"}
+
+
 def limit(pod: Pod, container: str, resource: str) -> str:
     """A container's limit of a resource, as written; empty without one."""
     spec = pod["spec"]
@@ -190,10 +195,9 @@ def limit(pod: Pod, container: str, resource: str) -> str:
 
 def _ends(pod: Pod, number: int, state: str) -> Iterator[Ended]:
     """Ends of containers in `state` or `lastState`; not of sidecars, which are ended together with the pod."""
-    sidecars = {c["name"] for c in pod["spec"].get("initContainers", []) if c.get("restartPolicy") == "Always"}
     for each in containers(pod):
         end = each.get(state, {}).get("terminated")
-        if end and not (each["name"] in sidecars and end["exitCode"] in (0, exits.TERMINATED, exits.KILLED)):
+        if end and not (each["name"] in sidecars(pod) and end["exitCode"] in (0, exits.TERMINATED, exits.KILLED)):
             yield Ended(
                 run=run_of(pod),
                 rank=number,

@@ -9,6 +9,7 @@ from fino1 import exits
 from fino1.k8s.finding import Finding, missing
 from fino1.k8s.plan import outline
 from fino1.k8s.plan.outline import gib
+from fino1.k8s.plan.shapes import gpu_memory
 from fino1.k8s.text import print_structured, print_table
 from fino1.spec import recipe
 
@@ -29,7 +30,7 @@ def main(arguments: argparse.Namespace) -> int:
 
         cluster = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
         checks, gpu_bytes = preflight.look(cluster, spec, name)
-    report["memory"] = outline.memory_fit(spec, gpu_bytes or outline.gpu_memory(spec))
+    report["memory"] = outline.memory_fit(spec, recipe.find(arguments.run), gpu_bytes or gpu_memory(spec.gpu))
     checks = [*_by_file(report), *checks]
     report["checks"] = [
         {"about": each.about[0], "verdict": each.level, "text": each.says, "facts": each.numbers} for each in checks
@@ -49,10 +50,9 @@ def _by_file(report: Mapping[str, Any]) -> Iterator[Finding]:
             yield missing("lint", finding.removeprefix("error: "))
     found = report["memory"]
     if found and found["fits"] is False:
-        peak = next(phase for phase in found["phases"] if phase["name"] == found["peak"])
         yield missing(
             "GPU memory",
-            f"a rank takes {gib(peak['total'])} ({peak['name']}), a GPU has {gib(found['usable'])} to give; "
+            f"a rank takes {gib(found['total'])} ({found['peak']}), a GPU has {gib(found['usable'])} to give; "
             f"what helps: {'; '.join(found['changes'])}",
         )
 
@@ -118,24 +118,24 @@ def _plural(count: int, noun: str) -> str:
 
 
 def _memory(found: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
-    """The lines about GPU memory: the verdict, each phase with what it is made of, and what is in no figure."""
+    """The lines about GPU memory: the peak, its parts, and what is in no figure."""
     if found is None:
         return
     verdict = {True: "fits", False: "does not fit", None: "the GPU's memory is not known (gpu.product)"}[found["fits"]]
-    room = f", of {gib(found['usable'])} that a GPU has to give" if found["usable"] else ""
-    if found["phases"]:
-        peak = max(phase["total"] for phase in found["phases"])
-        yield "memory", f"{gib(peak)} a rank at {found['peak']}{room}: {verdict} (estimated, docs/memory.md)"
-    for phase in found["phases"]:
-        yield "", f"{phase['name']}: {gib(phase['total'])} = {_parts(phase['parts'])}"
+    usable = f", of {gib(found['usable'])} that a GPU has to give" if found["usable"] else ""
+    if found["peak"]:
+        yield (
+            "memory",
+            f"{gib(found['total'])} a rank at {found['peak']}{usable}: {verdict} (estimated, docs/memory.md)",
+        )
+        parts = sorted(found["parts"].items(), key=lambda part: -part[1])
+        yield "", " + ".join(f"{size / 2**30:.1f} {name}" for name, size in parts if size >= 2**30 / 20)
+    if found["host"]:
+        yield "", f"{gib(sum(found['host'].values()))} a rank in the node's memory: {', '.join(found['host'])}"
+    for text in found["assumed"]:
+        yield "", text
     for text in found["unknown"]:
         yield "memory", f"not estimated: {text}"
-
-
-def _parts(parts: Mapping[str, int]) -> str:
-    """The parts of a phase, the largest first; what would be 0.0 is left out."""
-    found = sorted(parts.items(), key=lambda part: -part[1])
-    return " + ".join(f"{size / 2**30:.1f} {name}" for name, size in found if size >= 2**30 / 20)
 
 
 def _cost(found: Mapping[str, Any] | None) -> Sequence[tuple[str, str]]:

@@ -7,7 +7,7 @@ from typing import Any
 from fino1 import exits
 from fino1.k8s import times
 from fino1.k8s.cluster.client import connect
-from fino1.k8s.state import status as standing
+from fino1.k8s.state import status
 from fino1.k8s.state.queue import Queue, describe_place, list_queues
 from fino1.k8s.state.run import Run, latest_runs, summarize
 from fino1.k8s.state.status import Reading, Standing
@@ -15,17 +15,17 @@ from fino1.k8s.text import PHASE_STYLES, print_structured, print_table, print_un
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Verb `status`: phase, ranks, progress, place in the queue, results."""
+    """Print phase, ranks, progress, place in the queue and results of a run."""
     api = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
     runs, reading = latest_runs(api, arguments.name), Reading()
-    pods = reading.ask(lambda: standing.pods_of(api, runs), [])
+    pods = reading.ask(lambda: status.pods_of(api, runs), [])
     blind = bool(reading.unread)
-    every = standing.with_progress(api, standing.standings(runs, pods), reading)
+    every = status.with_progress(api, status.standings(runs, pods), reading)
     queues = list_queues(api, [run for run in runs if run.phase == "Queued"], reading)
     if arguments.output != "text":
         places = {full: queue.to_dict() for full, queue in queues.items()}
-        told = [{**each.to_dict(), "place": places.get(each.run.full)} for each in every]
-        print_structured({"name": arguments.name, "runs": told, **reading.to_dict()}, arguments.output)
+        data = [{**each.to_dict(), "place": places.get(each.run.full)} for each in every]
+        print_structured({"name": arguments.name, "runs": data, **reading.to_dict()}, arguments.output)
         return exits.DONE
     if len(every) == 1:
         _print_one(every[0], queues.get(every[0].run.full), blind)
@@ -36,7 +36,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _print_one(each: Standing, queue: Queue | None, blind: bool) -> None:
-    """A run's lines, and a table of its ranks."""
+    """A run: a line for each thing known, and a table of its ranks."""
     run, now = each.run, times.now()
     lines = {
         "run": f"{run.full}  ({run.method}, {run.kind})",
@@ -93,7 +93,7 @@ def _print_many(every: Sequence[Standing], queues: Mapping[str, Queue]) -> None:
 
 
 def _advice(run: Run) -> str:
-    """What to type next, where there is something."""
+    """The command to type next; empty where there is none."""
     if run.phase == "Suspended":
         return f"fino1-k8s resume {run.name}"
     if run.phase in ("Pending", "Queued", "Failed", "Restarting"):

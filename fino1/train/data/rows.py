@@ -13,8 +13,8 @@ from pathlib import Path
 from fino1.errors import SpecError
 from fino1.spec.inputs import DataBlock, RowsBlock
 from fino1.tasks import ledger, task
+from fino1.tasks.fold import group, take
 from fino1.tasks.record import Record
-from fino1.tasks.scoring.fold import group, take
 from fino1.train.data import columns
 
 
