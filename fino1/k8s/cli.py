@@ -85,6 +85,7 @@ def parser() -> argparse.ArgumentParser:
     for verb in ("runs", "lint", "plan", "diff", "ps", "status", "why", "doctor"):
         commands[verb].add_argument("-o", "--output", choices=_OUTPUT, default="text")
     commands["render"].add_argument("-o", "--output", choices=("yaml", "json"), default="yaml")
+    commands["render"].add_argument("--tests", action="store_true", help="the pod of `helm test` too")
     _of_single_verbs(commands)
     return top
 

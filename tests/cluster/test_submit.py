@@ -76,6 +76,13 @@ def test_diff_ends_as_kubectls_does(api, fino1, kubeconfig):
     assert main(["diff", *TINY, "--kubeconfig", str(kubeconfig), "-n", "nowhere"]) == 2
 
 
+def test_render_prints_what_submit_applies(api, fino1, capsys):
+    assert main(["render", *TINY, "-o", "json"]) == 0
+    rendered = json.loads(capsys.readouterr().out)["items"]
+    fino1("submit", *TINY)
+    assert everything(api) == sorted(f"{each['kind']}/{each['metadata']['name']}" for each in rendered)
+
+
 def test_what_lint_finds_ends_it_before_the_cluster_is_asked(tmp_path, capsys):
     """All findings, and no kubeconfig is looked for."""
     secret = ("--set", "env.HF_TOKEN=hf_abcdefghijklmnopqrstuvwxyz012345", "--set", "rdma.resource=rdma/hca")
