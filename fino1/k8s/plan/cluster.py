@@ -40,7 +40,7 @@ def survey(api: Api) -> dict[str, Any]:
             "fino1": __version__,
             "kubernetes": version("kubernetes"),
             "python": python_version(),
-            "credentials": api.server.who.source,
+            "credentials": api.who.source,
         },
         "server": access,
         "operators": [

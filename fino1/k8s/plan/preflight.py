@@ -188,12 +188,12 @@ class _Look:
 
 def access(api: Api) -> Iterator[Finding]:
     """Which server answers, and as whom does it know us?"""
-    version = api.server.ask("GET", "/version")[1]
+    version = api.connection.ask("GET", "/version")[1]
     review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview", "metadata": {"name": ""}}
     try:
         user = api.create(review)["status"]["userInfo"]["username"]
     except ApiError:
-        user = api.server.who.user  # servers before 1.28 do not say
+        user = api.who.user  # servers before 1.28 do not say
     facts = {"server": api.url, "version": version["gitVersion"], "user": user, "namespace": api.namespace}
     yield ok("access", f"{api.url}, Kubernetes {version['gitVersion']}, as {user}, namespace {api.namespace}", **facts)
 
