@@ -9,6 +9,7 @@ import os
 import secrets
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,11 @@ from typing import Any
 
 import pytest
 
+from fino1 import exits
 from fino1.k8s import cli
 from fino1.k8s.cluster.client import Api, connect
+from fino1.k8s.objects.backends import KINDS
+from fino1.k8s.state.run import list_runs
 from tests.cluster.kubelet import Kubelet
 from tests.cluster.stage import Stage
 from tests.cluster.tools import programs
@@ -164,3 +168,34 @@ def fino1(kubeconfig: Path, namespace: str, capsys: pytest.CaptureFixture) -> Ca
         return code, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture
+def submitted(fino1, api):
+    """`submitted(backend)`: the run object of a run called `run`."""
+
+    def submit(backend="pytorchjob", *more, name="run"):
+        code, _, err = fino1("submit", "sft-tiny", "--name", name, "--set", f"backend={backend}", *more)
+        assert code == exits.DONE, err
+        return list_runs(api, selector=f"app.kubernetes.io/instance={name}")[0]
+
+    return submit
+
+
+@pytest.fixture
+def collector(api):
+    """Plays the garbage collector: what waits for its dependents to go has none, so it goes."""
+    over = threading.Event()
+
+    def collect():
+        while not over.wait(0.1):
+            for kind, version in KINDS.items():
+                for item in api.list(version, kind).items:
+                    if "foregroundDeletion" in item["metadata"].get("finalizers", []):
+                        api.patch(version, kind, item["metadata"]["name"], {"metadata": {"finalizers": None}})
+
+    thread = threading.Thread(target=collect)
+    thread.start()
+    yield
+    over.set()
+    thread.join()

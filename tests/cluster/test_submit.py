@@ -249,7 +249,10 @@ def test_what_another_version_has_submitted_is_kept(api, fino1, monkeypatch, bac
         monkeypatch.setattr(f"fino1.k8s.objects.{module}.__version__", "99.0.0")
     code, out, err = fino1("submit", *document)
     assert (code, out.splitlines()[0]) == (exits.DONE, f"{run.kind}/{run.full}: unchanged")
-    kept = f"note: {run.kind}/{run.full} is kept as fino1 {__version__} has submitted it: the run file is the same\n"
+    kept = (
+        f"note: {run.kind}/{run.full} stays as fino1 {__version__} has made it, the run file is the same;"
+        f" to have it made anew: `fino1-k8s cancel {run.full}` first\n"
+    )
     assert err == kept
     [now] = list_runs(api)
     assert now.object == run.object and api.get(*runtime) == before
