@@ -94,7 +94,7 @@ lock: $(VENV)/ready  ## Write the images' locks and constraints-oldest.txt from 
 	$(BIN)/python -m ci.images.lock
 
 generate: $(VENV)/ready  ## Write what follows from spec.py: charts' values, schemas and READMEs, manifests/base, docs/cli.md
-	$(BIN)/python -m fino1.k8s.generate
+	$(BIN)/python -m tools.generate
 
 check: lint generate test  ## What CI runs: style, tests, and a tree that says what the spec says
 	git diff --exit-code

@@ -115,7 +115,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 def _link(arguments: argparse.Namespace) -> int:
     from fino1.evaluate import link
 
-    model = link.served(_evaluation(arguments).eval, str(arguments.config))
+    model = link.find_served(_evaluation(arguments).eval, str(arguments.config))
     print(link.link(model, arguments.to, arguments.work))
     return exits.DONE
 
@@ -127,24 +127,14 @@ def _serve(arguments: argparse.Namespace) -> int:
     block = _evaluation(arguments).eval
     if block.server.engine == "vllm":
         raise SpecError(f"{arguments.config}: eval.server.engine: expected transformers for `fino1 serve`, got vllm")
-    where, revision = runs.resolve(link.served(block, str(arguments.config)), arguments.work)
-    return serve.foreground("@".join(filter(None, (where, revision))), arguments.port, block.server.args)
+    where, revision = runs.resolve(link.find_served(block, str(arguments.config)), arguments.work)
+    return serve.serve_in_foreground("@".join(filter(None, (where, revision))), arguments.port, block.server.args)
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from fino1 import runs
-    from fino1.report import write
+    from fino1 import report
 
-    cells, names, curves = [], [], {}
-    for name in arguments.run:
-        directory = runs.finished(arguments.work, name)
-        done = json.loads((directory / "done.json").read_text())
-        if done["method"] == "eval":
-            cells += [arguments.work / "cells" / key for key in done["cells"]]
-            names += done["models"]
-        else:
-            curves[directory.name.rpartition("-")[0]] = directory
-    write(cells, curves, arguments.out, arguments.title, arguments.note, arguments.skipped, names)
+    report.write_runs(arguments.work, arguments.run, arguments.out, arguments.title, arguments.note, arguments.skipped)
     return exits.DONE
 
 

@@ -25,7 +25,7 @@ def mcnemar(b: int, c: int) -> float:
     """How likely is a split of b + c discordant pairs at least as uneven as b : c, were the two models equally good?
 
     Exact and two-sided: twice the smaller tail of Binomial(b + c, 1/2), at most 1 (McNemar 1947, Psychometrika 12:153;
-    exact form as in Agresti, Categorical Data Analysis, §11.1). Summed in integers, so it is the correctly rounded
+    exact form as in Agresti, Categorical Data Analysis, section 11.1). Summed in integers, so it is the correctly rounded
     number at any size.
     """
     if b < 0 or c < 0:

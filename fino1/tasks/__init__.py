@@ -1,4 +1,4 @@
-"""Which benchmarks are there? Records, prompts and answer matching (DESIGN C8, C13)."""
+"""Which benchmarks are there? Records, prompts and answer matching (docs/design.md C8, C13)."""
 
 import importlib
 from typing import Any
@@ -19,7 +19,7 @@ TASK_IDS = tuple(_MODULES)
 
 
 def task(name: str) -> Task:
-    """Which task has this id (C13's spelling)? Raises SpecError with the known ids."""
+    """Which task has this id (docs/design.md C13's spelling)? Raises SpecError with the known ids."""
     if name not in _MODULES:
         raise SpecError(f"task: expected one of {', '.join(TASK_IDS)}, got {name!r}")
     module = importlib.import_module(f"fino1.tasks.{_MODULES[name]}")

@@ -1,4 +1,4 @@
-"""DocMath-Eval: a number computed from a long document with tables (reference/fino1.md §3.7, §4.2)."""
+"""DocMath-Eval: a number computed from a long document with tables (docs/scoring.md §12)."""
 
 import re
 from pathlib import Path
@@ -57,7 +57,7 @@ def _record(number: int, row: dict[str, Any], problems: rows.Problems) -> Record
 
 
 def _page(original: str) -> str:
-    """The source's page: SimpShort re-annotates FinQA, whose ids end in the question's number ("….pdf-2", §2.3)."""
+    """The source's page: SimpShort re-annotates FinQA, whose ids end in the question's number ("….pdf-2", §12)."""
     return re.sub(r"(?<=\.pdf)-[0-9]+$", "", original.removeprefix("finqa-"))
 
 

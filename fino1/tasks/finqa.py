@@ -1,4 +1,4 @@
-"""FinQA: questions on one page of an annual report, answered by a number or yes/no (reference/fino1.md §3.7, §4.4, §5)."""
+"""FinQA: questions on one page of an annual report, answered by a number or yes/no (docs/scoring.md §11, §12)."""
 
 import hashlib
 import json
@@ -9,11 +9,11 @@ from fino1.tasks import rows
 from fino1.tasks.program import Solution, show, solve
 from fino1.tasks.record import Record, Task
 from fino1.tasks.scoring.answer import read_target, score
-from fino1.tasks.scoring.question import asked
+from fino1.tasks.scoring.question import read_facts
 
 HOW_TO_GET = "get dataset/{train,dev,test}.json from https://github.com/czyssrs/FinQA"
 KNOWN_BAD: frozenset[str] = frozenset()
-"""Ids of rows with a gold reported wrong, left out when read (§4.6.1; reports: FinQA#15). Empty so far."""
+"""Ids of rows with a gold reported wrong, left out when read (§10; reports: FinQA#15). Empty so far."""
 
 PROMPTS = {
     "fino1": (
@@ -88,7 +88,7 @@ def _sentences(facts: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _solved(program: str, table: list[list[str]], gold: float | bool) -> Solution | None:
-    """The program's solution, if it gives the gold (five decimals, §4.4)."""
+    """The program's solution, if it gives the gold (five decimals, §11)."""
     if not program:
         return None
     try:
@@ -104,8 +104,7 @@ def _response(question: str, gold: float | bool) -> str:
     """How is the gold said in the question's own terms: a percentage where one is asked, else the number?"""
     if isinstance(gold, bool):
         return f"The answer is {'yes' if gold else 'no'}."
-    wanted = asked(question)
-    if wanted.percent and 0 < abs(gold) < 1:
+    if read_facts(question).percent and 0 < abs(gold) < 1:
         return f"The answer is {gold * 100:.2f}%."
     return f"The answer is {show(gold)}."
 

@@ -99,7 +99,7 @@ def check_held_out(train_records: Iterable[Record], eval_records: Iterable[Recor
 
 
 def row(record: Record) -> dict[str, str | float]:
-    """Which columns does a file have? (C7: those of SFT rows and of RL rows, with id and page)"""
+    """Which columns does a file have? (docs/design.md C7: those of SFT rows and of RL rows, with id and page)"""
     prompt = TASK.prompt(record)
     return {
         "id": record.id,
@@ -113,7 +113,7 @@ def row(record: Record) -> dict[str, str | float]:
 
 
 def write(records: Sequence[Record], path: Path) -> None:
-    """Writes JSON lines that `read`, and any reader of C7 rows, understands."""
+    """Writes JSON lines that `read`, and any reader of Fino1's columns, understands."""
     path.write_text("".join(json.dumps(row(record)) + "\n" for record in records), encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""What does a FinQA program compute, and how would one say it? (reference/fino1.md §4.4)
+"""What does a FinQA program compute, and how would one say it? (docs/scoring.md §11)
 
 `solve` runs a gold program and writes each step down, so that SFT rows exist without any model.
 """
@@ -121,7 +121,7 @@ def _table_step(op: str, header: str, table: Sequence[Sequence[str]]) -> tuple[f
 
 
 def _cell(text: str) -> float | None:
-    """§4.4: drop "$", take the text before "(", then commas, then float or percent."""
+    """§11: drop "$", take the text before "(", then commas, then float or percent."""
     text = text.replace("$", "").partition("(")[0].replace(",", "").replace(" ", "")
     try:
         return float(text[:-1]) / 100 if text.endswith("%") else float(text)

@@ -34,7 +34,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was read out of a completion and whether it is right (DESIGN C8).
+    """What was read out of a completion and whether it is right (docs/design.md C8).
 
     `extracted` is the text found, `value` the number or truth value it was read as, in the question's unit. Both are
     None, and so are both verdicts, where nothing could be parsed: unparsed is neither right nor the number 0.
@@ -110,7 +110,7 @@ def _keep(record: Record, pieces: int) -> Record:
 
 
 def well_formed(completion: str) -> bool:
-    """Has the text each of the two headings exactly once, in order, a blank line after each? (C7, the PPO format reward)"""
+    """Has the text each of the two headings exactly once, in order, a blank line after each? (the PPO format reward)"""
     return (
         completion.count(THINKING) == 1
         and completion.count(FINAL) == 1
@@ -119,5 +119,5 @@ def well_formed(completion: str) -> bool:
 
 
 def solution(cot: str, response: str) -> str:
-    """Which completion do SFT rows train on? (C7; reference fino1.md §1.3)"""
+    """Which completion do SFT rows train on? (docs/design.md C7)"""
     return f"{THINKING}\n\n{cot}\n\n{FINAL}\n\n{response}"

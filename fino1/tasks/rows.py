@@ -1,4 +1,4 @@
-"""Which rows does a data file hold, and what is wrong with them? (DESIGN C7: readers say which row and field is bad)"""
+"""Which rows does a data file hold, and what is wrong with them? (docs/design.md C7: readers say which row and field is bad)"""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""XBRL-Math: a textbook formula, its explanation and a question with all numbers (reference/fino1.md §3.7, §5)."""
+"""XBRL-Math: a textbook formula, its explanation and a question with all numbers (docs/scoring.md §12)."""
 
 import csv
 import re
@@ -73,9 +73,9 @@ def _record(number: int, row: dict[str, str], pair: tuple[str, str], problems: r
 
 
 def _plain(question: str) -> str:
-    """The question without its list number and literal quotes (§5: a leading "1." and double quotes in the cells)."""
+    """The question without its list number and literal quotes (§12: a leading "1." and double quotes in the cells)."""
     return re.sub(r"^\s*[0-9]{1,2}\.\s*", "", question).strip().strip('" ').strip()
 
 
 TASK = Task(name="xbrl_math", read=read, prompts=PROMPTS, score=partial(score, unit=1.0))
-"""Amounts of its golds are written out in full (market capitalisation 250000000.0): their unit is 1 (§4.6.4)."""
+"""Amounts of its golds are written out in full (market capitalisation 250000000.0): their unit is 1 (§6)."""

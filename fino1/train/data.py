@@ -17,8 +17,8 @@ from transformers import PreTrainedTokenizerBase
 from fino1.errors import SpecError
 from fino1.spec.inputs import DataBlock, RowsBlock
 from fino1.tasks import ledger, task
+from fino1.tasks.fold import group, take
 from fino1.tasks.record import Record, fit, solution
-from fino1.tasks.scoring.fold import group, take
 from fino1.train import c7
 
 Example = dict[str, list[int]]

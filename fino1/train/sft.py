@@ -14,9 +14,11 @@ from trl import SFTConfig, SFTTrainer
 from fino1 import files
 from fino1.spec.inputs import DEFAULT_MODEL
 from fino1.tasks.record import solution
-from fino1.train import data, model
+from fino1.train import model
+from fino1.train.data.examples import make_sft_examples
+from fino1.train.data.rows import read_rows
 from fino1.train.launch.rank import Run
-from fino1.train.trainer import Lasting, arguments, publish, start, train
+from fino1.train.trainer import AtomicCheckpointTrainer, arguments, publish, start, train
 
 _UNCOUNTED = -100  # torch's cross entropy passes over such a label
 
@@ -25,12 +27,12 @@ def main(run: Run) -> None:
     """Fine-tune, from the newest checkpoint if there is one, and leave `model/` and `done.json`."""
     started = time.monotonic()
     spec, block = run.spec, run.spec.sft
-    rows = data.read(spec.data, "sft", spec.seed)
+    rows = read_rows(spec.data, "sft", spec.seed)
     texts = (f"{rows.render(r)}\n{solution(r.cot, r.response)}" for r in rows.train)
     begun = start(run, DEFAULT_MODEL, texts, model.load_tokenizer)
     length = min(block.max_length, begun.length)
     examples, evaluation = (
-        datasets.Dataset.from_list(part) for part in data.sft_examples(rows, begun.tokenizer, length)
+        datasets.Dataset.from_list(part) for part in make_sft_examples(rows, begun.tokenizer, length)
     )
     if run.is_main:
         files.write_json(run.directory / "data.json", rows.as_dict())
@@ -52,7 +54,7 @@ def main(run: Run) -> None:
         run.finish(started, steps=trainer.state.global_step, rows=rows.counts.train)
 
 
-class _Trainer(Lasting, SFTTrainer):
+class _Trainer(AtomicCheckpointTrainer, SFTTrainer):
     """SFTTrainer with our checkpoints and what it counts for the log in them, and one held-out loss for any number of ranks."""
 
     def __init__(self, run: Run, **arguments: Any) -> None:

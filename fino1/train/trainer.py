@@ -163,7 +163,7 @@ class _Order(torch.utils.data.Sampler[int]):
         return itertools.islice(itertools.cycle(order), self.length)
 
 
-class Lasting(Trainer):
+class AtomicCheckpointTrainer(Trainer):
     """A Trainer whose checkpoints appear whole under our names, and whose order of rows any number of ranks shares.
 
     Mixed into one of TRL's or used as it is.
@@ -211,7 +211,7 @@ class Lasting(Trainer):
         def write(directory: Path) -> None:
             # The Trainer writes `checkpoint-N` below the directory it asks for; its contents belong in ours.
             self._folder = str(directory)
-            super(Lasting, self)._save_checkpoint(model, trial)
+            super(AtomicCheckpointTrainer, self)._save_checkpoint(model, trial)
             (directory / f"log_{run.rank}.json").write_text(json.dumps(self._counted()))
             self.accelerator.wait_for_everyone()
             if run.is_main:

@@ -237,35 +237,22 @@ def test_each_document_is_validated_once(place, monkeypatch):
     assert seen[2:] == ["sft.yaml"]
 
 
-@pytest.mark.parametrize(
-    ("stages", "path", "source"),
-    [(None, "sft.yaml", "sft.yaml"), (TWO[:1], "chain.yaml", "chain.yaml: stage first")],
-)
-def test_what_goes_wrong_later_blames_the_file_that_was_written(place, monkeypatch, capfd, stages, path, source):
+def test_what_goes_wrong_later_blames_the_file_that_was_written(place, monkeypatch, capfd):
     monkeypatch.setattr(sys, "executable", PYTHON)
-    write(place, stages or [], sft=SFT | {"model": {"path": "nowhere"}})
-    assert entry.main(["run", path]) == 2
-    said = f"{source}: model.path: nowhere: expected a directory with config.json, got none"
+    assert entry.main(["run", write(place, TWO[:1], sft=SFT | {"model": {"path": "nowhere"}})]) == 2
+    said = "chain.yaml: stage first: model.path: nowhere: expected a directory with config.json, got none"
     assert said in capfd.readouterr().err.splitlines()
 
 
-def test_an_evaluation_blames_it_too(place, monkeypatch, capfd):
-    monkeypatch.setattr(sys, "executable", PYTHON)
+def test_an_evaluation_blames_it_too(tmp_path, capsys):
     block = {"models": [{"name": "a", "path": "nowhere"}], "tasks": [{"task": "finqa", "path": "data.jsonl"}]}
-    (place / "e.yaml").write_text(yaml.safe_dump({"method": "eval", "gpus_per_node": 0, "eval": block}))
-    assert entry.main(["run", "e.yaml"]) == 2
-    assert [line.partition(", got")[0] for line in capfd.readouterr().err.splitlines()] == [
+    (tmp_path / "config.json").write_text(json.dumps({"method": "eval", "gpus_per_node": 0, "eval": block}))
+    config = ["--config", str(tmp_path / "config.json"), "--work", str(tmp_path), "--source", "e.yaml"]
+    assert entry.main(["evaluate", *config]) == 2
+    assert [line.partition(", got")[0] for line in capsys.readouterr().err.splitlines()] == [
         "e.yaml: eval.models: a: path: nowhere: expected a directory with config.json",
         "e.yaml: eval.tasks: finqa: data.jsonl: expected a file",
     ]
-
-
-def test_rows_are_blamed_on_their_own_file(place, monkeypatch, capfd):
-    monkeypatch.setattr(sys, "executable", PYTHON)
-    (place / "data.jsonl").write_text("{}\n")  # looks like a key
-    write(place, [], sft=SFT | {"data": {"path": "data.jsonl"}})
-    assert entry.main(["run", "sft.yaml"]) == 2
-    assert capfd.readouterr().err.startswith("data.jsonl:1: ")
 
 
 def test_packages_that_are_not_installed(place, monkeypatch, capsys):

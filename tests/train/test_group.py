@@ -1,4 +1,4 @@
-"""Which launchers meet, and how does each learn of the others' end? Real processes and sockets, without ranks. (DESIGN C12)"""
+"""Which launchers meet, and how does each learn of the others' end? Real processes and sockets, without ranks. (docs/design.md C12)"""
 
 import json
 import os

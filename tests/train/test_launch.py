@@ -1,4 +1,4 @@
-"""With which code do the ranks end? (DESIGN C5)"""
+"""With which code do the ranks end? (docs/design.md C5)"""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""What was reported is read back with each tracker's own means, and is what metrics.jsonl says. (DESIGN C11)"""
+"""What was reported is read back with each tracker's own means, and is what metrics.jsonl says. (docs/design.md C11)"""
 
 import json
 import struct

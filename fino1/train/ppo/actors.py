@@ -13,7 +13,9 @@ from transformers import PretrainedConfig, PreTrainedModel
 from fino1 import files
 from fino1.spec.inputs import DEFAULT_VALUE_MODEL
 from fino1.spec.train import PpoBlock
-from fino1.train import checkpoint, data, model, shard
+from fino1.train import checkpoint, model, shard
+from fino1.train.data.examples import make_ppo_prompts
+from fino1.train.data.rows import read_rows
 from fino1.train.launch.rank import Run
 from fino1.train.ppo import reward, rl, rollout
 from fino1.train.ppo.episodes import Episode, Packed, pack, parts
@@ -26,7 +28,7 @@ class Inputs:
 
     def __init__(self, run: Run) -> None:
         spec, block = run.spec, run.spec.ppo
-        self.rows = data.read(spec.data, "ppo", spec.seed)
+        self.rows = read_rows(spec.data, "ppo", spec.seed)
         reward.check_targets(spec, self.rows)
         self.policy = model.own_source(spec.model, run.work)
         self.tokenizer = model.load_tokenizer(*self.policy)
@@ -37,7 +39,7 @@ class Inputs:
         self.classifier = reward.check(block.reward, run.work)
         context = min(model.context_length(self.config), model.context_length(self.value_config))
         budget = min(block.max_prompt_length, context - block.response_length)
-        self.prompts, self.held_out = data.ppo_prompts(self.rows, self.tokenizer, budget, block.dataloader_num_workers)
+        self.prompts, self.held_out = make_ppo_prompts(self.rows, self.tokenizer, budget, block.dataloader_num_workers)
         size = model.parameters(self.config) + model.parameters(self.value_config)
         missing = block.save_total_limit - len(checkpoint.all_valid(run.checkpoints))
         model.check_disk(run.directory, size, missing)

@@ -20,7 +20,7 @@ from fino1 import files
 from fino1.spec.inputs import DEFAULT_VALUE_MODEL
 from fino1.train import model
 from fino1.train.launch.rank import Run
-from fino1.train.trainer import Lasting, Start, arguments, publish, start, train
+from fino1.train.trainer import AtomicCheckpointTrainer, Start, arguments, publish, start, train
 from fino1.train.verifier import calibration, classifier, pairs
 
 
@@ -40,7 +40,7 @@ def main(run: Run) -> None:
 
     transformers.set_seed(spec.seed)
     threshold = spec.ppo.reward.threshold
-    trainer = Lasting(
+    trainer = AtomicCheckpointTrainer(
         run=run,
         model=model.load_verifier(begun.config, begun.source, begun.revision),
         args=TrainingArguments(**arguments(run, len(evaluation) > 0)),
@@ -93,7 +93,9 @@ def _figures(prediction: EvalPrediction, threshold: float) -> dict[str, float]:
     }
 
 
-def _report(trainer: Lasting, evaluation: Dataset, found: pairs.Pairs, threshold: float) -> dict[str, Any]:
+def _report(
+    trainer: AtomicCheckpointTrainer, evaluation: Dataset, found: pairs.Pairs, threshold: float
+) -> dict[str, Any]:
     """The figures of done.json; accuracy also on the pairs whose very text, question apart, is no training pair's."""
     probabilities = _probabilities(trainer.predict(evaluation).predictions)
     judged = list(zip(probabilities, (pair.label for pair in found.evaluation), strict=True))
