@@ -37,7 +37,7 @@ def missing(names: Iterable[str]) -> list[str]:
 
 def hide_others() -> None:
     """Let no import find a tracker that is not named: deepspeed and trl import all there are, for two seconds."""
-    for name in _PACKAGES.keys() - set(named()):
+    for name in _PACKAGES.keys() - set(from_environment()):
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # None: an import of it raises ImportError
 
 
