@@ -92,20 +92,20 @@ def helm(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture
-def namespace(cluster: Cluster) -> Iterator[str]:
+def namespace(admin: Api) -> Iterator[str]:
     """A namespace of the test's own, in which every pod must meet Pod Security `restricted`."""
     name = f"fino1-test-{secrets.token_hex(4)}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    admin.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
     # A controller-manager would make it, and none runs here; without it no pod is admitted.
-    cluster.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": name}})
+    admin.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": name}})
     yield name
     # Without a controller-manager it stays Terminating: names are never used again.
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
+    admin.delete("v1", "Namespace", name)
 
 
 @pytest.fixture
-def account(cluster: Cluster, tmp_path: Path) -> Callable[[str, list[dict[str, Any]]], Path]:
+def account(cluster: Cluster, admin: Api, tmp_path: Path) -> Callable[[str, list[dict[str, Any]]], Path]:
     """`account(namespace, rules)`: the kubeconfig of a new service account that has only these rules, only there."""
 
     def make(namespace: str, rules: list[dict[str, Any]]) -> Path:
@@ -114,11 +114,12 @@ def account(cluster: Cluster, tmp_path: Path) -> Callable[[str, list[dict[str, A
         role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
         subject = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
         rbac = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": metadata}
-        cluster.apply(
+        for thing in (
             {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
             rbac | {"kind": "Role", "rules": rules},
             rbac | {"kind": "RoleBinding", "roleRef": role, "subjects": [subject]},
-        )
+        ):
+            admin.create(thing)
         token = cluster.ask("create", "token", name, "--namespace", namespace)["status"]["token"]
         content = cluster.ask("config", "view", "--raw", "--minify", "--flatten")
         content["users"] = [{"name": name, "user": {"token": token}}]
