@@ -159,14 +159,12 @@ def claims_that_differ(changed: Sequence[Change]) -> Iterator[str]:
                 yield f"{label(change.object)}: {has}; a claim that exists is left as it is"
 
 
-def runs_of_other_versions(changed: Sequence[Change]) -> Iterator[str]:
-    """A line for each run object that is kept because another version of fino1 has submitted it."""
-    for change in changed:
-        if change.before and is_run(change.object) and _version(change.before) != _version(change.object):
-            yield (
-                f"{label(change.object)} stays as fino1 {_version(change.before)} has made it, the run file is the same;"
-                f" to have it made anew: `fino1-k8s cancel {change.object['metadata']['name']}` first"
-            )
+def describe_kept(change: Change) -> str:
+    """Why a run object stays though this version of fino1 would make another one, for a message; empty for other changes."""
+    if not change.before or not is_run(change.object) or _version(change.before) == _version(change.object):
+        return ""
+    anew = f"to have it made anew: `fino1-k8s cancel {change.object['metadata']['name']}` first"
+    return f"as fino1 {_version(change.before)} has made it; {anew}"
 
 
 def raise_all(problems: Sequence[Exception]) -> None:

@@ -56,8 +56,6 @@ def _find_changes(api: Api, objects: Sequence[owned.Object], is_dry: bool) -> li
         owned.wait_until_gone(lambda: find_leftovers(api, objects), patience)
     changes = dryrun.changes(api, objects, dryrun.present(api, objects))
     _warn(dryrun.claims_that_differ(changes))
-    for line in dryrun.runs_of_other_versions(changes):
-        print(f"note: {line}", file=sys.stderr)
     return changes
 
 
@@ -80,7 +78,8 @@ def _print_outcomes(changes: Sequence[Change], is_dry: bool) -> None:
     for change in changes:
         outcome = f"would be {change.outcome}" if is_dry and change.outcome != "unchanged" else change.outcome
         if is_run(change.object):
-            print(f"{label(change.object)}: {outcome}")
+            kept = dryrun.describe_kept(change)
+            print(f"{label(change.object)}: {outcome}{f' ({kept})' if kept else ''}")
         else:
             others[outcome, change.object["kind"]] += 1
     for outcome in dict.fromkeys(outcome for outcome, _ in others):
