@@ -37,11 +37,12 @@ _GROUPS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; return its exit code (exits.py)."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     return errors.guarded(lambda: _VERBS[arguments.verb](arguments))
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The whole command line; the documentation's commands are parsed with it."""
     top, commands = commandline.parser(
         "fino1", "Train and evaluate financial-reasoning language models on this machine.", _GROUPS
     )

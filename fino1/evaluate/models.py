@@ -39,7 +39,7 @@ class Source:
 
     @property
     def kind(self) -> str:
-        """What answers, as the cell's key has it: endpoint, vllm or transformers serve."""
+        """The server as the cell's key has it: endpoint, vllm or transformers serve."""
         return "endpoint" if self.base_url else SERVERS[self.engine]
 
 

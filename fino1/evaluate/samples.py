@@ -47,7 +47,7 @@ WHOLE = Shard()
 
 
 def find_shard(count: int, environment: Mapping[str, str]) -> Shard:
-    """Which shard of `count` this process is; the whole where nothing says so. Raises SpecError for a bad index."""
+    """Find this process's shard of `count`; the whole where no index is set. Raises SpecError for a bad index."""
     index = environment.get(INDEX)
     if count == 1 or index is None:
         return WHOLE

@@ -76,6 +76,13 @@ def test_diff_ends_as_kubectls_does(api, fino1, kubeconfig):
     assert main(["diff", *TINY, "--kubeconfig", str(kubeconfig), "-n", "nowhere"]) == 2
 
 
+def test_render_prints_what_submit_applies(api, fino1, capsys):
+    assert main(["render", *TINY, "-o", "json"]) == 0
+    rendered = json.loads(capsys.readouterr().out)["items"]
+    fino1("submit", *TINY)
+    assert everything(api) == sorted(f"{each['kind']}/{each['metadata']['name']}" for each in rendered)
+
+
 def test_what_lint_finds_ends_it_before_the_cluster_is_asked(tmp_path, capsys):
     """All findings, and no kubeconfig is looked for."""
     secret = ("--set", "env.HF_TOKEN=hf_abcdefghijklmnopqrstuvwxyz012345", "--set", "rdma.resource=rdma/hca")
@@ -242,7 +249,10 @@ def test_what_another_version_has_submitted_is_kept(api, fino1, monkeypatch, bac
         monkeypatch.setattr(f"fino1.k8s.objects.{module}.__version__", "99.0.0")
     code, out, err = fino1("submit", *document)
     assert (code, out.splitlines()[0]) == (exits.DONE, f"{run.kind}/{run.full}: unchanged")
-    kept = f"note: {run.kind}/{run.full} is kept as fino1 {__version__} has submitted it: the run file is the same\n"
+    kept = (
+        f"note: {run.kind}/{run.full} stays as fino1 {__version__} has made it, the run file is the same;"
+        f" to have it made anew: `fino1-k8s cancel {run.full}` first\n"
+    )
     assert err == kept
     [now] = list_runs(api)
     assert now.object == run.object and api.get(*runtime) == before

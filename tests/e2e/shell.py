@@ -90,17 +90,19 @@ class Shell:
 
     def pods(self, run: str) -> list[dict[str, Any]]:
         """The pods of a run object, as the API server has them, but those of `helm test`."""
-        found = self.get("pods", "-l", f"fino1/run={run}")["items"]
-        return [pod for pod in found if pod["metadata"]["labels"]["app.kubernetes.io/component"] != "test"]
+        found = self.node.api.call("GET", f"/api/v1/namespaces/{self.namespace}/pods?labelSelector=fino1/run={run}")
+        return [pod for pod in found["items"] if pod["metadata"]["labels"]["app.kubernetes.io/component"] != "test"]
 
     def until(self, what: str, true: Callable[[], Any], timeout_s: float = START_S) -> Any:
         """Wait until `true()` is; what it was. The failure names `what`, and shows the namespace."""
         deadline = time.monotonic() + timeout_s
-        while not (answer := true()):
+        while True:
+            began = time.monotonic()
+            if answer := true():
+                return answer
             if time.monotonic() > deadline:
                 pytest.fail(f"not in {timeout_s:.0f} s: {what}\n{self.kubectl('get', 'pods,events', '-o', 'wide')}")
-            time.sleep(0.3)
-        return answer
+            time.sleep(max(0.3, 2 * (time.monotonic() - began)))  # a command asked without a pause takes half a core
 
     @property
     def work(self) -> Path:

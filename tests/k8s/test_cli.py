@@ -142,7 +142,7 @@ OUTPUT = {"-o", "--output"}
 FLAGS = {
     (cli, "runs"): H | OUTPUT,
     (cli, "init"): DOCUMENT | {"--out"},
-    (cli, "render"): DOCUMENT | OUTPUT,
+    (cli, "render"): DOCUMENT | OUTPUT | {"--tests"},
     (cli, "lint"): DOCUMENT | OUTPUT,
     (cli, "plan"): DOCUMENT | CLUSTER | OUTPUT | {"--offline", "--prices", "--hours"},
     (cli, "diff"): DOCUMENT | CLUSTER | OUTPUT,

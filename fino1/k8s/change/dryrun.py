@@ -149,7 +149,10 @@ def runs_of_other_versions(changed: Sequence[Change]) -> Iterator[str]:
     """A line for each run object that is kept because another version of fino1 has submitted it."""
     for change in changed:
         if change.before and is_run(change.object) and _version(change.before) != _version(change.object):
-            yield f"{label(change.object)} is kept as fino1 {_version(change.before)} has submitted it: the run file is the same"
+            yield (
+                f"{label(change.object)} stays as fino1 {_version(change.before)} has made it, the run file is the same;"
+                f" to have it made anew: `fino1-k8s cancel {change.object['metadata']['name']}` first"
+            )
 
 
 def raise_all(problems: Sequence[Exception]) -> None:

@@ -11,9 +11,10 @@ from fino1 import __version__
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.cluster.errors import ApiError
 from fino1.k8s.objects.backends import BACKENDS, GANG_SCHEDULERS, OPERATORS, group_of
-from fino1.k8s.plan import needs, preflight, rights
+from fino1.k8s.plan import preflight, rights
 from fino1.k8s.state.nodes import PRODUCT, Node
 from fino1.k8s.state.queue import kueue_version
+from fino1.k8s.state.volumes import is_default_class
 
 _GPU = re.compile(r"nvidia\.com/(gpu|mig-)|amd\.com/gpu|gpu\.intel\.com/|habana\.ai/gaudi")
 
@@ -122,7 +123,7 @@ def _storage_classes(api: Api) -> list[dict[str, Any]]:
     return [
         {
             "name": body["metadata"]["name"],
-            "default": needs.is_default(body),
+            "default": is_default_class(body),
             "provisioner": body["provisioner"],
             "binding": body.get("volumeBindingMode", "Immediate"),
         }

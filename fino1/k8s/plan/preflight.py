@@ -18,6 +18,7 @@ from fino1.k8s.objects.render import is_hook, render
 from fino1.k8s.plan import needs, nodes, rights
 from fino1.k8s.plan.needs import readable
 from fino1.k8s.plan.nodes import Pods
+from fino1.k8s.state.nodes import format_amount, parse_amounts
 from fino1.k8s.state.run import Run, list_runs
 from fino1.spec.run import RunSpec
 
@@ -65,6 +66,7 @@ class _Look:
             yield from needs.gang_scheduler(api, spec)
             if spec.queue and not self.is_there:
                 yield from readable("queue", lambda: needs.queue(api, spec.queue or ""))
+            yield from readable("quota", self._quotas)
             yield from readable("earlier run", self._same_directory)
         if not self.is_there:
             yield from readable("nodes", lambda: nodes.judge_fit(api, spec, self.pods))
@@ -153,6 +155,21 @@ class _Look:
         if text.startswith("forbidden: "):  # the one right that plan wants and submit can do without
             return note("pods", f"{name}: not known whether they would be admitted: {text}")
         return wait("pods", text) if "exceeded quota" in text and self.spec.queue else missing("pods", text)
+
+    def _quotas(self) -> Iterator[Finding]:
+        """Quotas that can never hold all the run's pods at once; a single one the server has admitted, or not."""
+        asked: Counter[str] = Counter()
+        for pods in self.pods:
+            for resource, amount in pods.requests.items():
+                for name in (resource, f"requests.{resource}"):
+                    asked[name] += pods.count * amount  # type: ignore[assignment]
+        for body in self.api.list("v1", "ResourceQuota").items:
+            hard = parse_amounts(body["spec"].get("hard") or {})
+            over = [name for name in sorted(hard) if asked[name] > hard[name]]
+            amounts = ((name, *(format_amount(name, each) for each in (asked[name], hard[name]))) for name in over)
+            text = "; ".join(f"{name}: {mine} asked, {most} is all" for name, mine, most in amounts)
+            if over and not (body["spec"].get("scopes") or body["spec"].get("scopeSelector")):  # of some pods only
+                yield missing("quota", f"{body['metadata']['name']}: more than it ever gives: {text}")
 
     def _same_directory(self) -> Iterator[Finding]:
         """Other run objects that lead to the same results: the same run, placed otherwise."""

@@ -11,14 +11,9 @@ from typing import Any, Literal, get_args
 
 from fino1.errors import SpecError
 from fino1.k8s.cluster.client import Api
+from fino1.k8s.objects.backends import KINDS
 
 OURS = "app.kubernetes.io/part-of=fino1"
-KINDS = {
-    "PyTorchJob": "kubeflow.org/v1",
-    "JobSet": "jobset.x-k8s.io/v1alpha2",
-    "TrainJob": "trainer.kubeflow.org/v1alpha1",
-    "Job": "batch/v1",
-}
 Phase = Literal["Pending", "Queued", "Suspended", "Running", "Restarting", "Succeeded", "Failed"]
 _QUEUE = "kueue.x-k8s.io/queue-name"
 _SUCCEEDED = ("Succeeded", "Complete", "Completed")

@@ -118,7 +118,7 @@ def is_decrease(sentence: str, number: Number) -> bool:
 
 
 def _is_label(number: Number, text: str) -> bool:
-    """Is it a list number, "S&P 500", "Note 5", "1st"?"""
+    """True if it is a list number or part of a name: "S&P 500", "Note 5", "1st"."""
     whole = number.plain and not number.money and number.step >= 1
     before, after = text[max(0, number.digits_start - 16) : number.digits_start], text[number.end :]
     if whole and (_LABEL.search(before) or _COMPOUND.match(after)):

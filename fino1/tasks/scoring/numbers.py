@@ -77,7 +77,7 @@ class Number:
     percent: bool = False
     basis_points: bool = False
     scale: float = 1.0
-    """What the scale word multiplies by; 1 where there is none."""
+    """Factor of the scale word; 1 where there is none."""
     money: bool = False
     start: int = 0
     digits_start: int = 0

@@ -1,4 +1,4 @@
-"""What does one rank do? Read the run, train, and end with the code that says what happened. (DESIGN C5)
+"""What does one rank do? Read the run, train, and end with the code that says what happened. (docs/design.md C5)
 
 `python -m fino1.train.launch.rank --config FILE --name NAME --work DIR --launcher PID`, started by `launch` with
 torch's variables.
@@ -50,22 +50,22 @@ class Run:
 
     @property
     def is_main(self) -> bool:
-        """Is this the rank that writes what all ranks share?"""
+        """True for the rank that writes what all ranks share."""
         return self.rank == 0
 
     @property
     def directory(self) -> Path:
-        """The run's directory (C13)."""
+        """The run's directory (docs/design.md C13)."""
         return runs.directory(self.work, self.name, self.spec)
 
     @property
     def checkpoints(self) -> Path:
-        """Where its checkpoints are."""
+        """Directory of its checkpoints."""
         return self.directory / "checkpoints"
 
     @property
     def use_cpu(self) -> bool:
-        """Is there no GPU? (The local backend hides them from a run that asks for none.)"""
+        """True where there is no GPU; `fino1 run` hides them from a run that asks for none."""
         import torch
 
         return not torch.cuda.is_available()
@@ -151,7 +151,7 @@ def _explain(error: Fino1Error, source: str | None) -> int:
 
 
 def _quiet() -> None:
-    """Leave standard output to our own lines."""
+    """Keep other libraries' lines out of the output."""
     import accelerate.utils.other
     import datasets
     import transformers
