@@ -44,7 +44,7 @@ class ClusterError(Fino1Error):
 
 
 class AttemptError(Fino1Error):
-    """An attempt cannot begin: one before it has not ended, or its nodes do not find together (C12)."""
+    """An attempt cannot begin: one before it has not ended, or its nodes do not find together (docs/design.md C12)."""
 
     exit_code = exits.PEER_LOST
 

@@ -1,4 +1,4 @@
-"""What does an exit code mean? (DESIGN C5: the one table)
+"""What does an exit code mean? (docs/design.md C5: the one table)
 
 0 done · 2 the user's mistake, never retried · 74 the disk, not retried, checkpoints intact · other 1–127 a bug, not
 retried · ≥ 128 try again. Pod failure policies, JobSet rules and the local backend's restarts all follow from here.

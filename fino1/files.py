@@ -35,7 +35,7 @@ def try_lock(handle: int, kind: int = fcntl.LOCK_EX) -> bool:
 
 @contextlib.contextmanager
 def lock(folder: Path, wait_s: float) -> Iterator[None]:
-    """One attempt at a time trains in a run's directory; the lock goes with its process, however that ends (C12).
+    """One attempt at a time trains in a run's directory; the lock goes with its process, however that ends (docs/design.md C12).
 
     Raises AttemptError, naming who holds it, for one that is still held after `wait_s` seconds.
     """

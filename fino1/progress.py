@@ -1,4 +1,4 @@
-"""How does a person, or a program, see how far a stage is? (DESIGN C11)
+"""How does a person, or a program, see how far a stage is? (docs/design.md C11)
 
 On a terminal a progress bar; elsewhere one JSON line every few seconds. And the stage's `metrics.jsonl`.
 """

@@ -1,4 +1,4 @@
-"""Where does a run live, and what has it left there? (DESIGN C6, C13)
+"""Where does a run live, and what has it left there? (docs/design.md C6, C13)
 
     <work>/runs/<name>-<run hash>/   config.json  metrics.jsonl  checkpoints/step-00000020/  model/  done.json
     <work>/cells/<key>/              cell.json  samples.jsonl

@@ -1,6 +1,6 @@
-"""Which trackers is a run told of, and are they installed? (DESIGN C11)
+"""Which trackers is a run told of, and are they installed? (docs/design.md C11)
 
-Trackers are placement (C3): no part of `config.json`. The pod and the local backend name them in FINO1_REPORT_TO.
+Trackers are placement (docs/design.md C3): no part of `config.json`. The pod and the local backend name them in FINO1_REPORT_TO.
 """
 
 import os

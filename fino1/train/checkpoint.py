@@ -1,4 +1,4 @@
-"""How is a run's state saved and found again, whatever happens in between? (DESIGN C6)
+"""How is a run's state saved and found again, whatever happens in between? (docs/design.md C6)
 
 A checkpoint is a directory `step-00000020`. It is written as `.step-00000020.tmp`, its files and sizes are listed in
 `manifest.json`, everything is fsynced, and it is renamed. What has the final name is whole; a manifest that disagrees with the

@@ -83,7 +83,7 @@ class _Trainer(AtomicCheckpointTrainer, SFTTrainer):
         return loss * (tokens / self._tokens_per_part), *others
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Leave the run's directory to what DESIGN C13 puts there."""
+        """Leave the run's directory to what docs/design.md C13 puts there."""
 
     def _counted(self) -> dict[str, Any]:
         return {

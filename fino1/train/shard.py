@@ -1,4 +1,4 @@
-"""What of a model does one rank hold? Its share, where there are several. (DESIGN §4)
+"""What of a model does one rank hold? Its share, where there are several. (docs/ranks.md)
 
 SFT is sharded by DeepSpeed, which the Trainer drives: this module writes its configuration. PPO, whose loop is ours, is sharded
 by torch's fully_shard, which does what ZeRO stage 3 does: a layer's weights are whole on a rank while it computes with them,

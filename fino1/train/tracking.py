@@ -1,5 +1,6 @@
-"""Where do a run's lines of metrics go? To metrics.jsonl always, and to the trackers it names, through accelerate's. (DESIGN C11)
+"""Where do a run's lines of metrics go? To metrics.jsonl always, and to the trackers it names, through accelerate's.
 
+Contract: docs/design.md C11.
 metrics.jsonl is the record; a tracker is a view of it. One that fails is left out for the rest of the attempt, after one
 warning: a run that has a GPU node does not end for a dashboard. What a tracker lacks when an attempt begins (it failed, it was
 not asked for, the attempt before was killed) it is given from metrics.jsonl, and nothing that it has is given to it again.

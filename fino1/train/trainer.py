@@ -1,6 +1,6 @@
 """What do the methods share that Transformers' Trainer drives? Settings, order of rows, our checkpoints, and the end.
 
-Saving and finding checkpoints is ours (DESIGN C6), the state in them is the Trainer's own: weights, optimizer, scheduler, every
+Saving and finding checkpoints is ours, the state in them is the Trainer's own: weights, optimizer, scheduler, every
 rank's random numbers, data position.
 """
 

@@ -1,4 +1,7 @@
-"""What do the launchers of two nodes say to each other? Lines of JSON, `{"say": WHAT, …}`, and heartbeats. (DESIGN C12)"""
+"""What do the launchers of two nodes say to each other? Lines of JSON, `{"say": WHAT, …}`, and heartbeats.
+
+Contract: docs/design.md C12.
+"""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Which pods train together, and is one of them lost? (DESIGN C12)
+"""Which pods train together, and is one of them lost? (docs/design.md C12)
 
 Pods that are started again keep their names: what answers under the first one's may be of the attempt before, and torch's
 rendezvous asks nobody who it is. So the launchers meet first. Node 0 listens at PET_MASTER_PORT; each other node connects, says

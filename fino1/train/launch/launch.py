@@ -1,4 +1,4 @@
-"""How do the ranks start, and with which code do they end? (DESIGN C4, C5, C12)
+"""How do the ranks start, and with which code do they end? (docs/design.md C4, C5, C12)
 
 The operator's PET_* variables are the launcher's defaults, as they are torchrun's. The launcher is used as a library: torchrun
 as a program ends with 1 whatever its ranks did.

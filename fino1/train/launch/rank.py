@@ -1,4 +1,4 @@
-"""What does one rank do? Read the run, train, and end with the code that says what happened. (DESIGN C5)
+"""What does one rank do? Read the run, train, and end with the code that says what happened. (docs/design.md C5)
 
 `python -m fino1.train.launch.rank --config FILE --name NAME --work DIR --launcher PID`, started by `launch` with
 torch's variables.
@@ -55,7 +55,7 @@ class Run:
 
     @property
     def directory(self) -> Path:
-        """The run's directory (C13)."""
+        """The run's directory (docs/design.md C13)."""
         return runs.directory(self.work, self.name, self.spec)
 
     @property

@@ -1,6 +1,6 @@
 """What does a verifier read, and how does it become token ids? The same when it is trained and when it gives PPO's reward.
 
-(reference fino1.md §1.5: the final response and the reference answer, no question)
+(docs/verifier.md: the final response and the reference answer, no question)
 """
 
 from collections.abc import Iterable
