@@ -28,15 +28,15 @@ out/models/smollm2-135m/config.json: | $(VENV)/ready
 	$(BIN)/python ci/smollm2.py out/models/smollm2-135m
 
 demo: $(VENV)/ready out/models/smollm2-135m/config.json  ## The whole recipe on a tiny model: SFT, PPO, evaluation, report
-	$(BIN)/fino1-k8s run demo --work out/demo
+	$(BIN)/fino1 run demo --work out/demo
 
 finqa-tiny: $(VENV)/ready  ## The same code on real FinQA and XBRL-Math rows
-	$(BIN)/fino1-k8s run finqa-tiny --work out/finqa-tiny
+	$(BIN)/fino1 run finqa-tiny --work out/finqa-tiny
 
 # Nothing runs beside it, so torch may have the cores (two for a rank is what docs/results.md was measured with).
 finqa-smollm2: export OMP_NUM_THREADS ?= 2
 finqa-smollm2: $(VENV)/ready out/models/smollm2-135m/config.json  ## The recipe with a real model on real rows (two hours on two cores)
-	$(BIN)/fino1-k8s run finqa-smollm2 --work out/finqa-smollm2
+	$(BIN)/fino1 run finqa-smollm2 --work out/finqa-smollm2
 
 # Under CI a tool that cannot be had is an error; elsewhere the tests that need it are skipped, and say so.
 tools: $(VENV)/ready  ## Fetch and build what the tests run: helm, kubectl, etcd, kube-apiserver, CRDs (~/.cache/fino1)
@@ -50,20 +50,21 @@ cluster-down: $(VENV)/ready  ## End them
 
 node-up: tools  ## Start a whole cluster of one node, with our images and the operators (root; docs/operations.md)
 	$(BIN)/python -m tests.cluster.tools.cluster up --node
-	$(BIN)/python -m tests.cluster.tools.cluster images
-	$(BIN)/python -m tests.cluster.tools.cluster operator training-operator jobset trainer kueue
+	$(BIN)/python -m tests.cluster.tools.cluster operator training-operator jobset trainer kueue & operators=$$!; \
+	$(BIN)/python -m tests.cluster.tools.cluster images && wait $$operators
 
 node-down: $(VENV)/ready  ## End it, and put the machine back
 	$(BIN)/python -m tests.cluster.tools.cluster down --node
 
 e2e: tools  ## The tests whose pods run: a whole cluster up, tests, down (root)
 	trap '$(MAKE) node-down' EXIT; $(MAKE) node-up && \
-	$(BIN)/python -m pytest -m 'e2e and not alone' --numprocesses 2 --dist loadfile --durations 10 && \
+	$(BIN)/python -m pytest -m 'e2e and not alone' --numprocesses 3 --dist loadfile --durations 25 && \
 	$(BIN)/python -m pytest -m 'e2e and alone'
 
-# Two at a time: much of a test is waiting, for a server, a pause, another rank. Each worker has its own API server.
+# Three at a time on two cores: much of a test is waiting, for a server, a pause, another rank. Each worker has its own API
+# server. In the order of tests/conftest.py.
 test: tools  ## All tests that need no kubelet
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/ready  ## The tests that start no ranks and no servers
 	$(BIN)/python -m pytest -m 'not slow and not e2e'
@@ -93,7 +94,7 @@ lock: $(VENV)/ready  ## Write the images' locks and constraints-oldest.txt from 
 	$(BIN)/python -m ci.images.lock
 
 generate: $(VENV)/ready  ## Write what follows from spec.py: charts' values, schemas and READMEs, manifests/base, docs/cli.md
-	$(BIN)/python -m fino1.k8s.generate
+	$(BIN)/python -m tools.generate
 
 check: lint generate test  ## What CI runs: style, tests, and a tree that says what the spec says
 	git diff --exit-code

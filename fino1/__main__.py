@@ -1,7 +1,8 @@
-"""Script `fino1`, the container's entry: what does the pod do?
+"""Script `fino1`: what runs on this machine, or in a pod?
 
-`train` and `evaluate` take the run's config.json; its hash and the run's name make the name of its directory under
-`--work`. `link` and `serve` are for the containers beside an evaluation, which serve its model.
+`run` is for people. `train` and `evaluate` are what `run` and the pods start: they take a run's config.json, whose hash and
+the run's name make the name of its directory under `--work`. `link` and `serve` are for the containers beside an evaluation,
+which serve its model.
 """
 
 import argparse
@@ -10,77 +11,105 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fino1 import errors, exits, processes, trackers
+from fino1 import commandline, errors, exits, processes, trackers
 from fino1.errors import SpecError
 
 if TYPE_CHECKING:  # pydantic and the spec are not loaded for --help
     from fino1.spec.run import RunSpec
 
-WORK = Path("/work")
-PORT = 8000
+_POD_WORK = Path("/work")  # where a pod has the volume
+_PORT = 8000
+_GROUPS = {
+    "on this machine": {
+        "run": "run a run file or a recipe: train, evaluate, report",
+        "report": "write the leaderboard and curves of finished runs as one page",
+        "score": "judge answers of your own",
+        "doctor": "list versions and devices, check write access, and say what is missing",
+    },
+    "what `run` and the pods start": {
+        "train": "train, by SFT, as a verifier or by PPO, as the config's method says",
+        "evaluate": "have every model answer every task",
+        "link": "make a path point at the evaluation's model",
+        "serve": "serve the evaluation's model, on loopback",
+    },
+}
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; return its exit code (exits.py)."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     return errors.guarded(lambda: _VERBS[arguments.verb](arguments))
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="fino1", description=__doc__.splitlines()[0])
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb, text in (
-        ("train", "SFT, verifier or PPO, by the config's method"),
-        ("evaluate", "every model answers every task"),
-    ):
-        command = verbs.add_parser(verb, help=text)
-        command.add_argument("--config", type=Path, required=True, metavar="FILE")
-        command.add_argument(
-            "--name", help="name of the run (default: what the file `name` beside FILE says, or method)"
-        )
-        command.add_argument("--work", type=Path, default=WORK, metavar="DIR")
-        if verb == "evaluate":
-            command.add_argument("--server", metavar="URL", help="serves the model without base_url (ends in /v1)")
-    for verb, text in (("link", "make a path point at the evaluation's model"), ("serve", "serve it, on loopback")):
-        command = verbs.add_parser(verb, help=text)
-        command.add_argument("--config", type=Path, required=True, metavar="FILE")
-        command.add_argument("--work", type=Path, default=WORK, metavar="DIR")
-        if verb == "link":
-            command.add_argument("--to", type=Path, required=True, metavar="PATH")
-        else:
-            command.add_argument("--port", type=int, default=PORT)
-    command = verbs.add_parser("report", help="leaderboard and page from finished runs")
-    command.add_argument("--work", type=Path, default=WORK, metavar="DIR")
-    command.add_argument("--out", type=Path, required=True, metavar="DIR")
+def parser() -> argparse.ArgumentParser:
+    top, commands = commandline.parser(
+        "fino1", "Train and evaluate financial-reasoning language models on this machine.", _GROUPS
+    )
+    commandline.add_run(commands["run"])
+    for verb in ("train", "evaluate", "link", "serve"):
+        text = "the run's config.json"
+        commands[verb].add_argument("--config", type=Path, required=True, metavar="FILE", help=text)
+    for verb in ("train", "evaluate"):
+        text = "name of the run (default: what the file `name` beside FILE says, or method)"
+        commands[verb].add_argument("--name", help=text)
+        text = "the run file that messages name"
+        commands[verb].add_argument("--source", metavar="FILE", help=text)
+    for verb in ("train", "evaluate", "link", "serve", "report", "doctor"):
+        commandline.add_work(commands[verb], _POD_WORK)
+    commands["evaluate"].add_argument("--server", metavar="URL", help="serves the model without base_url (ends in /v1)")
+    commands["link"].add_argument("--to", type=Path, required=True, metavar="PATH", help="the path to make")
+    commands["serve"].add_argument("--port", type=int, default=_PORT, help=f"(default: {_PORT})")
+    _add_report(commands["report"])
+    commands["score"].add_argument("--task", required=True, help="the task whose rows were answered")
+    commands["score"].add_argument(
+        "file", type=Path, metavar="FILE.jsonl", help="answers and targets (docs/scoring.md)"
+    )
+    doctor = commands["doctor"]
+    doctor.add_argument("--gpus", type=int, default=0, metavar="N", help="GPUs that must be there (default: 0)")
+    doctor.add_argument("--part", choices=("train", "evaluate"), help="what this machine is for (default: both)")
+    return top
+
+
+def _add_report(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the page and tables go")
     command.add_argument("--run", action="append", default=[], metavar="NAME", help="finished run, may be repeated")
-    command.add_argument("--title", default="Fino1")
-    command.add_argument("--note", default="")
-    command.add_argument("--skipped", action="append", default=[], metavar="TEXT")
-    command = verbs.add_parser("score", help="judge answers of your own")
-    command.add_argument("--task", required=True)
-    command.add_argument("file", type=Path, metavar="FILE.jsonl")
-    command = verbs.add_parser("doctor", help="versions, devices, write access, and what is missing")
-    command.add_argument("--work", type=Path, default=WORK, metavar="DIR")
-    command.add_argument("--gpus", type=int, default=0, metavar="N", help="GPUs that must be there")
-    command.add_argument("--part", choices=("train", "evaluate"), help="what this machine is for (default: both)")
-    return parser
+    command.add_argument("--title", default="Fino1", help="heading of the page (default: Fino1)")
+    command.add_argument("--note", default="", metavar="TEXT", help="a paragraph under the heading")
+    text = "what was left out and why, listed on the page; may be repeated"
+    command.add_argument("--skipped", action="append", default=[], metavar="TEXT", help=text)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from fino1.local import recipe
+
+    return recipe.main(arguments)
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    source = arguments.source or str(arguments.config)
     config = _config(arguments.config, "sft", "verifier", "ppo")
-    trackers.check(str(arguments.config))
+    trackers.check(source)
     processes.leave_on_signals()  # before torch is loaded, which takes seconds
-    from fino1.train.launch.launch import start_ranks
+    with processes.loading_modules():
+        from fino1.spec import load
+        from fino1.train.launch.launch import start_ranks
 
-    return start_ranks(arguments.config, _name(arguments, config["method"]), arguments.work)
+    try:
+        return start_ranks(arguments.config, _name(arguments, config["method"]), arguments.work, arguments.source)
+    except SpecError as error:
+        raise load.located(error, arguments.source) from error
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     processes.leave_on_signals()  # until the evaluation has its own handler: there is nothing to keep
     from fino1.evaluate.main import main as evaluate
+    from fino1.spec import load
 
     spec = _evaluation(arguments)
-    return evaluate(spec, _name(arguments, spec.method), arguments.work, arguments.server)
+    try:
+        return evaluate(spec, _name(arguments, spec.method), arguments.work, arguments.server)
+    except SpecError as error:
+        raise load.located(error, arguments.source) from error
 
 
 def _link(arguments: argparse.Namespace) -> int:
@@ -123,14 +152,14 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _evaluation(arguments: argparse.Namespace) -> "RunSpec":
-    """Which evaluation does the config ask for?"""
+    """The evaluation that the config asks for."""
     from fino1.spec import load
 
     return load.build(_config(arguments.config, "eval"), str(arguments.config), world_size=1)
 
 
 def _name(arguments: argparse.Namespace, method: str) -> str:
-    """What is the run called? A ConfigMap carries the name beside the config."""
+    """The run's name. A ConfigMap carries it beside the config."""
     beside = arguments.config.with_name("name")
     if arguments.name is None and beside.is_file():
         return beside.read_text(encoding="utf-8").strip()
@@ -142,7 +171,8 @@ def _config(path: Path, *methods: str) -> dict:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise SpecError(f"--config: {path}: expected a JSON document, got {error}") from error
+        hint = "" if path.suffix == ".json" else "; `fino1 run FILE` takes a run file"
+        raise SpecError(f"--config: {path}: expected a JSON document, got {error}{hint}") from error
     if not isinstance(config, dict):
         raise SpecError(f"--config: {path}: expected a map of keys, got {json.dumps(config)[:60]}")
     if config.get("method") not in methods:
@@ -151,13 +181,14 @@ def _config(path: Path, *methods: str) -> dict:
 
 
 _VERBS = {
+    "run": _run,
+    "report": _report,
+    "score": _score,
+    "doctor": _doctor,
     "train": _train,
     "evaluate": _evaluate,
     "link": _link,
     "serve": _serve,
-    "report": _report,
-    "score": _score,
-    "doctor": _doctor,
 }
 
 if __name__ == "__main__":

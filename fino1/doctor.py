@@ -13,20 +13,21 @@ _PACKAGES = {
     "train": ("torch", "transformers", "trl", "accelerate", "deepspeed", "datasets", "safetensors", "tokenizers"),
     "evaluate": ("openai", "pydantic", "jinja2"),
 }
+_EXTRAS = {"train": "[train]", "evaluate": ""}
 _SHARED_MEMORY_GIB = 1  # NCCL and data loaders need more than a container's default 64 MiB
 
 
 def examine(work: Path, gpus: int, wanted: str | None = None) -> int:
     """Print what is found, one fact a line; return 0, or 1 where something is missing that the `wanted` part (or both) needs."""
-    missing: list[str] = []
+    lacks: list[str] = []
     print(f"fino1 {version('fino1')}, Python {platform.python_version()}, {platform.platform()}")
     for part, packages in _PACKAGES.items():
         found = {package: _version(package) for package in packages}
         print(f"{part}: " + ", ".join(f"{package} {number or '(not installed)'}" for package, number in found.items()))
         if wanted in (part, None):
-            missing += [f"{package}, for {part}" for package, number in found.items() if number is None]
-    missing += [] if wanted == "evaluate" else trackers.missing(trackers.named())
-    missing += _devices(gpus) + _directory("--work", work)
+            lacks += [f"{package}, for {part}" for package, number in found.items() if number is None]
+    lacks += [] if wanted == "evaluate" else trackers.missing(trackers.from_environment())
+    lacks += _devices(gpus) + _directory("--work", work)
     models = os.environ.get("HF_HOME")
     print(f"model cache: {models or '~/.cache/huggingface (HF_HOME is not set)'}")
     shared = Path("/dev/shm")
@@ -34,11 +35,19 @@ def examine(work: Path, gpus: int, wanted: str | None = None) -> int:
         size = shutil.disk_usage(shared).total / 2**30
         print(f"/dev/shm: {size:.1f} GiB")
         if gpus and size < _SHARED_MEMORY_GIB:
-            missing.append(f"/dev/shm of {_SHARED_MEMORY_GIB} GiB or more, got {size:.2f} GiB")
-    for line in missing:
+            lacks.append(f"/dev/shm of {_SHARED_MEMORY_GIB} GiB or more, got {size:.2f} GiB")
+    for line in lacks:
         print(f"missing: {line}")
-    print("nothing is missing" if not missing else f"{len(missing)} missing")
-    return exits.BUG if missing else exits.DONE
+    print("nothing is missing" if not lacks else f"{len(lacks)} missing")
+    return exits.BUG if lacks else exits.DONE
+
+
+def missing(part: str) -> list[str]:
+    """The packages of `part` (train or evaluate) that are not installed, as at most one line."""
+    names = [package for package in _PACKAGES[part] if _version(package) is None]
+    return (
+        [f"expected {', '.join(names)} to be installed, got none; pip install 'fino1{_EXTRAS[part]}'"] if names else []
+    )
 
 
 def _devices(gpus: int) -> list[str]:

@@ -27,8 +27,7 @@ from typing import IO, Any
 from fino1 import exits
 from fino1.errors import ToolError
 from fino1.evaluate import hub
-from fino1.evaluate.endpoint import Cancelled
-from fino1.processes import die_with_parent
+from fino1.processes import die_with_parent, loading_modules
 
 START_TIMEOUT_S = 1800.0  # a 70B model from a cold volume
 STOP_TIMEOUT_S = 3.0
@@ -183,6 +182,8 @@ def _find_free_port() -> int:
 
 def _wait_until_ready(server: Server, halt: threading.Event) -> bool:
     """Wait until the server is ready; False where its port was taken. Raises as `serve` does."""
+    from fino1.evaluate.endpoint import Cancelled  # with openai, whose second the server itself need not wait
+
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
@@ -228,8 +229,9 @@ def _tie_to_parent() -> None:
 
 def _main(arguments: list[str]) -> None:
     _tie_to_parent()
-    from transformers.cli.serving.model_manager import ModelManager
-    from transformers.cli.transformers import app
+    with loading_modules():
+        from transformers.cli.serving.model_manager import ModelManager
+        from transformers.cli.transformers import app
 
     ours = {"id": arguments[1], "object": "model", "created": 0, "owned_by": "transformers"}
     ModelManager.get_gen_models = staticmethod(lambda: [ours])

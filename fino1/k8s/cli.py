@@ -10,34 +10,44 @@ import signal
 import sys
 from pathlib import Path
 
-from fino1 import errors, exits
+from fino1 import commandline, errors, exits
 
 _OUTPUT = ("text", "json", "yaml")
-# verb → help; in the order of a run's life
-_VERBS = {
-    "runs": "list the built-in run files and recipes",
-    "init": "write a commented run file to start from",
-    "render": "print the Kubernetes objects of a run",
-    "lint": "check run files for what the API server does not catch",
-    "plan": "say what would run, whether it fits, what is missing, and what it costs",
-    "diff": "compare a run's objects with those on the cluster; exit 1 where something differs",
-    "submit": "render, lint, ask the server, apply",
-    "run": "run a run file or a recipe on this machine",
-    "ps": "list the runs on the cluster",
-    "status": "say how a run stands",
-    "logs": "print the logs of all its pods",
-    "why": "say in one screen why a run is pending or failed",
-    "wait": "wait until a run is over; exit with its code",
-    "suspend": "stop a run's pods and keep its place",
-    "resume": "start a suspended run again",
-    "retry": "start a failed run again from its newest checkpoint",
-    "cancel": "end a run and delete its objects; results stay",
-    "fetch": "copy a run's results here",
-    "report": "copy runs' results here and write the leaderboard and curves of them",
-    "prune": "delete what finished runs have left in the cluster; results stay",
-    "doctor": "check this machine's access to the cluster and what the cluster offers",
-    "completion": "print the completion script of a shell",
+_GROUPS = {  # in the order of a run's life
+    "write a run file": {
+        "runs": "list the built-in run files and recipes",
+        "init": "write a commented run file to start from",
+    },
+    "before it runs": {
+        "doctor": "check this machine's access to the cluster and what the cluster offers",
+        "render": "print the Kubernetes objects of a run",
+        "lint": "check run files for what the API server does not catch",
+        "plan": "say what would run, whether it fits, what is missing, and what it costs",
+        "diff": "compare a run's objects with those on the cluster; exit 1 where something differs",
+    },
+    "run it": {
+        "submit": "render, lint, ask the server, apply",
+        "run": "run a run file or a recipe on this machine, as `fino1 run` does",
+    },
+    "while it runs": {
+        "ps": "list the runs on the cluster",
+        "status": "say how a run stands",
+        "logs": "print the logs of all its pods",
+        "why": "say in one screen why a run is pending or failed",
+        "wait": "wait until a run is over; exit with its code",
+        "suspend": "stop a run's pods and keep its place",
+        "resume": "start a suspended run again",
+        "retry": "start a failed run again from its newest checkpoint",
+        "cancel": "end a run and delete its objects; results stay",
+    },
+    "afterwards": {
+        "fetch": "copy a run's results here",
+        "report": "copy runs' results here and write the leaderboard and curves of them",
+        "prune": "delete what finished runs have left in the cluster; results stay",
+    },
+    "your shell": {"completion": "print the completion script of a shell"},
 }
+VERBS = [verb for group in _GROUPS.values() for verb in group]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -61,9 +71,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The whole command line; `generate` prints it into docs/cli.md, `completion` completes it."""
-    top = argparse.ArgumentParser(prog="fino1-k8s", description="Train and evaluate financial-reasoning models.")
-    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
-    commands = {verb: verbs.add_parser(verb, help=text, description=text) for verb, text in _VERBS.items()}
+    top, commands = commandline.parser(
+        "fino1-k8s", "Train and evaluate financial-reasoning language models on a Kubernetes cluster.", _GROUPS
+    )
     for verb in ("init", "render", "lint", "plan", "diff", "submit"):
         _document(commands[verb])
     for verb in ("plan", "diff", "submit", "ps", "status", "logs", "why", "wait", "suspend", "resume", "retry"):
@@ -75,6 +85,7 @@ def parser() -> argparse.ArgumentParser:
     for verb in ("runs", "lint", "plan", "diff", "ps", "status", "why", "doctor"):
         commands[verb].add_argument("-o", "--output", choices=_OUTPUT, default="text")
     commands["render"].add_argument("-o", "--output", choices=("yaml", "json"), default="yaml")
+    commands["render"].add_argument("--tests", action="store_true", help="the pod of `helm test` too")
     _of_single_verbs(commands)
     return top
 
@@ -83,34 +94,19 @@ def _document(command: argparse.ArgumentParser) -> None:
     """The options that make a document: a run file, overlays, single keys."""
     many = {"nargs": "+", "metavar": "RUN"} if command.prog.endswith("lint") else {"metavar": "RUN"}
     command.add_argument("run", help="built-in name, or path of a YAML file", **many)
-    command.add_argument("-f", "--values", type=Path, action="append", default=[], metavar="FILE")
-    command.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="VALUE is JSON, or text; may be repeated"
-    )
-    command.add_argument("--name", help="name of the run (default: the file's)")
+    commandline.add_run_file(command)
 
 
 def _cluster(command: argparse.ArgumentParser) -> None:
     """The options that say which cluster."""
-    command.add_argument("--kubeconfig", metavar="FILE")
-    command.add_argument("--context", metavar="NAME")
-    command.add_argument("-n", "--namespace", metavar="NAME")
+    command.add_argument("--kubeconfig", metavar="FILE", help="(default: $KUBECONFIG, or ~/.kube/config)")
+    command.add_argument("--context", metavar="NAME", help="context of the kubeconfig (default: its current one)")
+    command.add_argument("-n", "--namespace", metavar="NAME", help="(default: the context's)")
 
 
 def _of_single_verbs(commands: dict[str, argparse.ArgumentParser]) -> None:
     """What only one verb needs."""
-    run = commands["run"]
-    run.add_argument("run", metavar="RUN|RECIPE", help="built-in name, or path of a YAML file")
-    run.add_argument("-f", "--values", type=Path, action="append", default=[], metavar="FILE")
-    run.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="VALUE is JSON, or text; with a recipe it goes to every stage, STAGE:KEY=VALUE to one",
-    )
-    run.add_argument("--work", type=Path, default=Path("out"), metavar="DIR")
-    run.add_argument("--name", help="name of the run (default: the file's)")
+    commandline.add_run(commands["run"])
     commands["init"].add_argument("--out", type=Path, metavar="FILE", help="(default: standard output)")
     submit = commands["submit"]
     submit.add_argument("--dry-run", action="store_true", help="ask the server, change nothing")
@@ -137,7 +133,7 @@ def _of_single_verbs(commands: dict[str, argparse.ArgumentParser]) -> None:
 
 
 def _of_logs(command: argparse.ArgumentParser) -> None:
-    """Which part of the logs?"""
+    """The options of `logs`."""
     command.add_argument("-f", "--follow", action="store_true", help="go on until the run is over")
     command.add_argument("--since", metavar="TIME", help="seconds ago (90s, 5m, 2h), or RFC 3339")
     command.add_argument("--tail", type=int, metavar="N", help="the last N lines of each pod")

@@ -1,9 +1,14 @@
-"""How does a recipe, or a single run, go through on this machine?"""
+"""How does a recipe, or a single run, go through on this machine? The verb `run`.
+
+Every stage is read and checked before any starts, and named for good then: what a stage is made from follows from the files.
+"""
 
 import argparse
 import json
+import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,108 +17,126 @@ from fino1.errors import SpecError
 from fino1.local import page
 from fino1.local.run import LocalRun, check, describe, run_to_end
 from fino1.spec import load, recipe, yamlfile
+from fino1.spec.fields import NAME
 from fino1.spec.recipe import Recipe, Stage
 from fino1.spec.run import RunSpec
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Verb `run`."""
-    return run(arguments.run, arguments.values, arguments.set, arguments.work, arguments.name)
-
-
-def run(name: str, values: Iterable[Path], assignments: list[str], work: Path, run_name: str | None) -> int:
-    """Run a run file or a recipe to its end; return the exit code. Everything is read and checked before anything starts."""
-    path = recipe.find(name)
+    """Run a run file or a recipe to its end; return the exit code."""
+    path = recipe.find(arguments.run)
     document = yamlfile.read_yaml(path)
-    overlays = [yamlfile.read_yaml(file) for file in values]
+    overlays = [yamlfile.read_yaml(file) for file in arguments.values]
     if recipe.is_recipe(document):
-        if run_name is not None:
-            raise SpecError(f"--name: expected none, {path} is a recipe whose stages have names, got {run_name}")
-        chain = _Chain(recipe.build(document, str(path)), path, overlays, assignments, work)
-        runs.check_work(work)
+        if arguments.name is not None:
+            problem = f"expected none, {path} is a recipe whose stages have names, got {arguments.name}"
+            raise SpecError(f"--name: {problem}")
+        chain = Chain(recipe.build(document, str(path)), path, overlays, arguments.set, arguments.work)
+        runs.check_work(arguments.work)
         return chain.run()
-    spec = _sound(load.layered([document, *overlays, load.parse_set(assignments)]), work, {}, str(path))
-    local = LocalRun(spec, run_name or path.stem, work)
-    runs.check_work(work)
+    document = load.layered([document, *overlays, load.parse_set(arguments.set)])
+    spec = checked(document, arguments.work, {}, str(path))
+    local = LocalRun(spec, arguments.name or _stem(path), arguments.work, str(path))
+    runs.check_work(arguments.work)
     print(describe(spec, local.name))
     code = run_to_end(local, [])
     print(_ending(local, code))
     return code
 
 
-def _sound(document: dict[str, Any], work: Path, stages: Mapping[str, str], source: str) -> RunSpec:
-    """Which run is this, its input runs named by hash? Raises SpecError with all that keeps it from running here."""
-    problems: list[str] = []
-    for step in (
-        lambda: check(load.build(document, source), source),
-        lambda: runs.pin(document, work, stages, source),
-    ):
-        try:
-            step()
-        except SpecError as error:
-            problems += error.problems
-    if problems:
-        raise SpecError(problems)
-    return load.build(runs.pin(document, work, stages, source), source)
+def checked(document: dict[str, Any], work: Path, stages: Mapping[str, str], source: str) -> RunSpec:
+    """Validate a run, its input runs named by hash. Raises SpecError with all that keeps it from running on this machine.
+
+    Args:
+        document: The run file under its overlays.
+        work: Work directory, whose finished runs it may take models of.
+        stages: Stages whose models it may take: name → directory name.
+        source: What messages name.
+
+    """
+    problems, missing = [], []
+    try:
+        document = runs.pin(document, work, stages, source)
+    except SpecError as error:
+        missing = error.problems
+    try:
+        spec = load.build(document, source)
+        check(spec, source)
+    except SpecError as error:
+        problems = error.problems
+    if problems or missing:
+        raise SpecError(problems + missing)
+    return spec
 
 
-class _Chain:
-    """A recipe under way."""
+@dataclass(frozen=True)
+class _Prepared:
+    """A stage that may start: its run, and the names of the runs whose models it takes."""
+
+    stage: Stage
+    run: LocalRun
+    takes: frozenset[str]
+
+
+class Chain:
+    """A recipe on this machine. Raises SpecError, before anything starts, with what is wrong with any of its stages."""
 
     def __init__(
         self, wanted: Recipe, path: Path, overlays: list[dict[str, Any]], assignments: list[str], work: Path
     ) -> None:
         self.recipe, self.path, self.work, self.overlays = wanted, path, work, overlays
         self.assignments = assignments
-        self.directories: dict[str, str] = {}  # stage → its run's directory
         self.skipped: dict[str, str] = {}  # stage → why
         self._check_assignments()
+        self.stages: list[_Prepared] = []
+        directories: dict[str, str] = {}  # of the stages before that are not in the background
         problems: list[str] = []
-        for stage in wanted.stages:  # nothing starts before every stage is known to be sound
+        for stage in wanted.stages:
             try:
-                self._spec(stage, {name: f"{name}-0000000000" for name in self._names_before(stage)})
+                self.stages.append(self._prepare(stage, {} if stage.background else directories))
+                directory = self.stages[-1].run.directory.name
             except SpecError as error:
                 problems += error.problems
+                directory = f"{stage.name}-0000000000"  # so that those after it are checked too
+            if not stage.background:
+                directories[stage.name] = directory
         if problems:
             raise SpecError(dict.fromkeys(problems))
 
     def run(self) -> int:
         """Run the stages in their order, then write the report."""
         beside: list[LocalRun] = []
-        for stage in self.recipe.stages:
-            if why := self._why_not(stage):
+        ran: list[LocalRun] = []
+        for prepared in self.stages:
+            stage, local = prepared.stage, prepared.run
+            if why := self._why_not(prepared):
                 self.skipped[stage.name] = f"{stage.name}: {why}"
                 print(f"- {self.skipped[stage.name]}", flush=True)
                 continue
-            spec = self._spec(stage, self.directories)
-            log = self.work / "logs" / f"{stage.name}.log" if stage.background else None
-            local = LocalRun(spec, stage.name, self.work, log)
-            self.directories[stage.name] = local.directory.name
+            ran.append(local)
             if stage.background:
                 local.poll()
                 beside.append(local)
-                print(f"- {describe(spec, stage.name)}, beside the others; log: {log}", flush=True)
-                continue
-            code = self._finish(local, beside)
-            if code:
+                print(f"- {describe(local.spec, stage.name)}, beside the others; log: {local.log}", flush=True)
+            elif code := self._finish(local, beside):
                 return self._abandon(beside, code)
         while beside:
-            local = beside.pop(0)
-            code = self._finish(local, beside)
-            if code:
+            if code := self._finish(beside.pop(0), beside):
                 return self._abandon(beside, code)
-        return self._report()
+        skipped = [part for text in self.skipped.values() for part in ("--skipped", text)]
+        title = ("--title", self.recipe.title, "--note", self.recipe.note)
+        return page.write(self.work, [local.directory.name for local in ran], *title, *skipped)
 
-    def _why_not(self, stage: Stage) -> str:
-        """Why is this stage skipped, if it is? A file it needs is absent, or a stage whose model it takes was skipped."""
-        absent = [path for path in stage.needs if not Path(path).exists()]
+    def _why_not(self, prepared: _Prepared) -> str:
+        """Say why this stage is skipped: a file it needs is absent, or a stage whose model it takes was skipped; else ""."""
+        absent = [path for path in prepared.stage.needs if not Path(path).exists()]
         if absent:
-            return f"{', '.join(absent)} not found. {stage.needs_hint}".strip()
-        taken = set(runs.inputs(self._document(stage)).values())
-        missing = [name for name in self.skipped if name in taken and name in self._names_before(stage)]
+            return f"{', '.join(absent)} not found. {prepared.stage.needs_hint}".strip()
+        missing = [name for name in self.skipped if name in prepared.takes]
         return f"takes the model of {' and '.join(missing)}, which was skipped." if missing else ""
 
     def _finish(self, local: LocalRun, beside: list[LocalRun]) -> int:
+        local.started = time.monotonic()
         code = run_to_end(local, beside)
         print(_ending(local, code), flush=True)
         return code
@@ -125,29 +148,20 @@ class _Chain:
             run_to_end(local, [])
         return code
 
-    def _report(self) -> int:
-        skipped = [part for text in self.skipped.values() for part in ("--skipped", text)]
-        title = ("--title", self.recipe.title, "--note", self.recipe.note)
-        return page.write(self.work, self.directories.values(), *title, *skipped)
-
-    def _names_before(self, stage: Stage) -> list[str]:
-        if stage.background:
-            return []
-        names = [each.name for each in self.recipe.stages if not each.background]
-        return names[: names.index(stage.name)]
-
-    def _spec(self, stage: Stage, directories: dict[str, str]) -> RunSpec:
-        return _sound(self._document(stage), self.work, directories, f"{self.path}: stage {stage.name}")
-
-    def _document(self, stage: Stage) -> dict[str, Any]:
-        """What the stage's run file says under the recipe's overrides, `--values` and `--set`."""
+    def _prepare(self, stage: Stage, directories: dict[str, str]) -> _Prepared:
+        """Check a stage that may take models of the stages in `directories`: name → directory name."""
         mine = [
-            a.partition(":")[2] if self._stage_of(a) else a
-            for a in self.assignments
-            if self._stage_of(a) in (None, stage.name)
+            assignment.partition(":")[2] if self._stage_of(assignment) else assignment
+            for assignment in self.assignments
+            if self._stage_of(assignment) in (None, stage.name)
         ]
         file = yamlfile.read_yaml(recipe.find(stage.run))
-        return load.layered([file, stage.set, *self.overlays, load.parse_set(mine)])
+        document = load.layered([file, stage.set, *self.overlays, load.parse_set(mine)])
+        source = f"{self.path}: stage {stage.name}"
+        spec = checked(document, self.work, directories, source)
+        log = self.work / "logs" / f"{stage.name}.log" if stage.background else None
+        taken = frozenset(runs.inputs(document).values()) & directories.keys()
+        return _Prepared(stage, LocalRun(spec, stage.name, self.work, source, log), taken)
 
     def _stage_of(self, assignment: str) -> str | None:
         stage, colon, _ = assignment.partition("=")[0].partition(":")
@@ -160,6 +174,16 @@ class _Chain:
             raise SpecError(
                 f"--set {a}: expected a stage of {', '.join(names)}, got {self._stage_of(a)}" for a in unknown
             )
+
+
+def _stem(path: Path) -> str:
+    """Name of the run that this file describes. Raises SpecError for one that no run may have."""
+    if not re.fullmatch(NAME, path.stem):
+        raise SpecError(
+            f"{path}: expected a file name, which names the run, of at most 34 lower-case letters, digits, - and ., "
+            f"got {path.stem!r}; --name gives another"
+        )
+    return path.stem
 
 
 def _ending(local: LocalRun, code: int) -> str:

@@ -1,4 +1,7 @@
-"""How does a run run on this machine? As its pod would: the same entry, variables, exit codes and restarts. (DESIGN C5)"""
+"""How does a run run on this machine? As its pod would: the same entry, variables, exit codes and restarts.
+
+(docs/design.md C5)
+"""
 
 import contextlib
 import os
@@ -10,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-from fino1 import exits, processes, runs, trackers
+from fino1 import doctor, exits, processes, runs, trackers
 from fino1.errors import SpecError
 from fino1.spec import load
 from fino1.spec.run import RunSpec
@@ -21,10 +24,11 @@ _VERBS = {"sft": "train", "verifier": "train", "ppo": "train", "eval": "evaluate
 
 
 def check(spec: RunSpec, source: str) -> None:
-    """Can this machine run it? Raises SpecError where it asks for nodes, GPUs or trackers that are not here."""
+    """Raise SpecError where a run asks for nodes, GPUs, packages or trackers that this machine does not have."""
     problems = []
     if spec.nodes != 1:
         problems.append(f"{source}: nodes: expected 1 on this machine, got {spec.nodes}")
+    problems += [f"{source}: method: {text}" for text in doctor.missing(_VERBS[spec.method])]
     problems += [f"{source}: {text}" for text in trackers.missing(spec.report_to)]
     here = len(list(Path("/dev").glob("nvidia[0-9]*")))
     if spec.gpus_per_node > here:
@@ -39,12 +43,20 @@ def check(spec: RunSpec, source: str) -> None:
 class LocalRun:
     """One run on this machine: started, watched with `poll`, started again where its exit code says so."""
 
-    def __init__(self, spec: RunSpec, name: str, work: Path, log: Path | None = None) -> None:
-        self.spec, self.name, self.work = spec, name, work
+    def __init__(
+        self, spec: RunSpec, name: str, work: Path, source: str | None = None, log: Path | None = None
+    ) -> None:
+        """Args:
+        spec: What to run.
+        name: Its name.
+        work: Work directory.
+        source: What the run's messages name: the file that the user wrote.
+        log: Where its output goes; None is ours.
+        """
+        self.spec, self.name, self.work, self.source, self.log = spec, name, work, source, log
         self.directory = runs.directory(work, name, spec)
         self.started = time.monotonic()
         self.was_done = (self.directory / "done.json").is_file()
-        self._log_path = log
         self._attempts, self._resume_at = 0, 0.0
         self._process: subprocess.Popen | None = None
         self._stopping = False
@@ -52,23 +64,27 @@ class LocalRun:
 
     def start(self) -> None:
         """Start an attempt."""
+        if self._attempts == 0:
+            self.started = time.monotonic()
         runs.write_config(self.directory / "config.json", self.spec)
         command = [sys.executable, "-m", "fino1", _VERBS[self.spec.method]]
         options = {"--config": self.directory / "config.json", "--name": self.name, "--work": self.work}
+        if self.source is not None:
+            options["--source"] = self.source
         parent = os.getpid()
-        with self._log() as log:
+        with self._output() as output:
             self._process = subprocess.Popen(
                 [*command, *(str(part) for option in options.items() for part in option)],
                 env=_environment(self.spec),
-                stdout=log,
-                stderr=subprocess.STDOUT if log else None,
+                stdout=output,
+                stderr=subprocess.STDOUT if output else None,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C reaches us only, and we say SIGTERM once
                 preexec_fn=lambda: _end_with(parent),  # noqa: PLW1509, we have no threads
             )
 
     def poll(self) -> int | None:
-        """Look after the run: its exit code once it has ended for good, None before."""
+        """Start it, or start it again, where that is due. Returns its exit code once it has ended for good, None before."""
         if self.was_done:
             return exits.DONE
         if self._process is None:
@@ -101,15 +117,15 @@ class LocalRun:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGTERM)
 
-    def _log(self) -> contextlib.AbstractContextManager[IO | None]:
-        if self._log_path is None:
+    def _output(self) -> contextlib.AbstractContextManager[IO | None]:
+        if self.log is None:
             return contextlib.nullcontext()
-        self._log_path.parent.mkdir(parents=True, exist_ok=True)
-        return self._log_path.open("ab")
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        return self.log.open("ab")
 
 
 def _end_with(parent: int) -> None:
-    """In the child: end when we do, also if we did before this line."""
+    """In the child: end when `parent` does, also if it did before this line."""
     processes.die_with_parent(signal.SIGTERM)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -137,7 +153,7 @@ def _environment(spec: RunSpec) -> Mapping[str, str]:
 
 
 def run_to_end(run: LocalRun, beside: list[LocalRun]) -> int:
-    """Run to the end while those `beside` it are looked after; return its code. Passes SIGTERM and Ctrl-C on."""
+    """Poll a run, and those `beside` it, until it has ended; return its code. Passes SIGTERM and Ctrl-C on to all of them."""
     received: list[int] = []
 
     def on_signal(number: int, frame: object) -> None:
@@ -158,6 +174,6 @@ def run_to_end(run: LocalRun, beside: list[LocalRun]) -> int:
 
 
 def describe(spec: RunSpec, name: str) -> str:
-    """One line on what is about to start: the derived numbers."""
+    """One line on what is about to start: method, number of ranks, hash."""
     text = f"{name}: {spec.method}, {spec.ranks_per_node} rank{'s' if spec.ranks_per_node > 1 else ''}"
     return f"{text}, run {load.run_hash(spec)}"

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fino1 import exits
+from fino1 import __version__, exits
 from fino1.k8s.cli import main
 from fino1.k8s.cluster.client import Api, ApiError
 from fino1.k8s.cluster.errors import Lost
@@ -74,6 +74,13 @@ def test_diff_ends_as_kubectls_does(api, fino1, kubeconfig):
     assert told["fields"] == [{"path": "spec.runPolicy.backoffLimit", "cluster": 9, "run": 6}]
     assert fino1("submit", *TINY)[0] == exits.BUG  # someone else has set it
     assert main(["diff", *TINY, "--kubeconfig", str(kubeconfig), "-n", "nowhere"]) == 2
+
+
+def test_render_prints_what_submit_applies(api, fino1, capsys):
+    assert main(["render", *TINY, "-o", "json"]) == 0
+    rendered = json.loads(capsys.readouterr().out)["items"]
+    fino1("submit", *TINY)
+    assert everything(api) == sorted(f"{each['kind']}/{each['metadata']['name']}" for each in rendered)
 
 
 def test_what_lint_finds_ends_it_before_the_cluster_is_asked(tmp_path, capsys):
@@ -156,7 +163,7 @@ def test_pod_security_is_asked_about_the_pods(api, fino1):
     assert 'the pods of this run would be refused: violates PodSecurity "restricted:latest"' in err
 
 
-def test_of_very_many_objects_one_of_each_shape_is_asked_about(api, fino1):
+def test_of_many_objects_each_is_asked_about(api, fino1):
     models = [{"name": f"m{i}", "base_url": "https://api.example.com/v1"} for i in range(70)]
     document = ("eval-tiny", "--name", "run", "--set", f"eval.models={json.dumps(models)}")
     last = fino1("submit", *document, "--dry-run")[1].splitlines()[69].partition("/")[2].partition(":")[0]
@@ -228,6 +235,31 @@ def test_it_waits_for_the_pods_of_an_earlier_attempt(api, fino1):
     assert time.monotonic() - began > 1.4
     assert f"waiting for the end of Pod/{metadata['name']} (at most 660 s)" in err
     assert (code, out.splitlines()[0]) == (exits.DONE, f"PyTorchJob/{run.full}: created")
+
+
+@pytest.mark.parametrize("backend", ["pytorchjob", "job", "jobset", "trainjob"])
+def test_what_another_version_has_submitted_is_kept(api, fino1, monkeypatch, backend):
+    """A newer fino1 renders another image tag and other labels from the same run file; the running pods stay as they are."""
+    document = (*TINY, "--set", f"backend={backend}")
+    fino1("submit", *document)
+    [run] = list_runs(api)
+    runtime = ("trainer.kubeflow.org/v1alpha1", "TrainingRuntime", run.full)
+    before = api.get(*runtime)
+    for module in ("render", "pod"):
+        monkeypatch.setattr(f"fino1.k8s.objects.{module}.__version__", "99.0.0")
+    code, out, err = fino1("submit", *document)
+    assert (code, out.splitlines()[0]) == (exits.DONE, f"{run.kind}/{run.full}: unchanged")
+    kept = (
+        f"note: {run.kind}/{run.full} stays as fino1 {__version__} has made it, the run file is the same;"
+        f" to have it made anew: `fino1-k8s cancel {run.full}` first\n"
+    )
+    assert err == kept
+    [now] = list_runs(api)
+    assert now.object == run.object and api.get(*runtime) == before
+    assert api.get("v1", "ConfigMap", run.full)["metadata"]["labels"]["app.kubernetes.io/version"] == "99.0.0"
+    assert fino1("diff", *document)[::2] == (exits.DONE, kept)
+    code, out, _ = fino1("submit", *document, "--set", "seed=7")
+    assert code == exits.DONE and ": created" in out.splitlines()[0]
 
 
 def test_suspended_by_a_user_is_no_difference(api, fino1):

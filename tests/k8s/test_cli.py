@@ -1,7 +1,8 @@
-"""What the two commands take, what they load, and who imports whom (STYLE §3)."""
+"""What the two commands take, what they load, and who imports whom (docs/design.md#the-house)."""
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from fino1 import __main__ as entry
+from fino1 import __version__
 from fino1.k8s import cli
 
 ROOT = Path(__file__).parent.parent.parent / "fino1"
@@ -75,10 +77,10 @@ def test_folders_of_k8s_import_one_way(folder):
 
 def test_each_verb_has_a_file_of_its_name():
     files = {path.stem for path in modules("k8s/verbs")} - {"__init__"}
-    assert files == set(cli._VERBS)
+    assert files == set(cli.VERBS)
 
 
-SHARED = ["errors", "exits", "files", "runs", "processes", "progress", "trackers"]
+SHARED = ["commandline", "errors", "exits", "files", "runs", "processes", "progress", "trackers"]
 
 
 @pytest.mark.parametrize("module", SHARED)
@@ -110,8 +112,19 @@ def test_commands_load_little(module):
     assert not loaded(f"import {module}") & set(HEAVY)
 
 
-def test_running_a_chain_loads_no_torch():
+def test_running_a_recipe_loads_no_torch():
     assert not loaded("import fino1.local.recipe") & (set(HEAVY) - {"pydantic"})
+
+
+def test_training_loads_its_libraries_once_it_knows_what_it_needs():
+    assert not loaded("import fino1.train.launch.launch") & {
+        "transformers",
+        "trl",
+        "deepspeed",
+        "accelerate",
+        "datasets",
+    }
+    assert not loaded("import fino1.train.launch.rank") & {"torch", "transformers"}
 
 
 def flags(capsys, main, *arguments: str) -> set[str]:
@@ -121,7 +134,7 @@ def flags(capsys, main, *arguments: str) -> set[str]:
     return {word.strip(",[]") for word in capsys.readouterr().out.split() if word.startswith(("-", "[-"))} - {"-"}
 
 
-# A flag never repeats a key of the run file (STYLE §3): a new one is decided on, not slipped in.
+# A flag never repeats a key of the run file (docs/design.md C1): a new one is decided on, not slipped in.
 H = {"-h", "--help"}
 DOCUMENT = H | {"-f", "--values", "--set", "--name"}
 CLUSTER = H | {"--kubeconfig", "--context", "-n", "--namespace"}
@@ -129,7 +142,7 @@ OUTPUT = {"-o", "--output"}
 FLAGS = {
     (cli, "runs"): H | OUTPUT,
     (cli, "init"): DOCUMENT | {"--out"},
-    (cli, "render"): DOCUMENT | OUTPUT,
+    (cli, "render"): DOCUMENT | OUTPUT | {"--tests"},
     (cli, "lint"): DOCUMENT | OUTPUT,
     (cli, "plan"): DOCUMENT | CLUSTER | OUTPUT | {"--offline", "--prices", "--hours"},
     (cli, "diff"): DOCUMENT | CLUSTER | OUTPUT,
@@ -149,8 +162,9 @@ FLAGS = {
     (cli, "prune"): CLUSTER | {"--older-than", "--dry-run"},
     (cli, "doctor"): CLUSTER | OUTPUT,
     (cli, "completion"): H,
-    (entry, "train"): H | {"--config", "--name", "--work"},
-    (entry, "evaluate"): H | {"--config", "--name", "--work", "--server"},
+    (entry, "run"): DOCUMENT | {"--work"},
+    (entry, "train"): H | {"--config", "--name", "--work", "--source"},
+    (entry, "evaluate"): H | {"--config", "--name", "--work", "--source", "--server"},
     (entry, "link"): H | {"--config", "--work", "--to"},
     (entry, "serve"): H | {"--config", "--work", "--port"},
     (entry, "report"): H | {"--work", "--out", "--run", "--title", "--note", "--skipped"},
@@ -165,8 +179,42 @@ def test_flags_are_frozen(capsys, module, verb):
 
 
 def test_every_verb_is_in_the_table():
-    assert {verb for module, verb in FLAGS if module is cli} == set(cli._VERBS)
+    assert {verb for module, verb in FLAGS if module is cli} == set(cli.VERBS)
     assert {verb for module, verb in FLAGS if module is entry} == set(entry._VERBS)
+
+
+@pytest.mark.parametrize(
+    ("main", "prog", "first", "last"),
+    [(entry.main, "fino1", "on this machine:", "serve"), (cli.main, "fino1-k8s", "write a run file:", "completion")],
+)
+def test_help_lists_the_verbs_in_groups(capsys, main, prog, first, last):
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"usage: {prog} [-h] [--version] VERB ..."
+    assert lines[2].startswith("Train and evaluate financial-reasoning language models on ")
+    verbs = [line.split()[0] for line in lines[lines.index(first) :] if re.match("  [a-z]", line)]
+    assert verbs == list(entry._VERBS if prog == "fino1" else cli.VERBS)
+    assert verbs[-1] == last
+
+
+@pytest.mark.parametrize(("main", "prog"), [(entry.main, "fino1"), (cli.main, "fino1-k8s")])
+def test_version(capsys, main, prog):
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"{prog} {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("main", "verb", "default"),
+    [(cli.main, "run", "out"), (entry.main, "run", "out"), *((entry.main, v, "/work") for v in ("train", "report"))],
+)
+def test_help_says_where_work_is(capsys, main, verb, default):
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    assert f"directory of runs and results (default: {default})" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["run"], ["run", "demo", "--sft"]])

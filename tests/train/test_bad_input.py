@@ -11,7 +11,8 @@ from fino1.k8s import cli
 from fino1.spec import load
 from fino1.spec.inputs import InitBlock, ModelRef
 from fino1.spec.train import RewardBlock
-from fino1.train import data, model
+from fino1.train import model
+from fino1.train.data.rows import read_rows
 from fino1.train.ppo import reward
 from tests.train.conftest import LLAMA, PPO, SFT, TrainRun
 
@@ -115,7 +116,7 @@ def said(call, *arguments):
 
 def test_a_missing_file(tmp_path):
     spec = load.build(load.merge(SFT, {"data": {"task": None, "path": "nowhere.jsonl"}}), "F", 1)
-    assert said(data.read, spec.data, "sft", 1) == "nowhere.jsonl: expected a JSON, JSONL or Parquet file, got none"
+    assert said(read_rows, spec.data, "sft", 1) == "nowhere.jsonl: expected a JSON, JSONL or Parquet file, got none"
 
 
 def test_classifiers_that_are_none(tmp_path, saved):
@@ -184,6 +185,6 @@ def test_answers_that_the_rule_cannot_judge(tmp_path):
     right = {"Open-ended Verifiable Question": "q", "Ground-True Answer": "1,234 million"}
     path = rows(tmp_path, right, right | {"Ground-True Answer": "it depends"}, right | {"Ground-True Answer": "yes"})
     spec = load.build(load.merge(PPO, {"data": {"task": None, "path": path}}), "F", 1)
-    assert said(reward.check_targets, spec, data.read(spec.data, "ppo", 1)) == (
+    assert said(reward.check_targets, spec, read_rows(spec.data, "ppo", 1)) == (
         f"{path}:2: Ground-True Answer: expected a number, yes or no for ppo.reward.source: rule, got 'it depends'"
     )

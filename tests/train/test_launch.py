@@ -1,4 +1,4 @@
-"""With which code do the ranks end? (DESIGN C5)"""
+"""With which code do the ranks end? (docs/design.md C5)"""
 
 import signal
 import subprocess
@@ -15,7 +15,7 @@ from fino1.train.launch import launch
 ROOT = Path(__file__).parents[2]
 LAUNCHER = """
 import sys
-from fino1.train import launch
+from fino1.train.launch import launch
 
 options = ["--rdzv-backend=c10d", "--rdzv-endpoint=localhost:0", "--max-restarts=0", "--no-python"]
 parsed = launch.get_args_parser().parse_args([*options, sys.executable, "-c", *sys.argv[1:]])

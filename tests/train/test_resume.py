@@ -1,4 +1,4 @@
-"""Nothing is lost (DESIGN C6): runs killed and stopped at exact points end as if nothing had happened."""
+"""Nothing is lost (docs/design.md C6): runs killed and stopped at exact points end as if nothing had happened."""
 
 import json
 import os

@@ -1,12 +1,15 @@
 """The maths of PPO against hand-computed tensors, definitions and properties."""
 
 import math
+from typing import get_args
 
 import pytest
 import torch
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fino1.spec.train import Scheduler
 from fino1.train.ppo import rl
 
 MASK = torch.tensor([[True, True, True], [True, True, False]])
@@ -14,6 +17,18 @@ MASK = torch.tensor([[True, True, True], [True, True, False]])
 
 def assert_close(found, wanted):
     torch.testing.assert_close(found, torch.as_tensor(wanted, dtype=found.dtype), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", get_args(Scheduler))
+@pytest.mark.parametrize(("warmup", "updates"), [(0, 1), (0, 7), (1, 20), (3, 7), (20, 20), (8, 157)])
+def test_the_schedule_is_transformers_own_to_the_bit(kind, warmup, updates):
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    theirs = transformers.get_scheduler(kind, torch.optim.SGD([parameter], lr=1.0), warmup, updates)
+    ours = rl.schedule(kind, warmup, updates)
+    for update in range(updates):
+        assert ours(update) == theirs.get_last_lr()[0]
+        theirs.optimizer.step()
+        theirs.step()
 
 
 def test_masked_mean_counts_what_is_true():

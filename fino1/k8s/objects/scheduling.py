@@ -1,4 +1,4 @@
-"""Which nodes do a unit's pods get, and do they start together? `charts/*/templates/_scheduling.tpl` says the same."""
+"""Which nodes do a unit's pods get, and do they start together? `charts/fino1/templates/_scheduling.tpl` says the same."""
 
 from typing import Any
 

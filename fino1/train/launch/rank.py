@@ -1,4 +1,4 @@
-"""What does one rank do? Read the run, train, and end with the code that says what happened. (DESIGN C5)
+"""What does one rank do? Read the run, train, and end with the code that says what happened. (docs/design.md C5)
 
 `python -m fino1.train.launch.rank --config FILE --name NAME --work DIR --launcher PID`, started by `launch` with
 torch's variables.
@@ -19,8 +19,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fino1 import exits, files, processes, runs
-from fino1.errors import Fino1Error, first_line
+from fino1 import exits, files, processes, runs, trackers
+from fino1.errors import Fino1Error, SpecError, first_line
 from fino1.spec import load
 from fino1.spec.run import RunSpec
 
@@ -50,22 +50,22 @@ class Run:
 
     @property
     def is_main(self) -> bool:
-        """Is this the rank that writes what all ranks share?"""
+        """True for the rank that writes what all ranks share."""
         return self.rank == 0
 
     @property
     def directory(self) -> Path:
-        """The run's directory (C13)."""
+        """The run's directory (docs/design.md C13)."""
         return runs.directory(self.work, self.name, self.spec)
 
     @property
     def checkpoints(self) -> Path:
-        """Where its checkpoints are."""
+        """Directory of its checkpoints."""
         return self.directory / "checkpoints"
 
     @property
     def use_cpu(self) -> bool:
-        """Is there no GPU? (The local backend hides them from a run that asks for none.)"""
+        """True where there is no GPU; `fino1 run` hides them from a run that asks for none."""
         import torch
 
         return not torch.cuda.is_available()
@@ -97,33 +97,39 @@ def main() -> int:
         parser.add_argument(option, type=Path, required=True)
     parser.add_argument("--name", required=True)
     parser.add_argument("--launcher", type=int, required=True)
+    parser.add_argument("--source")
     arguments = parser.parse_args()
     if os.getppid() != arguments.launcher:
         return exits.KILLED  # it was, before it could be the parent to die with
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    source = arguments.source
     try:
-        spec = load.build(json.loads(arguments.config.read_text()), str(arguments.config), world_size)
+        spec = load.build(json.loads(arguments.config.read_text()), source or str(arguments.config), world_size)
     except Fino1Error as error:
-        return _explained(error)
-    return _guarded(Run(spec, arguments.name, arguments.work, rank, world_size))
+        return _explain(error, source)
+    return _guarded(Run(spec, arguments.name, arguments.work, rank, world_size), source)
 
 
-def _guarded(run: Run) -> int:
+def _guarded(run: Run, source: str | None) -> int:
     """Train, and turn whatever ends the training into an exit code of the table."""
-    from fino1.train import checkpoint, shard
+    trackers.hide_others()  # before anything imports deepspeed or trl
+    with processes.loading_modules():
+        from fino1.train import checkpoint, shard
 
-    shard.prepare(run.use_cpu)
-    _quiet()
+        shard.prepare(run.use_cpu)
+        _quiet()
     try:
         if run.is_main:
             for directory in (run.directory, run.checkpoints):
                 checkpoint.clear_temporary(directory)
             checkpoint.prune(run.checkpoints, run.spec.trained.save_total_limit)
-        importlib.import_module(_METHODS[run.spec.method]).main(run)
+        with processes.loading_modules():
+            method = importlib.import_module(_METHODS[run.spec.method])
+        method.main(run)
     except checkpoint.Stopped:
         return exits.TERMINATED
     except Fino1Error as error:
-        return _explained(error)
+        return _explain(error, source)
     except Exception as error:
         if checkpoint.is_disk_error(error):
             print(f"{run.directory}: expected a disk that can be written, got {first_line(error)}", file=sys.stderr)
@@ -136,15 +142,16 @@ def _guarded(run: Run) -> int:
     return exits.DONE
 
 
-def _explained(error: Fino1Error) -> int:
-    """Tell the launcher, in the file that it reads, what the user should know: it says it once for all ranks."""
-    message = {"message": str(error), "timestamp": int(time.time())}
+def _explain(error: Fino1Error, source: str | None) -> int:
+    """Write what the user should know into the file that the launcher reads, which says it once for all ranks."""
+    said = load.located(error, source) if isinstance(error, SpecError) else error
+    message = {"message": str(said), "timestamp": int(time.time())}
     Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps(message), encoding="utf-8")
     return error.exit_code
 
 
 def _quiet() -> None:
-    """Leave standard output to our own lines."""
+    """Keep other libraries' lines out of the output."""
     import accelerate.utils.other
     import datasets
     import transformers

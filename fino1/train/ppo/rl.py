@@ -4,6 +4,8 @@ Legend: B episodes, R response tokens (padded to the longest), N response tokens
 H hidden size, V vocabulary. `mask` is True where a token counts. A score is one number per response, a reward one per token.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +14,28 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 CHUNK = 4096  # positions whose logits exist at once: 4096 × 128,256 floats are 2.1 GB
+
+
+def schedule(kind: str, warmup: int, updates: int) -> Callable[[int], float]:
+    """Make the function from an update, the first being 0, to the share of the peak learning rate that it learns with.
+
+    From 0 the share rises over `warmup` updates, then stays (constant_with_warmup) or falls to 0 after the last (linear, cosine);
+    `constant` is 1 throughout. The same numbers as Transformers' `get_scheduler`, which wants an optimizer for them.
+    """
+
+    def factor(update: int) -> float:
+        if kind == "constant":
+            return 1.0
+        if update < warmup:
+            return update / max(1, warmup)
+        if kind == "constant_with_warmup":
+            return 1.0
+        if kind == "linear":
+            return max(0.0, (updates - update) / max(1, updates - warmup))
+        assert kind == "cosine", kind
+        return max(0.0, 0.5 * (1.0 + math.cos(math.pi * ((update - warmup) / max(1, updates - warmup)))))
+
+    return factor
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -1,0 +1,56 @@
+"""What do the command lines of `fino1` and `fino1-k8s` have in common? Verbs in groups, `--version`, a run file's options."""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+from fino1 import __version__
+
+WORK = Path("out")  # where `run` leaves runs and results
+Groups = Mapping[str, Mapping[str, str]]  # heading → verb → help
+
+
+def parser(
+    prog: str, description: str, groups: Groups
+) -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """Build a command's parser, and by name those of its verbs, whose options the caller adds."""
+    title, *others = groups
+    headings = {next(iter(groups[heading])): f"\n{heading}:\n" for heading in others}
+
+    class Formatter(argparse.HelpFormatter):
+        """Lists the verbs under their groups' headings: argparse has groups of options only."""
+
+        def _format_action(self, action: argparse.Action) -> str:
+            if isinstance(action, argparse._SubParsersAction):
+                return "".join(map(self._format_action, action._get_subactions()))
+            return headings.get(action.dest, "") + super()._format_action(action)
+
+    top = argparse.ArgumentParser(prog=prog, description=description, formatter_class=Formatter)
+    top.add_argument("--version", action="version", version=f"{prog} {__version__}")
+    commands = top.add_subparsers(dest="verb", required=True, metavar="VERB", title=title, prog=prog)
+    return top, {
+        verb: commands.add_parser(verb, help=text, description=text)
+        for verbs in groups.values()
+        for verb, text in verbs.items()
+    }
+
+
+def add_run_file(command: argparse.ArgumentParser, assignment: str = "VALUE is JSON, or text; may be repeated") -> None:
+    """Add the options that change a run file: overlays, single keys (`assignment` says how), the name."""
+    text = "run file whose keys are laid over it; may be repeated"
+    command.add_argument("-f", "--values", type=Path, action="append", default=[], metavar="FILE", help=text)
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=assignment)
+    command.add_argument("--name", help="name of the run (default: the file's)")
+
+
+def add_run(command: argparse.ArgumentParser) -> None:
+    """Add what the verb `run` takes, which both commands have."""
+    command.add_argument("run", metavar="RUN|RECIPE", help="built-in name, or path of a YAML file")
+    add_run_file(command, "VALUE is JSON, or text; with a recipe it goes to every stage, STAGE:KEY=VALUE to one")
+    add_work(command, WORK)
+
+
+def add_work(command: argparse.ArgumentParser, default: Path) -> None:
+    """Add `--work`."""
+    text = f"directory of runs and results (default: {default})"
+    command.add_argument("--work", type=Path, default=default, metavar="DIR", help=text)

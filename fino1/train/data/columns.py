@@ -1,0 +1,135 @@
+"""How are rows in Fino1's columns read, from a file or the hub? (docs/design.md C7)
+
+The columns are those of TheFinAI/Fino1_Reasoning_Path_FinQA: `Question`, `Complex_CoT` and `Response` for SFT, `Open-ended
+Verifiable Question` and `Ground-True Answer` for PPO; a verifier's pairs have PPO's, `Response` and perhaps `label`.
+"""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from fino1.errors import SpecError
+from fino1.spec.inputs import DEFAULT_COLUMNS, DEFAULT_DATA, DataBlock, RowsBlock
+from fino1.tasks import rows as task_rows
+from fino1.tasks.record import FINAL, THINKING, Record
+from fino1.train import checkpoint
+
+SFT_COLUMNS = ("Question", "Complex_CoT", "Response")
+RL_COLUMNS = ("Open-ended Verifiable Question", "Ground-True Answer")
+PAIR_COLUMNS = (*RL_COLUMNS, "Response", "label")
+_CONTEXT = re.compile(r"\A(.*?context:)(.*?)(\bquestion:.*)\Z", re.DOTALL | re.IGNORECASE)
+_LABELS = {"True": "true", "1": "true", "False": "false", "0": "false"}  # by the text of what JSON may hold
+_SHOWN = 20  # problems listed of one file
+Numbered = list[tuple[int, dict[str, Any]]]
+
+
+def read(block: RowsBlock, method: str) -> list[Record]:
+    """Read the rows of `block.path` or `block.hub` as records. Raises SpecError naming file, row and field of bad ones."""
+    columns = {"sft": SFT_COLUMNS, "verifier": PAIR_COLUMNS}.get(method, RL_COLUMNS)
+    given = block.columns if isinstance(block, DataBlock) else {}
+    if isinstance(block, DataBlock) and block.is_default:
+        given = DEFAULT_COLUMNS | given
+    names = {column: given.get(column, column) for column in columns}
+    if block.path is not None:
+        return _records(block.path, *_load_local(Path(block.path)), names)
+    hub = block.hub or DEFAULT_DATA
+    return _records(hub, _load_hub(hub, block), [], names)
+
+
+def first_problems(problems: list[str], source: str) -> list[str]:
+    """The first _SHOWN problems, and a line that says how many more there are."""
+    more = [f"{source}: and {len(problems) - _SHOWN} more problems"] if len(problems) > _SHOWN else []
+    return problems[:_SHOWN] + more
+
+
+def _load_local(path: Path) -> tuple[Numbered, list[str]]:
+    """Rows of a file (JSON arrays and Parquet numbered by index, JSONL by line), and the problems of what is no row.
+
+    Writes no cache, as `datasets` would: `/models` may be read-only.
+    """
+    kinds = (".json", ".jsonl", ".parquet")
+    if not path.is_file():
+        raise SpecError(f"{path}: expected a JSON, JSONL or Parquet file, got none")
+    if path.suffix not in kinds:
+        raise SpecError(f"{path}: expected a name that ends in {', '.join(kinds)}, got {path.suffix or 'none'}")
+    if path.suffix != ".parquet":
+        numbered, problems = task_rows.read_json_rows(path, "")
+        return numbered, problems.found
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        return list(enumerate(parquet.read_table(path).to_pylist())), []
+    except pyarrow.ArrowInvalid as error:
+        raise SpecError(f"{path}: expected Parquet, got {error}") from error
+
+
+def _load_hub(hub: str, block: RowsBlock) -> Numbered:
+    import datasets
+
+    try:
+        return list(enumerate(datasets.load_dataset(hub, revision=block.revision, split=block.split)))
+    except (datasets.exceptions.DatasetNotFoundError, ConnectionError, OSError, ValueError) as error:
+        if checkpoint.is_disk_error(error):
+            raise
+        raise SpecError(f"data.hub: {hub}: expected a dataset that can be read, got {error}") from error
+
+
+def _records(source: str, raw: Numbered, problems: list[str], names: dict[str, str]) -> list[Record]:
+    """Rows as records: the text between `Context:` and `Question:` is the document, the rest is never cut.
+
+    A pair's label, where it has one, is "true" or "false" in the record's fields.
+    """
+    check = _pair_problem if "label" in names else _problem
+    records = []
+    for number, row in raw:
+        found = [
+            f"{source}:{number}: {name}: {problem}"
+            for column, name in names.items()
+            if (problem := check(column, row.get(name)))
+        ]
+        problems += found
+        if found:
+            continue
+        values = {column: str(row[name]) for column, name in names.items() if row.get(name) is not None}
+        question = next(iter(values.values()))
+        parts = _CONTEXT.match(question)
+        head, document, tail = parts.groups() if parts else ("", "", question)
+        records.append(
+            Record(
+                id=f"{number}",
+                question=tail,
+                target=values.get(RL_COLUMNS[1], ""),
+                before=tuple(document.splitlines(keepends=True)),
+                fields={"head": head} | ({"label": _LABELS[values["label"]]} if "label" in values else {}),
+                cot=values.get("Complex_CoT", ""),
+                response=values.get("Response", ""),
+            )
+        )
+    if problems:
+        raise SpecError(first_problems(problems, source))
+    return records
+
+
+def _problem(column: str, value: Any) -> str:
+    """What is wrong with this field of a row; "" where nothing is."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, str):
+        right = column == RL_COLUMNS[1] and is_number
+        return "" if right else f"expected text, got {'none' if value is None else repr(value)[:80]}"
+    if not value.strip():
+        return "expected text, got an empty one"
+    if column in SFT_COLUMNS[1:] and (THINKING in value or FINAL in value):
+        return f"expected no heading {THINKING!r} or {FINAL!r}, got one"
+    return ""
+
+
+def _pair_problem(column: str, value: Any) -> str:
+    """What is wrong with this field of a verifier's pair; a response may be any text, and a label may be absent."""
+    if column == "label":
+        good = value is None or isinstance(value, bool | int) and str(value) in _LABELS
+        return "" if good else f"expected true, false or none, got {value!r}"
+    if column == "Response":
+        return "" if isinstance(value, str) else f"expected text, got {'none' if value is None else repr(value)[:80]}"
+    return "" if column == RL_COLUMNS[1] and isinstance(value, bool) else _problem(column, value)
