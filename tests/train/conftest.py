@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from transformers import LlamaConfig
 
+import fino1.files
 from fino1 import runs
 from fino1.spec import load
 from fino1.train import checkpoint
@@ -169,15 +170,30 @@ def files(directory):
 
 
 @pytest.fixture(scope="session")
-def sft(tmp_path_factory):
-    """SFT that nothing interrupted."""
-    return TrainRun(SFT, tmp_path_factory.mktemp("sft")).finished()
+def finished(tmp_path_factory):
+    """Makes a run that nothing interrupts, once for all workers of pytest-xdist: what it leaves is read, never changed."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def make(name, document, ranks=1):
+        work = base / f"finished-{name}"
+        run = TrainRun(document, work, ranks)
+        with fino1.files.lock(work, wait_s=300):
+            return run if (run.directory / "done.json").exists() else run.finished()
+
+    return make
 
 
 @pytest.fixture(scope="session")
-def sft_of_two(tmp_path_factory):
+def sft(finished):
+    """SFT that nothing interrupted."""
+    return finished("sft", SFT)
+
+
+@pytest.fixture(scope="session")
+def sft_of_two(finished):
     """SFT by two ranks of one node, that nothing interrupted."""
-    return TrainRun({**SFT, **WHOLE}, tmp_path_factory.mktemp("two"), ranks=2).finished()
+    return finished("sft-of-two", {**SFT, **WHOLE}, ranks=2)
 
 
 @pytest.fixture(scope="session")
@@ -186,9 +202,9 @@ def ppo_document(sft):
 
 
 @pytest.fixture(scope="session")
-def ppo(ppo_document, tmp_path_factory):
+def ppo(ppo_document, finished):
     """PPO that nothing interrupted."""
-    return TrainRun(ppo_document, tmp_path_factory.mktemp("ppo")).finished()
+    return finished("ppo", ppo_document)
 
 
 def llama_config(**changes):
