@@ -40,30 +40,31 @@ finqa-smollm2: $(VENV)/ready out/models/smollm2-135m/config.json  ## The recipe 
 
 # Under CI a tool that cannot be had is an error; elsewhere the tests that need it are skipped, and say so.
 tools: $(VENV)/ready  ## Fetch and build what the tests run: helm, kubectl, etcd, kube-apiserver, CRDs (~/.cache/fino1)
-	$(BIN)/python ci/cluster/tools.py || test "$$CI" != true
+	$(BIN)/python -m tests.cluster.tools.programs || test "$$CI" != true
 
 cluster-up: tools  ## Start etcd and kube-apiserver on loopback
-	$(BIN)/python ci/cluster/cluster.py up
+	$(BIN)/python -m tests.cluster.tools.cluster up
 
 cluster-down: $(VENV)/ready  ## End them
-	$(BIN)/python ci/cluster/cluster.py down
+	$(BIN)/python -m tests.cluster.tools.cluster down
 
 node-up: tools  ## Start a whole cluster of one node, with our images and the operators (root; docs/operations.md)
-	$(BIN)/python ci/cluster/cluster.py up --node
-	$(BIN)/python ci/cluster/cluster.py images
-	$(BIN)/python ci/cluster/cluster.py operator training-operator jobset trainer kueue
+	$(BIN)/python -m tests.cluster.tools.cluster up --node
+	$(BIN)/python -m tests.cluster.tools.cluster operator training-operator jobset trainer kueue & operators=$$!; \
+	$(BIN)/python -m tests.cluster.tools.cluster images && wait $$operators
 
 node-down: $(VENV)/ready  ## End it, and put the machine back
-	$(BIN)/python ci/cluster/cluster.py down --node
+	$(BIN)/python -m tests.cluster.tools.cluster down --node
 
 e2e: tools  ## The tests whose pods run: a whole cluster up, tests, down (root)
 	trap '$(MAKE) node-down' EXIT; $(MAKE) node-up && \
-	$(BIN)/python -m pytest -m 'e2e and not alone' --numprocesses 2 --dist loadfile --durations 10 && \
+	$(BIN)/python -m pytest -m 'e2e and not alone' --numprocesses 3 --dist loadfile --durations 25 && \
 	$(BIN)/python -m pytest -m 'e2e and alone'
 
-# Two at a time: much of a test is waiting, for a server, a pause, another rank. Each worker has its own API server.
+# Three at a time on two cores: much of a test is waiting, for a server, a pause, another rank. Each worker has its own API
+# server. In the order of tests/conftest.py.
 test: tools  ## All tests that need no kubelet
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/ready  ## The tests that start no ranks and no servers
 	$(BIN)/python -m pytest -m 'not slow and not e2e'
@@ -87,13 +88,13 @@ lint: $(VENV)/ready  ## Style
 
 # BASE=debootstrap makes the base image here; TORCH=cpu wants torch's CPU wheel among pip's find-links (docs/images.md).
 images: $(VENV)/ready  ## The container images and their SBOMs (ENGINE=podman|buildah|docker TORCH=cuda|cpu BASE=published|debootstrap|IMAGE)
-	$(BIN)/python ci/images/images.py $(if $(TORCH),--torch $(TORCH)) $(if $(BASE),--base $(BASE)) $(if $(ENGINE),--engine $(ENGINE))
+	$(BIN)/python -m ci.images.images $(if $(TORCH),--torch $(TORCH)) $(if $(BASE),--base $(BASE)) $(if $(ENGINE),--engine $(ENGINE))
 
 lock: $(VENV)/ready  ## Write the images' locks and constraints-oldest.txt from pyproject.toml and constraints.txt
-	$(BIN)/python ci/images/lock.py
+	$(BIN)/python -m ci.images.lock
 
 generate: $(VENV)/ready  ## Write what follows from spec.py: charts' values, schemas and READMEs, manifests/base, docs/cli.md
-	$(BIN)/python -m fino1.k8s.generate
+	$(BIN)/python -m tools.generate
 
 check: lint generate test  ## What CI runs: style, tests, and a tree that says what the spec says
 	git diff --exit-code
@@ -103,7 +104,7 @@ bench: $(VENV)/ready  ## The demo's three seeds and the control, by hand (an hou
 	$(BIN)/python benchmarks/seeds.py
 
 bench-cli: tools  ## How fast fino1-k8s is, next to helm and kubectl (some minutes)
-	$(BIN)/python benchmarks/cli.py
+	$(BIN)/python -m benchmarks.cli
 
 clean:  ## Remove the environments and all outputs
 	rm -rf $(VENV) $(OLDEST) out

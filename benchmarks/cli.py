@@ -1,6 +1,6 @@
-"""How fast is `fino1-k8s`, next to helm and kubectl in the same run? By hand: `python benchmarks/cli.py`.
+"""How fast is `fino1-k8s`, next to helm and kubectl in the same run? By hand: `python -m benchmarks.cli`.
 
-It starts its own etcd and kube-apiserver (ci/cluster). CPU seconds are user and system of the process and its children,
+It starts its own etcd and kube-apiserver (tests/cluster/tools). CPU seconds are user and system of the process and its children,
 the median of several runs; apply is wall-clock time. The last line is JSON.
 """
 
@@ -18,11 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "ci" / "cluster"))
-import instance  # noqa: E402
-import tools  # noqa: E402
+from tests.cluster.tools import instance, programs
 
+ROOT = Path(__file__).parents[1]
 CLI = str(Path(sys.executable).with_name("fino1-k8s"))
 REPEATS = 9
 TURNS = 3
@@ -34,7 +32,7 @@ def main() -> None:
     found: dict[str, float] = {"help_cpu_s": cpu([CLI, "--help"])}
     document = ROOT / "manifests" / "runs" / "sft-tiny.yaml"
     found["render_cpu_s"] = cpu([CLI, "render", str(document), "--name", "abc"])
-    helm = cpu([str(tools.helm4()), "template", "abc", str(ROOT / "charts" / "train"), "-f", str(document)])
+    helm = cpu([str(programs.helm4()), "template", "abc", str(ROOT / "charts" / "train"), "-f", str(document)])
     found["render_vs_helm"] = found["render_cpu_s"] / helm
     print(f"--help {found['help_cpu_s']:.3f} s CPU; render {found['render_cpu_s']:.3f}, helm template {helm:.3f}")
     with tempfile.TemporaryDirectory() as folder:
@@ -77,10 +75,10 @@ def apply(kubeconfig: Path, folder: Path) -> float:
             namespace = f"{who}-{turn}"
             for made in (["namespace", namespace], ["serviceaccount", "default", "-n", namespace]):
                 subprocess.run(
-                    [tools.kubectl(), "create", *made], check=True, env=environment, stdout=subprocess.DEVNULL
+                    [programs.kubectl(), "create", *made], check=True, env=environment, stdout=subprocess.DEVNULL
                 )
             command = {
-                "kubectl": [tools.kubectl(), "apply", "--server-side", "-n", namespace, "-f", manifests],
+                "kubectl": [programs.kubectl(), "apply", "--server-side", "-n", namespace, "-f", manifests],
                 "fino1": [CLI, "submit", run, "--name", "many", "-n", namespace],
             }[who]
             start = time.monotonic()

@@ -21,7 +21,7 @@ from typing import Any
 import results
 import yaml
 
-from fino1.report import cells
+from fino1 import cells
 from fino1.spec import recipe, yamlfile
 from fino1.spec.inputs import DataBlock
 from fino1.tasks.record import fit
@@ -91,7 +91,7 @@ def _columns() -> Iterator[bool]:
     """Is each column that an answer works out, "5+8=13" or "12-2-1=9", right?"""
     for file in WORK.glob("cells/*/cell.json"):
         for sample in cells.read_cell(file.parent).samples:
-            for numbers, printed in COLUMN.findall(sample.fields["completion"]):
+            for numbers, printed in COLUMN.findall(sample.completion):
                 yield sum(int(number) for number in re.findall(r"-?[0-9]+", numbers)) == int(printed)
 
 

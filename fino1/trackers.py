@@ -4,6 +4,7 @@ Trackers are placement: no part of `config.json`. The pod and the local backend 
 """
 
 import os
+import sys
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
@@ -32,6 +33,12 @@ def missing(names: Iterable[str]) -> list[str]:
         for name in dict.fromkeys(names)
         if not any(map(_is_installed, _PACKAGES[name]))
     ]
+
+
+def hide_others() -> None:
+    """Let no import find a tracker that is not named: deepspeed and trl import all there are, for two seconds."""
+    for name in _PACKAGES.keys() - set(from_environment()):
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # None: an import of it raises ImportError
 
 
 def check(source: str) -> None:

@@ -1,5 +1,4 @@
 import json
-import shutil
 import struct
 import subprocess
 
@@ -8,6 +7,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fino1.spec import canonical
+from tests.cluster.tools import golang
+from tests.needs import needed
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 texts = st.text(st.characters(exclude_categories=["Cs"]))  # Go replaces lone surrogates; we refuse them when loading
@@ -110,8 +111,8 @@ func main() {
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("go") is None, reason="Go is not here")
 def test_agrees_with_go(tmp_path):
+    go = needed(golang.go)
     cases: list = [document for document, _ in PRINTED]
     numbers = [mantissa * 10.0**power for power in range(-30, 31) for mantissa in (1, -1.5, 9.999999999999999)]
 
@@ -126,7 +127,7 @@ def test_agrees_with_go(tmp_path):
     program = tmp_path / "print.go"
     program.write_text(GO)
     printed = subprocess.run(
-        ["go", "run", str(program)], input="\n".join(lines), capture_output=True, text=True, timeout=300, check=True
+        [go, "run", str(program)], input="\n".join(lines), capture_output=True, text=True, timeout=300, check=True
     ).stdout.split("\n")[:-1]
     assert len(printed) == len(cases) > 1500
     wrong = [(case, ours, go) for case, go in zip(cases, printed, strict=True) if (ours := canonical.dumps(case)) != go]

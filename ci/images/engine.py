@@ -13,9 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import cache
-import packages
-from cache import ToolError
+from tests.cluster.tools import cache, packages
+from tests.cluster.tools.cache import ToolError
 
 OF_OUR_STORAGE = ("podman", "buildah")
 ENGINES = (*OF_OUR_STORAGE, "docker")

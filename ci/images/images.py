@@ -1,6 +1,6 @@
 """How are the container images built, and pushed?
 
-    python ci/images/images.py [--part train|eval] [--torch cuda|cpu] [--base debootstrap|published|IMAGE] [--engine E]
+    python -m ci.images.images [--part train|eval] [--torch cuda|cpu] [--base debootstrap|published|IMAGE] [--engine E]
 
 builds them and writes an SBOM (CycloneDX 1.6, JSON) of each to out/images/. `build` and `push` are for other scripts.
 """
@@ -13,12 +13,9 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "cluster"))
-
-import engine  # noqa: E402
-import inputs  # noqa: E402
-from cache import ToolError, say  # noqa: E402
-from engine import Engine  # noqa: E402
+from ci.images import engine, inputs
+from ci.images.engine import Engine
+from tests.cluster.tools.cache import ToolError, say
 
 PARTS = ("train", "eval")
 REGISTRY = "ghcr.io/fino1"  # as fino1.k8s.objects.pod.image names them
@@ -64,7 +61,8 @@ def push(reference: str, to: str, builder: Engine) -> str:
     `builder` is podman or buildah: docker has no --digestfile.
     """
     with tempfile.NamedTemporaryFile("r") as file:
-        builder.ask("push", "--quiet", "--tls-verify=false", f"--digestfile={file.name}", reference, f"docker://{to}")
+        options = ["--quiet", "--tls-verify=false", "--compression-format=zstd", f"--digestfile={file.name}"]
+        builder.ask("push", *options, reference, f"docker://{to}")
         digest = file.read().strip()
     return f"{re.sub(':[^:/]+$', '', to)}@{digest}"
 

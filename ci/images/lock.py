@@ -1,6 +1,6 @@
 """Which versions go into the images, and with which hashes? Which are the oldest that pyproject.toml allows?
 
-    python ci/images/lock.py        writes images/*/requirements*.txt from pyproject.toml and constraints.txt,
+    python -m ci.images.lock        writes images/*/requirements*.txt from pyproject.toml and constraints.txt,
                                     and constraints-oldest.txt from pyproject.toml alone
 
 What constraints.txt does not name (CUDA's libraries, which only torch's CUDA build asks for) keeps the version that the
@@ -15,12 +15,9 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "cluster"))
-
-import cache  # noqa: E402
-import golang  # noqa: E402
-import inputs  # noqa: E402
-from cache import ToolError  # noqa: E402
+from ci.images import inputs
+from tests.cluster.tools import cache, golang
+from tests.cluster.tools.cache import ToolError
 
 UV = "0.13.9"
 UV_SHA256 = "d7f459fe4fd247d830351c75686d3996ace3c6f3f728eb0e85a30b7ada0cef19"

@@ -21,7 +21,7 @@ _GROUPS = {  # in the order of a run's life
     "before it runs": {
         "doctor": "check this machine's access to the cluster and what the cluster offers",
         "render": "print the Kubernetes objects of a run",
-        "lint": "check a run, or any manifests, for what the API server does not catch",
+        "lint": "check run files for what the API server does not catch",
         "plan": "say what would run, whether it fits, what is missing, and what it costs",
         "diff": "compare a run's objects with those on the cluster; exit 1 where something differs",
     },
@@ -52,7 +52,10 @@ VERBS = [verb for group in _GROUPS.values() for verb in group]
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; return its exit code (fino1/exits.py)."""
-    arguments = parser().parse_args(argv)
+    commands = parser()
+    if "_ARGCOMPLETE" in os.environ:  # set by the script that `completion` prints
+        importlib.import_module("fino1.k8s.verbs.completion").answer(commands)
+    arguments = commands.parse_args(argv)
 
     def verb() -> int:
         return importlib.import_module(f"fino1.k8s.verbs.{arguments.verb}").main(arguments)
@@ -67,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line; `generate` prints it into docs/cli.md, `completion` reads it."""
+    """The whole command line; `generate` prints it into docs/cli.md, `completion` completes it."""
     top, commands = commandline.parser(
         "fino1-k8s", "Train and evaluate financial-reasoning language models on a Kubernetes cluster.", _GROUPS
     )
@@ -82,13 +85,14 @@ def parser() -> argparse.ArgumentParser:
     for verb in ("runs", "lint", "plan", "diff", "ps", "status", "why", "doctor"):
         commands[verb].add_argument("-o", "--output", choices=_OUTPUT, default="text")
     commands["render"].add_argument("-o", "--output", choices=("yaml", "json"), default="yaml")
+    commands["render"].add_argument("--tests", action="store_true", help="the pod of `helm test` too")
     _of_single_verbs(commands)
     return top
 
 
 def _document(command: argparse.ArgumentParser) -> None:
     """The options that make a document: a run file, overlays, single keys."""
-    many = {"nargs": "+", "metavar": "RUN|FILE"} if command.prog.endswith("lint") else {"metavar": "RUN"}
+    many = {"nargs": "+", "metavar": "RUN"} if command.prog.endswith("lint") else {"metavar": "RUN"}
     command.add_argument("run", help="built-in name, or path of a YAML file", **many)
     commandline.add_run_file(command)
 

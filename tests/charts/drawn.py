@@ -1,11 +1,14 @@
 """Which documents may a user write? Hypothesis strategies over the tree of the spec, with and without a fault."""
 
 import copy
+import re
 from typing import Any
 
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from fino1.k8s import schema
+from fino1.spec.fields import NUMERIC
+from tools import schema
 
 TREE = schema.tree()
 TEXT = st.text(
@@ -201,6 +204,13 @@ def faults(node: dict[str, Any]) -> list[Any]:
     return wrong + (["\u2603"] if {"enum", "pattern"} & node.keys() else []) + ([""] if node.get("minLength") else [])
 
 
+def passes_the_schema(node: dict[str, Any], wrong: Any) -> bool:
+    """Is it a number as text, or one that is no quantity? JSON Schema bounds only numbers, and patterns only text."""
+    if node["kind"] == "quantity":
+        return isinstance(wrong, float) and wrong > 0
+    return node["kind"] == "number" and isinstance(wrong, str) and re.fullmatch(NUMERIC, wrong) is not None
+
+
 def with_fault(document: dict[str, Any], path: tuple[str, ...], wrong: Any) -> dict[str, Any]:
     """The document with a wrong value at this path."""
     document = copy.deepcopy(document)
@@ -210,3 +220,16 @@ def with_fault(document: dict[str, Any], path: tuple[str, ...], wrong: Any) -> d
         place = place[key]
     place[path[-1]] = wrong
     return document
+
+
+def some(number: int) -> list[dict[str, Any]]:
+    """So many sound documents, the same ones each time."""
+    found: list[dict[str, Any]] = []
+
+    @settings(max_examples=number, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
+    @given(document=documents())
+    def collect(document: dict[str, Any]) -> None:
+        found.append(document)
+
+    collect()
+    return found

@@ -3,15 +3,17 @@
 import json
 import re
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from fino1 import __version__
 from fino1.errors import SpecError
-from fino1.k8s.objects import unit
 from fino1.k8s.objects.render import render
 from fino1.spec import load
+from tools import pivot
 
 CHARTS = Path(__file__).parents[2] / "charts"
 Objects = dict[tuple[str, str], dict[str, Any]]
@@ -29,18 +31,39 @@ def by_helm(helm: Path, document: dict[str, Any], name: str, folder: Path, *opti
     """What `helm template` prints; raises Refused."""
     file = folder / "values.yaml"
     file.write_text(canonical_yaml(document))
-    chart = CHARTS / unit.chart(document.get("method", "sft"))
-    command = [helm, "template", name, chart, "-f", file, *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    printed = template(helm, name, CHARTS / "fino1", "-f", file, *options)
+    return read(printed)
+
+
+def all_by_helm(helm: Path, documents: list[dict[str, Any]], name: str, folder: Path) -> list[Objects]:
+    """What one `helm template` prints for all these documents: a chart that has ours once for each, under the names c0, c1, …"""
+    aliases = [f"c{i}" for i in range(len(documents))]
+    dependencies = [{"name": "fino1", "version": __version__, "alias": alias} for alias in aliases]
+    about = {"apiVersion": "v2", "name": "cases", "version": "0.0.0", "dependencies": dependencies}
+    (folder / "charts").mkdir(parents=True)
+    (folder / "charts" / "fino1").symlink_to(CHARTS / "fino1")
+    (folder / "Chart.yaml").write_text(canonical_yaml(about))
+    (folder / "values.yaml").write_text(canonical_yaml(dict(zip(aliases, documents, strict=True))))
+    printed = template(helm, name, folder)
+    parts: dict[str, list[str]] = {alias: [] for alias in aliases}
+    for part in re.split(r"^---\n", printed, flags=re.MULTILINE):
+        if source := re.match(r"# Source: cases/charts/(c[0-9]+)/", part):
+            parts[source[1]].append(part.replace(f'helm.sh/chart: "{source[1]}-', 'helm.sh/chart: "fino1-'))
+    return [read("---\n".join(each)) for each in parts.values()]
+
+
+def template(helm: Path, *arguments: str | Path) -> str:
+    """What `helm template` prints; raises Refused."""
+    done = subprocess.run([helm, "template", *arguments], capture_output=True, text=True, timeout=300)
     if done.returncode:
         raise Refused(done.stderr, _paths(done.stderr))
-    return _keyed(yaml.load_all(done.stdout, Loader=yaml.CSafeLoader))
+    return done.stdout
 
 
 def by_render(document: dict[str, Any], name: str) -> Objects:
     """What `fino1-k8s render` makes; raises Refused."""
     try:
-        return _keyed(render(load.build(document, "F"), name))
+        return keyed(render(load.build(document, "F"), name))
     except SpecError as error:
         raise Refused(
             str(error), {re.sub(r"^F: |^--", "", text).partition(":")[0] for text in error.problems}
@@ -53,7 +76,20 @@ def canonical_yaml(document: dict[str, Any]) -> str:
     return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def _keyed(objects: Any) -> Objects:
+def read(text: str) -> Objects:
+    """Objects of a YAML stream."""
+    return keyed(yaml.load_all(text, Loader=yaml.CSafeLoader))
+
+
+def in_base(path: Path) -> tuple[Objects, Objects]:
+    """What manifests/base holds of a run file: the run's objects, and those of `helm test`."""
+    folder = CHARTS.parent / "manifests" / "base" / path.stem
+    objects, test = ((folder / name).read_text() for name in (pivot.OBJECTS, pivot.TEST))
+    return read(objects), read(test)
+
+
+def keyed(objects: Iterable[Any]) -> Objects:
+    """Objects by kind and name; none is there twice."""
     found = {}
     for thing in objects:
         if thing is not None:
@@ -68,6 +104,8 @@ def _paths(text: str) -> set[str]:
     found = set()
     for line in text.splitlines():
         line = line.strip()
+        if line.endswith(": validation failed"):  # of a block; the lines below it name the keys
+            continue
         if match := re.match(r"- at '/?([^']*)': (.*)", line):
             path = match[1].replace("/", ".").replace("~1", "/")
             unknown = re.findall(r"'([^']*)'", match[2]) if "additional properties" in match[2] else []

@@ -1,21 +1,22 @@
 """Does manifests/gitops say what it means? Health scripts in a real Lua, an Application of every run file, the hook."""
 
+import importlib
 import json
 import os
 import re
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
 import yaml
-from applications import GITOPS, RUNS, application
-from equality import CHARTS
 
 from fino1 import __version__
-from fino1.k8s.objects import unit
 from fino1.spec.yamlfile import read_yaml
+from tests.charts.applications import GITOPS, RUNS, application
+from tests.charts.equality import CHARTS
+from tests.cluster.tools import programs
+from tests.needs import needed
 
 ROOT = CHARTS.parent
 
@@ -30,13 +31,7 @@ def read(name):
 @pytest.fixture(scope="module")
 def health():
     """`health(KIND, object)`: what Argo CD would say, by a real Lua (Argo CD's own is Lua 5.1's language)."""
-    try:
-        import lupa.lua51 as lua
-    except ImportError as error:
-        if os.environ.get("CI") == "true":
-            raise
-        warnings.warn(f"NO TEST OF THE HEALTH SCRIPTS: {error}", stacklevel=1)
-        pytest.skip(f"no Lua here: {error}")
+    lua = needed(lambda: importlib.import_module("lupa.lua51"))
     prefix = "resource.customizations.health."
     scripts = {key.removeprefix(prefix): text for key, text in read("argocd/health.yaml")["data"].items()}
 
@@ -104,12 +99,7 @@ def test_health(health, kind, thing, expected):
 @pytest.fixture(scope="module")
 def applications(tmp_path_factory):
     """The Application of each run file, by the run's name."""
-    import tools
-
-    try:
-        helm = tools.helm4()
-    except tools.ToolError as error:
-        pytest.skip(f"helm cannot be had: {error}")
+    helm = needed(programs.helm4)
     return {path.stem: application(helm, path, tmp_path_factory.mktemp("chart")) for path in RUNS}
 
 
@@ -119,10 +109,9 @@ def test_an_application_is_the_run(applications, path):
     application = applications[path.stem]
     assert application["metadata"]["name"] == f"fino1-{path.stem}"
     method = read_yaml(path)["method"]
-    chart = unit.chart(method)
     sources = application["spec"].get("sources", [application["spec"]["source"]])
     assert len(sources) == (2 if method == "eval" else 1)
-    assert sources[0]["path"] == f"charts/{chart}" and (ROOT / sources[0]["path"]).is_dir()
+    assert sources[0]["path"] == "charts/fino1" and not (ROOT / sources[0]["path"]).is_symlink()
     assert sources[0]["helm"] == {
         "releaseName": path.stem,
         "valueFiles": [f"/manifests/runs/{path.name}"],
@@ -212,5 +201,6 @@ def test_flux_points_at_what_is_there():
     assert {overlay["sourceRef"]["name"], chart["sourceRef"]["name"]} == {source}
     assert (ROOT / overlay["path"] / "kustomization.yaml").is_file()
     assert (ROOT / chart["chart"] / "Chart.yaml").is_file()
+    assert not (ROOT / chart["chart"]).is_symlink()  # Flux drops links
     assert [Path(file).name for file in chart["valuesFiles"]] == ["values.yaml", f"{release['releaseName']}.yaml"]
     assert all((ROOT / file).is_file() for file in chart["valuesFiles"])

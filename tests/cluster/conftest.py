@@ -1,4 +1,4 @@
-"""A real API server for tests: `cluster`, `namespace`, `account`, `helm` (see ci/cluster).
+"""A real API server for tests: `cluster`, `namespace`, `account`, `helm` (see tests/cluster/tools).
 
 FINO1_E2E_KUBECONFIG points the same tests at another cluster. Where Go cannot be had they are skipped, loudly; under
 CI=true they fail instead.
@@ -8,9 +8,8 @@ import json
 import os
 import secrets
 import subprocess
-import sys
 import tempfile
-import warnings
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +17,16 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "ci" / "cluster"))
-
-import tools  # noqa: E402
-from cache import ToolError  # noqa: E402
-from instance import Instance  # noqa: E402
-from kubelet import Kubelet  # noqa: E402
-from stage import Stage  # noqa: E402
-
-from fino1.k8s import cli  # noqa: E402
-from fino1.k8s.cluster.client import Api, connect  # noqa: E402
+from fino1 import exits
+from fino1.k8s import cli
+from fino1.k8s.cluster.client import Api, connect
+from fino1.k8s.objects.backends import KINDS
+from fino1.k8s.state.run import list_runs
+from tests.cluster.kubelet import Kubelet
+from tests.cluster.stage import Stage
+from tests.cluster.tools import programs
+from tests.cluster.tools.instance import Instance
+from tests.needs import needed
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Cluster:
 
     def kubectl(self, *arguments: str, stdin: object = None) -> subprocess.CompletedProcess[str]:
         """What does kubectl say? `stdin` is sent as JSON; the caller judges the exit code."""
-        command = [tools.kubectl(), "--kubeconfig", self.kubeconfig, *arguments]
+        command = [programs.kubectl(), "--kubeconfig", self.kubeconfig, *arguments]
         return subprocess.run(command, input=json.dumps(stdin) if stdin else "", capture_output=True, text=True)
 
     def ask(self, *arguments: str, stdin: object = None) -> Any:
@@ -54,25 +53,14 @@ class Cluster:
         return self.ask("apply", "--server-side", "--validate=strict", "-f", "-", stdin=content)
 
 
-def _or_skip(make: Callable[[], Any]) -> Any:
-    """What `make` makes; where the tools cannot be had the tests are skipped with a warning, under CI they fail."""
-    try:
-        return make()
-    except ToolError as error:
-        if os.environ.get("CI") == "true":
-            raise
-        warnings.warn(f"NO TEST ON A REAL API SERVER: {error}", stacklevel=2)
-        pytest.skip(f"no cluster tools here: {error}")
-
-
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """One API server for all tests; it dies with this process, however that ends."""
     if given := os.environ.get("FINO1_E2E_KUBECONFIG"):
         yield Cluster(Path(given))
         return
-    for make in (tools.etcd, tools.kubernetes, tools.crds, tools.kubectl):
-        _or_skip(make)
+    for make in (programs.etcd, programs.kubernetes, programs.crds, programs.kubectl):
+        needed(make)
     # Not pytest's tmp_path: it keeps the folders of earlier runs, and etcd's data is 64 MB.
     with tempfile.TemporaryDirectory(prefix="fino1-cluster-") as folder:
         instance = Instance(Path(folder), die_with_parent=True)
@@ -100,24 +88,24 @@ def kubeconfig(cluster: Cluster) -> Path:
 @pytest.fixture(scope="session", params=["helm4", "helm3"])
 def helm(request: pytest.FixtureRequest) -> Path:
     """Each helm in turn."""
-    return _or_skip(getattr(tools, request.param))
+    return needed(getattr(programs, request.param))
 
 
 @pytest.fixture
-def namespace(cluster: Cluster) -> Iterator[str]:
+def namespace(admin: Api) -> Iterator[str]:
     """A namespace of the test's own, in which every pod must meet Pod Security `restricted`."""
     name = f"fino1-test-{secrets.token_hex(4)}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    admin.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
     # A controller-manager would make it, and none runs here; without it no pod is admitted.
-    cluster.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": name}})
+    admin.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": name}})
     yield name
     # Without a controller-manager it stays Terminating: names are never used again.
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
+    admin.delete("v1", "Namespace", name)
 
 
 @pytest.fixture
-def account(cluster: Cluster, tmp_path: Path) -> Callable[[str, list[dict[str, Any]]], Path]:
+def account(cluster: Cluster, admin: Api, tmp_path: Path) -> Callable[[str, list[dict[str, Any]]], Path]:
     """`account(namespace, rules)`: the kubeconfig of a new service account that has only these rules, only there."""
 
     def make(namespace: str, rules: list[dict[str, Any]]) -> Path:
@@ -126,11 +114,12 @@ def account(cluster: Cluster, tmp_path: Path) -> Callable[[str, list[dict[str, A
         role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
         subject = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
         rbac = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": metadata}
-        cluster.apply(
+        for thing in (
             {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
             rbac | {"kind": "Role", "rules": rules},
             rbac | {"kind": "RoleBinding", "roleRef": role, "subjects": [subject]},
-        )
+        ):
+            admin.create(thing)
         token = cluster.ask("create", "token", name, "--namespace", namespace)["status"]["token"]
         content = cluster.ask("config", "view", "--raw", "--minify", "--flatten")
         content["users"] = [{"name": name, "user": {"token": token}}]
@@ -180,3 +169,34 @@ def fino1(kubeconfig: Path, namespace: str, capsys: pytest.CaptureFixture) -> Ca
         return code, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture
+def submitted(fino1, api):
+    """`submitted(backend)`: the run object of a run called `run`."""
+
+    def submit(backend="pytorchjob", *more, name="run"):
+        code, _, err = fino1("submit", "sft-tiny", "--name", name, "--set", f"backend={backend}", *more)
+        assert code == exits.DONE, err
+        return list_runs(api, selector=f"app.kubernetes.io/instance={name}")[0]
+
+    return submit
+
+
+@pytest.fixture
+def collector(api):
+    """Plays the garbage collector: what waits for its dependents to go has none, so it goes."""
+    over = threading.Event()
+
+    def collect():
+        while not over.wait(0.1):
+            for kind, version in KINDS.items():
+                for item in api.list(version, kind).items:
+                    if "foregroundDeletion" in item["metadata"].get("finalizers", []):
+                        api.patch(version, kind, item["metadata"]["name"], {"metadata": {"finalizers": None}})
+
+    thread = threading.Thread(target=collect)
+    thread.start()
+    yield
+    over.set()
+    thread.join()

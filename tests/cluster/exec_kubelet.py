@@ -13,7 +13,7 @@ import threading
 import time
 from urllib.parse import parse_qs, urlsplit
 
-from kubelet import Kubelet, _Handler
+from tests.cluster.kubelet import Kubelet, _Handler
 
 MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -48,7 +48,7 @@ class ExecKubelet(Kubelet):
     def bind(self, namespace, name):
         target = {"apiVersion": "v1", "kind": "Node", "name": self.node}
         body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
-        self.api.server.ask("POST", f"/api/v1/namespaces/{namespace}/pods/{name}/binding", body=body)
+        self.api.connection.ask("POST", f"/api/v1/namespaces/{namespace}/pods/{name}/binding", body=body)
 
 
 def _status(name, state):

@@ -1,4 +1,4 @@
-"""Is what ci/cluster brings up a real API server, and does nothing of it stay?"""
+"""Is what tests/cluster/tools brings up a real API server, and does nothing of it stay?"""
 
 import json
 import os
@@ -7,16 +7,16 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
-import cache
 import pytest
-import tools
-from instance import Instance
-from processes import Process
+
+from tests.cluster.tools import cache, programs
+from tests.cluster.tools.cluster import ROOT
+from tests.cluster.tools.instance import Instance
+from tests.cluster.tools.processes import Process
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
-COMMAND = Path(tools.__file__).with_name("cluster.py")
+COMMAND = [sys.executable, "-m", "tests.cluster.tools.cluster"]
 
 SERVED = {
     "pytorchjobs.kubeflow.org": "v1",
@@ -79,7 +79,7 @@ def test_an_account_may_do_only_what_its_role_says_and_only_there(cluster, names
     mine = account(namespace, rules)
 
     def ask(*arguments):
-        return subprocess.run([tools.kubectl(), "--kubeconfig", mine, *arguments], capture_output=True, text=True)
+        return subprocess.run([programs.kubectl(), "--kubeconfig", mine, *arguments], capture_output=True, text=True)
 
     assert ask("get", "configmaps").returncode == 0
     for forbidden in (["get", "secrets"], ["get", "configmaps", "-n", "default"], ["delete", "configmap", "x"]):
@@ -102,7 +102,7 @@ def test_helm_installs_and_uninstalls(cluster, namespace, helm, tmp_path):
 def test_a_restart_ends_watches_and_keeps_objects(cluster, instance, namespace):
     cluster.apply(config_map(namespace, "before"))
     watch = ["get", "configmaps", "-n", namespace, "--watch", "-o", "name"]
-    command = [tools.kubectl(), "--kubeconfig", cluster.kubeconfig, *watch]
+    command = [programs.kubectl(), "--kubeconfig", cluster.kubeconfig, *watch]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
         assert watching.stdout.readline().strip() == "configmap/before"
         server = instance.server
@@ -121,7 +121,7 @@ def test_up_twice_is_once_and_down_leaves_nothing(cluster, tmp_path):
     folder = tmp_path / "instance"
 
     def run(command):
-        ran = subprocess.run([sys.executable, COMMAND, command, "--dir", folder], capture_output=True, text=True)
+        ran = subprocess.run([*COMMAND, command, "--dir", folder], cwd=ROOT, capture_output=True, text=True)
         assert ran.returncode == 0, ran.stderr
         return ran
 
@@ -181,12 +181,12 @@ def test_down_leaves_a_process_alone_that_only_has_the_same_pid(tmp_path):
 def test_a_server_dies_with_the_tests_that_started_it(tmp_path):
     """Also where a thread that is long gone started it."""
     program = (
-        "import sys, threading, time; sys.path.insert(0, sys.argv[1]); import processes; from pathlib import Path\n"
-        "def start(): print(processes.start(['/bin/sleep', '60'], Path(sys.argv[2]), True).pid, flush=True)\n"
+        "import sys, threading, time; from tests.cluster.tools import processes; from pathlib import Path\n"
+        "def start(): print(processes.start(['/bin/sleep', '60'], Path(sys.argv[1]), True).pid, flush=True)\n"
         "thread = threading.Thread(target=start); thread.start(); thread.join(); time.sleep(60)"
     )
-    command = [sys.executable, "-c", program, COMMAND.parent, tmp_path / "log"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as starter:
+    command = [sys.executable, "-c", program, tmp_path / "log"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as starter:
         server = Process.of(int(starter.stdout.readline()))
         time.sleep(0.5)
         assert server.alive()

@@ -11,9 +11,9 @@ import sys
 import time
 
 import pytest
-from exec_kubelet import ExecKubelet
 
 from fino1.k8s import cli
+from tests.cluster.exec_kubelet import ExecKubelet
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(120)]
 RUNNING = {"running": {"startedAt": "2026-01-01T00:00:00Z"}}

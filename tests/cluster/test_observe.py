@@ -8,10 +8,10 @@ import threading
 import time
 
 import pytest
-from stage import terminated
 
 from fino1.k8s import cli
 from fino1.k8s.cluster.client import Api, Listing
+from tests.cluster.stage import terminated
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(120)]
 KINDS = {"": ("pods", "pods/log"), "batch": ("jobs",), "kubeflow.org": ("pytorchjobs",)}

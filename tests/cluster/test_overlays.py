@@ -3,25 +3,17 @@
 The CRDs of Argo CD and Flux are their own, from their Go modules. The objects of the runs are test_admission.py's business.
 """
 
-import os
 import shutil
 import subprocess
-import sys
-import warnings
 from pathlib import Path
 
-import cache
-import golang
 import pytest
-import tools
 import yaml
-from cache import ToolError
 
 from fino1.k8s.cluster.client import connect
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "charts"))
-
-from applications import RUNS, application  # noqa: E402
+from tests.charts.applications import RUNS, application
+from tests.cluster.tools import cache, golang, programs
+from tests.needs import needed
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -68,7 +60,7 @@ def admit(api, objects):
 
 @pytest.mark.parametrize("folder", KUSTOMIZATIONS, ids=lambda path: path.name)
 def test_what_kustomize_builds_is_admitted(api, folder):
-    done = subprocess.run([tools.kubectl(), "kustomize", folder], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([programs.kubectl(), "kustomize", folder], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     objects = objects_in(done.stdout)
     assert objects
@@ -91,13 +83,7 @@ def test_the_pod_that_holds_the_volumes_is_admitted(api):
 def gitops_crds(cluster):
     """Argo CD's and Flux's kinds, in the API server."""
     versions = "-".join(version for version, *_ in GITOPS_CRDS.values())
-    try:
-        folder = cache.entry(f"crds-gitops-{versions}", _fetch)
-    except ToolError as error:
-        if os.environ.get("CI") == "true":
-            raise
-        warnings.warn(f"NO TEST OF THE GITOPS OBJECTS: {error}", stacklevel=1)
-        pytest.skip(f"no CRDs of Argo CD and Flux here: {error}")
+    folder = needed(lambda: cache.entry(f"crds-gitops-{versions}", _fetch))
     crds = [crd for file in folder.glob("*.yaml") for crd in objects_in(file.read_text())]
     assert len(crds) == 6
     cluster.apply(*crds)
@@ -122,6 +108,6 @@ def test_gitops_objects_are_admitted(gitops_crds, api, name):
 def test_the_applications_are_admitted(gitops_crds, api, tmp_path):
     for path in RUNS:
         (tmp_path / path.stem).mkdir()
-        thing = application(tools.helm4(), path, tmp_path / path.stem)
+        thing = application(programs.helm4(), path, tmp_path / path.stem)
         thing["metadata"]["namespace"] = api.namespace
         admit(api, [{"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", **thing}])

@@ -5,13 +5,13 @@ import threading
 import time
 
 import pytest
-from stage import EVAL, RULES
 
-from fino1 import exits
+from fino1 import __version__, exits
 from fino1.k8s.cli import main
 from fino1.k8s.cluster.client import Api, ApiError
 from fino1.k8s.cluster.errors import Lost
 from fino1.k8s.state.run import list_runs
+from tests.cluster.stage import EVAL, RULES
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -76,12 +76,19 @@ def test_diff_ends_as_kubectls_does(api, fino1, kubeconfig):
     assert main(["diff", *TINY, "--kubeconfig", str(kubeconfig), "-n", "nowhere"]) == 2
 
 
+def test_render_prints_what_submit_applies(api, fino1, capsys):
+    assert main(["render", *TINY, "-o", "json"]) == 0
+    rendered = json.loads(capsys.readouterr().out)["items"]
+    fino1("submit", *TINY)
+    assert everything(api) == sorted(f"{each['kind']}/{each['metadata']['name']}" for each in rendered)
+
+
 def test_what_lint_finds_ends_it_before_the_cluster_is_asked(tmp_path, capsys):
     """All findings, and no kubeconfig is looked for."""
     secret = ("--set", "env.HF_TOKEN=hf_abcdefghijklmnopqrstuvwxyz012345", "--set", "rdma.resource=rdma/hca")
     assert main(["submit", *TINY, *secret, "--kubeconfig", str(tmp_path / "none")]) == exits.USER
     err = capsys.readouterr().err
-    assert "HF_TOKEN: expected valueFrom.secretKeyRef" in err
+    assert "env.HF_TOKEN: expected a key of secretEnv" in err
     assert "IPC_LOCK" in err
     assert "kubeconfig" not in err
 
@@ -150,15 +157,13 @@ def test_pods_that_would_be_refused(api, fino1):
     assert "the pods of this run would be refused: maximum memory usage per Container is 1Gi" in err
 
 
-def test_pod_security_is_asked_about_the_pods(api, fino1, monkeypatch):
-    """Of what no lint of ours knows."""
-    monkeypatch.setattr("fino1.k8s.lint.lint", lambda objects: [])
+def test_pod_security_is_asked_about_the_pods(api, fino1):
     code, _, err = fino1("submit", *TINY, "--set", "rdma.resource=rdma/hca")
     assert (code, everything(api)) == (exits.BUG, [])
     assert 'the pods of this run would be refused: violates PodSecurity "restricted:latest"' in err
 
 
-def test_of_very_many_objects_one_of_each_shape_is_asked_about(api, fino1):
+def test_of_many_objects_each_is_asked_about(api, fino1):
     models = [{"name": f"m{i}", "base_url": "https://api.example.com/v1"} for i in range(70)]
     document = ("eval-tiny", "--name", "run", "--set", f"eval.models={json.dumps(models)}")
     last = fino1("submit", *document, "--dry-run")[1].splitlines()[69].partition("/")[2].partition(":")[0]
@@ -230,6 +235,31 @@ def test_it_waits_for_the_pods_of_an_earlier_attempt(api, fino1):
     assert time.monotonic() - began > 1.4
     assert f"waiting for the end of Pod/{metadata['name']} (at most 660 s)" in err
     assert (code, out.splitlines()[0]) == (exits.DONE, f"PyTorchJob/{run.full}: created")
+
+
+@pytest.mark.parametrize("backend", ["pytorchjob", "job", "jobset", "trainjob"])
+def test_what_another_version_has_submitted_is_kept(api, fino1, monkeypatch, backend):
+    """A newer fino1 renders another image tag and other labels from the same run file; the running pods stay as they are."""
+    document = (*TINY, "--set", f"backend={backend}")
+    fino1("submit", *document)
+    [run] = list_runs(api)
+    runtime = ("trainer.kubeflow.org/v1alpha1", "TrainingRuntime", run.full)
+    before = api.get(*runtime)
+    for module in ("render", "pod"):
+        monkeypatch.setattr(f"fino1.k8s.objects.{module}.__version__", "99.0.0")
+    code, out, err = fino1("submit", *document)
+    assert (code, out.splitlines()[0]) == (exits.DONE, f"{run.kind}/{run.full}: unchanged")
+    kept = (
+        f"note: {run.kind}/{run.full} stays as fino1 {__version__} has made it, the run file is the same;"
+        f" to have it made anew: `fino1-k8s cancel {run.full}` first\n"
+    )
+    assert err == kept
+    [now] = list_runs(api)
+    assert now.object == run.object and api.get(*runtime) == before
+    assert api.get("v1", "ConfigMap", run.full)["metadata"]["labels"]["app.kubernetes.io/version"] == "99.0.0"
+    assert fino1("diff", *document)[::2] == (exits.DONE, kept)
+    code, out, _ = fino1("submit", *document, "--set", "seed=7")
+    assert code == exits.DONE and ": created" in out.splitlines()[0]
 
 
 def test_suspended_by_a_user_is_no_difference(api, fino1):

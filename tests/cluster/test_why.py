@@ -4,10 +4,10 @@ import json
 import secrets
 
 import pytest
-from kubelet import Kubelet
-from stage import now, terminated
 
 from fino1.k8s import cli
+from tests.cluster.kubelet import Kubelet
+from tests.cluster.stage import now, terminated
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(120)]
 KUEUE = "kueue.x-k8s.io/v1beta1"

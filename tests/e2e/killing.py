@@ -17,9 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import machine
-import tools
-from shell import Shell
+from tests.cluster.tools import machine, programs
+from tests.e2e.shell import Shell
 
 Pod = dict[str, Any]
 Way = Callable[[Shell, Pod, str], None]
@@ -131,7 +130,7 @@ class Witness:
 
     def __init__(self, shell: Shell, file: Path) -> None:
         self._file = file
-        command = [tools.kubectl(), f"--kubeconfig={shell.node.kubeconfig}", "-n", shell.namespace]
+        command = [programs.kubectl(), f"--kubeconfig={shell.node.kubeconfig}", "-n", shell.namespace]
         with file.open("wb") as out:
             self._watch = subprocess.Popen([*command, "get", "pods", "--watch", "-o", "json"], stdout=out)
 

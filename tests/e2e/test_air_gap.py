@@ -11,10 +11,11 @@ import shutil
 from collections.abc import Iterable
 from typing import Any
 
-import machine
 import pytest
-from node import Node
-from shell import Shell
+
+from tests.cluster.tools import machine
+from tests.cluster.tools.node import Node
+from tests.e2e.shell import Shell
 
 pytestmark = pytest.mark.timeout(1500)
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from shell import RUNS, Shell
+from tests.e2e.shell import RUNS, Shell
 
 SHORT_SFT = "data.size=1600"  # 100 steps: this tests the way, not the learning (make demo does)
 SHORT_PPO = "ppo.total_episodes=512"

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import killing
 import pytest
-from killing import LONG_S, Ordeal, Witness
-from node import Node
-from shell import ROOT, Shell, new_shell
+
+from tests.cluster.tools.node import Node
+from tests.e2e import killing
+from tests.e2e.killing import LONG_S, Ordeal, Witness
+from tests.e2e.shell import ROOT, Shell, new_shell
 
 # By themselves: they keep two cores busy, and the last restarts the kubelet.
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(3000)]

@@ -4,15 +4,16 @@ The queue has quota for one run; Kueue 0.10 is the real one. Its webhooks see ev
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from killing import Witness
-from node import Node
-from shell import Shell, new_shell
+
+from tests.cluster.tools.node import Node
+from tests.e2e.killing import Witness
+from tests.e2e.shell import Shell, new_shell
 
 pytestmark = pytest.mark.timeout(1500)
 
@@ -76,9 +77,8 @@ def _kueue(kind: str, metadata: dict[str, str], **content: Any) -> dict[str, Any
 
 
 @pytest.fixture(scope="module")
-def queue(node: Node, operator: Callable[[str], None]) -> Iterator[Queue]:
+def queue(node: Node) -> Iterator[Queue]:
     """One queue for all tests: its runs have the undisturbed one to compare themselves with."""
-    operator("kueue")
     with new_shell(node) as shell:
         queue = Queue(shell)
         shell.apply(*queue.objects())

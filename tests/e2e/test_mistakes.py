@@ -5,16 +5,16 @@ import json
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import pytest
-from node import REGISTRY, Node
-from shell import OWNER, Shell
 
 from fino1 import exits
+from tests.cluster.tools.node import REGISTRY, Node
+from tests.e2e.shell import OWNER, Shell
 
 LONGER = ("data.size=1600", "sft.save_steps=20")  # 100 steps
 SIZE = 512 << 20  # bytes of the disk
@@ -69,9 +69,7 @@ def test_what_keeps_a_pod_from_starting_is_named_with_its_remedy(shell: Shell) -
     shell.until("it runs", lambda: "phase     Running" in shell.fino1("status", "secret"))
 
 
-def test_a_mistake_is_not_retried(shell: Shell, operator: Callable[[str], None]) -> None:
-    for name in ("jobset", "trainer"):
-        operator(name)
+def test_a_mistake_is_not_retried(shell: Shell) -> None:
     runs = {
         backend: shell.submit("sft-tiny", backend, f"backend={backend}", NO_ROWS, wait=False)
         for backend in ("pytorchjob", "job", "jobset", "trainjob")

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from shell import RUNS, Shell
-from test_install import SHORT_EVAL, SHORT_PPO, SHORT_SFT
 
 from fino1 import exits
+from tests.e2e.shell import RUNS, Shell
+from tests.e2e.test_install import SHORT_EVAL, SHORT_PPO, SHORT_SFT
 
 
 def run(work: Path, name: str, *settings: str) -> subprocess.Popen:

@@ -1,6 +1,6 @@
 """Do two pods train what two processes in one pod train? PyTorchJob, gloo, between network namespaces."""
 
-from shell import Shell
+from tests.e2e.shell import Shell
 
 PLAIN = "launch.zero_stage=0"
 IN_ONE_POD = ["nodes=1", "processes_per_node=2", PLAIN]

@@ -7,16 +7,20 @@ import signal
 import subprocess
 import sys
 
-import machine
 import pytest
-from cluster import default_dir
-from node import Node
-from shell import ROOT
+
+from tests.cluster.tools import machine
+from tests.cluster.tools.cluster import default_dir
+from tests.cluster.tools.node import Node
+from tests.e2e.shell import ROOT, clear
 
 
 def cluster(command: str) -> str:
     ran = subprocess.run(
-        [sys.executable, ROOT / "ci" / "cluster" / "cluster.py", command, "--node"], capture_output=True, text=True
+        [sys.executable, "-m", "tests.cluster.tools.cluster", command, "--node"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert ran.returncode == 0, ran.stderr
     return ran.stdout + ran.stderr
@@ -24,6 +28,7 @@ def cluster(command: str) -> str:
 
 @pytest.mark.alone
 def test_up_twice_after_a_crash_and_down(node: Node) -> None:
+    clear()
     before = node.settings
     assert "already running" in cluster("up")
     for process in node.processes.values():

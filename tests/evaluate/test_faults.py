@@ -1,10 +1,10 @@
 """What does `fino1 evaluate` make of an endpoint's faults? `pytest -s` prints the table (faults.py has the scenarios)."""
 
-import faults
 import pytest
-from faults import CONCURRENCY, SAMPLES, SCENARIOS, SECRET
 
 from fino1 import exits
+from tests.evaluate import faults
+from tests.evaluate.faults import CONCURRENCY, SAMPLES, SCENARIOS, SECRET
 
 # Where a client left, the server has requests under way that are the client's no more.
 LEAVES = {"accepted, never answered", "answered after the time-out", "SIGTERM among faults", "SIGKILL among faults"}

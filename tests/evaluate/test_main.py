@@ -12,13 +12,15 @@ import pytest
 
 import fino1.tasks
 from fino1 import exits, runs
+from fino1.cells import read_cell
 from fino1.errors import SpecError
-from fino1.evaluate import cell as cells
+from fino1.evaluate import cell as asking
 from fino1.evaluate.endpoint import EndpointLost
 from fino1.evaluate.main import main
-from fino1.report.cells import read_cell
+from fino1.evaluate.plan import plan
 from fino1.spec import load
-from fino1.tasks import ledger
+from fino1.tasks import ledger, scoring
+from tests.needs import missing
 
 N = 12
 
@@ -98,6 +100,23 @@ def test_the_key_holds_what_changes_the_numbers(right, tmp_path, change):
     assert main(spec_of(right), "eval", tmp_path) == 0
     assert main(spec_of(right, **change), "eval", tmp_path) == 0
     assert len(list((tmp_path / "cells").iterdir())) == 2
+
+
+def test_the_key_holds_the_scorers_version(right, tmp_path, monkeypatch):
+    assert main(spec_of(right), "eval", tmp_path) == 0
+    monkeypatch.setattr(scoring, "SCORER_VERSION", "of another scorer")
+    assert main(spec_of(right), "eval", tmp_path) == 0
+    assert right.asked.total() == 2 * N
+    assert len(list((tmp_path / "cells").iterdir())) == 2
+
+
+def test_keys_stay(tmp_path):
+    """Whoever changes a key has every finished evaluation asked, and paid for, again."""
+    models = [{"name": "a", "base_url": "http://127.0.0.1:9/v1", "model_id": "m"}]
+    block = {"models": models, "tasks": [{"task": "ledger", "size": 3}]}
+    spec = load.build({"method": "eval", "eval": block}, "test")
+    (cell,) = plan(spec, tmp_path, threading.Event())
+    assert cell.key == "a48f31c9718f06aa0f1a919d6d85b2514c72505a713ea6be0a117883d0d2e299"
 
 
 def test_truncated_and_unparsed_answers_are_in_n_only(right, tmp_path):
@@ -221,7 +240,7 @@ def test_a_full_disk(right, tmp_path, monkeypatch):
     def full(handle):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cells.os, "fsync", full)
+    monkeypatch.setattr(asking.os, "fsync", full)
     assert main(spec_of(right), "eval", tmp_path) == exits.DISK
 
 
@@ -252,7 +271,7 @@ def test_a_question_that_does_not_fit_is_a_mistake_told_before_a_request(right, 
 SCRIPT = """
 import sys
 from pathlib import Path
-from fino1 import load, yamlfile
+from fino1.spec import load, yamlfile
 from fino1.evaluate.main import main
 sys.exit(main(load.build(yamlfile.read_yaml(Path(sys.argv[1])), "run.yaml"), "eval", Path(sys.argv[2])))
 """
@@ -293,7 +312,7 @@ def test_killed_and_run_again(right, tmp_path, number):
 
 
 def test_sigterm_does_not_wait_for_a_request_that_hangs(right, tmp_path, monkeypatch):
-    monkeypatch.setattr(cells, "GRACE_S", 0.5)
+    monkeypatch.setattr(asking, "GRACE_S", 0.5)
     right.delay_s = 30
     threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
     begin = time.monotonic()
@@ -305,7 +324,7 @@ def test_sigterm_ends_a_first_process_that_has_not_begun(tmp_path):
     """The kernel keeps SIGTERM from a container's first process that has no handler."""
     first_process = ["unshare", "--pid", "--fork", "--kill-child"]
     if subprocess.run([*first_process, "true"], capture_output=True).returncode:
-        pytest.skip("a first process takes root")
+        missing("a first process takes root")
     config = tmp_path / "config.json"
     os.mkfifo(config)  # whoever reads it waits, and has not begun
     command = [*first_process, sys.executable, "-m", "fino1", "evaluate", "--config", str(config)]

@@ -9,12 +9,12 @@ import time
 import pytest
 
 from fino1 import exits, runs
+from fino1.cells import read_cell
 from fino1.errors import SpecError
 from fino1.evaluate import samples
 from fino1.evaluate.endpoint import EndpointLost
 from fino1.evaluate.main import main
 from fino1.evaluate.samples import INDEX
-from fino1.report.cells import read_cell
 from fino1.spec import load
 from fino1.tasks import ledger
 

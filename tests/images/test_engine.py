@@ -2,9 +2,10 @@
 
 import os
 
-import cache
-import engine
 import pytest
+
+from ci.images import engine
+from tests.cluster.tools import cache
 
 
 @pytest.fixture

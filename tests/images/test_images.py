@@ -8,15 +8,13 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-import cache
-import engine
-import inputs
 import pytest
-from test_lock import CUDA, pins
 
-import images
+from ci.images import engine, images, inputs
 from fino1 import __version__, exits
 from fino1.k8s.objects import pod
+from tests.cluster.tools import cache
+from tests.images.test_lock import CUDA, pins
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(3600)]
 CYCLONEDX = "11.12.0"

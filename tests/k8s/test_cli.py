@@ -72,7 +72,7 @@ LOWER = {
 def test_folders_of_k8s_import_one_way(folder):
     for path in modules(f"k8s/{folder}"):
         used = {name.split(".")[2] for name in imported(path) if name.startswith("fino1.k8s.")}
-        assert used <= LOWER[folder] | {folder, "objects", "finding", "checks", "times"}, path
+        assert used <= LOWER[folder] | {folder, "objects", "finding", "times"}, path
 
 
 def test_each_verb_has_a_file_of_its_name():
@@ -142,7 +142,7 @@ OUTPUT = {"-o", "--output"}
 FLAGS = {
     (cli, "runs"): H | OUTPUT,
     (cli, "init"): DOCUMENT | {"--out"},
-    (cli, "render"): DOCUMENT | OUTPUT,
+    (cli, "render"): DOCUMENT | OUTPUT | {"--tests"},
     (cli, "lint"): DOCUMENT | OUTPUT,
     (cli, "plan"): DOCUMENT | CLUSTER | OUTPUT | {"--offline", "--prices", "--hours"},
     (cli, "diff"): DOCUMENT | CLUSTER | OUTPUT,

@@ -1,145 +1,95 @@
 """Do the shells complete what the command knows? Each script is run by the shell that it is for."""
 
-import argparse
 import os
 import pty
+import re
 import select
 import shutil
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from fino1.k8s import cli
-from fino1.k8s.verbs import completion
-
-SHELLS = ("bash", "zsh", "fish")
-
-
-def script(capsys, shell):
-    assert cli.main(["completion", shell]) == 0
-    return capsys.readouterr().out
-
-
-def needs(shell):
-    if shutil.which(shell) is None and os.environ.get("CI") != "true":  # there ci/cluster/tools.py installs it
-        pytest.skip(f"{shell} is not installed")
+from tests.needs import missing
 
 
 @pytest.fixture
-def bash(capsys, tmp_path):
-    """What bash offers for a line whose last word is being typed."""
-    needs("bash")
-    text = script(capsys, "bash")
-
-    def offered(*words):
-        (tmp_path / "a file.yaml").touch()
-        (tmp_path / "folder").mkdir(exist_ok=True)
-        typed = " ".join(f"'{word}'" for word in words)
-        ask = f'COMP_WORDS=({typed}); COMP_CWORD={len(words) - 1}; _fino1_k8s; printf "%s\\n" "${{COMPREPLY[@]}}"'
-        ran = subprocess.run(
-            ["bash", "--norc", "-c", f"{text}\n{ask}"], cwd=tmp_path, capture_output=True, text=True, check=True
-        )
-        assert ran.stderr == ""
-        return [line for line in ran.stdout.splitlines() if line]
-
-    return offered
+def environment(tmp_path):
+    """In which `fino1-k8s` is a command, and files are at hand."""
+    (tmp_path / "a file.yaml").touch()
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "HOME": str(tmp_path), "ZDOTDIR": str(tmp_path), "TERM": "dumb"}
 
 
-def test_verbs(bash):
-    assert bash("fino1-k8s", "") == list(cli.VERBS)
-    assert bash("fino1-k8s", "re") == ["render", "resume", "retry", "report"]
-    assert bash("fino1-k8s", "fly") == [] == bash("fino1-k8s", "fly", "")
+@pytest.fixture
+def script(capsys):
+    """`script(shell)`, where that shell is installed."""
+
+    def printed(shell):
+        if shutil.which(shell) is None:
+            missing(f"{shell} is not installed")  # `make tools` installs it under CI
+        assert cli.main(["completion", shell]) == 0
+        return capsys.readouterr().out
+
+    return printed
 
 
-def test_flags_are_those_of_the_verb(bash):
-    assert bash("fino1-k8s", "fetch", "--") == ["--help", "--kubeconfig", "--context", "--namespace", "--to", "--all"]
-    assert bash("fino1-k8s", "plan", "sft", "--pr") == ["--prices"]
-    assert "--prices" not in bash("fino1-k8s", "submit", "sft", "-")
-
-
-def test_runs_and_files(bash):
-    assert {"sft-tiny", "a file.yaml", "folder"} <= set(bash("fino1-k8s", "plan", ""))
-    assert "demo" not in bash("fino1-k8s", "plan", "d") and "demo" in bash("fino1-k8s", "run", "d")
-    assert bash("fino1-k8s", "submit", "sft", "-f", "a") == ["a file.yaml"]
-    assert bash("fino1-k8s", "logs", "") == []  # runs of the cluster are not looked up
-
-
-def test_values(bash):
-    assert bash("fino1-k8s", "plan", "sft", "-o", "") == ["text", "json", "yaml"]
-    assert bash("fino1-k8s", "render", "sft", "--output", "j") == ["json"]
-    assert bash("fino1-k8s", "completion", "") == list(SHELLS)
-    assert bash("fino1-k8s", "plan", "sft", "--hours", "") == []
-    assert bash("fino1-k8s", "plan", "sft", "--offline", "--n") == ["--name", "--namespace"]  # it takes no value
-
-
-def test_bash_binds_it(capsys):
-    needs("bash")
-    text = script(capsys, "bash")
-    ran = subprocess.run(["bash", "--norc", "-c", f"{text}\ncomplete -p fino1-k8s"], capture_output=True, text=True)
-    assert ran.stdout == "complete -F _fino1_k8s fino1-k8s\n"
-
-
-@pytest.mark.parametrize("shell", SHELLS)
-def test_the_shell_takes_the_script(capsys, tmp_path, shell):
-    needs(shell)
-    path = tmp_path / "script"
-    path.write_text(script(capsys, shell))
-    ran = subprocess.run([shell, "-n", str(path)], capture_output=True, text=True)
-    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
-
-
-@pytest.mark.parametrize(
-    ("line", "offered"),
-    [
-        ("re", {"render", "report", "resume", "retry"}),
-        ("plan sft -o ", {"text", "json", "yaml"}),
-        ("run de", {"demo"}),
-        ("fetch --a", {"--all"}),
-        ("completion ", set(SHELLS)),
-        ("plan --hours ", set()),
-    ],
-)
-def test_fish(capsys, tmp_path, line, offered):
-    needs("fish")
-    text = script(capsys, "fish")
-    ask = f"{text}\ncomplete -C 'fino1-k8s {line}'"
-    environment = {**os.environ, "HOME": str(tmp_path)}
-    ran = subprocess.run(
-        ["fish", "--no-config", "-c", ask], capture_output=True, text=True, cwd=tmp_path, env=environment
-    )
+def bash(script, line, environment, folder):
+    ask = f'COMP_LINE="fino1-k8s {line}"; COMP_POINT=${{#COMP_LINE}}; COMP_TYPE=9; _python_argcomplete fino1-k8s'
+    text = f'{script}\n{ask}\nprintf "%s\\n" "${{COMPREPLY[@]}}"'
+    ran = subprocess.run(["bash", "--norc", "-c", text], env=environment, cwd=folder, capture_output=True, text=True)
     assert ran.stderr == ""
-    assert {row.partition("\t")[0] for row in ran.stdout.splitlines()} == offered
+    return {word.strip() for word in ran.stdout.splitlines()} - {""}
 
 
-@pytest.mark.parametrize(
-    ("line", "offered"),
-    [("res", "resume "), ("plan sft -o j", "json "), ("run finqa-t", "finqa-tiny "), ("fetch --al", "--all ")],
-)
-def test_zsh(capsys, tmp_path, line, offered):
-    """In a zsh at a terminal: only there is completion at work. The line is then what it becomes with a tab."""
-    needs("zsh")
-    (tmp_path / "_fino1-k8s").write_text(script(capsys, "zsh"))
+def fish(script, line, environment, folder):
+    text = f"{script}\ncomplete -C 'fino1-k8s {line}'"
+    command = ["fish", "--no-config", "-c", text]
+    ran = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
+    assert ran.stderr == ""
+    return {row.partition("\t")[0] for row in ran.stdout.splitlines()}
+
+
+CASES = [
+    ("re", {"render", "report", "resume", "retry"}),
+    ("plan sft-t", {"sft-tiny"}),
+    ("plan demo", set()),  # a recipe
+    ("run de", {"demo"}),
+    ("plan --pr", {"--prices"}),
+    ("plan sft -o ", {"text", "json", "yaml"}),
+    ("logs ", set()),  # runs of the cluster are not looked up
+]
+
+
+@pytest.mark.parametrize("ask", [bash, fish], ids=["bash", "fish"])
+def test_a_line_that_is_being_typed(script, environment, tmp_path, ask):
+    text = script(ask.__name__)
+    assert {line: ask(text, line, environment, tmp_path) for line, _ in CASES} == dict(CASES)
+    assert any("file.yaml" in word for word in ask(text, "submit sft -f a", environment, tmp_path))
+
+
+def test_zsh_at_a_terminal(script, environment, tmp_path):
+    """Only there is its completion at work. The line is then what it becomes with a tab."""
+    (tmp_path / "_fino1-k8s").write_text(script("zsh"))
     (tmp_path / ".zshrc").write_text(
         "PS1='> '; fpath=($ZDOTDIR $fpath); autoload -Uz compinit; compinit -D -u\n"
         'show() { print -r -- "<$BUFFER>" }; zle -N show; bindkey "^X" show; print ready\n'
     )
-    environment = {**os.environ, "ZDOTDIR": str(tmp_path), "TERM": "dumb"}
     process, terminal = pty.fork()
     if process == 0:
-        os.chdir(tmp_path)
         os.execvpe("zsh", ["zsh", "-i"], environment)
     try:
         read_until(terminal, "ready")
-        os.write(terminal, f"fino1-k8s {line}\t".encode() + b"\x18")
-        assert f"<fino1-k8s {line[: line.rindex(' ') + 1] if ' ' in line else ''}{offered}>" in read_until(
-            terminal, ">\r"
-        )
+        for line, becomes in (("res", "resume "), ("plan sft-t", "plan sft-tiny ")):
+            os.write(terminal, f"\x15fino1-k8s {line}\t".encode() + b"\x18")
+            assert re.search(r"<fino1-k8s (.*)>\r", read_until(terminal, ">\r"))[1] == becomes
     finally:
-        os.write(terminal, b"\x03\x04")
-        os.close(terminal)
         os.kill(process, 9)
         os.waitpid(process, 0)
+        os.close(terminal)
 
 
 def read_until(terminal, wanted, seconds=20):
@@ -149,11 +99,3 @@ def read_until(terminal, wanted, seconds=20):
         if select.select([terminal], [], [], 0.2)[0]:
             seen += os.read(terminal, 4096).decode(errors="replace")
     return seen
-
-
-def test_nothing_is_forgotten():
-    """Every verb and every flag of the parser is in what the scripts are made from."""
-    top = next(action for action in cli.parser()._actions if isinstance(action, argparse._SubParsersAction))
-    for verb in completion.verbs():
-        assert verb.flags == [flag for action in top.choices[verb.name]._actions for flag in action.option_strings]
-    assert [verb.name for verb in completion.verbs()] == list(cli.VERBS)

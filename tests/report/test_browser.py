@@ -1,20 +1,15 @@
 """The page as a reader has it before them: two widths, two themes, keys and clicks, in a real Chromium."""
 
+import importlib
 import json
-import os
 
 import pytest
-from browser import NAMES, chromium, program
 
 from fino1 import report
+from tests.needs import missing, needed
+from tests.report.browser import NAMES, chromium, program
 
-pytest.importorskip("websocket", reason="websocket-client (extra k8s) drives the browser")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(  # under CI ci/cluster/tools.py installs one
-        program() is None and os.environ.get("CI") != "true", reason=f"no browser: looked for {', '.join(NAMES)}"
-    ),
-]
+pytestmark = pytest.mark.slow
 
 WINDOWS = [(width, scheme) for width in (1280, 390) for scheme in ("light", "dark")]
 EVIL = '</script><img src=x onerror="window.hit=1"><b>bold</b> \'"&'
@@ -67,6 +62,9 @@ COUNTS = """Object.fromEntries([...document.querySelectorAll("#outcomes button")
 
 @pytest.fixture(scope="module")
 def tab(tmp_path_factory):
+    needed(lambda: importlib.import_module("websocket"))
+    if program() is None:
+        missing(f"no browser: looked for {', '.join(NAMES)}")  # `make tools` installs one under CI
     with chromium(tmp_path_factory.mktemp("profile")) as browser:
         yield browser
 

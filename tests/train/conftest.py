@@ -1,5 +1,6 @@
 """Tiny runs as a pod starts them: `python -m fino1 train`, the operator's variables, and faults put in from outside."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -10,7 +11,6 @@ from pathlib import Path
 import pytest
 from transformers import LlamaConfig
 
-import fino1.files
 from fino1 import runs
 from fino1.spec import load
 from fino1.train import checkpoint
@@ -170,30 +170,28 @@ def files(directory):
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """Makes a run that nothing interrupts, once for all workers of pytest-xdist: what it leaves is read, never changed."""
+def undisturbed(tmp_path_factory):
+    """`undisturbed(NAME, document, ranks)`: a run that nothing interrupts, made once for all of pytest's workers."""
     base = tmp_path_factory.getbasetemp()
-    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
     def make(name, document, ranks=1):
-        work = base / f"finished-{name}"
-        run = TrainRun(document, work, ranks)
-        with fino1.files.lock(work, wait_s=300):
+        with (folder / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            run = TrainRun(document, folder / name, ranks)
             return run if (run.directory / "done.json").exists() else run.finished()
 
     return make
 
 
 @pytest.fixture(scope="session")
-def sft(finished):
-    """SFT that nothing interrupted."""
-    return finished("sft", SFT)
+def sft(undisturbed):
+    return undisturbed("sft", SFT)
 
 
 @pytest.fixture(scope="session")
-def sft_of_two(finished):
-    """SFT by two ranks of one node, that nothing interrupted."""
-    return finished("sft-of-two", {**SFT, **WHOLE}, ranks=2)
+def sft_of_two(undisturbed):
+    return undisturbed("sft-of-two", {**SFT, **WHOLE}, ranks=2)
 
 
 @pytest.fixture(scope="session")
@@ -202,9 +200,8 @@ def ppo_document(sft):
 
 
 @pytest.fixture(scope="session")
-def ppo(ppo_document, finished):
-    """PPO that nothing interrupted."""
-    return finished("ppo", ppo_document)
+def ppo(ppo_document, undisturbed):
+    return undisturbed("ppo", ppo_document)
 
 
 def llama_config(**changes):

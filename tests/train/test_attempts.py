@@ -5,8 +5,7 @@ import pytest
 from fino1 import exits
 from fino1.errors import ToolError
 from fino1.train.launch.attempts import Attempts
-
-from .conftest import SFT, TrainRun
+from tests.train.conftest import SFT, TrainRun
 
 
 def attempt(directory, code, limit=1):

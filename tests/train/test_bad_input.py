@@ -15,8 +15,7 @@ from fino1.train import model
 from fino1.train.data.rows import read_rows
 from fino1.train.launch import rank
 from fino1.train.ppo import reward
-
-from .conftest import LLAMA, PPO, SFT, TrainRun
+from tests.train.conftest import LLAMA, PPO, SFT, TrainRun
 
 TEXTS = ["Question: how much is 2019 + 1?", "## Thinking\n\nIt is.\n\n## Final Response\n\n2020"]
 

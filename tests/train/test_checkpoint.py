@@ -10,6 +10,7 @@ import torch
 
 from fino1 import errors
 from fino1.train import checkpoint
+from tests.needs import missing
 
 
 def write(directory):
@@ -167,7 +168,7 @@ def full_disk(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True).returncode:
-        pytest.skip("mounting a disk takes root")
+        missing("mounting a disk takes root")
     (disk / "balloon").write_bytes(b"0" * (960 << 10))
     yield disk
     subprocess.run(["umount", "--lazy", disk], check=True)

@@ -8,8 +8,7 @@ from fino1.spec.train import PpoBlock
 from fino1.train import model
 from fino1.train.ppo import episodes
 from fino1.train.ppo.episodes import Episode
-
-from .conftest import llama_config
+from tests.train.conftest import llama_config
 
 CPU = torch.device("cpu")
 

@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from .conftest import SFT, TrainRun
+from tests.needs import missing
+from tests.train.conftest import SFT, TrainRun
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +63,7 @@ def small_disk(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", disk], capture_output=True).returncode:
-        pytest.skip("mounting a disk takes root")
+        missing("mounting a disk takes root")
     yield disk
     subprocess.run(["umount", "--lazy", disk], check=True)
 

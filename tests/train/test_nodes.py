@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import SFT, WHOLE, TrainRun
+from tests.needs import missing
+from tests.train.conftest import SFT, WHOLE, TrainRun
 
 pytestmark = pytest.mark.slow
 
@@ -114,7 +115,7 @@ def test_the_users_mistake_on_one_node_ends_both_for_good(pods):
 def test_a_node_that_waits_ends_at_once_when_it_is_asked_to(pods):
     first_process = ["unshare", "--pid", "--fork", "--kill-child"]
     if subprocess.run([*first_process, "true"], capture_output=True).returncode:
-        pytest.skip("a first process takes root")
+        missing("a first process takes root")
     pod = pods.pod(0, "", first_process)
     wait_for(lambda: "node 0 waits for 1 more" in pod.said, pod)
     number = pod.process.pid

@@ -12,8 +12,7 @@ from fino1.tasks.record import solution
 from fino1.tasks.scoring.answer import score
 from fino1.train import model
 from fino1.train.verifier import classifier, pairs
-
-from .conftest import VERIFIER
+from tests.train.conftest import VERIFIER
 
 QUESTION, GOLD = "Open-ended Verifiable Question", "Ground-True Answer"
 
@@ -130,8 +129,8 @@ def test_one_class_is_not_enough(tmp_path):
 
 @pytest.mark.parametrize("slip_rate", [0.0, 0.5, 1.0])
 def test_the_ledger_s_labels_are_the_rule_s(slip_rate):
-    made = ledger.pairs("ppo", 400, seed=3, slip_rate=slip_rate)
-    assert made == ledger.pairs("ppo", 400, seed=3, slip_rate=slip_rate)
+    made = ledger.generate_pairs("ppo", 400, seed=3, slip_rate=slip_rate)
+    assert made == ledger.generate_pairs("ppo", 400, seed=3, slip_rate=slip_rate)
     assert [label for _, label in made] == [True, False] * 200
     for record, label in made:
         assert score(record.response, record.question, record.target).strict is label

@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from .conftest import PPO, SFT, WHOLE, TrainRun
+from tests.train.conftest import PPO, SFT, WHOLE, TrainRun
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ import time
 import pytest
 import yaml
 
-from .conftest import ROOT, SFT, TrainRun
+from tests.train.conftest import ROOT, SFT, TrainRun
 
 pytestmark = pytest.mark.slow
 

@@ -6,8 +6,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from fino1.train.ppo import rollout
-
-from .conftest import llama_config
+from tests.train.conftest import llama_config
 
 STOP, PAD, LENGTH = 1, 0, 24
 

@@ -13,8 +13,7 @@ from wandb.proto.wandb_internal_pb2 import Record
 
 from fino1.spec import load
 from fino1.train import tracking
-
-from .conftest import SFT, VERIFIER, TrainRun
+from tests.train.conftest import SFT, VERIFIER, TrainRun
 
 ALL = ["tensorboard", "wandb", "mlflow"]
 

@@ -11,9 +11,8 @@ from fino1.spec import load
 from fino1.train import model
 from fino1.train.ppo import reward
 from fino1.train.verifier import main as verifier
-
-from .conftest import VERIFIER, TrainRun, llama_config
-from .test_resume import TERMINATED, killed_at, same_as
+from tests.train.conftest import VERIFIER, TrainRun, llama_config
+from tests.train.test_resume import TERMINATED, killed_at, same_as
 
 
 def test_the_loss_is_the_mean_over_the_whole_batch_however_it_is_parted():

@@ -1,4 +1,4 @@
-"""What does one pod look like? (DESIGN C4) `charts/*/templates/_pod.tpl` says the same in Helm's language."""
+"""What does one pod look like? (DESIGN C4) `charts/fino1/templates/_pod.tpl` says the same in Helm's language."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,14 +1,15 @@
-"""Which objects does a run need, as plain dicts in a fixed order? (DESIGN C1) The charts' templates say the same."""
+"""Which objects does a run need, as plain dicts in a fixed order? (DESIGN C1) The chart's templates say the same."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from fino1 import __version__, exits
 from fino1.k8s.objects import pod, scheduling
-from fino1.k8s.objects.unit import Unit, chart, given, ports, units
+from fino1.k8s.objects.unit import Unit, given, ports, units
 from fino1.spec.run import RunSpec
 
 Object = dict[str, Any]
+CHART = f"fino1-{__version__}".replace("+", "_")[:63]  # as a label's value
 
 
 def render(spec: RunSpec, name: str) -> list[Object]:
@@ -32,7 +33,7 @@ def _object(unit: Unit, api: str, kind: str, name: str | None = None, **keys: An
     labels = {
         **pod.labels(unit),
         "app.kubernetes.io/version": __version__,
-        "helm.sh/chart": f"{chart(unit.document['method'])}-{__version__}",
+        "helm.sh/chart": CHART,
     }
     return {"apiVersion": api, "kind": kind, "metadata": {"name": name or unit.full, "labels": labels}, **keys}
 

@@ -1,11 +1,9 @@
-"""Which nodes do a unit's pods get, and do they start together? `charts/*/templates/_scheduling.tpl` says the same."""
+"""Which nodes do a unit's pods get, and do they start together? `charts/fino1/templates/_scheduling.tpl` says the same."""
 
 from typing import Any
 
+from fino1.k8s.objects.backends import BACKENDS, GANG_SCHEDULERS
 from fino1.k8s.objects.unit import Unit, given
-
-SCHEDULERS = {"volcano": "volcano", "coscheduling": "scheduler-plugins-scheduler"}
-_GROUPS = {"volcano": "scheduling.volcano.sh/v1beta1", "coscheduling": "scheduling.x-k8s.io/v1alpha1"}
 
 
 def constraints(unit: Unit) -> dict[str, Any]:
@@ -13,7 +11,7 @@ def constraints(unit: Unit) -> dict[str, Any]:
     document = unit.document
     return {
         **given(
-            schedulerName=SCHEDULERS.get(_gang(unit)),
+            schedulerName=GANG_SCHEDULERS[_gang(unit)].scheduler if _gang(unit) else None,
             priorityClassName=document.get("priorityClassName"),
             affinity=_affinity(unit),
         ),
@@ -35,7 +33,7 @@ def nodes(unit: Unit) -> dict[str, Any]:
 
 def labels(unit: Unit) -> dict[str, str]:
     """Which labels make pods wait for each other? The coscheduling plugin's, where no operator sets it."""
-    is_ours = _gang(unit) == "coscheduling" and unit.document["backend"] in ("job", "jobset")
+    is_ours = _gang(unit) == "coscheduling" and not BACKENDS[unit.document["backend"]].makes_pod_group
     return {"scheduling.x-k8s.io/pod-group": unit.full} if is_ours else {}
 
 
@@ -43,7 +41,7 @@ def annotations(unit: Unit) -> dict[str, str]:
     """Which annotations place the pods? Kueue's topology, and Volcano's group where no operator sets it."""
     document = unit.document
     topology = document["topology"]
-    is_ours = _gang(unit) == "volcano" and document["backend"] in ("job", "jobset")
+    is_ours = _gang(unit) == "volcano" and not BACKENDS[document["backend"]].makes_pod_group
     return {
         **({"scheduling.k8s.io/group-name": unit.full} if is_ours else {}),
         **(
@@ -56,9 +54,10 @@ def annotations(unit: Unit) -> dict[str, str]:
 
 def pod_group(unit: Unit) -> dict[str, Any] | None:
     """Which group object do the pods of a plain Job or a JobSet wait for?"""
-    if not _gang(unit) or unit.document["backend"] not in ("job", "jobset"):
+    if not _gang(unit) or BACKENDS[unit.document["backend"]].makes_pod_group:
         return None
-    return {"apiVersion": _GROUPS[_gang(unit)], "kind": "PodGroup", "spec": {"minMember": unit.document["nodes"]}}
+    api_version = GANG_SCHEDULERS[_gang(unit)].api_version
+    return {"apiVersion": api_version, "kind": "PodGroup", "spec": {"minMember": unit.document["nodes"]}}
 
 
 def _gang(unit: Unit) -> str:

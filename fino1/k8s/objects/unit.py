@@ -1,7 +1,7 @@
 """Which numbers and names follow from a run, before anything is rendered? (DESIGN C3)
 
 A *unit* is what one object trains or evaluates: the whole run, or one model of an evaluation, so that a model more or less
-leaves the others' objects as they are. `charts/*/templates/_plan.tpl` says the same in Helm's language.
+leaves the others' objects as they are. `charts/fino1/templates/_units.tpl` says the same in Helm's language.
 """
 
 import functools
@@ -113,11 +113,6 @@ def _complaints(document: Mapping[str, Any], name: str) -> list[str]:
         for place, block in places.items()
         if not block.get("path", "/").startswith("/")
     ]
-
-
-def chart(method: str) -> str:
-    """Which chart renders this method?"""
-    return "eval" if method == "eval" else "train"
 
 
 def ports(unit: Unit) -> list[int]:

@@ -1,57 +1,57 @@
-"""Have the nodes room for a run's pods: now, when others end, or never? By node, with numbers, and why others are no use."""
+"""What has each node, how much of it is taken, and may a pod go there? Requests are counted as the scheduler counts them."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
+from decimal import Decimal
 from typing import Any
 
-from fino1.k8s.checks import Check, missing, note, ok, wait
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.cluster.errors import ApiError
-from fino1.k8s.plan import gpus
-from fino1.k8s.state.demand import Amounts, Group, of_running, quantities, shown
-from fino1.spec.placement import GpuBlock
-from fino1.spec.run import RunSpec
+
+Amounts = Mapping[str, Decimal]  # resource → amount, as in `requests`
 
 PRODUCT = "nvidia.com/gpu.product"
-_AUTOSCALERS = ("karpenter.sh", "autoscaling.x-k8s.io")  # API groups of what adds nodes when pods wait
-_SHOWN = 8
+_BINARY = tuple((unit, 1024**power) for power, unit in enumerate(("Ki", "Mi", "Gi", "Ti", "Pi", "Ei"), 1))
 
 
 @dataclass
 class Node:
-    """One node: what it can give to pods, and what they have taken."""
+    """A node, and what the pods on it request (`used`)."""
 
     body: Mapping[str, Any]
     used: Counter[str] = field(default_factory=Counter)
 
     @property
     def name(self) -> str:
-        """Of the node."""
+        """Name of the node."""
         return self.body["metadata"]["name"]
 
     @property
     def labels(self) -> Mapping[str, str]:
-        """Of the node."""
+        """Labels of the node, such as `PRODUCT`."""
         return self.body["metadata"].get("labels") or {}
 
-    @property
+    @functools.cached_property
     def allocatable(self) -> Amounts:
-        """What pods may take in all."""
-        return quantities(self.body.get("status", {}).get("allocatable") or {})
+        """What pods may request in all."""
+        return parse_amounts(self.body.get("status", {}).get("allocatable") or {})
 
-    def room(self, requests: Amounts, is_empty: bool) -> int:
-        """How many pods with these requests does it hold, besides those that are there or if it were empty?"""
-        room = [
-            (self.allocatable.get(resource, Fraction(0)) - (0 if is_empty else self.used[resource])) // amount
-            for resource, amount in requests.items()
-            if amount > 0
-        ]
-        return max(0, min(room))
+    def free(self, resource: str) -> Decimal:
+        """What is left of a resource; 0 of one that the node has not."""
+        return self.allocatable.get(resource, Decimal(0)) - self.used[resource]
+
+    def count_fitting(self, requests: Amounts, *, when_empty: bool = False) -> int:
+        """How many more pods with these requests fit; `when_empty`: how many if no pod were there."""
+        left = (
+            self.allocatable.get(resource, Decimal(0)) if when_empty else self.free(resource) for resource in requests
+        )
+        room = (amount // request for amount, request in zip(left, requests.values(), strict=True) if request > 0)
+        return max(0, int(min(room)))
 
     def refuses(self, spec: Mapping[str, Any]) -> str:
-        """Why does no pod with this spec go there? Empty: it may."""
+        """Why no pod with this spec may go there (selector, cordon, taint), whatever is free; empty where it may."""
         for key, value in (spec.get("nodeSelector") or {}).items():
             if self.labels.get(key) != value:
                 return f"{key}={self.labels[key]}" if key in self.labels else f"no label {key}"
@@ -61,13 +61,13 @@ class Node:
         if any(c["type"] == "Ready" and c["status"] != "True" for c in conditions):
             return "not Ready"
         for taint in self.body.get("spec", {}).get("taints") or []:
-            if taint["effect"] != "PreferNoSchedule" and not _tolerated(taint, spec.get("tolerations") or []):
+            if taint["effect"] != "PreferNoSchedule" and not _is_tolerated(taint, spec.get("tolerations") or []):
                 return f"taint {taint['key']}{'=' + taint['value'] if taint.get('value') else ''} not tolerated"
         return ""
 
 
-def nodes(api: Api) -> tuple[list[Node], str]:
-    """All nodes with what is taken of them, and why not all that is taken may be known (empty: it is)."""
+def list_nodes(api: Api) -> tuple[list[Node], str]:
+    """All nodes with what is used of them, and why more may be used than is known (empty: all is known)."""
     found = {body["metadata"]["name"]: Node(body) for body in api.list("v1", "Node").items}
     alive, limit = "status.phase!=Succeeded,status.phase!=Failed", ""
     try:
@@ -78,125 +78,58 @@ def nodes(api: Api) -> tuple[list[Node], str]:
         limit = "pods of other namespaces cannot be listed, so less may be free"
         pods = api.list("v1", "Pod", field_selector=alive).items
     for pod in pods:
-        node = found.get(pod["spec"].get("nodeName", ""))
-        if node:
-            node.used.update(of_running(pod))  # type: ignore[arg-type]
+        if node := found.get(pod["spec"].get("nodeName", "")):
+            node.used.update(pod_requests(pod["spec"]))  # type: ignore[arg-type]
     return list(found.values()), limit
 
 
-def fit(api: Api, spec: RunSpec, wanted: Sequence[Group]) -> Iterator[Check]:
-    """Do all the run's pods fit the nodes together?"""
-    there, limit = nodes(api)
-    if limit:
-        yield note("nodes", limit)
-    for group in _alike(wanted):
-        yield _fit(api, spec, group, there)
+def pod_requests(spec: Mapping[str, Any]) -> dict[str, Decimal]:
+    """What one pod with this spec requests of its node, `pods: 1` included.
+
+    Containers and sidecars count together; an init container counts beside the sidecars before it, where that is more.
+    """
+    together: Counter[str] = Counter()
+    most: Counter[str] = Counter()
+    for container in spec.get("initContainers") or []:
+        amounts = Counter(_container_requests(container))
+        if container.get("restartPolicy") == "Always":
+            together.update(amounts)
+        else:
+            most |= together + amounts
+    for container in spec.get("containers") or []:
+        together.update(_container_requests(container))
+    return {**(most | together), "pods": Decimal(1)}  # type: ignore[dict-item]
 
 
-def gpu_bytes(api: Api, spec: RunSpec, wanted: Sequence[Group]) -> int | None:
-    """How much memory has the smallest GPU that the run may get, by the nodes' labels? None where they do not say."""
-    if not spec.gpus_per_node:
-        return None
-    sizes = []
-    for body in api.list("v1", "Node").items:
-        node = Node(body)
-        if node.allocatable.get(spec.gpu.resource) and not any(node.refuses(group.spec) for group in wanted):
-            mib = node.labels.get(f"{spec.gpu.resource}.memory", "")
-            product = GpuBlock(resource=spec.gpu.resource, product=node.labels.get(PRODUCT))
-            sizes.append(int(mib) * 2**20 if mib.isdigit() else gpus.gpu_memory(product))
-    return min(size for size in sizes if size is not None) if sizes and None not in sizes else None
+def _container_requests(container: Mapping[str, Any]) -> dict[str, Decimal]:
+    """A limit without a request is one."""
+    resources = container.get("resources") or {}
+    return parse_amounts({**(resources.get("limits") or {}), **(resources.get("requests") or {})})
 
 
-def _alike(wanted: Sequence[Group]) -> list[Group]:
-    """Groups that ask for the same of the same nodes as one: the models of an evaluation."""
-    merged: dict[str, Group] = {}
-    for group in wanted:
-        keys = ("nodeSelector", "tolerations", "affinity")
-        alike = repr(({key: group.spec.get(key) for key in keys}, sorted(group.requests.items())))
-        count = group.count + (merged[alike].count if alike in merged else 0)
-        merged[alike] = Group(group.run, count, group.spec, group.metadata)
-    return list(merged.values())
+def parse_amounts(amounts: Mapping[str, Any]) -> dict[str, Decimal]:
+    """The numbers of a map of quantities, such as {"cpu": "500m", "memory": "64Gi"}."""
+    return {resource: parse_quantity(text) for resource, text in amounts.items()}
 
 
-def _fit(api: Api, spec: RunSpec, group: Group, there: Sequence[Node]) -> Check:
-    useful = [node for node in there if not node.refuses(group.spec)]
-    now = _most(spec, useful, group.requests, is_empty=False)
-    ever = _most(spec, useful, group.requests, is_empty=True)
-    asked = ", ".join(f"{shown(r, a)} {r}" for r, a in sorted(group.requests.items()) if r != "pods" and a)
-    pods = f"{_plural(group.count, 'pod')} of {asked or 'no requests'}"
-    near = f" in one {spec.topology.key}" if _domain(spec) else ""
-    facts = {
-        "pods": group.count,
-        "room_now": now,
-        "room_ever": ever,
-        "nodes": [_row(node, group) for node in there],
-    }
-    here = f"{_plural(len(useful), 'node')} of {len(there)} may be used: {_by_node(useful, group)}"
-    if now >= group.count:
-        return ok("nodes", f"fits now: {pods}; room for {now}{near}; {here}", **facts)
-    if ever >= group.count:
-        text = f"fits when others end: {pods}; room for {now} now, {ever} in all{near}; {here}"
-        return wait("nodes", text, **facts)
-    text = f"never fits: {pods}; room for {ever} on empty nodes{near}; {here}{_why_not(there, group)}"
-    if any(api.versions(scaler) for scaler in _AUTOSCALERS):
-        return wait("nodes", f"{text}; this cluster can add nodes, which may help", **facts)
-    return missing("nodes", text, **facts)
+def parse_quantity(text: Any) -> Decimal:
+    """The number of a Kubernetes quantity (`500m`, `64Gi`, `1e3`). Loads the Kubernetes client."""
+    from kubernetes.utils import quantity
+
+    return quantity.parse_quantity(text)
 
 
-def _domain(spec: RunSpec) -> str:
-    """The node label whose value all the run's nodes must share."""
-    is_required = spec.topology.policy == "required" and spec.method != "eval" and spec.nodes > 1
-    return spec.topology.key or "" if is_required else ""
+def format_amount(resource: str, amount: Decimal) -> str:
+    """An amount of a resource as people write it: memory and storage with a binary unit."""
+    if any(word in resource for word in ("memory", "storage", "hugepages")):
+        for unit, size in reversed(_BINARY):
+            if amount >= size:
+                return f"{amount / size:.4g}{unit}"
+    return str(int(amount)) if amount == int(amount) else f"{float(amount):.4g}"
 
 
-def _most(spec: RunSpec, useful: Sequence[Node], requests: Amounts, is_empty: bool) -> int:
-    """How many pods fit, in the best domain where they must share one?"""
-    domains: defaultdict[str, int] = defaultdict(int)
-    key = _domain(spec)
-    for node in useful:
-        if not key or key in node.labels:
-            domains[node.labels.get(key, "")] += node.room(requests, is_empty)
-    return max(domains.values(), default=0)
-
-
-def _main(group: Group) -> str:
-    """The resource that people look for: the GPUs, else the CPUs."""
-    devices = [resource for resource in group.requests if "/" in resource]
-    return devices[0] if devices else "cpu"
-
-
-def _by_node(useful: Sequence[Node], group: Group) -> str:
-    resource = _main(group)
-    lines = []
-    for node in useful[:_SHOWN]:
-        all_of_it = node.allocatable.get(resource, Fraction(0))
-        free = all_of_it - node.used[resource]
-        lines.append(f"{node.name} {shown(resource, free)} of {shown(resource, all_of_it)} {resource} free")
-    more = len(useful) - _SHOWN
-    return (", ".join(lines) or "none") + (f" and {more} more" if more > 0 else "")
-
-
-def _row(node: Node, group: Group) -> dict[str, Any]:
-    resource = _main(group)
-    all_of_it = node.allocatable.get(resource, Fraction(0))
-    return {
-        "name": node.name,
-        "refuses": node.refuses(group.spec) or None,
-        "resource": resource,
-        "allocatable": float(all_of_it),
-        "free": float(all_of_it - node.used[resource]),
-    }
-
-
-def _why_not(there: Sequence[Node], group: Group) -> str:
-    """Why are the other nodes of no use? Counted."""
-    reasons = Counter(reason for node in there if (reason := node.refuses(group.spec)))
-    listed = ", ".join(f"{count} with {reason}" for reason, count in reasons.most_common(_SHOWN))
-    return f"; others: {listed}" if listed else ""
-
-
-def _tolerated(taint: Mapping[str, str], tolerations: Sequence[Mapping[str, Any]]) -> bool:
-    """Does one of the tolerations match the taint, as the scheduler reads them?"""
+def _is_tolerated(taint: Mapping[str, str], tolerations: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether one of the tolerations matches the taint, as the scheduler reads them."""
     for each in tolerations:
         is_effect = each.get("effect") in (None, "", taint["effect"])
         exists = each.get("operator") == "Exists"
@@ -204,7 +137,3 @@ def _tolerated(taint: Mapping[str, str], tolerations: Sequence[Mapping[str, Any]
         if is_effect and is_key and (exists or (each.get("value") or "") == taint.get("value", "")):
             return True
     return False
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" + ("" if count == 1 else "s")

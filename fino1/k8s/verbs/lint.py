@@ -1,49 +1,49 @@
-"""The verb `lint`: what is wrong that the API server does not catch?"""
+"""The verb `lint`: which mistakes are in these run files?"""
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from fino1 import exits
+from fino1.errors import SpecError
 from fino1.k8s.objects.lint import lint
-from fino1.k8s.objects.render import render
+from fino1.k8s.objects.unit import units
 from fino1.k8s.text import print_structured
 from fino1.spec import recipe
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Verb `lint`: runs by name or file, and manifests of any origin. 2 if anything is wrong."""
+    """Verb `lint`: 2 if a run file has an error."""
     found = []
     for run in arguments.run:
-        found += [(run, finding) for finding in lint(_objects(run, arguments))]
+        _refuse_manifests(recipe.find(run))
+        spec, name = recipe.read_run(run, arguments.values, arguments.set, arguments.name)
+        units(spec, name)  # raises SpecError for what no pod could run
+        found += [(run, finding) for finding in lint(spec)]
+    levels = [finding.level for _, finding in found]
     if arguments.output == "text":
         for run, finding in found:
             print(f"{run}: {finding}")
-        print(
-            f"{sum(f.level == 'error' for _, f in found)} errors, {sum(f.level == 'warning' for _, f in found)} warnings"
-        )
+        print(f"{levels.count('error')} errors, {levels.count('warning')} warnings")
     else:
-        import dataclasses
-
-        print_structured([{"run": run, **dataclasses.asdict(finding)} for run, finding in found], arguments.output)
-    return exits.USER if any(finding.level == "error" for _, finding in found) else exits.DONE
-
-
-def _objects(run: str, arguments: argparse.Namespace) -> Sequence[dict[str, Any]]:
-    """The objects of a run, or those in a file of manifests."""
-    path = recipe.find(run)
-    manifests = _manifests(path)
-    return manifests if manifests else render(*recipe.read_run(run, arguments.values, arguments.set, arguments.name))
+        rows = [
+            {"run": run, "rule": each.cause, "level": each.level, "path": each.about[0], "message": each.says}
+            for run, each in found
+        ]
+        print_structured(rows, arguments.output)
+    return exits.USER if "error" in levels else exits.DONE
 
 
-def _manifests(path: Path) -> list[dict[str, Any]]:
-    """The Kubernetes objects in a YAML file; none if it is a run file, or cannot be read (`rendered` says why)."""
+def _refuse_manifests(path: Path) -> None:
+    """SpecError where the file holds Kubernetes objects; what else is wrong with it, reading it as a run file says."""
     import yaml
 
     try:
         documents = list(yaml.load_all(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return []
-    objects = [thing for thing in documents if isinstance(thing, dict) and "kind" in thing and "apiVersion" in thing]
-    return [item for thing in objects for item in (thing.get("items", []) if thing["kind"] == "List" else [thing])]
+        return
+    for document in documents:
+        if isinstance(document, dict) and {"apiVersion", "kind"} <= document.keys():
+            raise SpecError(
+                f"{path}: expected a run file, got a Kubernetes object (kind {document['kind']}): for manifests there are"
+                " `kubectl apply --dry-run=server -f`, kubeconform and kube-linter"
+            )

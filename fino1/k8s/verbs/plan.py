@@ -3,26 +3,25 @@
 import argparse
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from fino1 import exits
-from fino1.k8s.checks import Check, missing
+from fino1.k8s.finding import Finding, missing
 from fino1.k8s.plan import outline
-from fino1.k8s.plan.outline import gib
+from fino1.k8s.plan.shapes import gpu_memory
 from fino1.k8s.text import print_structured, print_table
 from fino1.spec import recipe
 
 _SHOWN = 8  # runs of an evaluation that are named
-_STYLES = {"ok": "green", "wait": "yellow", "missing": "red", "yes": "green", "no": "red"}
+_STYLES = {"ok": "green", "wait": "yellow", "missing": "red"}
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Verb `plan`: 0 where the run can be submitted, 2 where something is missing."""
     spec, name = recipe.read_run(arguments.run, arguments.values, arguments.set, arguments.name)
-    report = outline.outline(spec, name)
-    report["cost"] = outline.price(spec, arguments.prices, arguments.hours)
-    checks: list[Check] = []
+    report = outline.outline_run(spec, name)
+    report["cost"] = outline.estimate_cost(spec, arguments.prices, arguments.hours)
+    checks: list[Finding] = []
     gpu_bytes = None
     if not arguments.offline:
         from fino1.k8s.cluster.client import connect
@@ -30,10 +29,12 @@ def main(arguments: argparse.Namespace) -> int:
 
         cluster = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
         checks, gpu_bytes = preflight.look(cluster, spec, name)
-    report["memory"] = outline.memory_fit(spec, gpu_bytes or outline.gpu_memory(spec))
-    checks = [*_by_file(report), *checks]
-    report["checks"] = [asdict(check) for check in checks]
-    report["missing"] = [f"{check.about}: {check.text}" for check in checks if check.verdict == "missing"]
+    report["memory"] = outline.estimate_memory(spec, recipe.find(arguments.run), gpu_bytes or gpu_memory(spec.gpu))
+    checks = [*_missing_by_file(report), *checks]
+    report["checks"] = [
+        {"about": each.about[0], "verdict": each.level, "text": each.says, "facts": each.numbers} for each in checks
+    ]
+    report["missing"] = [f"{each.about[0]}: {each.says}" for each in checks if each.level == "missing"]
     if arguments.output == "text":
         _print(report, checked=not arguments.offline)
     else:
@@ -41,23 +42,22 @@ def main(arguments: argparse.Namespace) -> int:
     return exits.USER if report["missing"] else exits.DONE
 
 
-def _by_file(report: Mapping[str, Any]) -> Iterator[Check]:
+def _missing_by_file(report: Mapping[str, Any]) -> Iterator[Finding]:
     """What is missing by the run file alone: what lint calls an error, and memory."""
     for finding in report["lint"]["findings"]:
         if finding.startswith("error: "):
             yield missing("lint", finding.removeprefix("error: "))
     found = report["memory"]
     if found and found["fits"] is False:
-        peak = next(phase for phase in found["phases"] if phase["name"] == found["peak"])
+        takes, usable = outline.format_gib(found["total"]), outline.format_gib(found["usable"])
+        changes = "; ".join(found["changes"])
         yield missing(
-            "GPU memory",
-            f"a rank takes {gib(peak['total'])} ({peak['name']}), a GPU has {gib(found['usable'])} to give; "
-            f"what helps: {'; '.join(found['changes'])}",
+            "GPU memory", f"a rank takes {takes} ({found['peak']}), a GPU has {usable} to give; what helps: {changes}"
         )
 
 
 def _print(report: Mapping[str, Any], checked: bool) -> None:
-    rows = [*_what(report), *_memory(report["memory"]), *_cost(report["cost"])]
+    rows = [*_describe_run(report), *_describe_memory(report["memory"]), *_describe_cost(report["cost"])]
     width = max(len(key) for key, _ in rows)
     for key, text in rows:
         print(f"{key:<{width}}  {text}")
@@ -75,7 +75,7 @@ def _print(report: Mapping[str, Any], checked: bool) -> None:
         print("nothing is missing" if checked else "nothing is missing by the run file alone; no cluster was asked")
 
 
-def _what(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _describe_run(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The lines that say what would run."""
     pods, batch, steps = report["pods"], report["batch"], report["steps"]
     yield "run", f"{report['name']}: {report['method']}, {report['backend']}"
@@ -99,13 +99,13 @@ def _what(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for claim in report["claims"]:
         made = f"made with {claim['size']}" if claim["create"] else "expected to exist"
         yield "claim", f"{claim['name']} at {claim['mount']}, {', '.join(claim['access_modes'])}, {made}"
-    yield "objects", _objects(report["objects"])
+    yield "objects", _list_objects(report["objects"])
     yield "lint", f"{report['lint']['errors']} errors, {report['lint']['warnings']} warnings"
     for finding in report["lint"]["findings"]:
         yield "", finding
 
 
-def _objects(found: Sequence[Mapping[str, str]]) -> str:
+def _list_objects(found: Sequence[Mapping[str, str]]) -> str:
     """By name, or counted by kind where they are many."""
     if len(found) <= 2 * _SHOWN:
         return ", ".join(f"{item['kind']}/{item['name']}" for item in found)
@@ -116,28 +116,31 @@ def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
-def _memory(found: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
-    """The lines about GPU memory: the verdict, each phase with what it is made of, and what is in no figure."""
+def _describe_memory(found: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """The lines about GPU memory: the peak, its parts, and what is in no figure."""
     if found is None:
         return
     verdict = {True: "fits", False: "does not fit", None: "the GPU's memory is not known (gpu.product)"}[found["fits"]]
-    room = f", of {gib(found['usable'])} that a GPU has to give" if found["usable"] else ""
-    if found["phases"]:
-        peak = max(phase["total"] for phase in found["phases"])
-        yield "memory", f"{gib(peak)} a rank at {found['peak']}{room}: {verdict} (estimated, docs/memory.md)"
-    for phase in found["phases"]:
-        yield "", f"{phase['name']}: {gib(phase['total'])} = {_parts(phase['parts'])}"
+    usable = f", of {outline.format_gib(found['usable'])} that a GPU has to give" if found["usable"] else ""
+    if found["peak"]:
+        yield (
+            "memory",
+            f"{outline.format_gib(found['total'])} a rank at {found['peak']}{usable}: {verdict} (estimated, docs/memory.md)",
+        )
+        parts = sorted(found["parts"].items(), key=lambda part: -part[1])
+        yield "", " + ".join(f"{size / 2**30:.1f} {name}" for name, size in parts if size >= 2**30 / 20)
+    if found["host"]:
+        yield (
+            "",
+            f"{outline.format_gib(sum(found['host'].values()))} a rank in the node's memory: {', '.join(found['host'])}",
+        )
+    for text in found["assumed"]:
+        yield "", text
     for text in found["unknown"]:
         yield "memory", f"not estimated: {text}"
 
 
-def _parts(parts: Mapping[str, int]) -> str:
-    """The parts of a phase, the largest first; what would be 0.0 is left out."""
-    found = sorted(parts.items(), key=lambda part: -part[1])
-    return " + ".join(f"{size / 2**30:.1f} {name}" for name, size in found if size >= 2**30 / 20)
-
-
-def _cost(found: Mapping[str, Any] | None) -> Sequence[tuple[str, str]]:
+def _describe_cost(found: Mapping[str, Any] | None) -> Sequence[tuple[str, str]]:
     """The lines about money."""
     if found is None:
         return []

@@ -7,41 +7,41 @@ from typing import Any
 from fino1 import exits
 from fino1.k8s import times
 from fino1.k8s.cluster.client import connect
-from fino1.k8s.state import status as standing
-from fino1.k8s.state.place import in_words
-from fino1.k8s.state.place import places as places_of
+from fino1.k8s.state import status
+from fino1.k8s.state.queue import Queue, describe_place, list_queues
 from fino1.k8s.state.run import Run, latest_runs, summarize
 from fino1.k8s.state.status import Reading, Standing
 from fino1.k8s.text import PHASE_STYLES, print_structured, print_table, print_unread
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Verb `status`: phase, ranks, progress, place in the queue, results."""
+    """Print phase, ranks, progress, place in the queue and results of a run."""
     api = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
     runs, reading = latest_runs(api, arguments.name), Reading()
-    pods = reading.ask(lambda: standing.pods_of(api, runs), [])
+    pods = reading.ask(lambda: status.pods_of(api, runs), [])
     blind = bool(reading.unread)
-    every = standing.with_progress(api, standing.standings(runs, pods), reading)
-    places = places_of(api, [run for run in runs if run.phase == "Queued"], reading)
+    every = status.with_progress(api, status.standings(runs, pods), reading)
+    queues = list_queues(api, [run for run in runs if run.phase == "Queued"], reading)
     if arguments.output != "text":
-        told = [{**each.told(), "place": places.get(each.run.full)} for each in every]
-        print_structured({"name": arguments.name, "runs": told, **reading.to_dict()}, arguments.output)
+        places = {full: queue.to_dict() for full, queue in queues.items()}
+        data = [{**each.to_dict(), "place": places.get(each.run.full)} for each in every]
+        print_structured({"name": arguments.name, "runs": data, **reading.to_dict()}, arguments.output)
         return exits.DONE
     if len(every) == 1:
-        _print_one(every[0], places.get(every[0].run.full), blind)
+        _print_one(every[0], queues.get(every[0].run.full), blind)
     else:
-        _print_many(every, places)
+        _print_many(every, queues)
     print_unread(reading.unread)
     return exits.DONE
 
 
-def _print_one(each: Standing, place: Mapping[str, Any] | None, blind: bool) -> None:
-    """A run's lines, and a table of its ranks."""
+def _print_one(each: Standing, queue: Queue | None, blind: bool) -> None:
+    """A run: a line for each thing known, and a table of its ranks."""
     run, now = each.run, times.now()
     lines = {
         "run": f"{run.full}  ({run.method}, {run.kind})",
         "phase": f"{run.phase} for {times.ago(run.since, now)} (since {run.since})",
-        "queue": in_words(run, place) if run.queue else "",
+        "queue": describe_place(run, queue) if run.queue else "",
         "pods": "" if blind else each.ready if each.ready == "done" else f"{each.ready} running",
         "progress": str(each.furthest or ""),
         "results": f"{each.results} on the work volume",
@@ -70,7 +70,7 @@ def _rank_row(each: Standing, rank: Any) -> dict[str, Any]:
     }
 
 
-def _print_many(every: Sequence[Standing], places: Mapping[str, Mapping[str, Any]]) -> None:
+def _print_many(every: Sequence[Standing], queues: Mapping[str, Queue]) -> None:
     """An evaluation: a row for each model."""
     first, now = every[0].run, times.now()
     print(f"{first.name}  ({first.method}, {len(every)} models)  {summarize([each.run for each in every])}\n")
@@ -85,7 +85,7 @@ def _print_many(every: Sequence[Standing], places: Mapping[str, Mapping[str, Any
                 "for": times.ago(each.run.since, now),
                 "restarts": each.restarts,
                 "last exit": f"{ends[0].code}: {ends[0].meaning}" if ends else "-",
-                "progress": str(each.furthest or "") or in_words(each.run, places.get(each.run.full)),
+                "progress": str(each.furthest or "") or describe_place(each.run, queues.get(each.run.full)),
             }
         )
     print_table(rows, ("run", "phase", "for", "pods", "restarts", "last exit", "progress"), styles=PHASE_STYLES)
@@ -93,7 +93,7 @@ def _print_many(every: Sequence[Standing], places: Mapping[str, Mapping[str, Any
 
 
 def _advice(run: Run) -> str:
-    """What to type next, where there is something."""
+    """The command to type next; empty where there is none."""
     if run.phase == "Suspended":
         return f"fino1-k8s resume {run.name}"
     if run.phase in ("Pending", "Queued", "Failed", "Restarting"):

@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fino1 import exits, files, processes, runs
+from fino1 import exits, files, processes, runs, trackers
 from fino1.errors import Fino1Error, SpecError, first_line
 from fino1.spec import load
 from fino1.spec.run import RunSpec
@@ -107,21 +107,25 @@ def main() -> int:
         spec = load.build(json.loads(arguments.config.read_text()), source or str(arguments.config), world_size)
     except Fino1Error as error:
         return _explain(error, source)
+    trackers.hide_others()  # before anything imports deepspeed or trl
     return _guarded(Run(spec, arguments.name, arguments.work, rank, world_size), source)
 
 
 def _guarded(run: Run, source: str | None) -> int:
     """Train, and turn whatever ends the training into an exit code of the table."""
-    from fino1.train import checkpoint, shard
+    with processes.loading_modules():
+        from fino1.train import checkpoint, shard
 
-    shard.prepare(run.use_cpu)
-    _quiet()
+        shard.prepare(run.use_cpu)
+        _quiet()
     try:
         if run.is_main:
             for directory in (run.directory, run.checkpoints):
                 checkpoint.clear_temporary(directory)
             checkpoint.prune(run.checkpoints, run.spec.trained.save_total_limit)
-        importlib.import_module(_METHODS[run.spec.method]).main(run)
+        with processes.loading_modules():
+            method = importlib.import_module(_METHODS[run.spec.method])
+        method.main(run)
     except checkpoint.Stopped:
         return exits.TERMINATED
     except Fino1Error as error:

@@ -86,7 +86,7 @@ def read(spec: RunSpec) -> Pairs:
 def _generated(spec: RunSpec) -> tuple[list[Pair], list[Pair]]:
     block = spec.data
     made = [
-        [Pair(*each) for each in ledger.pairs(split, n, spec.seed, block.slip_rate)]
+        [Pair(*each) for each in ledger.generate_pairs(split, n, spec.seed, block.slip_rate)]
         for split, n in (("ppo", block.size), ("validation", block.eval_size))
     ]
     train, evaluation = made[0][: block.limit], made[1]

@@ -1,0 +1,65 @@
+{{/*
+What no schema can say of a complete document: takes doc and state. Each check stands in Python too, with the same path;
+tests/charts compares.
+*/}}
+{{- define "fino1.check" -}}
+{{- include "fino1.check.volumes" . -}}
+{{- include "fino1.check.env" . -}}
+{{- include "fino1.check.model" (list .state "model" .doc.model) -}}
+{{- include "fino1.check.model" (list .state "ppo.value_model" .doc.ppo.value_model) -}}
+{{- include "fino1.check.model" (list .state "ppo.reward.model" .doc.ppo.reward.model) -}}
+{{- range $i, $model := .doc.eval.models -}}
+{{- include "fino1.check.model" (list $.state (printf "eval.models.%d" $i) $model) -}}
+{{- include "fino1.check.evalModel" (list $.state (printf "eval.models.%d" $i) $model) -}}
+{{- end -}}
+{{- if eq .doc.method "eval" -}}
+{{- include "fino1.check.eval" . -}}
+{{- else -}}
+{{- include "fino1.check.batch" . -}}
+{{- include "fino1.check.data" . -}}
+{{- include "fino1.check.launch" . -}}
+{{- end -}}
+{{- if eq .doc.method "ppo" -}}
+{{- include "fino1.check.ppo" . -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "fino1.check.volumes" -}}
+{{- $work := .doc.volumes.work -}}
+{{- $models := .doc.volumes.models -}}
+{{- if and $work.create $models.create (eq $work.claimName $models.claimName) -}}
+{{- $expected := "another than volumes.work.claimName, or create: false" -}}
+{{- include "fino1.problem" (list .state "volumes.models.claimName" $expected $models.claimName) -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "fino1.check.env" -}}
+{{- range $key := keys .doc.env .doc.secretEnv | uniq | sortAlpha -}}
+{{- if regexMatch $.state.reserved $key -}}
+{{- $path := printf "%s.%s" (ternary "secretEnv" "env" (hasKey $.doc.secretEnv $key)) $key -}}
+{{- include "fino1.problem" (list $.state $path "a name that the pod does not set itself" $key) -}}
+{{- else if and (hasKey $.doc.env $key) (hasKey $.doc.secretEnv $key) -}}
+{{- include "fino1.problem" (list $.state (printf "secretEnv.%s" $key) "it in env or in secretEnv" "both") -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A path in a pod: (list STATE PATH BLOCK). */}}
+{{- define "fino1.check.path" -}}
+{{- $path := (index . 2).path -}}
+{{- if and $path (not (hasPrefix "/" $path)) -}}
+{{- $key := printf "%s.path" (index . 1) -}}
+{{- include "fino1.problem" (list (index . 0) $key "an absolute path on a volume (/work, /models)" $path) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Where rows come from: (list STATE PATH BLOCK). */}}
+{{- define "fino1.check.rows" -}}
+{{- $rows := index . 2 -}}
+{{- if and $rows.path $rows.hub -}}
+{{- include "fino1.problem" (list (index . 0) (index . 1) "one of path, hub" "both") -}}
+{{- else if and (ne (default "" $rows.task) "ledger") (not (or $rows.path $rows.hub)) -}}
+{{- include "fino1.problem" (list (index . 0) (index . 1) "path or hub, or task: ledger" "none") -}}
+{{- end -}}
+{{- include "fino1.check.path" . -}}
+{{- end -}}

@@ -1,0 +1,48 @@
+{{/* A model reference: (list STATE PATH MODEL). */}}
+{{- define "fino1.check.model" -}}
+{{- $model := index . 2 -}}
+{{- $given := list -}}
+{{- range $key := list "hub" "path" "run" "init" -}}
+{{- if hasKey $model $key -}}
+{{- $given = append $given $key -}}
+{{- end -}}
+{{- end -}}
+{{- if gt (len $given) 1 -}}
+{{- include "fino1.problem" (list (index . 0) (index . 1) "one of hub, path, run, init" (join " and " $given)) -}}
+{{- else if and $model.revision (not $model.hub) -}}
+{{- $path := printf "%s.revision" (index . 1) -}}
+{{- include "fino1.problem" (list (index . 0) $path "none without hub" $model.revision) -}}
+{{- end -}}
+{{- include "fino1.check.path" . -}}
+{{- with $model.init -}}
+{{- include "fino1.check.init" (list (index $ 0) (printf "%s.init" (index $ 1)) .) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The heads of a model with random weights: (list STATE PATH INIT). */}}
+{{- define "fino1.check.init" -}}
+{{- $init := index . 2 -}}
+{{- $heads := int $init.num_attention_heads -}}
+{{- $hidden := int $init.hidden_size -}}
+{{- if mod $hidden $heads -}}
+{{- $expected := printf "a multiple of num_attention_heads=%d" $heads -}}
+{{- include "fino1.problem" (list (index . 0) (printf "%s.hidden_size" (index . 1)) $expected $hidden) -}}
+{{- else if mod (div $hidden $heads) 2 -}}
+{{- $expected := printf "an even number for each of num_attention_heads=%d" $heads -}}
+{{- include "fino1.problem" (list (index . 0) (printf "%s.hidden_size" (index . 1)) $expected $hidden) -}}
+{{- else if mod $heads (int $init.num_key_value_heads) -}}
+{{- $expected := printf "a divisor of num_attention_heads=%d" $heads -}}
+{{- $path := printf "%s.num_key_value_heads" (index . 1) -}}
+{{- include "fino1.problem" (list (index . 0) $path $expected $init.num_key_value_heads) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* A model of an evaluation has weights or an endpoint: (list STATE PATH MODEL). */}}
+{{- define "fino1.check.evalModel" -}}
+{{- $model := index . 2 -}}
+{{- if $model.init -}}
+{{- include "fino1.problem" (list (index . 0) (printf "%s.init" (index . 1)) "none" "one") -}}
+{{- else if not (or $model.hub $model.path $model.run $model.base_url) -}}
+{{- include "fino1.problem" (list (index . 0) (index . 1) "one of hub, path, run, base_url" "none") -}}
+{{- end -}}
+{{- end -}}

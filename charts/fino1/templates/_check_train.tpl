@@ -1,0 +1,70 @@
+{{/* The global batch is a multiple of what the ranks take at a time; takes doc and state. */}}
+{{- define "fino1.check.batch" -}}
+{{- $method := .doc.method -}}
+{{- $block := get .doc $method -}}
+{{- $ranks := mul .doc.nodes (include "fino1.ranks" .doc) -}}
+{{- $unit := mul (default 1 $block.num_mini_batches) $ranks $block.per_device_train_batch_size -}}
+{{- $steps := div $block.global_batch_size $unit -}}
+{{- if mod $block.global_batch_size $unit -}}
+{{- $expected := printf "a multiple of %d (ranks × per_device_train_batch_size" $unit -}}
+{{- $expected = printf "%s%s)" $expected (ternary " × num_mini_batches" "" (eq $method "ppo")) -}}
+{{- $path := printf "%s.global_batch_size" $method -}}
+{{- include "fino1.problem" (list .state $path $expected $block.global_batch_size) -}}
+{{- else if ne (int $steps) (int (default $steps $block.gradient_accumulation_steps)) -}}
+{{- $path := printf "%s.gradient_accumulation_steps" $method -}}
+{{- include "fino1.problem" (list .state $path $steps $block.gradient_accumulation_steps) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Training rows, and those that are left out; SFT and PPO have default rows. */}}
+{{- define "fino1.check.data" -}}
+{{- $data := .doc.data -}}
+{{- if or (eq .doc.method "verifier") $data.task $data.path $data.hub -}}
+{{- include "fino1.check.trainRows" (list .state "data" $data) -}}
+{{- end -}}
+{{- range $i, $rows := $data.exclude -}}
+{{- include "fino1.check.trainRows" (list $.state (printf "data.exclude.%d" $i) $rows) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* As fino1.check.rows; a hub dataset is read as it is, without a task's reader. */}}
+{{- define "fino1.check.trainRows" -}}
+{{- $rows := index . 2 -}}
+{{- if and $rows.hub $rows.task (not $rows.path) -}}
+{{- $expected := "rows with our columns, or a path with a task" -}}
+{{- include "fino1.problem" (list (index . 0) (printf "%s.hub" (index . 1)) $expected $rows.hub) -}}
+{{- else -}}
+{{- include "fino1.check.rows" . -}}
+{{- end -}}
+{{- end -}}
+
+{{/* How the model is divided over the ranks. */}}
+{{- define "fino1.check.launch" -}}
+{{- $stage := int .doc.launch.zero_stage -}}
+{{- range $key, $least := dict "offload_optimizer_device" 1 "offload_param_device" 3 -}}
+{{- if eq (get $.doc.launch $key) "none" -}}
+{{- else if eq $.doc.method "ppo" -}}
+{{- include "fino1.problem" (list $.state (printf "launch.%s" $key) "none with method ppo" "cpu") -}}
+{{- else if lt $stage $least -}}
+{{- $expected := printf "none with zero_stage: %d" $stage -}}
+{{- include "fino1.problem" (list $.state (printf "launch.%s" $key) $expected "cpu") -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "fino1.check.ppo" -}}
+{{- $stage := int .doc.launch.zero_stage -}}
+{{- $ranks := mul .doc.nodes (include "fino1.ranks" .doc) -}}
+{{- if and (gt $ranks 1) (has $stage (list 1 2)) -}}
+{{- include "fino1.problem" (list .state "launch.zero_stage" "0 or 3 with method ppo and several ranks" $stage) -}}
+{{- end -}}
+{{- if .doc.model.init -}}
+{{- $expected := "a trained policy (hub, path or run)" -}}
+{{- include "fino1.problem" (list .state "model.init" $expected "random weights") -}}
+{{- end -}}
+{{- $classifier := .doc.ppo.reward.model -}}
+{{- if and (eq .doc.ppo.reward.source "model") (not (or $classifier.hub $classifier.path $classifier.run)) -}}
+{{- $got := ternary "random weights" "none" (hasKey $classifier "init") -}}
+{{- include "fino1.problem" (list .state "ppo.reward.model" "hub, path or run with source: model" $got) -}}
+{{- end -}}
+{{- end -}}

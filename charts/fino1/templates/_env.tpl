@@ -1,0 +1,63 @@
+{{/* Environment of a container of the unit: fixed variables, the run file's, and those from Secrets. */}}
+{{- define "fino1.env" -}}
+{{- $all := include "fino1.fixedEnv" . | fromYaml -}}
+{{- $all = mergeOverwrite $all .doc.env (include "fino1.secretEnv" . | fromYaml) -}}
+{{- include "fino1.envList" $all -}}
+{{- end -}}
+
+{{/* The same for the container that trains, which is launched. */}}
+{{- define "fino1.mainEnv" -}}
+{{- $all := include "fino1.fixedEnv" . | fromYaml -}}
+{{- $all = mergeOverwrite $all (include "fino1.launchEnv" . | fromYaml) -}}
+{{- $all = mergeOverwrite $all .doc.env (include "fino1.secretEnv" . | fromYaml) -}}
+{{- include "fino1.envList" $all -}}
+{{- end -}}
+
+{{/* A map of variables, text or a source each, as a container wants them. */}}
+{{- define "fino1.envList" -}}
+{{- range $name, $value := . }}
+- name: {{ quote $name }}
+  {{- if kindIs "string" $value }}
+  value: {{ quote $value }}
+  {{- else }}
+  valueFrom:
+    {{- toYaml $value | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "fino1.secretEnv" -}}
+{{- range $name, $ref := .doc.secretEnv }}
+{{ quote $name }}:
+  secretKeyRef:
+    name: {{ quote $ref.name }}
+    key: {{ quote $ref.key }}
+    {{- if $ref.optional }}
+    optional: true
+    {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Variables of every container of ours. All caches lie where a read-only root can be written. */}}
+{{- define "fino1.fixedEnv" -}}
+HF_DATASETS_CACHE: /work/cache/datasets
+HF_HOME: /models
+HOME: /tmp
+PYTHONUNBUFFERED: "1"
+TOKENIZERS_PARALLELISM: "false"
+TORCH_EXTENSIONS_DIR: /tmp/extensions
+TORCHINDUCTOR_CACHE_DIR: /tmp/inductor
+TRITON_CACHE_DIR: /tmp/triton
+XDG_CACHE_HOME: /tmp/cache
+{{- if .doc.offline }}
+HF_HUB_OFFLINE: "1"
+{{- end }}
+{{- with .doc.report_to }}
+FINO1_REPORT_TO: {{ join "," . | quote }}
+{{- end }}
+{{- if .doc.gpus_per_node }}
+NCCL_DEBUG: WARN
+{{- else }}
+OMP_NUM_THREADS: "1"
+{{- end }}
+{{- end -}}

@@ -1,0 +1,73 @@
+{{/* Egress rule for the TCP ports of the world outside that a unit needs, if any. */}}
+{{- define "fino1.egressRule" -}}
+{{- with include "fino1.ports" . | fromJsonArray }}
+- ports:
+    {{- range . }}
+    - port: {{ atoi . }}
+      protocol: TCP
+    {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Those ports, of five digits each, as JSON: HTTPS for a hub, an endpoint's, trackers' servers'. */}}
+{{- define "fino1.ports" -}}
+{{- $ports := list -}}
+{{- if and (include "fino1.readsHub" .) (not .doc.offline) -}}
+{{- $ports = append $ports "00443" -}}
+{{- end -}}
+{{- range include "fino1.urls" . | fromJsonArray -}}
+{{- with include "fino1.port" . -}}
+{{- $ports = append $ports . -}}
+{{- end -}}
+{{- end -}}
+{{- $ports | uniq | sortAlpha | toJson -}}
+{{- end -}}
+
+{{/* Port of a URL, with five digits; of another text nothing. */}}
+{{- define "fino1.port" -}}
+{{- with regexFind "^https?://[^/?#]*" . -}}
+{{- $port := ternary 80 443 (hasPrefix "http:" .) -}}
+{{- $port = regexFind ":[0-9]{1,5}$" . | trimPrefix ":" | default $port -}}
+{{- int $port | printf "%05d" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* URLs of an endpoint and of trackers' servers, as JSON. */}}
+{{- define "fino1.urls" -}}
+{{- $env := .doc.env -}}
+{{- $urls := compact (list .model.base_url) -}}
+{{- $hasKey := or (hasKey $env "WANDB_API_KEY") (hasKey .doc.secretEnv "WANDB_API_KEY") -}}
+{{- if and $hasKey (has "wandb" .doc.report_to) (not .doc.offline) -}}
+{{- $urls = append $urls ($env.WANDB_BASE_URL | default "https://api.wandb.ai") -}}
+{{- end -}}
+{{- if and (has "mlflow" .doc.report_to) $env.MLFLOW_TRACKING_URI -}}
+{{- $urls = append $urls $env.MLFLOW_TRACKING_URI -}}
+{{- end -}}
+{{- toJson $urls -}}
+{{- end -}}
+
+{{/* Does the unit read rows or a model from the hub? */}}
+{{- define "fino1.readsHub" -}}
+{{- $blocks := concat .doc.eval.tasks (list .model) -}}
+{{- $models := list -}}
+{{- if not .model -}}
+{{- $models = list .doc.model -}}
+{{- if eq .doc.method "ppo" -}}
+{{- $models = append $models .doc.ppo.value_model -}}
+{{- if eq .doc.ppo.reward.source "model" -}}
+{{- $models = append $models .doc.ppo.reward.model -}}
+{{- end -}}
+{{- end -}}
+{{- $blocks = concat (list .doc.data) .doc.data.exclude -}}
+{{- end -}}
+{{- $found := not (or .model .doc.data.task .doc.data.path) -}}
+{{- range concat $blocks $models -}}
+{{- $found = or $found (hasKey . "hub") -}}
+{{- end -}}
+{{- range $models -}}
+{{- $found = or $found (not (or .path .run .init)) -}}
+{{- end -}}
+{{- if $found -}}
+true
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,70 @@
+{{/*
+JSON {"units": […]}: a unit is what one run object trains or evaluates, as fino1's Python plans it. All templates share
+one reckoning, which the root keeps.
+A unit has instance, name, full (its objects' name), doc (its complete document), config (the text of config.json).
+*/}}
+{{- define "fino1.units" -}}
+{{- if not (hasKey . "Units") -}}
+{{- $_ := include "fino1.plan" . | set . "Units" -}}
+{{- end -}}
+{{- .Units -}}
+{{- end -}}
+
+{{/* Reckons it. Fails with every problem of the values; `helm lint` goes on after that, with no unit. */}}
+{{- define "fino1.plan" -}}
+{{- $spec := .Files.Get "files/spec.json" | fromJson -}}
+{{- $state := dict "problems" list "reserved" $spec.reserved -}}
+{{- if not (regexMatch $spec.name .Release.Name) -}}
+{{- $expected := "a letter and at most 33 lower-case letters, digits and -, the last no -" -}}
+{{- include "fino1.problem" (list $state "name" $expected .Release.Name) -}}
+{{- end -}}
+{{- $values := omit .Values "global" -}}
+{{- $root := dict "value" $values "node" $spec.root "path" "" "state" $state -}}
+{{- $doc := include "fino1.complete" $root | fromJson -}}
+{{- if not $state.problems -}}
+{{- include "fino1.check" (dict "doc" $doc "state" $state) -}}
+{{- end -}}
+{{- if $state.problems -}}
+{{- join "\n" $state.problems | printf "\n%s" | fail -}}
+{{- toJson (dict "units" list) -}}
+{{- else if eq $doc.method "eval" -}}
+{{- include "fino1.units.eval" (dict "root" $ "spec" $spec "doc" $doc) -}}
+{{- else -}}
+{{- $unit := dict "root" $ "spec" $spec "doc" $doc "name" .Release.Name -}}
+{{- printf "{\"units\":[%s]}" (include "fino1.unit" $unit) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* An evaluation has a unit for each model, so that one more changes no other's objects. */}}
+{{- define "fino1.units.eval" -}}
+{{- $units := list -}}
+{{- range $model := .doc.eval.models -}}
+{{- $name := printf "%s-%s" $.root.Release.Name (replace "." "-" $model.name) | trunc 34 | trimAll "-" -}}
+{{- $eval := set (deepCopy $.doc.eval) "models" (list $model) -}}
+{{- $doc := set (deepCopy $.doc) "eval" $eval -}}
+{{- $unit := dict "root" $.root "spec" $.spec "doc" $doc "name" $name "model" $model -}}
+{{- $units = append $units (include "fino1.unit" $unit) -}}
+{{- end -}}
+{{- printf "{\"units\":[%s]}" (join "," $units) -}}
+{{- end -}}
+
+{{/* JSON of one unit: takes root, spec, doc, name, and the evaluated model where there is one. */}}
+{{- define "fino1.unit" -}}
+{{- $hashed := merge (dict "version" .root.Chart.Version) .doc | toJson -}}
+{{- $config := .doc -}}
+{{- range $key := .spec.placement -}}
+{{- $config = omit $config $key -}}
+{{- end -}}
+{{- $config = toJson $config -}}
+{{- $unit := dict "instance" .root.Release.Name "name" .name "doc" .doc "config" $config -}}
+{{- $_ := set $unit "full" (include "fino1.hashed" (list .name $hashed)) -}}
+{{- $_ := set $unit "directory" (include "fino1.hashed" (list .name $config)) -}}
+{{- $_ := set $unit "kind" (include "fino1.kind" .doc) -}}
+{{- $_ := set $unit "model" (default dict .model) -}}
+{{- $_ := set $unit "ranks" (include "fino1.ranks" .doc) -}}
+{{- $_ := set $unit "chart" (include "fino1.chart" .root) -}}
+{{- $_ := set $unit "version" .root.Chart.AppVersion -}}
+{{- $_ := set $unit "fatal" .spec.fatal -}}
+{{- $_ := set $unit "vllm" .spec.vllm -}}
+{{- toJson $unit -}}
+{{- end -}}

@@ -1,0 +1,26 @@
+"""Which of Debian's packages are missing here? They are installed by apt, as root; none of ours starts a daemon by it."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+
+from tests.cluster.tools.cache import ToolError, say
+
+
+def install(needed: Mapping[str, str]) -> None:
+    """Install those packages of `needed` (package: a program of it, by name or by path) whose program is missing.
+
+    Raises ToolError with the command to type where this process may not install them, or where apt fails.
+    """
+    missing = [package for package, program in needed.items() if not shutil.which(program)]
+    if not missing:
+        return
+    options = ["install", "--yes", "--no-install-recommends", *missing]
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        raise ToolError(f"expected {', '.join(needed[name] for name in missing)}: apt-get {' '.join(options)}")
+    say(f"installing {', '.join(missing)}")
+    for command in (["update"], options):
+        ran = subprocess.run(["apt-get", "--quiet", *command], capture_output=True, text=True)
+        if ran.returncode:
+            raise ToolError(f"apt-get {' '.join(command)}: {(ran.stderr or ran.stdout).strip()}")
