@@ -50,20 +50,21 @@ cluster-down: $(VENV)/ready  ## End them
 
 node-up: tools  ## Start a whole cluster of one node, with our images and the operators (root; docs/operations.md)
 	$(BIN)/python -m tests.cluster.tools.cluster up --node
-	$(BIN)/python -m tests.cluster.tools.cluster images
-	$(BIN)/python -m tests.cluster.tools.cluster operator training-operator jobset trainer kueue
+	$(BIN)/python -m tests.cluster.tools.cluster operator training-operator jobset trainer kueue & operators=$$!; \
+	$(BIN)/python -m tests.cluster.tools.cluster images && wait $$operators
 
 node-down: $(VENV)/ready  ## End it, and put the machine back
 	$(BIN)/python -m tests.cluster.tools.cluster down --node
 
 e2e: tools  ## The tests whose pods run: a whole cluster up, tests, down (root)
 	trap '$(MAKE) node-down' EXIT; $(MAKE) node-up && \
-	$(BIN)/python -m pytest -m 'e2e and not alone' --numprocesses 2 --dist loadfile --durations 10 && \
+	$(BIN)/python -m pytest -m 'e2e and not alone' --numprocesses 3 --dist loadfile --durations 25 && \
 	$(BIN)/python -m pytest -m 'e2e and alone'
 
-# Two at a time: much of a test is waiting, for a server, a pause, another rank. Each worker has its own API server.
+# Three at a time on two cores: much of a test is waiting, for a server, a pause, another rank. Each worker has its own API
+# server. In the order of tests/conftest.py.
 test: tools  ## All tests that need no kubelet
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/ready  ## The tests that start no ranks and no servers
 	$(BIN)/python -m pytest -m 'not slow and not e2e'

@@ -21,11 +21,12 @@ from typing import Any
 import results
 import yaml
 
-from fino1.report import cells
+from fino1 import cells
 from fino1.spec import recipe, yamlfile
 from fino1.spec.inputs import DataBlock
 from fino1.tasks.record import fit
-from fino1.train import data
+from fino1.train.data.examples import prompt_ids
+from fino1.train.data.rows import read_rows
 
 WORK = Path("out/finqa-digits")
 MAX_LENGTH, MAX_TOKENS = 1024, 384  # tokens of a row; of an answer
@@ -76,12 +77,12 @@ def _rows(sft: dict[str, Any]) -> list[dict[str, str]]:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(sft["set"]["model"]["path"])
-    read = data.read(DataBlock.model_validate(sft["set"]["data"]), "sft", seed=1)
+    read = read_rows(DataBlock.model_validate(sft["set"]["data"]), "sft", seed=1)
     made = []
     for record in read.train:
         longest = f"{STEP.sub(worked, record.cot)} {record.response}"
         spent = len(tokenizer.encode(longest)) + 24  # headings and the template's own
-        shorter, _ = fit(record, MAX_LENGTH - spent, lambda some: len(data.prompt_ids(tokenizer, read.render(some))))
+        shorter, _ = fit(record, MAX_LENGTH - spent, lambda some: len(prompt_ids(tokenizer, read.render(some))))
         made.append({"Question": read.render(shorter), "Complex_CoT": record.cot, "Response": record.response})
     return made
 
@@ -90,7 +91,7 @@ def _columns() -> Iterator[bool]:
     """Is each column that an answer works out, "5+8=13" or "12-2-1=9", right?"""
     for file in WORK.glob("cells/*/cell.json"):
         for sample in cells.read_cell(file.parent).samples:
-            for numbers, printed in COLUMN.findall(sample.fields["completion"]):
+            for numbers, printed in COLUMN.findall(sample.completion):
                 yield sum(int(number) for number in re.findall(r"-?[0-9]+", numbers)) == int(printed)
 
 

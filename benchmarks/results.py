@@ -14,8 +14,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from fino1 import cells
 from fino1.evaluate import questions
-from fino1.report import cells
+from fino1.report.inputs import read_metrics
 from fino1.spec import recipe, yamlfile
 from fino1.spec.evaluation import EvalTask
 from fino1.tasks.record import Record, well_formed
@@ -38,9 +39,9 @@ def main(work: Path) -> None:
         print(f"{stage}: {done['seconds'] / 60:.1f} min in its last attempt{f', {counts}' if counts else ''}")
         if stage == "sft":
             print("versions:", ", ".join(f"{name} {number}" for name, number in done["versions"].items()))
-            _sft(cells.read_metrics(directory))
+            _sft(read_metrics(directory))
         elif stage == "ppo":
-            _ppo(cells.read_metrics(directory))
+            _ppo(read_metrics(directory))
     print((work / "report" / "leaderboard.md").read_text())
     answers(work)
 
@@ -78,12 +79,11 @@ def answers(work: Path) -> None:
         cell = cells.read_cell(file.parent)
         if cell.task != "finqa":
             continue
-        samples = [sample.fields for sample in cell.samples]
-        texts = [sample["completion"] for sample in samples]
-        judged = [_has_operands(records[sample["id"].partition("#")[0]], sample["completion"]) for sample in samples]
+        texts = [sample.completion for sample in cell.samples]
+        judged = [_has_operands(records[sample.id.partition("#")[0]], sample.completion) for sample in cell.samples]
         chosen = [has for has in judged if has is not None]
         steps = [is_right for text in texts for is_right in _steps(text)]
-        tokens = statistics.mean(sample["completion_tokens"] for sample in samples)
+        tokens = statistics.mean(sample.completion_tokens for sample in cell.samples)
         rows.append(
             (
                 cell.model,

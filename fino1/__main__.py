@@ -37,11 +37,12 @@ _GROUPS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; return its exit code (exits.py)."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser().parse_args(argv)
     return errors.guarded(lambda: _VERBS[arguments.verb](arguments))
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
     top, commands = commandline.parser(
         "fino1", "Train and evaluate financial-reasoning language models on this machine.", _GROUPS
     )
@@ -90,8 +91,9 @@ def _train(arguments: argparse.Namespace) -> int:
     config = _config(arguments.config, "sft", "verifier", "ppo")
     trackers.check(source)
     processes.leave_on_signals()  # before torch is loaded, which takes seconds
-    from fino1.spec import load
-    from fino1.train.launch.launch import start_ranks
+    with processes.loading_modules():
+        from fino1.spec import load
+        from fino1.train.launch.launch import start_ranks
 
     try:
         return start_ranks(arguments.config, _name(arguments, config["method"]), arguments.work, arguments.source)
@@ -114,7 +116,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 def _link(arguments: argparse.Namespace) -> int:
     from fino1.evaluate import link
 
-    model = link.served(_evaluation(arguments).eval, str(arguments.config))
+    model = link.find_served(_evaluation(arguments).eval, str(arguments.config))
     print(link.link(model, arguments.to, arguments.work))
     return exits.DONE
 
@@ -126,24 +128,14 @@ def _serve(arguments: argparse.Namespace) -> int:
     block = _evaluation(arguments).eval
     if block.server.engine == "vllm":
         raise SpecError(f"{arguments.config}: eval.server.engine: expected transformers for `fino1 serve`, got vllm")
-    where, revision = runs.resolve(link.served(block, str(arguments.config)), arguments.work)
-    return serve.foreground("@".join(filter(None, (where, revision))), arguments.port, block.server.args)
+    where, revision = runs.resolve(link.find_served(block, str(arguments.config)), arguments.work)
+    return serve.serve_in_foreground("@".join(filter(None, (where, revision))), arguments.port, block.server.args)
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from fino1 import runs
-    from fino1.report import write
+    from fino1 import report
 
-    cells, names, curves = [], [], {}
-    for name in arguments.run:
-        directory = runs.finished(arguments.work, name)
-        done = json.loads((directory / "done.json").read_text())
-        if done["method"] == "eval":
-            cells += [arguments.work / "cells" / key for key in done["cells"]]
-            names += done["models"]
-        else:
-            curves[directory.name.rpartition("-")[0]] = directory
-    write(cells, curves, arguments.out, arguments.title, arguments.note, arguments.skipped, names)
+    report.write_runs(arguments.work, arguments.run, arguments.out, arguments.title, arguments.note, arguments.skipped)
     return exits.DONE
 
 

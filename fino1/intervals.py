@@ -7,7 +7,7 @@ Z_95 = 1.959963984540054  # the normal quantile at 0.975, for two-sided 95 % int
 
 
 def wilson(k: int, n: int, z: float = Z_95) -> tuple[float, float]:
-    """Which true accuracies are compatible with k right of n? (Wilson 1927, JASA 22:209; fractions 0…1)
+    """Compute the interval of an accuracy, k right of n, as fractions 0…1 (Wilson 1927, JASA 22:209).
 
     Unlike p ± z·s it stays inside 0…1 and has a width at k = 0 and k = n. There one end is 0 or 1 exactly; the formula
     would leave rounding there.
@@ -22,10 +22,10 @@ def wilson(k: int, n: int, z: float = Z_95) -> tuple[float, float]:
 
 
 def mcnemar(b: int, c: int) -> float:
-    """How likely is a split of b + c discordant pairs at least as uneven as b : c, were the two models equally good?
+    """Compute the p value of b against c discordant pairs, were the two models equally good.
 
     Exact and two-sided: twice the smaller tail of Binomial(b + c, 1/2), at most 1 (McNemar 1947, Psychometrika 12:153;
-    exact form as in Agresti, Categorical Data Analysis, §11.1). Summed in integers, so it is the correctly rounded
+    exact form as in Agresti, Categorical Data Analysis, section 11.1). Summed in integers, so it is the correctly rounded
     number at any size.
     """
     if b < 0 or c < 0:
@@ -39,7 +39,7 @@ def mcnemar(b: int, c: int) -> float:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Which p values hold for a whole family of tests? (Holm 1979, Scand. J. Statist. 6:65; same order as given)"""
+    """Correct the p values of a family of tests (Holm 1979, Scand. J. Statist. 6:65); same order as given."""
     adjusted = [0.0] * len(ps)
     highest = 0.0
     for rank, i in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):

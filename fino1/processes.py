@@ -1,9 +1,12 @@
 """How do processes end when they are asked to, and those that we start with us?"""
 
+import contextlib
 import ctypes
+import gc
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from types import FrameType
 
 from fino1 import exits
@@ -22,6 +25,17 @@ def die_with_parent(number: int = signal.SIGKILL) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:  # it died in between
         os.kill(os.getpid(), number)
+
+
+@contextlib.contextmanager
+def loading_modules() -> Iterator[None]:
+    """Look for no garbage while modules load: they leave none, and looking takes a sixth of the time that trl's need."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def leave_on_signals() -> None:

@@ -215,7 +215,10 @@ def test_only_text_is_text(value):
         ({"data": {"exclude": {"task": "finqa"}}}, "data.exclude: expected a list, got the map "),
         ({"data": {"exclude": [{}]}}, "data.exclude.0: expected path or hub, or task: ledger, got none"),
         ({"data": {"columns": {"Qestion": "q"}}}, "data.columns.Qestion: expected 'Question', "),
-        ({"data": {"hub": "a/b", "task": "finqa"}}, "data.hub: expected C7 rows, or a path with task: finqa, got a/b"),
+        (
+            {"data": {"hub": "a/b", "task": "finqa"}},
+            "data.hub: expected rows in Fino1's columns, or a path with task: finqa, got a/b",
+        ),
         ({"data": {"hub": "a/b", "path": "c", "task": None}}, "data: expected one of path, hub, got both"),
         ({"method": "verifier", "data": {"task": None}}, "data: expected path or hub, or task: ledger, got none"),
         ({"data": {"task": "squad"}}, "data.task: expected 'finqa', "),
@@ -406,15 +409,15 @@ SEED_LAUNCH = ["num_processes", "num_machines"]
 def test_every_flag_of_the_seed_is_ours_or_explained(block, flag):
     ours = {**RunSpec.model_fields, **RunSpec.model_fields[block].annotation.model_fields}
     if flag in ours:
-        assert flag not in load.SEED_NAMES.keys() | load.NOT_OFFERED.keys()
+        assert flag not in load.ORIGINAL_NAMES.keys() | load.NOT_OFFERED.keys()
         return
-    assert (flag in load.SEED_NAMES) != (flag in load.NOT_OFFERED)
-    explained = f"ours is {load.SEED_NAMES[flag]}" if flag in load.SEED_NAMES else load.NOT_OFFERED[flag]
+    assert (flag in load.ORIGINAL_NAMES) != (flag in load.NOT_OFFERED)
+    explained = f"ours is {load.ORIGINAL_NAMES[flag]}" if flag in load.ORIGINAL_NAMES else load.NOT_OFFERED[flag]
     assert only(method=block, **{block: {flag: 1}}) == f"F: {block}.{flag}: unknown key; {explained}"
 
 
 def test_the_seed_s_names_lead_to_keys_that_exist():
-    words = {word.strip(",") for ours in load.SEED_NAMES.values() for word in ours.split()}
+    words = {word.strip(",") for ours in load.ORIGINAL_NAMES.values() for word in ours.split()}
     names = {word for word in words if "." in word or "_" in word} - {"command"}
     for name in names:
         blocks: list[type[Block]] = [RunSpec, *(RunSpec.model_fields[b].annotation for b in ("sft", "ppo", "data"))]
@@ -510,3 +513,30 @@ def test_the_run_files_are_sound():
     folder = Path(__file__).parent.parent / "manifests" / "runs"
     for path in sorted(folder.glob("*.yaml")):
         load.build(yamlfile.read_yaml(path), str(path))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model.path: nowhere: expected a directory, got none",
+        "data: row 3: expected a question that fits, got 9",
+        "eval.tasks.0.path: rows.jsonl: expected a file, got none",
+        "eval.models: a: path: expected a directory, got none",
+    ],
+)
+def test_a_key_is_located_in_its_file(text):
+    assert load.located(SpecError(text), "x.yaml").problems == [f"x.yaml: {text}"]
+    assert load.located(SpecError(text), None).problems == [text]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data.jsonl:1: Question: expected text, got none",
+        "eval.tasks.jsonl: expected rows, got an empty file",
+        "--work: out: expected a directory, got a file",
+        "x/model.path: expected Parquet, got ",
+    ],
+)
+def test_what_names_its_own_file_is_left_alone(text):
+    assert load.located(SpecError(text), "x.yaml").problems == [text]

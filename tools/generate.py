@@ -149,7 +149,7 @@ _ABOUT = """One run for each release, by `method`:
 
 `charts/train` and `charts/eval` are links to this folder.
 
-```
+```bash
 helm install fino1-sft charts/train -f my-sft.yaml     # the same file that `fino1-k8s render`, `submit` and `run` read
 helm install fino1-eval charts/eval -f my-eval.yaml
 helm test fino1-sft                                    # is everything there that the run needs?

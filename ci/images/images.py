@@ -61,7 +61,8 @@ def push(reference: str, to: str, builder: Engine) -> str:
     `builder` is podman or buildah: docker has no --digestfile.
     """
     with tempfile.NamedTemporaryFile("r") as file:
-        builder.ask("push", "--quiet", "--tls-verify=false", f"--digestfile={file.name}", reference, f"docker://{to}")
+        options = ["--quiet", "--tls-verify=false", "--compression-format=zstd", f"--digestfile={file.name}"]
+        builder.ask("push", *options, reference, f"docker://{to}")
         digest = file.read().strip()
     return f"{re.sub(':[^:/]+$', '', to)}@{digest}"
 

@@ -1,4 +1,4 @@
-"""What may still be asked? Tokens and dollars that are spent, held for requests under way, and left (DESIGN C9).
+"""What may still be asked? Tokens and dollars that are spent, held for requests under way, and left (docs/design.md C9).
 
 A request is held at its worst case before it is sent: a token for each byte of its prompt (no tokenizer that falls back to
 bytes makes more) and `max_tokens`. What its answer says was used replaces that. An answer without usage is counted by an
@@ -7,24 +7,25 @@ it is counted as if it had been answered at full length.
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from fino1.cells import Sample
 from fino1.errors import SpecError
-from fino1.evaluate.counter import counter
+from fino1.evaluate.counter import make_counter
 from fino1.evaluate.endpoint import Answer, Cancelled
 from fino1.spec.evaluation import BudgetBlock, PriceBlock
 
 TEMPLATE_TOKENS = 64  # what a chat template puts around one message, at most
 _TICK_S = 0.2
-_estimate = counter(None)
+_estimate = make_counter(None)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What answers took. `estimated` answers told no usage; `unheard` requests had no answer and are counted at their worst."""
+    """What answers cost. `estimated` answers came without usage; `unheard` requests had no answer and count at their worst."""
 
     tokens: int = 0
     dollars: float = 0.0
@@ -39,8 +40,8 @@ class Cost:
             self.unheard + other.unheard,
         )
 
-    def about(self, is_priced: bool) -> dict[str, Any]:
-        """How is it written down? Dollars only where there is a price."""
+    def to_dict(self, is_priced: bool) -> dict[str, Any]:
+        """Return it as cell.json and done.json have it; dollars only where there is a price."""
         dollars = {"dollars": round(self.dollars, 6)} if is_priced else {}
         return {"tokens": self.tokens, **dollars, "estimated": self.estimated, "unheard": self.unheard}
 
@@ -52,38 +53,38 @@ class Tariff:
     price: PriceBlock | None
     max_tokens: int
 
-    def worst(self, prompt: str) -> Cost:
-        """More than this no request for an answer takes."""
-        return self._of(len(prompt.encode()) + TEMPLATE_TOKENS, self.max_tokens)
+    def bound(self, prompt: str) -> Cost:
+        """Bound the cost of a request from above."""
+        return self._price(len(prompt.encode()) + TEMPLATE_TOKENS, self.max_tokens)
 
-    def likely(self, prompt: str) -> Cost:
-        """What a full-length answer takes, about."""
-        return self._of(_estimate(prompt), self.max_tokens)
+    def estimate(self, prompt: str) -> Cost:
+        """Estimate the cost of a full-length answer."""
+        return self._price(_estimate(prompt), self.max_tokens)
 
-    def heard(self, prompt: str, text: str, usage: tuple[int | None, int | None]) -> Cost:
-        """What an answer took, by its usage."""
+    def count_answer(self, prompt: str, text: str, usage: tuple[int | None, int | None]) -> Cost:
+        """Compute the cost of an answer from its usage (tokens of the prompt, tokens of the answer)."""
         asked, answered = usage
-        is_told = asked is not None and answered is not None
-        found = self._of(
+        has_usage = asked is not None and answered is not None
+        found = self._price(
             _estimate(prompt) if asked is None else asked, _estimate(text) if answered is None else answered
         )
-        return found if is_told else found + Cost(estimated=1)
+        return found if has_usage else found + Cost(estimated=1)
 
-    def unheard(self, prompt: str) -> Cost:
-        """What a request may have been charged whose answer did not come."""
-        return self.likely(prompt) + Cost(unheard=1)
+    def count_unheard(self, prompt: str) -> Cost:
+        """Return what the endpoint may have charged for a request whose answer did not come."""
+        return self.estimate(prompt) + Cost(unheard=1)
 
-    def of_samples(self, samples: Iterable[Mapping[str, Any]]) -> Cost:
-        """What the samples on disk took."""
+    def sum_samples(self, samples: Iterable[Sample]) -> Cost:
+        """Add up the costs of samples, and of the attempts before them that were not answered."""
         total = Cost()
         for sample in samples:
-            text = sample["completion"] + (sample.get("reasoning") or "")
-            total += self.heard(sample["prompt"], text, (sample["prompt_tokens"], sample["completion_tokens"]))
-            for _ in range(sample.get("unheard", 0)):
-                total += self.unheard(sample["prompt"])
+            text = sample.completion + (sample.reasoning or "")
+            total += self.count_answer(sample.prompt, text, (sample.prompt_tokens, sample.completion_tokens))
+            for _ in range(sample.unheard):
+                total += self.count_unheard(sample.prompt)
         return total
 
-    def _of(self, asked: int, answered: int) -> Cost:
+    def _price(self, asked: int, answered: int) -> Cost:
         price = self.price
         return Cost(asked + answered, (asked * price.input + answered * price.output) / 1e6 if price else 0.0)
 
@@ -92,18 +93,22 @@ class BudgetSpent(SpecError):
     """The next request does not fit, and none is under way whose answer could take less than was held for it."""
 
     def __init__(self, key: str, limit: float, spent: Cost, needed: Cost) -> None:
-        super().__init__(f"eval.budget.{key}: expected more, got {_amount(limit)}")
+        super().__init__(f"eval.budget.{key}: expected more, got {_format(limit)}")
         self._key, self._limit, self._spent, self._needed = key, limit, spent, needed
 
-    def told(self, count: int, left: Cost) -> SpecError:
-        """The line for the user, who still has `count` questions to ask."""
+    def explain(self, count: int, left: Cost) -> SpecError:
+        """Return the error for the user, who still has `count` questions to ask, at a cost of `left` at most."""
         spent, needed, rest = (getattr(cost, self._key) for cost in (self._spent, self._needed, left))
-        notes = f", {self._spent.estimated} answers by an estimate (no usage was told)" if self._spent.estimated else ""
+        notes = (
+            f", {self._spent.estimated} answers by an estimate (they came without usage)"
+            if self._spent.estimated
+            else ""
+        )
         if self._spent.unheard:
             notes += f", {self._spent.unheard} requests without an answer at their worst case"
         return SpecError(
-            f"eval.budget.{self._key}: expected room for the {count} questions left (about {_amount(rest)} more at most), "
-            f"got {_amount(self._limit)} with {_amount(spent)} spent{notes} and up to {_amount(needed)} for the next; "
+            f"eval.budget.{self._key}: expected room for the {count} questions left (about {_format(rest)} more at most), "
+            f"got {_format(self._limit)} with {_format(spent)} spent{notes} and up to {_format(needed)} for the next; "
             "raise it and start again: no answer is bought twice"
         )
 
@@ -131,9 +136,9 @@ class Account:
 
     def hold(self, request: "Request") -> None:
         """Wait until the request fits; answers under way may leave room. Raises as `request`."""
-        worst = request.tariff.worst(request.prompt)
+        worst = request.tariff.bound(request.prompt)
         with self._changed:
-            while key := self._lacking(worst):
+            while key := self._find_exceeded(worst):
                 if not self._held and not self._end:
                     self._end = BudgetSpent(key, self._limits[key], self._spent, worst)
                 if self._end:
@@ -141,7 +146,7 @@ class Account:
                 if request.halt.is_set():
                     raise Cancelled
                 self._changed.wait(_TICK_S)
-            if self._end:  # a shorter question might still fit; what the user is told would then not hold
+            if self._end:  # a shorter question might still fit; the error for the user would then not hold
                 raise self._end
             self._held[request] = worst
 
@@ -152,8 +157,8 @@ class Account:
             self._spent += cost
             self._changed.notify_all()
 
-    def _lacking(self, worst: Cost) -> str | None:
-        """Which limit would be passed, if everything under way took its worst?"""
+    def _find_exceeded(self, worst: Cost) -> str | None:
+        """Name the limit that would be passed if everything under way cost its upper bound; None where none would."""
         total = sum(self._held.values(), self._spent) + worst
         rounding = 1e-9  # of sums of dollars
         return next((key for key, limit in self._limits.items() if getattr(total, key) > limit + rounding), None)
@@ -168,16 +173,16 @@ class Request:
     prompt: str
     halt: threading.Event
 
-    def unheard(self) -> None:
-        """It was sent and no answer came: that may be charged, and asking again needs room of its own."""
-        self.account.settle(self, self.tariff.unheard(self.prompt))
+    def count_unheard(self) -> None:
+        """Count an attempt that was sent and not answered, and hold room for the next one. Raises as `Account.request`."""
+        self.account.settle(self, self.tariff.count_unheard(self.prompt))
         self.account.hold(self)
 
-    def answered(self, answer: Answer) -> None:
-        """Its answer came."""
+    def count_answer(self, answer: Answer) -> None:
+        """Replace what is held by what the answer cost."""
         usage = answer.prompt_tokens, answer.completion_tokens
-        self.account.settle(self, self.tariff.heard(self.prompt, answer.text + (answer.reasoning or ""), usage))
+        self.account.settle(self, self.tariff.count_answer(self.prompt, answer.text + (answer.reasoning or ""), usage))
 
 
-def _amount(number: float) -> str:
+def _format(number: float) -> str:
     return f"{number:.0f}" if number >= 1000 or number == int(number) else f"{number:.4g}"

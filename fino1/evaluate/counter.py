@@ -27,36 +27,36 @@ Way = Literal["tokenizers", "transformers", "estimate"]
 CHARACTERS_PER_TOKEN = 3.0  # prose has 4, tables of numbers 2–3; used only where there is no tokenizer to ask
 
 
-def way(model: Location | None) -> Way:
-    """How can this model's tokens be counted here?"""
+def choose_way(model: Location | None) -> Way:
+    """Choose how this model's tokens are counted, by what is installed here."""
     if model is None:
         return "estimate"
-    if _is_here("tokenizers") and hub.find(model, "tokenizer.json"):
+    if _is_installed("tokenizers") and hub.find(model, "tokenizer.json"):
         return "tokenizers"
-    return "transformers" if _is_here("transformers") else "estimate"
+    return "transformers" if _is_installed("transformers") else "estimate"
 
 
-def counter(model: Location | None) -> Counter:
-    """What counts the model's tokens? Raises SpecError where it has no tokenizer or chat template that can be read.
+def make_counter(model: Location | None) -> Counter:
+    """Return a function that counts a prompt's tokens. Raises SpecError for a tokenizer or chat template that cannot be read.
 
-    Without a tokenizer it is an estimate, and the endpoint has the last word.
+    Without a tokenizer it estimates, and the endpoint refuses a prompt that is too long after all.
     """
-    match way(model):
+    match choose_way(model):
         case "tokenizers":
             assert model is not None
-            return _with_tokenizers(model)
+            return _load_tokenizers(model)
         case "transformers":
             assert model is not None
-            return _with_transformers(model)
+            return _load_transformers(model)
         case "estimate":
             return lambda prompt: int(len(prompt) / CHARACTERS_PER_TOKEN) + 1
 
 
-def _is_here(package: str) -> bool:
+def _is_installed(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def _with_tokenizers(model: Location) -> Counter:
+def _load_tokenizers(model: Location) -> Counter:
     from tokenizers import Tokenizer
 
     path = hub.find(model, "tokenizer.json")
@@ -67,8 +67,8 @@ def _with_tokenizers(model: Location) -> Counter:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     about = hub.read(model, "tokenizer_config.json")
-    template = _template(model, about)
-    special = _special_tokens(hub.read(model, "special_tokens_map.json") | about)
+    template = _load_template(model, about)
+    special = _read_special_tokens(hub.read(model, "special_tokens_map.json") | about)
 
     def count(prompt: str) -> int:
         try:
@@ -86,8 +86,8 @@ def _with_tokenizers(model: Location) -> Counter:
     return count
 
 
-def _with_transformers(model: Location) -> Counter:
-    """For tokenizers of other formats (`tokenizer.model`)."""
+def _load_transformers(model: Location) -> Counter:
+    """Count with transformers: tokenizers of other formats (`tokenizer.model`)."""
     from transformers import AutoTokenizer
 
     where, revision = model
@@ -106,8 +106,8 @@ def _with_transformers(model: Location) -> Counter:
     return count
 
 
-def _template(model: Location, about: dict[str, Any]) -> jinja2.Template:
-    """The model's chat template; of several that which is named `default`."""
+def _load_template(model: Location, about: dict[str, Any]) -> jinja2.Template:
+    """Compile the model's chat template; of several the one that is named `default`."""
     path = hub.find(model, "chat_template.jinja")
     text = path.read_text(encoding="utf-8") if path else about.get("chat_template")
     if isinstance(text, list):
@@ -115,20 +115,20 @@ def _template(model: Location, about: dict[str, Any]) -> jinja2.Template:
     if not text:
         raise SpecError(f"{model[0]}: expected a tokenizer with a chat template, got none")
     try:
-        return _environment().from_string(text)
+        return _make_environment().from_string(text)
     except jinja2.TemplateError as error:
         raise SpecError(f"{model[0]}: expected a chat template, got {error}") from error
 
 
-def _special_tokens(about: dict[str, Any]) -> dict[str, str]:
-    """The tokens that templates name (`bos_token`), which are text or a map with their `content`."""
+def _read_special_tokens(about: dict[str, Any]) -> dict[str, str]:
+    """Return the tokens that templates name (`bos_token`): in the file they are text, or a map with their `content`."""
     found = {key: value for key, value in about.items() if key.endswith("_token")}
     texts = {key: value.get("content") if isinstance(value, dict) else value for key, value in found.items()}
     return {key: text for key, text in texts.items() if isinstance(text, str)}
 
 
 @functools.cache
-def _environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
+def _make_environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
     )
@@ -139,7 +139,7 @@ def _environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
 
 
 class _Generation(jinja2.ext.Extension):
-    """`{% generation %}` marks what an assistant said, for training; here only what is inside counts."""
+    """Reads over `{% generation %}`, which marks an assistant's words for training."""
 
     tags = {"generation"}
 

@@ -1,10 +1,10 @@
-"""How is a model asked? OpenAI Chat Completions, hosted or served here (DESIGN C9).
+"""How is a model asked? OpenAI Chat Completions, hosted or served here (docs/design.md C9).
 
-The retries are ours, not the client's: what is tried again, for how long, and that SIGTERM ends a pause, is decided in
-one place. What a model refuses is learnt from its first refusal: o1 and its kin take `max_completion_tokens` instead of
+The retries are not left to the client: what is tried again, for how long, and that SIGTERM ends a pause, is decided in
+one place. What a model refuses is read from its first refusal: o1 and its kin take `max_completion_tokens` instead of
 `max_tokens` and no temperature (error codes `unsupported_parameter`, `unsupported_value`).
 
-A 429 tells the account, so its pause holds for every thread. All attempts of one request carry the same `Idempotency-Key`
+A 429 concerns the account, so its pause holds for every thread. All attempts of one request carry the same `Idempotency-Key`
 (draft-ietf-httpapi-idempotency-key-header), also after a restart: a server that knows the header answers, and charges, once.
 The `openai` client has the means and sends none.
 """
@@ -48,7 +48,7 @@ class Cancelled(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back for one prompt; token counts are None where the endpoint tells none.
+    """What came back for one prompt; token counts are None where the endpoint gave none.
 
     `model` is what a foreign endpoint says answered (`gpt-4o` is answered by `gpt-4o-2024-08-06`); `unheard` counts the
     attempts before that were sent and not answered, which it may have charged.
@@ -108,7 +108,7 @@ class Endpoint:
         label: str | None = None,
         unheard: Callable[[], None] = lambda: None,
     ) -> Answer:
-        """What does the model answer? `label` names the request among all that are ever made, for the Idempotency-Key.
+        """Ask the model. `label` names the request among all that are ever made, for the Idempotency-Key.
 
         Raises SpecError for what trying again cannot mend (key, model, prompt too long), EndpointLost after the last
         retry, Cancelled when `halt` is set during a pause, and what `unheard` raises, which is called after each attempt
@@ -116,11 +116,11 @@ class Endpoint:
         """
         attempt, lost, adapted = 0, 0, set[str]()
         while True:
-            self._wait(halt)
+            self._await_opening(halt)
             try:
-                return dataclasses.replace(self._once(prompt, max_tokens, temperature, label), unheard=lost)
+                return dataclasses.replace(self._send(prompt, max_tokens, temperature, label), unheard=lost)
             except openai.APIStatusError as error:
-                if self._adapts(error, adapted):
+                if self._adapt(error, adapted):
                     continue
                 if _is_filtered(error):
                     return Answer("", "content_filter", None, None, 0.0, unheard=lost)
@@ -134,33 +134,33 @@ class Endpoint:
                 lost += 1
                 unheard()
             if attempt > self._max_retries:
-                text = f"{self._name()}: no answer after {attempt} attempts: {self._said(problem)}"
+                text = f"{self._name}: no answer after {attempt} attempts: {self._describe(problem)}"
                 raise EndpointLost(text) from problem
-            if halt.wait(self._pause(problem, attempt)):
+            if halt.wait(self._choose_pause(problem, attempt)):
                 raise Cancelled from problem
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
 
-    def _wait(self, halt: threading.Event) -> None:
-        """Let the pause pass that the endpoint asked of the account. Raises Cancelled."""
+    def _await_opening(self, halt: threading.Event) -> None:
+        """Wait until the pause that the endpoint asked of the account is over. Raises Cancelled on `halt`."""
         while (left := self._opens_at - time.monotonic()) > 0:
             if halt.wait(left):
                 raise Cancelled
 
-    def _pause(self, problem: Exception, attempt: int) -> float:
-        """How many seconds does this request wait? After a 429, or with a Retry-After, no other goes out before either."""
-        pause = _backoff(attempt)
+    def _choose_pause(self, problem: Exception, attempt: int) -> float:
+        """Choose how many seconds this request waits. After a 429, or with a Retry-After, no other is sent before either."""
+        pause = _compute_backoff(attempt)
         if isinstance(problem, openai.APIStatusError):
-            asked = _retry_after(problem.response.headers)
+            asked = _read_retry_after(problem.response.headers)
             pause = max(asked or 0.0, pause)
             if asked is not None or problem.status_code == 429:
                 with self._lock:
                     self._opens_at = max(self._opens_at, time.monotonic() + (pause if asked is None else asked))
         return pause
 
-    def _once(self, prompt: str, max_tokens: int, temperature: float, label: str | None) -> Answer:
+    def _send(self, prompt: str, max_tokens: int, temperature: float, label: str | None) -> Answer:
         limit = "max_completion_tokens" if "max_tokens" in self.unsupported else "max_tokens"
         options: dict[str, Any] = {limit: max_tokens}
         if "temperature" not in self.unsupported:
@@ -178,21 +178,21 @@ class Endpoint:
         )
         seconds = time.monotonic() - start
         if not isinstance(reply, ChatCompletion) or not reply.choices or reply.choices[0].message is None:
-            raise ValueError(f"expected a chat completion, got {self._hidden(str(reply))[:200]!r}")
+            raise ValueError(f"expected a chat completion, got {self._redact(str(reply))[:200]!r}")
         choice, usage = reply.choices[0], reply.usage
         reasoning = getattr(choice.message, "reasoning_content", None)  # DeepSeek, vLLM, transformers serve
         return Answer(
-            text=self._hidden(choice.message.content or ""),
+            text=self._redact(choice.message.content or ""),
             finish_reason=choice.finish_reason,
             prompt_tokens=usage.prompt_tokens if usage else None,
             completion_tokens=usage.completion_tokens if usage else None,
             seconds=seconds,
             model=None if self._is_local else reply.model,
-            reasoning=self._hidden(reasoning) if isinstance(reasoning, str) else None,
+            reasoning=self._redact(reasoning) if isinstance(reasoning, str) else None,
         )
 
-    def _adapts(self, error: openai.APIStatusError, adapted: set[str]) -> bool:
-        """Did the model refuse a parameter that it can do without? Then the request goes again, once for each of them."""
+    def _adapt(self, error: openai.APIStatusError, adapted: set[str]) -> bool:
+        """Leave out, or rename, a parameter that the model refused. Returns True if the request is to go again, once for each."""
         refused = str(error.param)
         if error.code not in ("unsupported_parameter", "unsupported_value") or refused not in ADAPTABLE - adapted:
             return False
@@ -201,7 +201,7 @@ class Endpoint:
         return True
 
     def _refuse(self, error: openai.APIStatusError) -> None:
-        """Raises SpecError for a status that another attempt cannot change."""
+        """Raise SpecError for a status that another attempt cannot change."""
         status = error.status_code
         if (status in RETRIED or status >= 500) and error.code != "insufficient_quota":
             return
@@ -213,41 +213,42 @@ class Endpoint:
             404: f"a base_url ending in /v1 and a model named {self.model!r} (model_id)",
             429: "an account with quota left",
         }.get(status, "a request it can answer")
-        said = self._said(error)
+        said = self._describe(error)
         if _is_too_long(error.code, said):
             expected = "a prompt that fits its context (set context_length)"
-        raise SpecError(f"{self._name()}: expected {expected}, got {said}") from error
+        raise SpecError(f"{self._name}: expected {expected}, got {said}") from error
 
+    @property
     def _name(self) -> str:
         return f"{self.base_url} ({self.model})"
 
-    def _said(self, error: Exception) -> str:
-        """What did the endpoint say, in one line, without our key?"""
-        text = " ".join(self._hidden(_text(error)).split())
+    def _describe(self, error: Exception) -> str:
+        """Return what the endpoint said, in one line, without the key."""
+        text = " ".join(self._redact(_read_message(error)).split())
         return text if len(text) <= 300 else text[:297] + "..."
 
-    def _hidden(self, text: str) -> str:
-        """The text without our key, which some servers quote."""
+    def _redact(self, text: str) -> str:
+        """Return the text without the key, which some servers quote."""
         return text.replace(self._secret, "<key>") if self._secret else text
 
 
 def _is_too_long(code: str | None, said: str) -> bool:
-    """Was the prompt longer than the model's context? (OpenAI's code; vLLM's and others' words)"""
+    """True if the prompt was longer than the model's context, by OpenAI's code or the words of vLLM and others."""
     text = said.lower()
     return code == "context_length_exceeded" or "maximum context length" in text or "too long" in text
 
 
 def _may_be_charged(error: Exception) -> bool:
-    """Was the request sent, and not refused? Then the model may have answered it, unheard."""
+    """True if the request was sent and not refused: the model may have answered, and the answer was lost."""
     return not isinstance(error, openai.APIStatusError) and type(error.__cause__).__name__ not in NOT_SENT
 
 
 def _is_filtered(error: openai.APIStatusError) -> bool:
-    """Did a content filter stop the prompt? That is an answer of this model, an unparsed one, and no fault of ours."""
+    """True if a content filter stopped the prompt: that counts as an answer of this model, an unparsed one."""
     return error.status_code == 400 and error.code in ("content_filter", "content_policy_violation")
 
 
-def _text(error: Exception) -> str:
+def _read_message(error: Exception) -> str:
     if isinstance(error, openai.APIStatusError):
         message = error.body.get("message") if isinstance(error.body, dict) else None
         return f"{error.status_code}: {message or error.response.text}"  # some servers say `detail` or plain text
@@ -256,13 +257,16 @@ def _text(error: Exception) -> str:
     return str(error)
 
 
-def _backoff(attempt: int) -> float:
-    """How many seconds before attempt `attempt` + 1? Doubling, with jitter so that threads do not come back at once."""
+def _compute_backoff(attempt: int) -> float:
+    """Compute the seconds before attempt `attempt` + 1: doubling, with jitter so that threads do not come back at once."""
     return min(FIRST_PAUSE_S * 2 ** (attempt - 1), LONGEST_PAUSE_S) * random.uniform(0.75, 1.25)  # noqa: S311
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """How many seconds does the server ask us to wait? Milliseconds (OpenAI), seconds or a date (RFC 9110 §10.2.3)."""
+def _read_retry_after(headers: Mapping[str, str]) -> float | None:
+    """Read for how many seconds the server asks to wait; None where it does not.
+
+    In milliseconds (OpenAI), seconds, or as a date (RFC 9110 §10.2.3).
+    """
     if "retry-after-ms" in headers:
         text, unit = headers["retry-after-ms"], 1000.0
     elif "retry-after" in headers:

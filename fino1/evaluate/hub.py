@@ -1,4 +1,4 @@
-"""What do the small files of a model say? Read from its directory or the hub, without transformers or torch."""
+"""What is in the small files of a model? Read from its directory or the hub, without transformers or torch."""
 
 import json
 from pathlib import Path
@@ -11,9 +11,9 @@ Location = tuple[str, str | None]
 
 
 def find(model: Location, name: str) -> Path | None:
-    """Where is this file of the model? None where the model has none. Raises SpecError for a model that is not there.
+    """Find a file of the model; None where the model has no such file. Raises SpecError for a model that is not there.
 
-    Offline a model has what lies in the hub's cache, if its config does.
+    Offline the model's files are those in the hub's cache, if its config is there.
     """
     where, revision = model
     if Path(where).is_dir():
@@ -34,7 +34,7 @@ def find(model: Location, name: str) -> Path | None:
 
 
 def read(model: Location, name: str) -> dict[str, Any]:
-    """What does this JSON file of the model say? Nothing where it has none. Raises SpecError for one that cannot be read."""
+    """Read a JSON file of the model, {} where it has none. Raises SpecError for one that cannot be read."""
     path = find(model, name)
     if path is None:
         return {}

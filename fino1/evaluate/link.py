@@ -1,4 +1,4 @@
-"""Where does a server find the evaluation's model? Under a path that is known before a run's directory is (DESIGN C13).
+"""Where does a server find the evaluation's model? Under a path that is known before a run's directory is (docs/design.md C13).
 
 The server's container is started with a fixed command line, and `{run: NAME}` is known only once that run has finished.
 """
@@ -13,8 +13,8 @@ from fino1.errors import SpecError
 from fino1.spec.evaluation import EvalBlock, EvalModel
 
 
-def served(block: EvalBlock, source: str) -> EvalModel:
-    """Which model has the server to serve? Raises SpecError, naming the config `source`, for none or several."""
+def find_served(block: EvalBlock, source: str) -> EvalModel:
+    """Return the one model without `base_url`. Raises SpecError, naming the config `source`, for none or several."""
     found = [model for model in block.models if model.base_url is None]
     if len(found) != 1:
         names = ", ".join(model.name for model in found) or "none"
@@ -23,9 +23,9 @@ def served(block: EvalBlock, source: str) -> EvalModel:
 
 
 def link(model: EvalModel, to: Path, work: Path) -> str:
-    """Make `to` a symbolic link to the model's directory; returns what was done. A model of the hub needs none.
+    """Make `to` a symbolic link to the model's directory; returns a line that says so. A model of the hub needs no link.
 
-    An older link is replaced at once. Raises SpecError where the model is not there, or `to` is something else.
+    An older link is replaced atomically. Raises SpecError where the model is not there, or `to` is something else.
     """
     where, _ = runs.resolve(model, work, key=f"eval.models: {model.name}")
     if model.hub is not None:

@@ -1,4 +1,4 @@
-"""Method `eval`: every model answers every task (DESIGN C9, C10).
+"""Method `eval`: every model answers every task (docs/design.md C9, C10).
 
 Everything that can be checked is checked before a model is served or a request is paid for. A model that fails does not
 keep the others from being asked; its problems are reported at the end. Of several shards each asks its questions; the
@@ -19,17 +19,18 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from fino1 import exits, files, runs
+from fino1 import cells, exits, files, runs
+from fino1.cells import Cell
 from fino1.errors import SpecError, ToolError
-from fino1.evaluate import cell as cells_on_disk
+from fino1.evaluate import cell as asking
 from fino1.evaluate import serve
 from fino1.evaluate.budget import Account, BudgetSpent, Cost
-from fino1.evaluate.cell import Cell
+from fino1.evaluate.cell import PlannedCell
 from fino1.evaluate.endpoint import Answer, Cancelled, Endpoint
 from fino1.evaluate.models import Source
-from fino1.evaluate.plan import plan, versions
+from fino1.evaluate.plan import plan, read_versions
 from fino1.evaluate.questions import Question
-from fino1.evaluate.samples import WHOLE, Shard, this_shard
+from fino1.evaluate.samples import WHOLE, Shard, find_shard
 from fino1.evaluate.sidecar import Sidecar
 from fino1.spec import canonical
 from fino1.spec.evaluation import EvalBlock
@@ -39,26 +40,26 @@ Connect = Callable[[Source], contextlib.AbstractContextManager[Endpoint]]
 
 
 def main(spec: RunSpec, name: str, work: Path, server: str | None = None) -> int:
-    """Run the evaluation; returns the exit code (C5): 0, 74 for the disk, 143 after SIGTERM with all samples on disk.
+    """Run the evaluation; returns the exit code: 0, 74 for the disk, 143 after SIGTERM with all samples on disk.
 
     `server` is the URL of one that serves the model without `base_url`; without it such models are served here.
 
     Raises SpecError with every problem found before the start, or by an endpoint (a wrong key); ToolError where a
-    server or an endpoint failed, with an exit code of its own.
+    server or an endpoint failed, with an exit code of its own (docs/design.md C5).
     """
     started = time.monotonic()
     stop = threading.Event()
-    with _sigterm(stop):
+    with _catch_sigterm(stop):
         try:
-            shard = this_shard(spec.eval.shards, os.environ)
+            shard = find_shard(spec.eval.shards, os.environ)
             sidecar = Sidecar(server, stop) if server is not None else None
-            cells = plan(spec, work, stop, sidecar)
+            planned = plan(spec, work, stop, sidecar)
             directory = runs.directory(work, name, spec)
             runs.write_config(directory / "config.json", spec)
-            connect = functools.partial(_endpoint, spec.eval, sidecar, directory, stop)
-            account = Account(spec.eval.budget, shard.count, _cost(cells, shard))
-            _ask_all(cells, spec.eval, connect, account, shard, stop)
-            _done(directory, name, cells, time.monotonic() - started)
+            connect = functools.partial(_open_endpoint, spec.eval, sidecar, directory, stop)
+            account = Account(spec.eval.budget, shard.count, _sum_costs(planned, shard))
+            _ask_all(planned, spec.eval, connect, account, shard, stop)
+            _write_done(directory, name, planned, time.monotonic() - started)
         except Cancelled:
             print("evaluate: terminated; the samples so far are on disk", file=sys.stderr)
             return exits.TERMINATED
@@ -70,27 +71,32 @@ def main(spec: RunSpec, name: str, work: Path, server: str | None = None) -> int
     return exits.DONE
 
 
-def _cost(cells: Sequence[Cell], shard: Shard) -> Cost:
-    """What did the answers on disk take, whoever bought them?"""
-    return sum((cell.tariff.of_samples(cell.answered(shard)) for cell in cells), Cost())
+def _sum_costs(planned: Sequence[PlannedCell], shard: Shard) -> Cost:
+    """Add up what the answers on disk cost, whichever run bought them."""
+    return sum((cell.tariff.sum_samples(cell.read_answered(shard)) for cell in planned), Cost())
 
 
 def _ask_all(
-    cells: Sequence[Cell], block: EvalBlock, connect: Connect, account: Account, shard: Shard, stop: threading.Event
+    planned: Sequence[PlannedCell],
+    block: EvalBlock,
+    connect: Connect,
+    account: Account,
+    shard: Shard,
+    stop: threading.Event,
 ) -> None:
-    """Raises, once every model had its turn, SpecError with all of theirs, else the first ToolError with all messages.
+    """Ask model after model; when the budget is spent no further one.
 
-    When the budget is spent no further model has a turn.
+    Raises afterwards SpecError with the problems of all models, else the first ToolError.
     """
     failures: list[SpecError | ToolError] = []
-    for name in dict.fromkeys(cell.source.name for cell in cells):
-        group = [cell for cell in cells if cell.source.name == name and cells_on_disk.finished(cell.directory) is None]
+    for name in dict.fromkeys(cell.source.name for cell in planned):
+        group = [c for c in planned if c.source.name == name and cells.find_finished(c.directory) is None]
         try:
             if group:
                 _ask_model(group, block, connect, account, shard, stop)
         except BudgetSpent as error:
-            left = [cell.tariff.likely(question.prompt) for cell in cells for question in cell.remaining(shard)]
-            failures.append(error.told(len(left), sum(left, Cost())))
+            left = [c.tariff.estimate(question.prompt) for c in planned for question in c.find_remaining(shard)]
+            failures.append(error.explain(len(left), sum(left, Cost())))
             break
         except (SpecError, ToolError) as error:
             failures.append(error)
@@ -105,39 +111,43 @@ def _ask_all(
 
 
 def _ask_model(
-    group: Sequence[Cell], block: EvalBlock, connect: Connect, account: Account, shard: Shard, stop: threading.Event
+    group: Sequence[PlannedCell],
+    block: EvalBlock,
+    connect: Connect,
+    account: Account,
+    shard: Shard,
+    stop: threading.Event,
 ) -> None:
     source = group[0].source
-    needed = any(cell.remaining(shard) for cell in group)
+    needed = any(cell.find_remaining(shard) for cell in group)
     with connect(source) if needed else contextlib.nullcontext() as endpoint:
 
-        def ask(cell: Cell, question: Question, halt: threading.Event) -> Answer:
+        def ask(cell: PlannedCell, question: Question, halt: threading.Event) -> Answer:
             assert endpoint is not None, "a question was left, and none was found before"
             prompt, label = question.prompt, f"{cell.key} {question.id}"
             with account.request(cell.tariff, prompt, halt) as request:
-                options: dict[str, Any] = {"label": label, "unheard": request.unheard}
+                options: dict[str, Any] = {"label": label, "unheard": request.count_unheard}
                 answer = endpoint.ask(prompt, block.max_tokens, block.temperature, halt, **options)
-                request.answered(answer)
+                request.count_answer(answer)
             return answer
 
         for cell in group:
             if endpoint is not None:  # the list fills while it answers
                 cell = dataclasses.replace(cell, provenance=cell.provenance | {"left_out": endpoint.unsupported})
-            about = cells_on_disk.run(cell, functools.partial(ask, cell), block.concurrency, stop, shard)
-            print(f"{source.name} on {cell.task.name}: {_outcome(about, shard)}", flush=True)
+            finished = asking.run(cell, functools.partial(ask, cell), block.concurrency, stop, shard)
+            print(f"{source.name} on {cell.task.name}: {_describe(finished, shard)}", flush=True)
 
 
-def _outcome(about: dict[str, Any] | None, shard: Shard) -> str:
-    if about is None:
+def _describe(finished: Cell | None, shard: Shard) -> str:
+    if finished is None:
         return f"shard {shard.index + 1} of {shard.count} has its answers, others are being asked"
-    s = about["summary"]
-    dollars = about.get("cost", {}).get("dollars")
+    s, dollars = finished.summary, finished.cost.get("dollars")
     price = "" if dollars is None else f", {dollars:.2f} dollars"
-    return f"{s['k']}/{s['n']} right, {s['unparsed']} unparsed, {s['truncated']} truncated, {s['cut']} cut{price}"
+    return f"{s.k}/{s.n} right, {s.unparsed} unparsed, {s.truncated} truncated, {s.cut} cut{price}"
 
 
 @contextlib.contextmanager
-def _endpoint(
+def _open_endpoint(
     block: EvalBlock, sidecar: Sidecar | None, directory: Path, stop: threading.Event, source: Source
 ) -> Iterator[Endpoint]:
     with contextlib.ExitStack() as stack:
@@ -148,30 +158,30 @@ def _endpoint(
         else:
             assert source.served is not None, source
             if sidecar is not None:
-                base_url, model = sidecar.base_url, sidecar.model(source)
+                base_url, model = sidecar.base_url, sidecar.find_model(source)
             else:
                 log = directory / f"serve-{source.name}.log"
-                server = stack.enter_context(serve.serving(source.served, log, stop, source.server_args))
+                server = stack.enter_context(serve.serve(source.served, log, stop, source.server_args))
                 base_url, model = server.base_url, server.model
                 options["check"] = server.check
             if source.engine == "transformers":  # vLLM needs no more than the standard parameters
-                options["extra_body"] = serve.sampling(source.served, block.temperature)
+                options["extra_body"] = serve.build_sampling(source.served, block.temperature)
             endpoint = Endpoint(base_url, model, is_local=True, **options)
         stack.callback(endpoint.close)
         yield endpoint
 
 
-def _done(directory: Path, name: str, cells: Sequence[Cell], seconds: float) -> None:
+def _write_done(directory: Path, name: str, planned: Sequence[PlannedCell], seconds: float) -> None:
     """Write `done.json` once all cells are finished, unless it says the same already.
 
-    `artefact_sha256` is what was found out, not how fast.
+    `artefact_sha256` is the digest of the results, without the seconds they took.
     """
     found = []
-    for cell in cells:
-        about = cells_on_disk.finished(cell.directory)
-        if about is None:
+    for cell in planned:
+        finished = cells.find_finished(cell.directory)
+        if finished is None:
             return  # other shards have questions left; the last of them will come here
-        found.append([cell.key, {key: value for key, value in about["summary"].items() if key != "seconds"}])
+        found.append([cell.key, {name: value for name, value in vars(finished.summary).items() if name != "seconds"}])
     path = directory / "done.json"
     artefact = canonical.digest(found)
     if path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("artefact_sha256") == artefact:
@@ -181,19 +191,19 @@ def _done(directory: Path, name: str, cells: Sequence[Cell], seconds: float) -> 
         {
             "method": "eval",
             "name": name,
-            "cells": [cell.key for cell in cells],
-            "models": [cell.source.name for cell in cells],  # a cell may have been finished under another name
+            "cells": [cell.key for cell in planned],
+            "models": [cell.source.name for cell in planned],  # a cell may have been finished under another name
             "seconds": round(seconds, 3),
             "artefact_sha256": artefact,
-            "cost": _cost(cells, WHOLE).about(is_priced=any(cell.source.price for cell in cells)),
-            "versions": versions(("fino1", "openai", "transformers", "torch")),
+            "cost": _sum_costs(planned, WHOLE).to_dict(is_priced=any(cell.source.price for cell in planned)),
+            "versions": read_versions(("fino1", "openai", "transformers", "torch")),
         },
     )
 
 
 @contextlib.contextmanager
-def _sigterm(stop: threading.Event) -> Iterator[None]:
-    """SIGTERM sets `stop` while the block runs (in the main thread; elsewhere signals are somebody else's business)."""
+def _catch_sigterm(stop: threading.Event) -> Iterator[None]:
+    """Make SIGTERM set `stop` while the block runs; does nothing outside the main thread, which may not set handlers."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""Which model is asked, what makes it that model, and how many tokens can it read?"""
+"""Which model is asked, what makes it that model, and how many tokens can it read? (docs/design.md C9, C13)"""
 
 import json
 import os
@@ -39,13 +39,13 @@ class Source:
 
     @property
     def kind(self) -> str:
-        """What answers?"""
+        """The server as the cell's key has it: endpoint, vllm or transformers serve."""
         return "endpoint" if self.base_url else SERVERS[self.engine]
 
 
 def find(model: EvalModel, work: Path) -> Source:
-    """Which model is this? Raises SpecError for runs not finished, folders without a model, a key that is not set."""
-    problems = _endpoint_problems(model)
+    """Find the model. Raises SpecError for runs not finished, folders without a model, a key that is not set."""
+    problems = _check_endpoint(model)
     identity: dict[str, Any] = {}
     folder, hub = None, None
     try:
@@ -55,11 +55,11 @@ def find(model: EvalModel, work: Path) -> Source:
     except SpecError as error:
         problems += error.problems
     if folder:
-        problems += _folder_problems(folder)
+        problems += _check_folder(folder)
     if problems:
         raise SpecError(f"{model.name}: {problem}" for problem in problems)
     if folder:
-        identity["artefact_sha256"] = _artefact(folder, is_run=model.run is not None)
+        identity["artefact_sha256"] = _hash_artefact(folder, is_run=model.run is not None)
     if hub:
         identity |= {"hub": hub[0], "revision": hub[1] or "main"}
     if model.base_url:
@@ -72,13 +72,13 @@ def find(model: EvalModel, work: Path) -> Source:
         base_url=model.base_url,
         model_id=model.model_id or model.name,
         api_key_env=model.api_key_env,
-        context_length=model.context_length or (_context_length(tokenizer) if tokenizer else None),
+        context_length=model.context_length or (_read_context_length(tokenizer) if tokenizer else None),
         tokenizer=tokenizer,
         price=model.price,
     )
 
 
-def _endpoint_problems(model: EvalModel) -> list[str]:
+def _check_endpoint(model: EvalModel) -> list[str]:
     problems = []
     if model.base_url and not model.base_url.startswith(("http://", "https://")):
         problems.append(f"base_url: expected http://… or https://…, got {model.base_url}")
@@ -94,7 +94,7 @@ def _endpoint_problems(model: EvalModel) -> list[str]:
     return problems
 
 
-def _folder_problems(folder: Path) -> list[str]:
+def _check_folder(folder: Path) -> list[str]:
     if not (folder / "config.json").is_file():
         return [f"{folder}: expected a directory with config.json, got none"]
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
@@ -102,18 +102,18 @@ def _folder_problems(folder: Path) -> list[str]:
     return []
 
 
-def _artefact(folder: Path, is_run: bool) -> str:
-    """Which bytes is the model? A finished run has written its hash down."""
+def _hash_artefact(folder: Path, is_run: bool) -> str:
+    """Return the hash of the model's files. A finished run has it in its done.json."""
     done = folder.parent / "done.json"
     if is_run and done.is_file():
-        noted = json.loads(done.read_text(encoding="utf-8")).get("artefact_sha256")
-        if noted:
-            return noted
+        written = json.loads(done.read_text(encoding="utf-8")).get("artefact_sha256")
+        if written:
+            return written
     return files.artefact_hash(folder)
 
 
-def _context_length(model: Location) -> int | None:
-    """How many tokens can the model read, by its config? Raises SpecError where the config cannot be had."""
+def _read_context_length(model: Location) -> int | None:
+    """Read how many tokens fit the model from its config. Raises SpecError where there is no config."""
     config = hub.read(model, "config.json")
     config = config.get("text_config") or config  # models that read pictures as well
     return config.get("max_position_embeddings")

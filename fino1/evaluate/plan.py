@@ -1,4 +1,4 @@
-"""Which cells are asked for, what are their keys, and can they be asked at all? (DESIGN C10)"""
+"""Which cells are asked for, what are their keys, and can they be asked at all? (docs/design.md C10)"""
 
 import contextlib
 import dataclasses
@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from fino1 import cells
 from fino1.errors import SpecError
-from fino1.evaluate import cell as cells_on_disk
 from fino1.evaluate import counter, models, questions
-from fino1.evaluate.cell import Cell
+from fino1.evaluate.cell import PlannedCell
 from fino1.evaluate.models import Source
 from fino1.evaluate.questions import Rows
 from fino1.evaluate.sidecar import Sidecar
@@ -22,11 +22,11 @@ from fino1.spec.run import RunSpec
 from fino1.tasks import scoring
 
 
-def plan(spec: RunSpec, work: Path, stop: threading.Event, sidecar: Sidecar | None = None) -> list[Cell]:
-    """Which cells are asked for, model by model? Unfinished ones hold their questions.
+def plan(spec: RunSpec, work: Path, stop: threading.Event, sidecar: Sidecar | None = None) -> list[PlannedCell]:
+    """List the cells that are asked for, model by model. Unfinished ones hold their questions.
 
     Raises SpecError with all problems, before a model is loaded or a request is paid for; Cancelled on `stop`. The sidecar
-    is waited for where only it can say which engine it is, which the keys hold: EndpointLost where it does not come.
+    is waited for where only it can say which engine it is, which the keys hold; raises EndpointLost where it does not come.
     """
     problems: list[str] = []
     sources: list[Source] = []
@@ -42,19 +42,19 @@ def plan(spec: RunSpec, work: Path, stop: threading.Event, sidecar: Sidecar | No
                 raise SpecError(f"{task.task}: prompt: expected one of {known}, got {spec.eval.prompt}")
             tables.append((rows, task))
     with _collect(problems, ""):
-        sources = _served_by(sources, spec.eval.server, sidecar, is_sound=not problems)
-    cells: list[Cell] = []
+        sources = _set_engine(sources, spec.eval.server, sidecar, is_sound=not problems)
+    planned: list[PlannedCell] = []
     for source in sources:
         with _collect(problems, f"eval.models: {source.name}: "):
-            cells += _of_model(source, tables, spec.eval, work, stop)
-    problems += _twice(cells)
+            planned += _plan_model(source, tables, spec.eval, work, stop)
+    problems += _find_repeated(planned)
     if problems:
         raise SpecError(problems)
-    return cells
+    return planned
 
 
-def _served_by(sources: Sequence[Source], block: ServerBlock, sidecar: Sidecar | None, is_sound: bool) -> list[Source]:
-    """Which engine serves the models without `base_url`? Asks the sidecar where the run file says nothing."""
+def _set_engine(sources: Sequence[Source], block: ServerBlock, sidecar: Sidecar | None, is_sound: bool) -> list[Source]:
+    """Name the engine that serves the models without `base_url`. Asks the sidecar where the run file says nothing."""
     names = [source.name for source in sources if source.served]
     engine = block.engine
     if sidecar is None:
@@ -71,28 +71,29 @@ def _served_by(sources: Sequence[Source], block: ServerBlock, sidecar: Sidecar |
     ]
 
 
-def _of_model(
+def _plan_model(
     source: Source, tables: Sequence[tuple[Rows, EvalTask]], block: EvalBlock, work: Path, stop: threading.Event
-) -> list[Cell]:
-    """Which cells has one model? Its tokenizer is read only where something is left to ask."""
+) -> list[PlannedCell]:
+    """Plan the cells of one model. Its tokenizer is read only where something is left to ask."""
     problems: list[str] = []
-    cells = [_cell(source, rows, asked, block, work) for rows, asked in tables]
-    todo = [i for i, cell in enumerate(cells) if cells_on_disk.finished(cell.directory) is None]
-    budget = _budget(source, block) if todo else None
-    count = counter.counter(source.tokenizer) if todo and (budget is not None or source.served) else None
+    planned = [_plan_cell(source, rows, asked, block, work) for rows, asked in tables]
+    todo = [i for i, cell in enumerate(planned) if cells.find_finished(cell.directory) is None]
+    budget = _limit_prompt(source, block) if todo else None
+    count = counter.make_counter(source.tokenizer) if todo and (budget is not None or source.served) else None
     for i in todo:
         with _collect(problems, ""):
-            asked = questions.ask(tables[i][0], block.prompt, budget, count, stop)
-            cells[i] = dataclasses.replace(cells[i], questions=asked)
+            asked = questions.make(tables[i][0], block.prompt, budget, count, stop)
+            planned[i] = dataclasses.replace(planned[i], questions=asked)
     if problems:
         raise SpecError(problems)
-    return cells
+    return planned
 
 
-def _cell(source: Source, rows: Rows, asked: EvalTask, block: EvalBlock, work: Path) -> Cell:
-    """Everything that can change the numbers goes into the key.
+def _plan_cell(source: Source, rows: Rows, asked: EvalTask, block: EvalBlock, work: Path) -> PlannedCell:
+    """Plan one cell, without its questions.
 
-    The name in the leaderboard, concurrency, time-outs and retries do not.
+    Everything that can change the numbers goes into the key. The name in the leaderboard, concurrency, time-outs and
+    retries do not.
     """
     settings = {
         "model": source.identity,
@@ -110,21 +111,23 @@ def _cell(source: Source, rows: Rows, asked: EvalTask, block: EvalBlock, work: P
         settings["fold"] = asked.fold
     if source.server_args:
         settings["server_args"] = list(source.server_args)
-    if source.served and source.context_length and counter.way(source.tokenizer) == "estimate":
+    if source.served and source.context_length and counter.choose_way(source.tokenizer) == "estimate":
         settings["prompt_tokens"] = "estimate"  # long documents are cut elsewhere than by the model's own tokenizer
     key = canonical.digest(settings)
     provenance = {
-        "versions": versions(("fino1", "openai", "transformers", "torch") if source.served else ("fino1", "openai")),
-        "server": _server_kind(source),
+        "versions": read_versions(
+            ("fino1", "openai", "transformers", "torch") if source.served else ("fino1", "openai")
+        ),
+        "server": _describe_server(source),
         "model": source.served or source.model_id,
         "dataset": rows.where,
         "preset": block.prompt,
     }
-    return Cell(key, source, rows.task, work / "cells" / key, settings, provenance)
+    return PlannedCell(key, source, rows.task, work / "cells" / key, settings, provenance)
 
 
-def _budget(source: Source, block: EvalBlock) -> int | None:
-    """How many tokens may a prompt have? None: as many as it has. Raises SpecError where none are left."""
+def _limit_prompt(source: Source, block: EvalBlock) -> int | None:
+    """Compute how many tokens a prompt may have; None for any number. Raises SpecError where none are left."""
     if source.context_length is None:
         return None
     if source.context_length <= block.max_tokens:
@@ -135,26 +138,26 @@ def _budget(source: Source, block: EvalBlock) -> int | None:
     return source.context_length - block.max_tokens
 
 
-def _twice(cells: Sequence[Cell]) -> list[str]:
-    """Which models or tasks are the same under two names?"""
-    first: dict[str, Cell] = {}
+def _find_repeated(planned: Sequence[PlannedCell]) -> list[str]:
+    """Describe the models and tasks that are the same under two names."""
+    first: dict[str, PlannedCell] = {}
     return [
         f"eval: {cell.source.name} on {cell.task.name}: expected each model and task once, got the same as "
         f"{first[cell.key].source.name} on {first[cell.key].task.name}"
-        for cell in cells
+        for cell in planned
         if first.setdefault(cell.key, cell) is not cell
     ]
 
 
-def _server_kind(source: Source) -> str:
+def _describe_server(source: Source) -> str:
     if not source.base_url:
         return source.kind
     host = urlsplit(source.base_url).hostname or ""
     return "endpoint on this machine" if host in ("localhost", "127.0.0.1", "::1") else f"endpoint {host}"
 
 
-def versions(packages: Sequence[str]) -> dict[str, str]:
-    """Which versions of these packages, and of Python, are at work?"""
+def read_versions(packages: Sequence[str]) -> dict[str, str]:
+    """Read the versions of Python and of those of these packages that are installed."""
     found = {"python": platform.python_version()}
     for package in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

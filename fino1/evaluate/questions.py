@@ -13,8 +13,8 @@ from fino1.evaluate.counter import Counter
 from fino1.evaluate.endpoint import Cancelled
 from fino1.spec import canonical
 from fino1.spec.evaluation import EvalTask
+from fino1.tasks.fold import take
 from fino1.tasks.record import Record, Task, fit
-from fino1.tasks.scoring.fold import take
 
 SHOWN_PROBLEMS = 5  # rows that do not fit, per cell
 
@@ -30,7 +30,7 @@ class Question:
 
     @property
     def prompt_sha256(self) -> str:
-        """Which prompt was it?"""
+        """Identifies the prompt in samples.jsonl."""
         return hashlib.sha256(self.prompt.encode()).hexdigest()
 
 
@@ -45,27 +45,27 @@ class Rows:
 
 
 def read(block: EvalTask, seed: int) -> Rows:
-    """Which rows does the task ask? Raises SpecError for missing files and bad rows."""
+    """Read the rows that the task asks. Raises SpecError for missing files and bad rows."""
     task = fino1.tasks.task(block.task)
     if block.path:
         path = Path(block.path)
         if not path.is_file():
             raise SpecError(f"{block.task}: {path}: expected a file, got none")
-        return _limited(block, Rows(task, tuple(task.read(path)), {"sha256": _sha256(path)}, str(path)))
+        return _limit(block, Rows(task, tuple(task.read(path)), {"sha256": _hash(path)}, str(path)))
     if block.hub:
-        return _limited(block, _read_hub(block, task))
+        return _limit(block, _read_hub(block, task))
     from fino1.tasks import ledger
 
     records = tuple(ledger.generate(block.split, n=block.size, seed=seed))
     generated = {"generated": block.split, "size": block.size, "seed": seed}
     rows = canonical.digest([asdict(record) for record in records])  # the generator may change
-    return _limited(block, Rows(task, records, generated | {"sha256": rows}, f"generated from seed {seed}"))
+    return _limit(block, Rows(task, records, generated | {"sha256": rows}, f"generated from seed {seed}"))
 
 
-def ask(
+def make(
     rows: Rows, preset: str, budget: int | None, count: Counter | None, stop: threading.Event
 ) -> tuple[Question, ...]:
-    """Which prompts are sent? Documents are cut where a prompt has more than `budget` tokens.
+    """Make the prompts of all rows. Documents are cut where a prompt has more than `budget` tokens by `count`.
 
     Raises SpecError naming the rows whose question alone is too long, Cancelled on `stop`.
     """
@@ -80,15 +80,15 @@ def ask(
             except ValueError as error:
                 problems.append(f"{rows.where}: {record.id}: expected a prompt that fits the model, got {error}")
                 continue
-        questions.append(Question(_unique(record.id, seen), record, rows.task.prompt(asked, preset), cut))
+        questions.append(Question(_number_repeated(record.id, seen), record, rows.task.prompt(asked, preset), cut))
     if problems:
         more = [f"{rows.where}: and {len(problems) - SHOWN_PROBLEMS} rows more"] if problems[SHOWN_PROBLEMS:] else []
         raise SpecError(problems[:SHOWN_PROBLEMS] + more)
     return tuple(questions)
 
 
-def _unique(identifier: str, seen: set[str]) -> str:
-    """Benchmarks repeat ids: the second `a` becomes `a#2`."""
+def _number_repeated(identifier: str, seen: set[str]) -> str:
+    """Return an id that is not in `seen`, and add it there. Benchmarks repeat ids: the second `a` becomes `a#2`."""
     name, number = identifier, 1
     while name in seen:
         number += 1
@@ -97,7 +97,7 @@ def _unique(identifier: str, seen: set[str]) -> str:
     return name
 
 
-def _limited(block: EvalTask, rows: Rows) -> Rows:
+def _limit(block: EvalTask, rows: Rows) -> Rows:
     records = take(rows.records, block.fold, block.limit)
     if not records:
         raise SpecError(f"{block.task}: {rows.where}: expected rows, got none")
@@ -105,7 +105,7 @@ def _limited(block: EvalTask, rows: Rows) -> Rows:
 
 
 def _read_hub(block: EvalTask, task: Task) -> Rows:
-    """Rows of a hub dataset go through the same reader as a file; the key holds their bytes, so `revision` may move."""
+    """Read a hub dataset with the reader for files. The key holds the rows' digest, so a moving `revision` is noticed."""
     from datasets import load_dataset
 
     try:
@@ -115,9 +115,9 @@ def _read_hub(block: EvalTask, task: Task) -> Rows:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
         dataset.to_json(path)
-        return Rows(task, tuple(task.read(path)), {"sha256": _sha256(path)}, f"{block.hub} ({block.split})")
+        return Rows(task, tuple(task.read(path)), {"sha256": _hash(path)}, f"{block.hub} ({block.split})")
 
 
-def _sha256(path: Path) -> str:
+def _hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Which samples of a cell are on disk, and who may write which? (DESIGN C6, C10)
+"""Which samples of an unfinished cell are on disk, and who may write which? (docs/design.md C6, C10)
 
 <cell>/samples.jsonl          what a process without shards appends; all samples in the order of the rows once finished
 <cell>/samples-0-of-3.jsonl   what the first of three shards appends; gone once the cell is finished
@@ -8,21 +8,21 @@ A sample counts in whichever file it is, so that the number of shards may change
 
 import contextlib
 import fcntl
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from fino1 import files
+from fino1.cells import SAMPLES_FILE, Sample
 from fino1.errors import SpecError
 from fino1.evaluate.endpoint import Cancelled
 from fino1.evaluate.questions import Question
 
 INDEX = "JOB_COMPLETION_INDEX"  # Kubernetes sets it in the pods of an Indexed Job
+LOOK_S = 0.2  # between two looks at a lock
 
-Sample = dict[str, Any]
 Item = TypeVar("Item")
 
 
@@ -35,19 +35,19 @@ class Shard:
 
     @property
     def file(self) -> str:
-        """Which file of a cell does it append to?"""
-        return "samples.jsonl" if self.count == 1 else f"samples-{self.index}-of-{self.count}.jsonl"
+        """Name of the file of a cell that it appends to."""
+        return SAMPLES_FILE if self.count == 1 else f"samples-{self.index}-of-{self.count}.jsonl"
 
-    def of(self, items: Sequence[Item]) -> Sequence[Item]:
-        """Which of a cell's questions, or samples in the order of the rows, are its own?"""
+    def select(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Its own of a cell's questions, or of its samples in the order of the rows."""
         return items[self.index :: self.count]
 
 
 WHOLE = Shard()
 
 
-def this_shard(count: int, environment: Mapping[str, str]) -> Shard:
-    """Which shard of `count` is this process? The whole where nothing says so. Raises SpecError for an index that is none."""
+def find_shard(count: int, environment: Mapping[str, str]) -> Shard:
+    """Find this process's shard of `count`; the whole where no index is set. Raises SpecError for a bad index."""
     index = environment.get(INDEX)
     if count == 1 or index is None:
         return WHOLE
@@ -57,9 +57,9 @@ def this_shard(count: int, environment: Mapping[str, str]) -> Shard:
 
 
 def load(directory: Path, questions: Sequence[Question]) -> dict[str, Sample]:
-    """Which samples are there already, by id? Torn lines, repeated ones and those of other prompts do not count."""
+    """Read the samples that are there, by id. Torn lines, repeated ones and those of other prompts do not count."""
     # The finished file last: it is whole before the first of the others goes.
-    paths = [*sorted(directory.glob("samples-*-of-*.jsonl")), directory / WHOLE.file]
+    paths = [*sorted(directory.glob("samples-*-of-*.jsonl")), directory / SAMPLES_FILE]
     found: dict[str, Sample] = {}
     for path in paths:
         found = _read(path, questions) | found
@@ -67,12 +67,8 @@ def load(directory: Path, questions: Sequence[Question]) -> dict[str, Sample]:
 
 
 def read_all(path: Path) -> list[Sample]:
-    """Which samples does a finished cell's file hold, in the order of the rows?"""
-    found = []
-    for text in _lines(path):
-        with contextlib.suppress(ValueError):
-            found.append(json.loads(text))
-    return found
+    """Read the samples of a finished cell, in the order of the rows."""
+    return list(_parse(path))
 
 
 def tidy(path: Path, questions: Sequence[Question]) -> None:
@@ -83,7 +79,7 @@ def tidy(path: Path, questions: Sequence[Question]) -> None:
 
 def write(path: Path, questions: Sequence[Question], samples: Mapping[str, Sample]) -> None:
     """Write the samples in the order of the rows, unless the file holds just that; two who do so at once write the same."""
-    data = b"".join(line(samples[question.id]) for question in questions if question.id in samples)
+    data = b"".join(samples[question.id].to_line() for question in questions if question.id in samples)
     if not path.is_file() or path.read_bytes() != data:
         files.write_bytes(path, data)
 
@@ -94,14 +90,9 @@ def drop_parts(directory: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def line(sample: Sample) -> bytes:
-    """How is a sample written?"""
-    return json.dumps(sample).encode() + b"\n"  # ASCII: a completion may hold half a surrogate pair
-
-
 @contextlib.contextmanager
 def lock(directory: Path, shard: Shard, stop: Event) -> Iterator[None]:
-    """One process works on a shard of a cell at a time; the next one waits and finds it done. Raises Cancelled on `stop`.
+    """Let one process work on a shard of a cell at a time; the next one waits and finds it done. Raises Cancelled on `stop`.
 
     Shards keep those out who ask the whole cell, and the other way round. Nothing keeps two *different* numbers of shards
     from asking the same cell at once; a question may then be asked twice, and one of the answers counts.
@@ -119,26 +110,25 @@ def lock(directory: Path, shard: Shard, stop: Event) -> Iterator[None]:
 
 def _acquire(handle: int, kind: int, stop: Event) -> None:
     while not files.try_lock(handle, kind):
-        if stop.wait(1.0):
+        if stop.wait(LOOK_S):
             raise Cancelled
 
 
 def _read(path: Path, questions: Sequence[Question]) -> dict[str, Sample]:
     asked = {question.id: question.prompt_sha256 for question in questions}
     found: dict[str, Sample] = {}
-    for text in _lines(path):
-        try:
-            sample = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(sample, dict) and asked.get(sample.get("id", ""), "") == sample.get("prompt_sha256"):
-            found.setdefault(sample["id"], sample)
+    for sample in _parse(path):
+        if asked.get(sample.id) == sample.prompt_sha256:
+            found.setdefault(sample.id, sample)
     return found
 
 
-def _lines(path: Path) -> Iterable[bytes]:
-    """Lines that were written whole."""
+def _parse(path: Path) -> Iterable[Sample]:
+    """Yield the samples that were written whole."""
     try:
-        return path.read_bytes().split(b"\n")[:-1]
+        lines = path.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:  # never there, or the cell was finished just now
-        return []
+        return
+    for line in lines:
+        with contextlib.suppress(SpecError):
+            yield Sample.parse(line)

@@ -1,6 +1,6 @@
-"""How is a model on this machine served? `transformers serve` on loopback, which never outlives us (DESIGN C9).
+"""How is a model on this machine served? `transformers serve` on loopback, which ends with the evaluation (docs/design.md C9).
 
-The server is this module run as a program: it ties its life to ours before it loads anything, then calls the command
+The server is this module run as a program: it ties its life to its parent's before it loads anything, then calls the command
 line of transformers (`transformers serve` itself would look for updates first, on the network). It is asked by the
 name it was pinned to, anything else gets a 400, and lists that name alone (transformers would list what lies in the hub's
 cache); `/health` answers once the model is loaded.
@@ -27,8 +27,7 @@ from typing import IO, Any
 from fino1 import exits
 from fino1.errors import ToolError
 from fino1.evaluate import hub
-from fino1.evaluate.endpoint import Cancelled
-from fino1.processes import die_with_parent
+from fino1.processes import die_with_parent, loading_modules
 
 START_TIMEOUT_S = 1800.0  # a 70B model from a cold volume
 STOP_TIMEOUT_S = 3.0
@@ -59,13 +58,13 @@ class Server:
         if code is not None:
             ended = f"killed by signal {-code}" if code < 0 else f"ended with {code}"
             raise ServerLost(
-                f"transformers serve: {ended}; {self.log} ends with\n{_tail(self.log)}",
+                f"transformers serve: {ended}; {self.log} ends with\n{_read_tail(self.log)}",
                 exits.of_signal(-code) if code < 0 else exits.ENDPOINT_LOST,
             )
 
 
 @contextlib.contextmanager
-def serving(model: str, log: Path, halt: threading.Event, args: Sequence[str] = ()) -> Iterator[Server]:
+def serve(model: str, log: Path, halt: threading.Event, args: Sequence[str] = ()) -> Iterator[Server]:
     """Serve `model`, a directory or `ID` or `ID@REVISION` of the hub, until the block ends.
 
     Raises ToolError where the model does not load, ServerLost where its server was killed, Cancelled on `halt`.
@@ -74,9 +73,9 @@ def serving(model: str, log: Path, halt: threading.Event, args: Sequence[str] = 
     server = _start(model, log, args)
     try:
         for _ in range(PORT_TRIES):
-            if _wait(server, halt):
+            if _wait_until_ready(server, halt):
                 break
-            server = _start(model, log, args)  # somebody took the port between our look and its bind
+            server = _start(model, log, args)  # somebody took the port between the look and its bind
         else:
             raise ToolError(f"transformers serve: no free port in {PORT_TRIES} tries; see {log}")
         yield server
@@ -84,11 +83,11 @@ def serving(model: str, log: Path, halt: threading.Event, args: Sequence[str] = 
         stop(server.process)
 
 
-def sampling(model: str, temperature: float) -> dict[str, str]:
-    """Which extra field of a request makes the server sample?
+def build_sampling(model: str, temperature: float) -> dict[str, str]:
+    """Return the extra fields of a request that make the server sample; none at temperature 0.
 
     It takes the temperature from a request but `do_sample` from the model's folder only, so that a model without a
-    sampling default would answer greedily at any temperature. At 0 it is greedy without our help.
+    sampling default would answer greedily at any temperature.
     """
     if temperature == 0:
         return {}
@@ -97,22 +96,22 @@ def sampling(model: str, temperature: float) -> dict[str, str]:
     return {"generation_config": json.dumps(config | {"do_sample": True, "temperature": temperature})}
 
 
-def foreground(model: str, port: int, args: Sequence[str]) -> int:
-    """Serve `model` on loopback until the server ends, or SIGTERM or Ctrl-C ends it; returns its exit code (C5)."""
+def serve_in_foreground(model: str, port: int, args: Sequence[str]) -> int:
+    """Serve `model` on loopback until the server ends, or SIGTERM or Ctrl-C ends it; returns its exit code."""
     received: list[int] = []
     process: subprocess.Popen | None = None
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         received.append(number)
         if process is not None:
-            _signal(process, number)
+            _send_signal(process, number)
 
     numbers = (signal.SIGTERM, signal.SIGINT)
     before = {number: signal.signal(number, pass_on) for number in numbers}
     try:
         process = _spawn(model, port, args, output=None)
-        for number in received:  # came before there was anybody to pass it on to
-            _signal(process, number)
+        for number in received:  # came before the process was there
+            _send_signal(process, number)
         code = process.wait()
     finally:
         for number, handler in before.items():
@@ -123,39 +122,39 @@ def foreground(model: str, port: int, args: Sequence[str]) -> int:
 def stop(process: subprocess.Popen) -> None:
     """End the server and what it started: SIGTERM, after a moment SIGKILL, to its process group."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        _signal(process, number)
+        _send_signal(process, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(STOP_TIMEOUT_S)
     if process.stdin:
         process.stdin.close()
 
 
-def _signal(process: subprocess.Popen, number: int) -> None:
+def _send_signal(process: subprocess.Popen, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)
 
 
 def _start(model: str, log: Path, args: Sequence[str] = ()) -> Server:
-    port = _free_port()
+    port = _find_free_port()
     with log.open("ab") as output:
         process = _spawn(model, port, args, output)
-    return Server(process, port, _pinned(model), log)
+    return Server(process, port, _name_pinned(model), log)
 
 
-def _pinned(model: str) -> str:
-    """What does the server call the model? A folder is served as `.` from inside: it would read `@` and `:` in its path."""
+def _name_pinned(model: str) -> str:
+    """Return the server's name for the model. A folder is served as `.` from inside: it would read `@` and `:` in its path."""
     return "." if Path(model).is_dir() else model
 
 
 def _spawn(model: str, port: int, args: Sequence[str], output: IO[bytes] | None) -> subprocess.Popen:
     """Start the server as a child in a group of its own; without `output` it writes to ours."""
     folder = Path(model) if Path(model).is_dir() else None
-    options = ["serve", _pinned(model), "--host", "127.0.0.1", "--port", str(port), *args]
+    options = ["serve", _name_pinned(model), "--host", "127.0.0.1", "--port", str(port), *args]
     return subprocess.Popen(
         # -P: the model's folder, our current directory then, must not be a place to import from
         [sys.executable, "-P", "-m", "fino1.evaluate.serve", *options],
         cwd=folder,
-        env=_environment(os.environ, folder),
+        env=_build_environment(os.environ, folder),
         stdin=subprocess.PIPE,
         stdout=output,
         stderr=subprocess.STDOUT if output else None,
@@ -163,7 +162,7 @@ def _spawn(model: str, port: int, args: Sequence[str], output: IO[bytes] | None)
     )
 
 
-def _environment(outer: Mapping[str, str], folder: Path | None) -> dict[str, str]:
+def _build_environment(outer: Mapping[str, str], folder: Path | None) -> dict[str, str]:
     environment: dict[str, Any] = dict(outer)
     package = str(Path(__file__).parents[2])  # where fino1 lies; -P and the other directory would hide a checkout
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, outer.get("PYTHONPATH")]))
@@ -175,14 +174,16 @@ def _environment(outer: Mapping[str, str], folder: Path | None) -> dict[str, str
     return environment
 
 
-def _free_port() -> int:
+def _find_free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
-def _wait(server: Server, halt: threading.Event) -> bool:
-    """Is the server ready? False where its port was taken. Raises ToolError, ServerLost or Cancelled as `serving` does."""
+def _wait_until_ready(server: Server, halt: threading.Event) -> bool:
+    """Wait until the server is ready; False where its port was taken. Raises as `serve` does."""
+    from fino1.evaluate.endpoint import Cancelled  # with openai, whose second the server itself need not wait
+
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
@@ -190,7 +191,7 @@ def _wait(server: Server, halt: threading.Event) -> bool:
             raise Cancelled
         code = server.process.poll()
         if code is not None and code > 0:
-            tail = _tail(server.log)
+            tail = _read_tail(server.log)
             if "address already in use" in tail:
                 return False
             raise ToolError(f"transformers serve: ended with {code} while loading; {server.log} ends with\n{tail}")
@@ -211,12 +212,12 @@ def _is_healthy(opener: urllib.request.OpenerDirector, server: Server) -> bool:
         return False
 
 
-def _tail(log: Path) -> str:
+def _read_tail(log: Path) -> str:
     return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:])
 
 
-def _tie() -> None:
-    """Make this process end when the one that started it has ended, had that been before we came here."""
+def _tie_to_parent() -> None:
+    """Make this process end when the one that started it ends, or at once if it has ended already."""
     die_with_parent()
 
     def watch() -> None:
@@ -227,9 +228,10 @@ def _tie() -> None:
 
 
 def _main(arguments: list[str]) -> None:
-    _tie()
-    from transformers.cli.serving.model_manager import ModelManager
-    from transformers.cli.transformers import app
+    _tie_to_parent()
+    with loading_modules():
+        from transformers.cli.serving.model_manager import ModelManager
+        from transformers.cli.transformers import app
 
     ours = {"id": arguments[1], "object": "model", "created": 0, "owned_by": "transformers"}
     ModelManager.get_gen_models = staticmethod(lambda: [ours])

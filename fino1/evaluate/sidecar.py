@@ -1,7 +1,7 @@
-"""What does the server beside us serve? `--server`: a container of the same pod, vLLM or `fino1 serve` (DESIGN C4, C9).
+"""What does the server in the same pod serve? `--server`: a container with vLLM or `fino1 serve` (docs/design.md C4, C9).
 
-Who it is and what it calls its model it says itself, at GET /v1/models. It may come up long after us; that it went away
-while it was asked is the endpoint's business.
+Its engine and the name of its model are read from GET /v1/models. It may start long after the evaluation. Where it ends
+while it is asked, the endpoint (endpoint.py) reports that.
 """
 
 import http.client
@@ -33,7 +33,7 @@ class Sidecar:
 
     @cached_property
     def _owners(self) -> dict[str, str]:
-        """Which models does it serve, and who says so? Waits until it answers; raises EndpointLost, or Cancelled on `halt`."""
+        """Names of the models it serves → `owned_by`. Waits until it answers; raises EndpointLost, or Cancelled on `halt`."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         deadline = time.monotonic() + WAIT_S
         problem: Exception | None = None
@@ -49,15 +49,15 @@ class Sidecar:
 
     @property
     def engine(self) -> Engine:
-        """Which program is it? Raises SpecError for one that is neither of ours."""
+        """The program that serves. Raises SpecError for one that is neither vLLM nor `fino1 serve`."""
         owners = set(self._owners.values())
         if len(owners) == 1 and owners <= set(get_args(Engine)):
             return cast(Engine, owners.pop())
         got = ", ".join(sorted(owners)) or "no model"
         raise SpecError(f"--server: {self.base_url}: expected a server of vllm or `fino1 serve`, got owned_by {got}")
 
-    def model(self, source: Source) -> str:
-        """What does it call our model? Raises SpecError where it serves none or several, none of them named as ours."""
+    def find_model(self, source: Source) -> str:
+        """Return its name for the source's model. Raises SpecError where it serves none, or several under other names."""
         if self.engine != source.engine:
             raise SpecError(
                 f"--server: {self.base_url}: expected {source.engine} (eval.server.engine), got {self.engine}"

@@ -1,6 +1,6 @@
 """Script `fino1-k8s`: which command was asked? Parse, call, print.
 
-Verb v is the function `main(arguments) -> exit code` of fino1/k8s/verbs/v.py; only that module is imported.
+Verb v is the function `main(arguments) -> exit code` of fino1/k8s/verbs/VERB.py; only that module is imported.
 """
 
 import argparse
@@ -85,6 +85,7 @@ def parser() -> argparse.ArgumentParser:
     for verb in ("runs", "lint", "plan", "diff", "ps", "status", "why", "doctor"):
         commands[verb].add_argument("-o", "--output", choices=_OUTPUT, default="text")
     commands["render"].add_argument("-o", "--output", choices=("yaml", "json"), default="yaml")
+    commands["render"].add_argument("--tests", action="store_true", help="the pod of `helm test` too")
     _of_single_verbs(commands)
     return top
 
@@ -107,7 +108,6 @@ def _of_single_verbs(commands: dict[str, argparse.ArgumentParser]) -> None:
     """What only one verb needs."""
     commandline.add_run(commands["run"])
     commands["init"].add_argument("--out", type=Path, metavar="FILE", help="(default: standard output)")
-    commands["render"].add_argument("--tests", action="store_true", help="the pod of `helm test` too")
     submit = commands["submit"]
     submit.add_argument("--dry-run", action="store_true", help="ask the server, change nothing")
     submit.add_argument("--wait", action="store_true", help="wait until the run is over, showing its progress")
@@ -133,7 +133,7 @@ def _of_single_verbs(commands: dict[str, argparse.ArgumentParser]) -> None:
 
 
 def _of_logs(command: argparse.ArgumentParser) -> None:
-    """Which part of the logs?"""
+    """The options of `logs`."""
     command.add_argument("-f", "--follow", action="store_true", help="go on until the run is over")
     command.add_argument("--since", metavar="TIME", help="seconds ago (90s, 5m, 2h), or RFC 3339")
     command.add_argument("--tail", type=int, metavar="N", help="the last N lines of each pod")

@@ -1,6 +1,8 @@
-"""Who is how good, by how much, and how did they get there? Finished cells and training runs → one readable report.
+"""Which model is how good, by how much, and how was it trained? Finished cells and training runs → one report.
 
-    write(cells, runs, out, title) → out/index.html, out/leaderboard.md, out/leaderboard.json
+    write_runs(work, names, out, title)      of finished runs, by name
+    write(cells, training, out, title)       of directories
+    → out/index.html, out/leaderboard.md, out/leaderboard.json
 
 The same inputs give the same bytes: no dates, no randomness, no paths of this machine.
 """
@@ -11,72 +13,58 @@ from typing import Any
 
 from fino1 import files
 from fino1.errors import SpecError
-from fino1.report import cells as _cells
-from fino1.report import leaderboard, page
+from fino1.report import inputs, leaderboard, page
 
-__all__ = ["write"]
+__all__ = ["write", "write_runs"]
+
+
+def write_runs(
+    work: Path, names: Sequence[str], out: Path, title: str, note: str = "", skipped: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Write the report on the finished runs of these names in `work`; the rest as `write`."""
+    found = inputs.find(work, names)
+    return write(found.cells, found.training, out, title, note, skipped, found.models)
 
 
 def write(
     cells: Sequence[Path],
-    runs: Mapping[str, Path],
+    training: Mapping[str, Path],
     out: Path,
     title: str,
     note: str = "",
     skipped: Sequence[str] = (),
-    names: Sequence[str] | None = None,
+    models: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Write the report on these cells and runs into `out` and return what leaderboard.json holds.
 
     Args:
-        cells: directories of finished evaluation cells (C10); rows come in this order.
-        runs: directories of training runs (metrics.jsonl) by the name to show; may be empty.
+        cells: directories of finished evaluation cells; rows come in this order.
+        training: directories of training runs (metrics.jsonl) by the name to show; may be empty.
         out: directory, made where it is missing. Files are replaced whole, leaderboard.json last.
         title: heading of the page.
         note: what the run shows, plain text; an empty line starts a paragraph.
         skipped: what was asked for and not run, a line each.
-        names: a model name for each cell; None shows the one it was first finished under.
+        models: a model name for each cell; None shows the one it was first finished under.
 
     Raises:
         SpecError: a cell that is not finished, a missing file, a broken line; all of them at once. Nothing is written.
 
     """
-    found, metrics = _read(cells, names, runs)
+    found, metrics = inputs.read([Path(cell) for cell in cells], models, training)
     board = leaderboard.build(found)
     _replace(
         Path(out),
         {
             "index.html": page.render(board, found, metrics, title, note, skipped),
-            "leaderboard.md": leaderboard.markdown(board, title, note, skipped),
-            "leaderboard.json": board.json(),
+            "leaderboard.md": leaderboard.write_markdown(board, title, note, skipped),
+            "leaderboard.json": board.to_json(),
         },
     )
-    return board.document()
-
-
-def _read(
-    cells: Sequence[Path], names: Sequence[str] | None, runs: Mapping[str, Path]
-) -> tuple[list[_cells.Cell], dict[str, list[dict[str, Any]]]]:
-    """What is to be shown? All that is wrong with it is said at once."""
-    problems: list[str] = []
-    found: list[_cells.Cell] = []
-    try:
-        found = _cells.read_cells([Path(cell) for cell in cells], names)
-    except SpecError as error:
-        problems += error.problems
-    metrics: dict[str, list[dict[str, Any]]] = {}
-    for name, run in runs.items():
-        try:
-            metrics[name] = _cells.read_metrics(Path(run))
-        except SpecError as error:
-            problems += error.problems
-    if problems:
-        raise SpecError(problems)
-    return found, metrics
+    return board.to_dict()
 
 
 def _replace(out: Path, texts: Mapping[str, str]) -> None:
-    """Each file appears whole or not at all, also when the power goes (C6)."""
+    """Write each file whole or not at all, also when the power goes."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:

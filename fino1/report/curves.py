@@ -18,7 +18,7 @@ _LABEL = 12  # characters of a run's name that fit beside its line
 
 
 class Metric(NamedTuple):
-    """One chart: its key in metrics.jsonl (C11), its heading, the unit on its y axis, and whether it is a share."""
+    """One chart: its key in metrics.jsonl, its heading, the unit on its y axis, and whether it is a share."""
 
     key: str
     title: str
@@ -78,18 +78,18 @@ class Scale:
     stop: float
 
     def __call__(self, value: float) -> float:
-        """Where does `value` lie?"""
+        """Convert a value to user units."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.stop - self.start)
 
-    def text(self, value: float) -> str:
-        """How is a tick labelled? (as many decimals as tell it from its neighbours)"""
+    def format(self, value: float) -> str:
+        """Write a tick's label, with as many decimals as tell it from its neighbours."""
         step = self.ticks[1] - self.ticks[0]
         decimals = max(0, -math.floor(math.log10(step) + 1e-9))
         return f"{value:.1e}" if decimals > 6 else f"{value:,.{decimals}f}".replace("-", "−")
 
 
-def charts(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Chart]:
-    """Which charts do these runs' metrics give? Runs counted in the same unit share one, the others stand side by side.
+def draw_charts(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Chart]:
+    """Draw the charts of these runs' metrics. Runs counted in the same unit share one, the others stand side by side.
 
     `runs` maps a display name to the lines of metrics.jsonl. x is `update` for a run that logs updates (PPO), else
     `step`. Charts of one metric have one y range, so that SFT and PPO can be compared by eye.
@@ -99,19 +99,19 @@ def charts(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Chart]:
         groups: dict[str, list[Line]] = {}
         for style, (run, lines) in enumerate(runs.items()):
             unit = "update" if any("update" in line for line in lines) else "step"
-            if line := _line(run, style % STYLES, lines, unit, metric):
+            if line := _make_line(run, style % STYLES, lines, unit, metric):
                 groups.setdefault(unit, []).append(line)
         spans = [span for group in groups.values() for line in group for span in line.points]
         for unit, group in groups.items():
             title = metric.title if len(groups) == 1 else f"{metric.title}: {', '.join(line.run for line in group)}"
             svg = _draw(group, unit, metric, min(p.low for p in spans), max(p.high for p in spans), title)
             captions = [(line.style, line.run, line.caption) for line in group]
-            made.append(Chart(title, svg, captions, *_values(group, unit), f": {metric.unit}"))
+            made.append(Chart(title, svg, captions, *_tabulate(group, unit), f": {metric.unit}"))
     return made
 
 
-def figure(value: float) -> str:
-    """How is a measured number written? (three significant digits, no exponent where it can be helped)"""
+def format_number(value: float) -> str:
+    """Write a measured number: three significant digits, and no exponent from 1e-4 up to 1e9."""
     size = abs(value)
     if size and not 1e-4 <= size < 1e9:
         text = f"{value:.2e}"
@@ -122,7 +122,7 @@ def figure(value: float) -> str:
     return text.replace("-", "−")
 
 
-def _line(run: str, style: int, lines: Sequence[Mapping[str, Any]], unit: str, metric: Metric) -> Line | None:
+def _make_line(run: str, style: int, lines: Sequence[Mapping[str, Any]], unit: str, metric: Metric) -> Line | None:
     values: dict[float, float] = {}
     lost = 0
     for line in lines:
@@ -134,8 +134,8 @@ def _line(run: str, style: int, lines: Sequence[Mapping[str, Any]], unit: str, m
     if not values:
         return None
     ordered = sorted(values.items())
-    points, bucket = _thin(ordered)
-    caption = _caption(ordered, unit, metric.share)
+    points, bucket = _average(ordered)
+    caption = _describe(ordered, unit, metric.share)
     if bucket > 1:
         caption += f"; drawn as means of {bucket} values, the band is their range"
     if lost:
@@ -147,20 +147,20 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _values(lines: Sequence[Line], unit: str) -> tuple[list[str], list[list[str]]]:
-    """Which table says what the chart draws? Of a long line every k-th point, its last one always."""
+def _tabulate(lines: Sequence[Line], unit: str) -> tuple[list[str], list[list[str]]]:
+    """Return head and rows of a table of the chart's values: of a long line every k-th point, its last one always."""
     columns = []
     for line in lines:
         every = -(-len(line.points) // ROWS)
-        columns.append({point.x: figure(point.y) for point in line.points[::-1][::every]})
+        columns.append({point.x: format_number(point.y) for point in line.points[::-1][::every]})
     xs = sorted({x for column in columns for x in column})
     rows = [[f"{x:,g}", *(column.get(x, "–") for column in columns)] for x in xs]
     return [unit, *(line.run for line in lines)], rows
 
 
-def _caption(ordered: Sequence[tuple[float, float]], unit: str, share: bool) -> str:
+def _describe(ordered: Sequence[tuple[float, float]], unit: str, share: bool) -> str:
     def value(y: float) -> str:
-        return f"{y:.1f}\N{NO-BREAK SPACE}%" if share else figure(y)
+        return f"{y:.1f}\N{NO-BREAK SPACE}%" if share else format_number(y)
 
     (x0, y0), (x1, y1) = ordered[0], ordered[-1]
     if len(ordered) == 1:
@@ -170,7 +170,7 @@ def _caption(ordered: Sequence[tuple[float, float]], unit: str, share: bool) -> 
     return f"{ends}; lowest {value(low)}, highest {value(high)}"
 
 
-def _thin(ordered: Sequence[tuple[float, float]]) -> tuple[tuple[Point, ...], int]:
+def _average(ordered: Sequence[tuple[float, float]]) -> tuple[tuple[Point, ...], int]:
     bucket = -(-len(ordered) // POINTS)
     points = []
     for start in range(0, len(ordered), bucket):
@@ -179,8 +179,8 @@ def _thin(ordered: Sequence[tuple[float, float]]) -> tuple[tuple[Point, ...], in
     return tuple(points), bucket
 
 
-def _scale(low: float, high: float, start: float, stop: float, rounded: bool, whole: bool = False) -> Scale:
-    """Ticks at round numbers. `rounded` widens the range to whole ticks, `whole` keeps the ticks to integers."""
+def _make_scale(low: float, high: float, start: float, stop: float, rounded: bool, whole: bool = False) -> Scale:
+    """Set ticks at round numbers. `rounded` widens the range to whole ticks, `whole` keeps the ticks to integers."""
     if high - low < 1e-12 * max(1.0, abs(low)):
         pad = abs(low) / 10 or 1.0
         low, high = low - pad, high + pad
@@ -201,81 +201,85 @@ def _scale(low: float, high: float, start: float, stop: float, rounded: bool, wh
 
 
 def _draw(lines: Sequence[Line], unit: str, metric: Metric, low: float, high: float, title: str) -> Markup:
-    names = [_label(line.run) for line in lines]
+    names = [_shorten(line.run) for line in lines]
     right = WIDTH - 14 - 8.5 * max(map(len, names))
     xs = [point.x for line in lines for point in line.points]
-    x = _scale(min(xs), max(xs), LEFT + 6, right, rounded=False, whole=True)
-    y = _scale(min(low, 0) if metric.share else low, high, HEIGHT - BOTTOM, TOP + 4, rounded=True)
-    parts = [_axes(x, y, right, unit, metric.unit), *(_path(line, x, y) for line in lines), _labels(lines, x, y)]
+    x = _make_scale(min(xs), max(xs), LEFT + 6, right, rounded=False, whole=True)
+    y = _make_scale(min(low, 0) if metric.share else low, high, HEIGHT - BOTTOM, TOP + 4, rounded=True)
+    parts = [
+        _draw_axes(x, y, right, unit, metric.unit),
+        *(_draw_line(line, x, y) for line in lines),
+        _draw_labels(lines, x, y),
+    ]
     words = "; ".join(f"{line.run}: {line.caption}" for line in lines)
     head = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">')
     return head.format(WIDTH, HEIGHT, f"{title}. {words}") + Markup("").join(parts) + Markup("</svg>")
 
 
-def _axes(x: Scale, y: Scale, right: float, unit: str, y_unit: str) -> Markup:
+def _draw_axes(x: Scale, y: Scale, right: float, unit: str, y_unit: str) -> Markup:
     base = HEIGHT - BOTTOM
     parts = [Markup('<text class="unit" x="4" y="14">{}</text>').format(y_unit)]
     for tick in y.ticks:
         at = f"{y(tick):.1f}"
         parts.append(Markup('<path class="grid" d="M{} {}H{:.1f}"/>').format(LEFT, at, right))
         label = Markup('<text class="tick" x="{}" y="{}" dy="4" text-anchor="end">{}</text>')
-        parts.append(label.format(LEFT - 7, at, y.text(tick)))
+        parts.append(label.format(LEFT - 7, at, y.format(tick)))
     for tick in x.ticks:
         at = f"{x(tick):.1f}"
         parts.append(Markup('<path class="axis" d="M{} {}v5"/>').format(at, base))
         label = Markup('<text class="tick" x="{}" y="{}" text-anchor="middle">{}</text>')
-        parts.append(label.format(at, base + 19, x.text(tick)))
+        parts.append(label.format(at, base + 19, x.format(tick)))
     parts.append(Markup('<path class="axis" d="M{} {}V{}H{:.1f}"/>').format(LEFT, TOP, base, right))
     name = Markup('<text class="unit" x="{:.1f}" y="{}" text-anchor="middle">{}</text>')
     parts.append(name.format((LEFT + right) / 2, HEIGHT - 4, unit))
     return Markup("").join(parts)
 
 
-def _path(line: Line, x: Scale, y: Scale) -> Markup:
+def _draw_line(line: Line, x: Scale, y: Scale) -> Markup:
     places = [(x(p.x), y(p.y)) for p in line.points]
     parts = []
     if any(p.low < p.high for p in line.points):
         rim = [(x(p.x), y(p.high)) for p in line.points] + [(x(p.x), y(p.low)) for p in reversed(line.points)]
-        parts.append(Markup('<path class="band s{}" d="M{}Z"/>').format(line.style, _places(rim)))
+        parts.append(Markup('<path class="band s{}" d="M{}Z"/>').format(line.style, _join(rim)))
     stroke = Markup('<path class="line s{}" stroke-dasharray="{}" d="M{}"/>')
-    parts.append(stroke.format(line.style, _DASHES[line.style], _places(places)))
+    parts.append(stroke.format(line.style, _DASHES[line.style], _join(places)))
     every = max(1, -(-len(places) // MARKERS))
-    parts += [marker(line.style, *place) for place in places[::-1][::every]]
+    parts += [draw_marker(line.style, *place) for place in places[::-1][::every]]
     return Markup("").join(parts)
 
 
-def _places(places: Sequence[tuple[float, float]]) -> Markup:
+def _join(places: Sequence[tuple[float, float]]) -> Markup:
     return Markup("L").join(f"{x:.1f} {y:.1f}" for x, y in places)
 
 
-def marker(style: int, x: float, y: float) -> Markup:
-    """Which shape marks a point of the line style `style`? (circle, square, triangle, diamond, cross, bar)"""
+def draw_marker(style: int, x: float, y: float) -> Markup:
+    """Draw the shape that marks a point of a line style: circle, square, triangle, diamond, cross or bar."""
     shapes = ("m-3.5 0a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0 -7 0Z", "m-3 -3h6v6h-6Z", "m0 -4.5l4.2 7.5h-8.4Z")
     shapes += ("m0 -4.5l4.5 4.5l-4.5 4.5l-4.5 -4.5Z", "m-3.5 -3.5l7 7m0 -7l-7 7", "m0 -5v10")
     return Markup('<path class="marker s{}" d="M{:.1f} {:.1f}{}"/>').format(style, x, y, shapes[style])
 
 
-def swatch(style: int) -> Markup:
-    """What stands beside a run's name in a caption?"""
+def draw_swatch(style: int) -> Markup:
+    """Draw the piece of line that stands beside a run's name in a caption."""
     line = Markup('<path class="line s{}" stroke-dasharray="{}" d="M1 7H33"/>').format(style, _DASHES[style])
     svg = Markup('<svg class="swatch" viewBox="0 0 34 14" aria-hidden="true">{}{}</svg>')
-    return svg.format(line, marker(style, 17, 7))
+    return svg.format(line, draw_marker(style, 17, 7))
 
 
-def _labels(lines: Sequence[Line], x: Scale, y: Scale) -> Markup:
-    """Names stand where the lines end, pushed apart where they would overlap."""
+def _draw_labels(lines: Sequence[Line], x: Scale, y: Scale) -> Markup:
+    """Draw the runs' names where their lines end, pushed apart where they would overlap."""
     ordered = sorted(lines, key=lambda line: y(line.points[-1].y))
     text = Markup('<text class="label s{}" x="{:.1f}" y="{:.1f}" dy="4">{}</text>')
-    heights = _spread([y(line.points[-1].y) for line in ordered])
+    heights = _push_apart([y(line.points[-1].y) for line in ordered])
     parts = [
-        text.format(line.style, x(line.points[-1].x) + 9, height, _label(line.run))
+        text.format(line.style, x(line.points[-1].x) + 9, height, _shorten(line.run))
         for line, height in zip(ordered, heights, strict=True)
     ]
     return Markup("").join(parts)
 
 
-def _spread(heights: Sequence[float], gap: float = 16) -> list[float]:
-    """Ascending heights at least `gap` apart: down as far as needed, then up again from the bottom of the chart."""
+def _push_apart(heights: Sequence[float], gap: float = 16) -> list[float]:
+    """Set ascending heights at least `gap` apart: down as far as needed, then up again from the bottom of the chart."""
     down: list[float] = []
     for height in heights:
         down.append(max(height, down[-1] + gap) if down else height)
@@ -285,5 +289,5 @@ def _spread(heights: Sequence[float], gap: float = 16) -> list[float]:
     return up[::-1]
 
 
-def _label(run: str) -> str:
+def _shorten(run: str) -> str:
     return run if len(run) <= _LABEL else run[: _LABEL - 1] + "…"

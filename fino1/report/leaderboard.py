@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+from fino1.cells import Cell
 from fino1.intervals import holm, mcnemar, wilson
-from fino1.report.cells import Cell
 
 SIGNIFICANT = 0.05
 
@@ -46,14 +46,14 @@ class Pair:
 
     @property
     def reading(self) -> str:
-        """What does the test say, in words?"""
+        """The result in words."""
         if self.p_holm >= SIGNIFICANT:
             return "no difference shown"
         return f"{self.a if self.only_a > self.only_b else self.b} better"
 
     @property
     def questions(self) -> str:
-        """On how many questions was it made, and of how many each, where they were not asked the same?"""
+        """The number of common questions, and of each model's where they were not asked the same."""
         if self.common == self.n_a == self.n_b:
             return f"{self.common:,}"
         return f"{self.common:,} of {self.n_a:,} and {self.n_b:,}"
@@ -61,138 +61,137 @@ class Pair:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """The rows of leaderboard.json, the paired tests, and the pairs that cannot be tested (said, never dropped)."""
+    """The rows of leaderboard.json, the paired tests, and the pairs that cannot be tested, in words."""
 
     rows: list[dict[str, Any]]
     pairs: list[Pair]
     disjoint: list[str]
 
-    def document(self) -> dict[str, Any]:
-        """What does leaderboard.json hold?"""
+    def to_dict(self) -> dict[str, Any]:
+        """Return what leaderboard.json holds."""
         return {"rows": self.rows, "pairs": [{"task": p.task, "a": p.a, "b": p.b, "p": p.p} for p in self.pairs]}
 
-    def json(self) -> str:
-        """How is it written?"""
-        return json.dumps(self.document(), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
+    def to_json(self) -> str:
+        """Write leaderboard.json."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
 
 
 def build(cells: Sequence[Cell]) -> Leaderboard:
-    """Which table follows from these cells? (rows in the order given)"""
+    """Build the leaderboard of these cells, its rows in the order given."""
     pairs: list[Pair] = []
     disjoint: list[str] = []
     for task in dict.fromkeys(cell.task for cell in cells):
         tested = []
         for a, b in combinations([cell for cell in cells if cell.task == task], 2):
-            if pair := _pair(a, b):
+            if pair := _test_pair(a, b):
                 tested.append(pair)
             else:
                 disjoint.append(f"{task}: {a.model} and {b.model} were asked no question in common, so no paired test")
         corrected = holm([pair["p"] for pair in tested])
         pairs += [Pair(**pair, p_holm=p) for pair, p in zip(tested, corrected, strict=True)]
-    return Leaderboard([_row(cell) for cell in cells], pairs, disjoint)
+    return Leaderboard([_make_row(cell) for cell in cells], pairs, disjoint)
 
 
-def _row(cell: Cell) -> dict[str, Any]:
-    n = len(cell.samples)
-    k = sum(sample.right for sample in cell.samples)
-    low, high = wilson(k, n)
+def _make_row(cell: Cell) -> dict[str, Any]:
+    s = cell.summary
+    low, high = wilson(s.k, s.n)
     return {
         "model": cell.model,
         "task": cell.task,
-        "k": k,
-        "n": n,
-        "unparsed": sum(sample.strict is None for sample in cell.samples),
-        "truncated": sum(sample.truncated for sample in cell.samples),
-        "accuracy": k / n,
+        "k": s.k,
+        "n": s.n,
+        "unparsed": s.unparsed,
+        "truncated": s.truncated,
+        "accuracy": s.k / s.n,
         "low": low,
         "high": high,
-        "cut": sum(sample.cut for sample in cell.samples),
-        "docmath_compat": sum(sample.docmath_compat is True for sample in cell.samples) / n,
+        "cut": s.cut,
+        "docmath_compat": s.docmath_compat / s.n,
         "key": cell.key,
     }
 
 
-def _pair(a: Cell, b: Cell) -> dict[str, Any] | None:
-    of_b = {sample.asked: sample.right for sample in b.samples}
-    both = [(sample.right, of_b[sample.asked]) for sample in a.samples if sample.asked in of_b]
+def _test_pair(a: Cell, b: Cell) -> dict[str, Any] | None:
+    of_b = {sample.question_key: sample.right for sample in b.samples}
+    both = [(s.right, of_b[s.question_key]) for s in a.samples if s.question_key in of_b]
     if not both:
         return None
     only_a = sum(x and not y for x, y in both)
     only_b = sum(y and not x for x, y in both)
-    counts = {"n_a": len(a.samples), "n_b": len(b.samples), "common": len(both), "only_a": only_a, "only_b": only_b}
+    counts = {"n_a": a.summary.n, "n_b": b.summary.n, "common": len(both), "only_a": only_a, "only_b": only_b}
     return {"task": a.task, "a": a.model, "b": b.model, **counts, "p": mcnemar(only_a, only_b)}
 
 
-def percent(share: float) -> str:
-    """How is a share of 0…1 written? (one decimal, as is right for up to some thousand questions)"""
+def format_percent(share: float) -> str:
+    """Write a share of 0…1 in percent, with one decimal, as is right for up to some thousand questions."""
     return f"{100 * share:.1f}"
 
 
-def probability(p: float) -> str:
-    """How is a p value written?"""
+def format_p(p: float) -> str:
+    """Write a p value."""
     if p < 0.0001:
         return "< 0.0001"
     return f"{p:.2f}" if p >= 0.1 else f"{p:.3f}" if p >= 0.001 else f"{p:.4f}"
 
 
-def markdown(board: Leaderboard, title: str, note: str, skipped: Sequence[str]) -> str:
-    """How does the table read in Markdown?"""
-    parts = [f"# {_inline(title)}"]
+def write_markdown(board: Leaderboard, title: str, note: str, skipped: Sequence[str]) -> str:
+    """Write leaderboard.md."""
+    parts = [f"# {_escape(title)}"]
     if note:
         parts.append(note.strip().replace("<", "&lt;"))
-    parts += _rows_table(board) if board.rows else ["No finished evaluation."]
-    parts += _pairs_table(board)
+    parts += _write_rows(board) if board.rows else ["No finished evaluation."]
+    parts += _write_pairs(board)
     if skipped:
-        parts += ["## Not run", "\n".join(f"- {_inline(line)}" for line in skipped)]
+        parts += ["## Not run", "\n".join(f"- {_escape(line)}" for line in skipped)]
     return "\n\n".join(parts) + "\n"
 
 
-def _rows_table(board: Leaderboard) -> list[str]:
+def _write_rows(board: Leaderboard) -> list[str]:
     rows = (
         (
-            _inline(row["model"]),
-            _inline(row["task"]),
+            _escape(row["model"]),
+            _escape(row["task"]),
             f"{row['k']:,}/{row['n']:,}",
-            percent(row["accuracy"]),
-            f"{percent(row['low'])}–{percent(row['high'])}",
+            format_percent(row["accuracy"]),
+            f"{format_percent(row['low'])}–{format_percent(row['high'])}",
             f"{row['unparsed']:,}",
             f"{row['truncated']:,}",
             f"{row['cut']:,}",
-            percent(row["docmath_compat"]),
+            format_percent(row["docmath_compat"]),
         )
         for row in board.rows
     )
-    return ["## Accuracy", _table(_ROW_HEAD, rows, text_columns=2), LEGEND]
+    return ["## Accuracy", _write_table(_ROW_HEAD, rows, text_columns=2), LEGEND]
 
 
-def _pairs_table(board: Leaderboard) -> list[str]:
+def _write_pairs(board: Leaderboard) -> list[str]:
     if not board.pairs and not board.disjoint:
         return []
     parts = ["## Paired tests"]
     rows = [
         (
-            *map(_inline, (pair.task, pair.a, pair.b, pair.reading)),
+            *map(_escape, (pair.task, pair.a, pair.b, pair.reading)),
             pair.questions,
             f"{pair.only_a:,}",
             f"{pair.only_b:,}",
-            _inline(probability(pair.p)),
-            _inline(probability(pair.p_holm)),
+            _escape(format_p(pair.p)),
+            _escape(format_p(pair.p_holm)),
         )
         for pair in board.pairs
     ]
     if rows:
-        parts += [_table(_PAIR_HEAD, rows, text_columns=4), PAIRS_LEGEND]
+        parts += [_write_table(_PAIR_HEAD, rows, text_columns=4), PAIRS_LEGEND]
     if board.disjoint:
-        parts.append("\n".join(f"- {_inline(line)}" for line in board.disjoint))
+        parts.append("\n".join(f"- {_escape(line)}" for line in board.disjoint))
     return parts
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int) -> str:
+def _write_table(head: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int) -> str:
     rule = [":--"] * text_columns + ["--:"] * (len(head) - text_columns)
     return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *rows))
 
 
-def _inline(text: str) -> str:
-    """Names and error messages come from outside: one line, nothing in it is markup."""
+def _escape(text: str) -> str:
+    """Make one line of a name or error message, which come from outside, so that nothing in it is markup."""
     plain = html.escape(" ".join(text.split()), quote=False)
     return re.sub(r"([\\`*_\[\]|])", r"\\\1", plain)

@@ -1,23 +1,23 @@
-"""How does the report look to a reader? One HTML file that needs nothing else.
+"""How does the report look in a browser? One HTML file that needs nothing else.
 
 Questions and completions are untrusted: jinja2 escapes every value, the script (page.js) makes text nodes of what it shows,
-and should that ever fail, the page forbids itself any script but its own, any request and any picture
-(Content-Security-Policy).
+and its Content-Security-Policy forbids any script but its own, any request and any picture.
 """
 
 import base64
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
+from fino1.cells import Cell
 from fino1.report import curves, samples
-from fino1.report.cells import Cell
-from fino1.report.leaderboard import LEGEND, PAIRS_LEGEND, Leaderboard, percent, probability
+from fino1.report.leaderboard import LEGEND, PAIRS_LEGEND, Leaderboard, format_p, format_percent
 
 _HERE = Path(__file__).parent
 _SIGNS = {"right": "✓", "wrong": "✗", "unparsed": "?", "truncated": "…"}
@@ -31,7 +31,7 @@ def render(
     note: str,
     skipped: Sequence[str],
 ) -> str:
-    """Which page shows all this?"""
+    """Write index.html."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
@@ -39,9 +39,9 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        finalize=lambda value: samples.visible(value) if type(value) is str else value,
+        finalize=lambda value: samples.show_controls(value) if type(value) is str else value,
     )
-    environment.filters |= {"percent": percent, "probability": probability}
+    environment.filters |= {"percent": format_percent, "probability": format_p}
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     digest = hashlib.sha256(script.encode()).digest()
     return environment.get_template("page.html.j2").render(
@@ -50,12 +50,12 @@ def render(
         board=board,
         legend=LEGEND,
         pairs_legend=PAIRS_LEGEND,
-        charts=curves.charts(metrics),
+        charts=curves.draw_charts(metrics),
         runs=list(metrics),
-        swatch=curves.swatch,
-        data=samples.embed({"labels": samples.LABELS, "signs": _SIGNS, "tasks": samples.tasks(cells)}),
-        samples=sum(len(cell.samples) for cell in cells),
-        origins=[_origin(cell) for cell in cells],
+        swatch=curves.draw_swatch,
+        data=samples.embed({"labels": samples.LABELS, "signs": _SIGNS, "tasks": samples.list_tasks(cells)}),
+        samples=sum(cell.summary.n for cell in cells),
+        origins=[_describe_origin(cell) for cell in cells],
         skipped=skipped,
         style=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
         script=Markup(script),
@@ -63,11 +63,11 @@ def render(
     )
 
 
-def _origin(cell: Cell) -> dict[str, str]:
-    about = {name: cell.about.get(name) for name in ("settings", "provenance", "summary")}
+def _describe_origin(cell: Cell) -> dict[str, str]:
+    origin = {"settings": cell.settings, "provenance": cell.provenance, "summary": asdict(cell.summary)}
     return {
         "model": cell.model,
         "task": cell.task,
         "key": cell.key,
-        "text": json.dumps(about, indent=2, sort_keys=True, ensure_ascii=False),
+        "text": json.dumps(origin, indent=2, sort_keys=True, ensure_ascii=False),
     }

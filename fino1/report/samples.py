@@ -1,4 +1,4 @@
-"""What was every question, and what did each model say? All samples, as data that the page's script shows on demand.
+"""What was each question, and what did each model answer? All samples, as data that the page's script shows on demand.
 
 The data is JSON in a script element that never runs. Nothing in it can end the element (`embed`), and the script puts it on
 the page as text only.
@@ -11,8 +11,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from fino1.report.cells import Cell, Sample
-from fino1.report.curves import figure
+from fino1.cells import Cell, Sample
+from fino1.report.curves import format_number
 from fino1.tasks.record import FINAL, THINKING
 
 PROMPT_CHARS = 16_000  # the longest page of FinQA's test rows has 8,715; documents of DocMath run to a hundred pages
@@ -27,33 +27,34 @@ _WORDS = {True: "right", False: "wrong", None: "unparsed"}
 Piece = str | list[list[str]]
 
 
-def tasks(cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """What does the page's script get of each task?
+def list_tasks(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """List the tasks with their questions and answers, as the page's script reads them.
 
     {task, models, prompts, questions}: `questions` in the order of the data, each {id, question, target, answers} with one
     answer a model, or null where that model was not asked. A prompt that several models got is there once; an answer
     holds its number.
     """
     return [
-        _task(task, [cell for cell in cells if cell.task == task])
+        _make_task(task, [cell for cell in cells if cell.task == task])
         for task in dict.fromkeys(cell.task for cell in cells)
     ]
 
 
 def embed(value: Any) -> Markup:
-    """How does data stand in a script element? As JSON without `<`: neither `</script>` nor `<!--` can be in it."""
+    """Write data for a script element: JSON without `<`, so that neither `</script>` nor `<!--` can be in it."""
     return Markup(json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"))
 
 
-def visible(text: str) -> str:
-    """How is untrusted text shown? Control characters as their pictures, half a surrogate pair as the replacement sign."""
+def show_controls(text: str) -> str:
+    """Replace control characters by their pictures, and half a surrogate pair by the replacement sign."""
     return text.translate(_VISIBLE)
 
 
-def pieces(prompt: str) -> list[Piece]:
-    """Where are the tables of a prompt? Text and tables in turn; a table's cells joined by `|`, and all by lines, is the prompt.
+def split_tables(prompt: str) -> list[Piece]:
+    """Split a prompt into text and tables (rows of cells) in turn.
 
-    A table is two or more lines with the same number of `|`, as `Task.prompt` writes them.
+    A table is two or more lines with the same number of `|`, as `Task.prompt` writes them. Cells joined by `|`, and all by
+    lines, give the prompt again.
     """
     found: list[Piece] = []
     for bars, group in groupby(prompt.split("\n"), key=lambda line: line.count("|")):
@@ -67,8 +68,8 @@ def pieces(prompt: str) -> list[Piece]:
     return found
 
 
-def parts(completion: str) -> list[tuple[str, str]]:
-    """Which headed parts has a completion? One without `## Thinking`, or with a heading twice, is shown as it is."""
+def split_headings(completion: str) -> list[tuple[str, str]]:
+    """Split a completion into titled parts. One without `## Thinking`, or with a heading twice, is one part."""
     thinking, final = completion.count(THINKING), completion.count(FINAL)
     if thinking != 1 or final > 1 or (final and completion.index(FINAL) < completion.index(THINKING)):
         return [("Completion", completion)]
@@ -79,84 +80,80 @@ def parts(completion: str) -> list[tuple[str, str]]:
     return [*found, ("Final response", response.strip("\n") if final else "")]
 
 
-def _task(task: str, cells: Sequence[Cell]) -> dict[str, Any]:
+def _make_task(task: str, cells: Sequence[Cell]) -> dict[str, Any]:
     asked: dict[tuple[str, str, str], dict[int, Sample]] = {}
     for model, cell in enumerate(cells):
         for sample in cell.samples:
-            asked.setdefault(sample.asked, {})[model] = sample
+            asked.setdefault(sample.question_key, {})[model] = sample
     prompts: dict[str, int] = {}
-    questions = [_question(answers, len(cells), prompts) for answers in asked.values()]
+    questions = [_make_question(answers, len(cells), prompts) for answers in asked.values()]
     return {
-        "task": visible(task),
-        "models": [visible(cell.model) for cell in cells],
-        "prompts": [pieces(prompt) for prompt in prompts],
+        "task": show_controls(task),
+        "models": [show_controls(cell.model) for cell in cells],
+        "prompts": [split_tables(prompt) for prompt in prompts],
         "questions": questions,
     }
 
 
-def _question(answers: dict[int, Sample], models: int, prompts: dict[str, int]) -> dict[str, Any]:
+def _make_question(answers: dict[int, Sample], models: int, prompts: dict[str, int]) -> dict[str, Any]:
     sample = next(iter(answers.values()))
     return {
-        "id": visible(sample.id),
-        "question": visible(sample.question),
-        "target": _text(sample.target),
-        "answers": [_answer(answers[model], prompts) if model in answers else None for model in range(models)],
+        "id": show_controls(sample.id),
+        "question": show_controls(sample.question),
+        "target": _format(sample.target),
+        "answers": [_make_answer(answers[model], prompts) if model in answers else None for model in range(models)],
     }
 
 
-def _answer(sample: Sample, prompts: dict[str, int]) -> dict[str, Any]:
+def _make_answer(sample: Sample, prompts: dict[str, int]) -> dict[str, Any]:
     return {
         "state": sample.state,
-        "facts": _facts(sample),
-        "prompt": prompts.setdefault(_excerpt(sample.fields.get("prompt"), PROMPT_CHARS), len(prompts)),
-        "parts": [[title, _excerpt(text, COMPLETION_CHARS)] for title, text in _said(sample)],
+        "facts": _list_facts(sample),
+        "prompt": prompts.setdefault(_shorten(sample.prompt, PROMPT_CHARS), len(prompts)),
+        "parts": [[title, _shorten(text, COMPLETION_CHARS)] for title, text in _list_parts(sample)],
     }
 
 
-def _said(sample: Sample) -> Iterable[tuple[str, str]]:
-    """What came of the model: reasoning that its endpoint sent apart first."""
-    apart = sample.fields.get("reasoning")
-    if isinstance(apart, str) and apart:
-        yield "Reasoning sent apart", apart
-    completion = sample.fields.get("completion")
-    yield from parts(completion if isinstance(completion, str) else "")
+def _list_parts(sample: Sample) -> Iterable[tuple[str, str]]:
+    """Yield the parts of an answer with their titles, first the reasoning that its endpoint sent apart."""
+    if sample.reasoning:
+        yield "Reasoning sent apart", sample.reasoning
+    yield from split_headings(sample.completion)
 
 
-def _facts(sample: Sample) -> list[str | None]:
-    """The values of LABELS; None leaves a line out."""
+def _list_facts(sample: Sample) -> list[str | None]:
+    """List the values of LABELS; None leaves a line out."""
     strict = _WORDS[sample.strict]
     if sample.truncated and sample.strict is True:
         strict += ", but truncated, so not counted"
-    numbers = [sample.fields.get(name) for name in ("prompt_tokens", "completion_tokens", "seconds")]
+    numbers = (sample.prompt_tokens, sample.completion_tokens, sample.seconds)
     return [
-        _text(sample.fields.get("extracted")),
-        _text(sample.fields.get("value")),
+        _format(sample.extracted),
+        _format(sample.value),
         strict,
         _WORDS[sample.docmath_compat],
-        *(figure(n) if isinstance(n, int | float) else None for n in numbers),
-        sample.finish_reason and visible(sample.finish_reason),
+        *(None if number is None else format_number(number) for number in numbers),
+        sample.finish_reason and show_controls(sample.finish_reason),
         "cut to fit the model" if sample.cut else None,
-        "accepted by magnitude: the question asks for a decrease" if sample.fields.get("sign_from_question") else None,
+        "accepted by magnitude: the question asks for a decrease" if sample.sign_from_question else None,
     ]
 
 
-def _text(value: Any) -> str:
-    """A target or a reading: text as it is, numbers in full with thousands apart, nothing as a dash."""
+def _format(value: str | bool | float | None) -> str:
+    """Write a target or a value: text as it is, numbers in full with commas, None or no text as a dash."""
     if value is None or value == "":
         return "—"
     if isinstance(value, int | float) and not isinstance(value, bool):
         whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e15
         return f"{int(value) if whole else value:,}".replace("-", "−")
-    return visible(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    return show_controls(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
-def _excerpt(value: Any, limit: int) -> str:
-    """The beginning and the end: a prompt's question and a completion's answer stand last."""
-    if not isinstance(value, str):
-        return ""
-    text = value.replace("\r\n", "\n")
+def _shorten(text: str, limit: int) -> str:
+    """Keep the beginning and the end of a long text: a prompt's question and a completion's answer stand last."""
+    text = text.replace("\r\n", "\n")
     if len(text) > limit:
         half = limit // 2
         gap = f"[… {len(text) - 2 * half:,} characters left out; samples.jsonl has them …]"
         text = f"{text[:half]}\n\n{gap}\n\n{text[-half:]}"
-    return visible(text)
+    return show_controls(text)

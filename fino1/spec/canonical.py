@@ -1,4 +1,4 @@
-"""Which bytes stand for a document? (DESIGN C3)
+"""Which bytes stand for a document? (docs/design.md C3)
 
 The bytes are what Helm's `toJson` prints (Go's encoding/json, Go 1.22 or later): keys sorted by their UTF-8 bytes, no
 spaces, `<`, `>`, `&`, U+2028 and U+2029 escaped but nothing else beyond ASCII, and every number a float64 in its
@@ -14,7 +14,7 @@ _ESCAPES = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"})
 
 
 def dumps(document: Any) -> str:
-    """Which text does Helm's `toJson` print for this document? Raises ValueError for NaN and infinities."""
+    """The text that Helm's `toJson` prints for this document. Raises ValueError for NaN and infinities."""
     if isinstance(document, dict):
         pairs = sorted(document.items(), key=lambda item: item[0].encode())
         return "{" + ",".join(f"{_string(key)}:{dumps(value)}" for key, value in pairs) + "}"

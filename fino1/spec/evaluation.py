@@ -9,12 +9,12 @@ from fino1.spec.inputs import ModelRef, RowsBlock, TaskId, fold_complaints
 
 
 class PriceBlock(Block):
-    """What an endpoint charges, in dollars per million tokens, as providers' price lists state it."""
+    """What an endpoint charges, in dollars, as providers' price lists state it."""
 
     input: NonNegative
-    """Of the prompt."""
+    """Per million tokens of the prompt."""
     output: NonNegative
-    """Of the answer, with its reasoning."""
+    """Per million tokens of the answer, with its reasoning."""
 
 
 class EvalModel(ModelRef):
@@ -51,7 +51,7 @@ class EvalTask(RowsBlock):
 
 
 class ServerBlock(Block):
-    """What serves a model without `base_url`? It runs in the evaluation's pod."""
+    """The server of a model without `base_url`, which runs in the evaluation's pod."""
 
     engine: Literal["vllm", "transformers"] | None = None
     """Null: vLLM where `gpus_per_node` is not 0, else `transformers serve`."""
@@ -82,7 +82,7 @@ class EvalBlock(Block):
     tasks: list[EvalTask] = []
     """Which benchmarks are asked."""
     prompt: Literal["fino1", "paper"] = "fino1"
-    """Wording of the questions: ours, or the paper's structure."""
+    """Wording of the questions: this project's, or the structure of the paper's (arXiv 2502.08127)."""
     max_tokens: Count = 1024
     """Most tokens of an answer (paper: 1,024)."""
     temperature: NonNegative = 0.0
@@ -101,7 +101,7 @@ class EvalBlock(Block):
 
 
 def evaluation_complaints(block: EvalBlock) -> list[tuple[str, str]]:
-    """Has the evaluation models and tasks, with names of their own and rows?"""
+    """Problems of an evaluation that single fields do not show, as (path, problem): no models, equal names, no rows, no price."""
     found = [
         (f"eval.{key}", "expected at least one, got none") for key in ("models", "tasks") if not getattr(block, key)
     ]

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from fino1.spec.canonical import dumps
 
 NUMERIC = r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$"
-"""A string that is read as a number: what `helm --set` makes of one, and PyYAML of `5e-7` (DESIGN C1)."""
+"""A string that is read as a number: what `helm --set` makes of one, and PyYAML of `5e-7` (docs/design.md C1)."""
 
 
 def number(value: Any) -> float | int:
@@ -49,7 +49,7 @@ CountOrZero = Annotated[int, Field(ge=0), BeforeValidator(integer)]
 TwoOrMore = Annotated[int, Field(ge=2), BeforeValidator(integer)]
 Text = Annotated[str, Field(min_length=1)]
 Fold = Annotated[str, Field(pattern=r"^[1-9][0-9]{0,3}/[1-9][0-9]{0,3}$")]
-NAME = r"[a-z0-9]([-.a-z0-9]{0,32}[a-z0-9])?"  # with the hash 45 characters (C3)
+NAME = r"[a-z0-9]([-.a-z0-9]{0,32}[a-z0-9])?"  # with the hash 45 characters (docs/design.md C3)
 Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 RunName = Annotated[str, Field(pattern=r"^[a-z0-9]([-.a-z0-9]{0,54}[a-z0-9])?$")]  # NAME or NAME-HASH
 EnvName = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")]
@@ -66,7 +66,7 @@ Quantity = Annotated[
 
 ADDED = Field(json_schema_extra={"added": True})
 """Marks a key that came after version 0.1: `key: Annotated[TYPE, ADDED] = DEFAULT`. Its default must mean what was done before
-there was the key; while it has that value it is left out of config.json and of both hashes, so that names last (C3)."""
+there was the key; while it has that value it is left out of config.json and of both hashes, so that names last."""
 
 
 class Block(BaseModel):

@@ -59,7 +59,7 @@ class InitBlock(Block):
 
 
 class ModelRef(Block):
-    """Which model? At most one of `hub`, `path`, `run`, `init` (DESIGN C13); none means the block's documented default."""
+    """A model: at most one of `hub`, `path`, `run`, `init`; none means the default that the key's comment names."""
 
     hub: Text | None = None
     """Hugging Face hub id."""
@@ -83,16 +83,16 @@ class ModelRef(Block):
 
     @property
     def is_empty(self) -> bool:
-        """Does the block name no model?"""
+        """True where the block names no model."""
         return not (self.hub or self.path or self.run or self.init)
 
 
 class RowsBlock(Block):
-    """Where do rows come from? A local JSON, JSONL or Parquet file, a task's own format, or a hub dataset."""
+    """Rows: a local JSON, JSONL or Parquet file, a file in a task's own format, or a hub dataset."""
 
     task: TaskId | None = None
-    """Read the rows with this task's reader; null reads C7 rows (`Question`, `Complex_CoT`, `Response` for SFT,
-    `Open-ended Verifiable Question`, `Ground-True Answer` for PPO; a verifier's pairs have those of PPO, `Response` and
+    """Read the rows with this task's reader; null reads rows in Fino1's columns (`Question`, `Complex_CoT`, `Response` for
+    SFT, `Open-ended Verifiable Question`, `Ground-True Answer` for PPO; a verifier's pairs have those of PPO, `Response` and
     perhaps `label`: true, false, or none where the rule shall judge). `ledger` generates its rows."""
     path: Text | None = None
     """Local file, relative to the current directory."""
@@ -114,20 +114,20 @@ class DataBlock(RowsBlock):
     """The training rows."""
 
     columns: dict[Column, Text] = {}
-    """C7 name → name in the file, where they differ."""
+    """Fino1's column name → the name in the file, where they differ."""
     slip_rate: Fraction = 0.5
     """`ledger`: share of SFT rows whose reasoning has a slip of method, as paths have that nobody verified; of a verifier's
     wrong pairs, which have a wrong digit otherwise."""
     prompt: Literal["fino1", "paper"] = "fino1"
-    """Which wording asks a task's rows; C7 rows bring their own."""
+    """Wording of the prompts for a task's rows; rows in Fino1's columns have their own."""
     eval_size: CountOrZero = 200
-    """Rows held out for evaluation while training, at most a tenth of all (seed: min(10 %, 200))."""
+    """Rows held out for evaluation while training, at most a tenth of all (original scripts: min(10 %, 200))."""
     exclude: list[RowsBlock] = []
     """Evaluation sets: training rows of the same page or question are left out and counted."""
 
     @property
     def is_default(self) -> bool:
-        """Does the block name no rows? SFT and PPO then read Fino1's published reasoning paths."""
+        """True where the block names no rows: SFT and PPO then read Fino1's published reasoning paths."""
         return self.task is None and self.path is None and self.hub is None
 
     @property
@@ -137,18 +137,23 @@ class DataBlock(RowsBlock):
 
 
 def rows_complaints(path: str, block: RowsBlock) -> list[tuple[str, str]]:
-    """Do training rows, or those to leave out, come from one place that can be read?"""
+    """Problems of training rows, or of those to leave out, that do not come from one place that can be read."""
     if block.path and block.hub:
         return [(path, "expected one of path, hub, got both")]
     if block.hub and block.task is not None:
-        return [(f"{path}.hub", f"expected C7 rows, or a path with task: {block.task}, got {block.hub}")]
+        return [
+            (
+                f"{path}.hub",
+                f"expected rows in Fino1's columns, or a path with task: {block.task}, got {block.hub}",
+            )
+        ]
     if block.task != "ledger" and not (block.path or block.hub):
         return [(path, "expected path or hub, or task: ledger, got none")]
     return fold_complaints(path, block)
 
 
 def fold_complaints(path: str, block: RowsBlock) -> list[tuple[str, str]]:
-    """Is there such a part of the rows?"""
+    """Problems of `fold`: a part that is not among the parts, or of rows that are generated."""
     if block.fold is None:
         return []
     part, parts = block.fold.split("/")

@@ -1,6 +1,6 @@
 """How do defaults, file and `--set` become one RunSpec?
 
-Merging follows Helm's three rules (DESIGN C1): maps are merged key by key, lists are replaced, null deletes. All problems
+Merging follows Helm's three rules (docs/design.md C1): maps are merged key by key, lists are replaced, null deletes. All problems
 of a document are reported together, each as `FILE: KEY: expected X, got Y`.
 """
 
@@ -21,8 +21,8 @@ from fino1.spec.placement import OF_PODS, OF_TRAINING, PLACEMENT
 from fino1.spec.run import READ, RunSpec
 from fino1.spec.yamlfile import show
 
-# The seed's spellings (reference fino1.md §1.3, §1.4, and the fields of TRL 0.13 it takes over) → ours.
-SEED_NAMES = {
+# Spellings of the original scripts (docs/flags.md, and the fields of TRL 0.13 that they take over) → ours.
+ORIGINAL_NAMES = {
     "batch_size": "global_batch_size",
     "data_path": "data.path",
     "dataset_name": "data.path or data.hub",
@@ -51,7 +51,7 @@ SEED_NAMES = {
     "warmup_rates": "warmup_ratio",
     "warmup_steps": "warmup_ratio",
 }
-# What the seed's commands take and we have no key for → what happens instead.
+# What the original commands take and we have no key for → what happens instead.
 NOT_OFFERED = {
     "model_adapter_name": "adapters are not offered; the whole policy is trained",
     "ref_adapter_name": "adapters are not offered; the reference is a frozen copy of the policy",
@@ -76,7 +76,7 @@ _MESSAGES = {  # pydantic's error type → what was expected, from the error's c
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Which document results from laying `over` on `base`, by Helm's rules?"""
+    """Lay `over` on `base` by Helm's rules; return a new document."""
     merged = copy.deepcopy(dict(base))
     for key, value in over.items():
         if value is None:
@@ -89,12 +89,12 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def layered(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Which document results from laying each on those before it? Its own nulls delete too, as they do in Helm."""
+    """Lay each document on those before it. A null in the first deletes too, as it does in Helm."""
     return functools.reduce(merge, documents, {})
 
 
 def parse_set(assignments: Iterable[str]) -> dict[str, Any]:
-    """Which document do `--set a.b=VALUE` options make? VALUE is JSON where it parses as JSON, else text.
+    """Make one document of `--set a.b=VALUE` options. VALUE is JSON where it parses as JSON, else text.
 
     Raises SpecError with every assignment that is none.
     """
@@ -125,11 +125,11 @@ def parse_set(assignments: Iterable[str]) -> dict[str, Any]:
 
 
 def build(document: Mapping[str, Any], source: str, world_size: int | None = None) -> RunSpec:
-    """Which run is this document? `source` names it in messages. Raises SpecError with every problem.
+    """Validate a document. `source` names it in messages. Raises SpecError with every problem.
 
-    A pod's `config.json` says nothing of placement: there `world_size` is the real one.
+    A pod's `config.json` has no placement: there `world_size` is the real one.
     """
-    document = _given(document)
+    document = _without_nulls(document)
     problems: list[str] = []
     faulty: set[str | int] = set()
     try:
@@ -138,7 +138,7 @@ def build(document: Mapping[str, Any], source: str, world_size: int | None = Non
         problems = [problem(item, RunSpec) for item in error.errors()]
         faulty = {item["loc"][0] for item in error.errors() if item["loc"]}
         document = {key: value for key, value in document.items() if key not in faulty}
-        spec = _sound(document) if "method" in document else None
+        spec = _validate_rest(document) if "method" in document else None
         if faulty & set(PLACEMENT):
             faulty |= {"sft", "verifier", "ppo"}  # batches cannot be judged without the number of ranks
     if spec:
@@ -153,15 +153,15 @@ def build(document: Mapping[str, Any], source: str, world_size: int | None = Non
     return spec
 
 
-def _given(document: Any) -> Any:
-    """The document without its nulls: a null is as good as an absent key, also in the maps of a list, where Helm keeps it."""
+def _without_nulls(document: Any) -> Any:
+    """The document without its nulls. They count as absent keys in the maps of a list too, where Helm keeps them."""
     if isinstance(document, Mapping):
-        return {key: _given(value) for key, value in document.items() if value is not None}
-    return [_given(item) for item in document] if isinstance(document, list) else document
+        return {key: _without_nulls(value) for key, value in document.items() if value is not None}
+    return [_without_nulls(item) for item in document] if isinstance(document, list) else document
 
 
-def _sound(document: Mapping[str, Any]) -> RunSpec | None:
-    """Which run is the rest of a faulty document, if it is one?"""
+def _validate_rest(document: Mapping[str, Any]) -> RunSpec | None:
+    """The run that the rest of a faulty document describes; None where that is faulty too."""
     try:
         return RunSpec.model_validate(document)
     except pydantic.ValidationError:
@@ -174,17 +174,17 @@ def effective(spec: RunSpec) -> dict[str, Any]:
 
 
 def config(spec: RunSpec) -> dict[str, Any]:
-    """What travels to the pod as `config.json`: what the method reads. Its digest is the run's (C3)."""
+    """What travels to the pod as `config.json`: what the method reads. Its digest is the run's (docs/design.md C3)."""
     return _only(spec.given(), READ[spec.method])
 
 
 def run_hash(spec: RunSpec) -> str:
-    """First 10 hex digits of the run's digest: they end the name of its directory (C13)."""
+    """First 10 hex digits of the run's digest: they end the name of its directory (docs/design.md C13)."""
     return canonical.digest(config(spec))[:10]
 
 
 def object_hash(spec: RunSpec) -> str:
-    """First 10 hex digits of the digest of what the run's pods are made of: they end the names of its objects (C3)."""
+    """First 10 hex digits of the digest of what the run's pods are made of: they end the names of its objects."""
     return canonical.digest(_only(spec.given(), object_keys(spec.method)))[:10]
 
 
@@ -212,7 +212,7 @@ def located(error: SpecError, source: str | None) -> SpecError:
 
 
 def _is_key(path: str) -> bool:
-    """Is this the path of a run file's key, such as eval.tasks.0.path? (A file `data.jsonl` is none.)"""
+    """True for the path of a run file's key, such as eval.tasks.0.path, and not for a file such as data.jsonl."""
     block: type[Block] | None = RunSpec
     for part in path.split("."):
         if block is None or not (part.isdecimal() or part in block.model_fields):
@@ -241,15 +241,15 @@ def problem(item: Mapping[str, Any], root: type[Block]) -> str:
 
 
 def _hint(location: tuple[str | int, ...], root: type[Block]) -> str:
-    """Which key was probably meant?"""
+    """What to say behind "unknown key": the key that was probably meant, or those that are known."""
     key = str(location[-1])
     block = root
     for part in location[:-1]:
         block = _block(block, part) or block
     if key in NOT_OFFERED:
         return f"; {NOT_OFFERED[key]}"
-    if key in SEED_NAMES:
-        return f"; ours is {SEED_NAMES[key]}"
+    if key in ORIGINAL_NAMES:
+        return f"; ours is {ORIGINAL_NAMES[key]}"
     elsewhere = [key] if key in PLACEMENT and block is not root else []
     elsewhere += [
         f"{name}.{key}"
@@ -265,7 +265,7 @@ def _hint(location: tuple[str | int, ...], root: type[Block]) -> str:
 
 
 def _block(block: type[Block], part: str | int) -> type[Block] | None:
-    """Which block is the value of this field (of a list's items for an index)?"""
+    """Type of the block that is the value of this field, or of a list's items for an index; None for other values."""
     if isinstance(part, int):
         return block
     field = block.model_fields.get(part)

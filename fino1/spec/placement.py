@@ -1,6 +1,6 @@
 """Where does a run run? The keys of a run file that Kubernetes must see, spelled as Kubernetes spells them.
 
-They change nothing that is computed, so they are no part of the run's hash (DESIGN C3): a run moved to another queue or
+They change nothing that is computed, so they are no part of the run's hash (docs/design.md C3): a run moved to another queue or
 GPU type goes on from its checkpoints.
 """
 
@@ -28,7 +28,7 @@ class ImageBlock(Block):
 
 
 class GpuBlock(Block):
-    """Which GPUs? Their number is `gpus_per_node`."""
+    """The kind of GPU; the number is `gpus_per_node`."""
 
     resource: LabelKey = "nvidia.com/gpu"
     """Extended resource that is counted; a MIG profile is `nvidia.com/mig-1g.10gb` and the like."""
@@ -59,11 +59,11 @@ class Toleration(Block):
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
     """Null tolerates all effects."""
     tolerationSeconds: CountOrZero | None = None
-    """How long a `NoExecute` taint is borne."""
+    """Seconds that the pod stays on a node with a `NoExecute` taint."""
 
 
 class TopologyBlock(Block):
-    """How near to each other shall the nodes of a run be?"""
+    """How near to each other the nodes of a run are to be."""
 
     key: LabelKey | None = None
     """Node label of the domain, for example `topology.kubernetes.io/zone`. With `queue` Kueue's topology-aware scheduling
@@ -126,14 +126,14 @@ class ModelsClaim(ClaimBlock):
 
 
 class VolumesBlock(Block):
-    """What outlives a pod."""
+    """Volumes, which outlive the pods."""
 
     work: WorkClaim = WorkClaim()
     models: ModelsClaim = ModelsClaim()
 
 
 class NetworkPolicyBlock(Block):
-    """Which traffic do the pods have? Without more: each other, DNS, and HTTPS where the run needs a hub or an endpoint."""
+    """Traffic that the pods may have: each other, DNS, HTTPS where the run needs a hub or an endpoint, and `egress`."""
 
     enabled: StrictBool = True
     """False makes none."""
@@ -219,16 +219,16 @@ class Placement(Block):
 
     @property
     def ranks_per_node(self) -> int:
-        """How many ranks does a node start?"""
+        """Number of ranks that a node starts."""
         return self.processes_per_node or max(self.gpus_per_node, 1)
 
     @property
     def world_size(self) -> int:
-        """How many ranks has the run?"""
+        """Number of ranks of the run."""
         return self.nodes * self.ranks_per_node
 
     def placement_complaints(self) -> list[tuple[str, str]]:
-        """What would be there twice, a variable or a claim? Pairs of (path, problem)."""
+        """Variables and claims that would be there twice, and variables that the pod sets itself; as (path, problem)."""
         found = []
         work, models = self.volumes.work, self.volumes.models
         if work.create and models.create and work.claimName == models.claimName:
@@ -249,6 +249,6 @@ OF_PODS = (
     *(key for key in PLACEMENT if key not in _NOT_OF_PODS),
     *("volumes.work.claimName", "volumes.models.claimName", "volumes.models.readOnly"),
 )
-"""Keys that the pods of a run are made of: a change is another run object. The others change what is there (C3)."""
+"""Keys that the pods of a run are made of: a change is another run object. The others change what is there."""
 OF_TRAINING = ("backend", "nodes", "processes_per_node", "gang")
 """Those of them that the pods of an evaluation are not made of."""

@@ -1,6 +1,6 @@
 """What is a recipe? An ordered list of named run files with overrides, and the report at the end.
 
-A later stage takes an earlier one's model by the stage's name (DESIGN §2, C13).
+A later stage takes an earlier one's model by the stage's name (docs/design.md C13).
 """
 
 from collections.abc import Iterable
@@ -47,7 +47,7 @@ _FOLDERS = (_PACKAGE / "manifests", _PACKAGE.parent / "manifests")  # wheel, che
 
 
 def find(name: str) -> Path:
-    """Which file does RUN name? A path, or a built-in recipe or run file. Raises SpecError that lists the built-in ones."""
+    """Path of the file that RUN names, which is a path or a built-in name. Raises SpecError that lists the built-in names."""
     if "/" in name or name.endswith((".yaml", ".yml")):
         return Path(name)
     there = built_in()
@@ -58,18 +58,18 @@ def find(name: str) -> Path:
 
 
 def built_in() -> list[Path]:
-    """Which recipes and run files come with the package?"""
+    """Paths of the recipes and run files that come with the package."""
     folder = next(folder for folder in _FOLDERS if folder.is_dir())
     return sorted(folder.glob("recipes/*.yaml")) + sorted(folder.glob("runs/*.yaml"))
 
 
 def is_recipe(document: dict[str, Any]) -> bool:
-    """Is this document a recipe, not a run file?"""
+    """True for a recipe, False for a run file."""
     return "stages" in document
 
 
 def build(document: dict[str, Any], source: str) -> Recipe:
-    """Which recipe is this document? Raises SpecError with every problem."""
+    """Validate a recipe. `source` names it in messages. Raises SpecError with every problem."""
     try:
         recipe = Recipe.model_validate(document)
     except pydantic.ValidationError as error:
@@ -84,7 +84,7 @@ def build(document: dict[str, Any], source: str) -> Recipe:
 def read_run(
     name: str, values: Iterable[Path], assignments: Iterable[str], run_name: str | None
 ) -> tuple[RunSpec, str]:
-    """The run that RUN, `--values` and `--set` ask for, and its name. Raises SpecError with every problem."""
+    """Read and validate the run that RUN, `--values` and `--set` ask for; return it with its name. Raises SpecError."""
     path = find(name)
     document = read_yaml(path)
     if is_recipe(document):

@@ -36,7 +36,7 @@ class RunSpec(Placement):
     method: Literal["sft", "verifier", "ppo", "eval"]
     """What the run does."""
     seed: Annotated[int, Field(ge=0, lt=2**32), BeforeValidator(integer)] = 42
-    """Of every random number."""
+    """Seed of every random number."""
     model: ModelRef = ModelRef()
     """Where SFT or the verifier starts, or PPO's policy; null means Llama-3.1-8B-Instruct, for the verifier
     Llama-3.2-3B-Instruct."""
@@ -50,11 +50,11 @@ class RunSpec(Placement):
 
     @property
     def trained(self) -> TrainerBlock | PpoBlock:
-        """Settings of the method, which is one that trains."""
+        """The method's own block. For methods that train."""
         return getattr(self, self.method)
 
     def complaints(self, world_size: int) -> list[tuple[str, str]]:
-        """What do single fields not show? Pairs of (path, problem); the batch arithmetic and what a method needs."""
+        """Problems that single fields do not show, as (path, problem): the batch arithmetic, and what a method needs."""
         found = self.placement_complaints()
         if self.method == "eval":
             if self.report_to:

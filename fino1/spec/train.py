@@ -1,7 +1,7 @@
 """What may a run file say of training? SFT, the verifier, PPO, and how the model is divided over the ranks.
 
-Keys are spelled as Transformers 5 and TRL 1 spell them. "Seed" names the README of The-FinAI/Fino1; where its value is unsound
-for finance the default here is another one, and the docstring says so.
+Keys are spelled as Transformers 5 and TRL 1 spell them. "Original" names the commands in the README of The-FinAI/Fino1
+(docs/flags.md); where their value is unsound for finance the default here is another one, and the docstring says so.
 """
 
 from typing import Annotated, Any, Literal
@@ -24,14 +24,14 @@ Scheduler = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 
 
 class TrainerBlock(Block):
-    """What Transformers' Trainer is told."""
+    """Settings of Transformers' Trainer."""
 
     learning_rate: Positive = 5e-6
     """Peak learning rate of AdamW."""
     per_device_train_batch_size: Count = 2
     """Rows of one forward and backward pass on a rank."""
     global_batch_size: Count = 128
-    """Rows an optimizer step sees over all ranks; accumulation follows from it (seed: 2 × 8 × 8 GPUs)."""
+    """Rows an optimizer step sees over all ranks; accumulation follows from it (original: 2 × 8 × 8 GPUs)."""
     gradient_accumulation_steps: Count | None = None
     """Null derives it; a number must agree with `global_batch_size`."""
     num_train_epochs: Positive = 3.0
@@ -39,7 +39,7 @@ class TrainerBlock(Block):
     max_steps: Count | None = None
     """Optimizer steps; overrides `num_train_epochs`."""
     weight_decay: NonNegative = 0.1
-    """AdamW; norms and biases are left out (the seed decays Llama's norms by a wrong name)."""
+    """AdamW; norms and biases are left out (the original scripts decay Llama's norms: they look for another name)."""
     adam_beta1: Fraction = 0.9
     """AdamW's decay of the first moment."""
     adam_beta2: Fraction = 0.999
@@ -59,7 +59,7 @@ class TrainerBlock(Block):
     bf16: StrictBool = True
     """Compute in bfloat16."""
     save_steps: Count = 20
-    """A full checkpoint every so many steps (seed: once an epoch, weights only)."""
+    """A full checkpoint every so many steps (original: once an epoch, weights only)."""
     save_total_limit: TwoOrMore = 2
     """Checkpoints kept; two at least, so that one is whole at any moment."""
     logging_steps: Count = 1
@@ -82,8 +82,8 @@ class SftBlock(TrainerBlock):
 class VerifierBlock(TrainerBlock):
     """A classifier of two classes that says whether a response agrees with the reference answer; PPO's `reward.model`.
 
-    How the seed's was trained is not published; the defaults are ours. At the end, and every `eval_steps` with
-    `eval_strategy: steps`, the held-out pairs are judged, at p > 0.5 and at `ppo.reward.threshold`.
+    How the original recipe's was trained is not published; the defaults are this project's. At the end, and every
+    `eval_steps` with `eval_strategy: steps`, the held-out pairs are judged, at p > 0.5 and at `ppo.reward.threshold`.
     """
 
     learning_rate: Positive = 1e-5
@@ -96,24 +96,24 @@ class VerifierBlock(TrainerBlock):
 
 
 class RewardBlock(Block):
-    """What is a response worth? 0 malformed, `wrong` well-formed, 1 right."""
+    """The reward of a response: 0 malformed, `wrong` well-formed but wrong, 1 right."""
 
     source: Literal["rule", "model"] = "rule"
-    """`rule`: the strict verdict (C8). `model`: a sequence classifier reads the response and the reference answer."""
+    """`rule`: the strict verdict (docs/scoring.md). `model`: a classifier reads the response and the reference answer."""
     model: ModelRef = ModelRef()
     """The classifier: one class (its logit is the reward) or two (p of the second against `threshold`)."""
     threshold: Fraction = 0.4
-    """Two classes: p above it counts as right (seed: 0.4)."""
+    """Two classes: p above it counts as right (original: 0.4)."""
     wrong: Fraction = 0.1
-    """Reward of a well-formed wrong response (seed: 0.1)."""
+    """Reward of a well-formed wrong response (original: 0.1)."""
     max_length: Count = 4000
-    """Tokens of the classifier's input (seed: 4000)."""
+    """Tokens of the classifier's input (original: 4000)."""
     shuffle: StrictBool = False
     """Control experiment: rewards permuted over the batch. PPO must then learn nothing."""
 
 
 class PpoBlock(Block):
-    """Proximal policy optimisation against a verifier: the seed's flags under TRL's names."""
+    """Proximal policy optimisation against a verifier: the original recipe's flags under TRL's names."""
 
     value_model: ModelRef = ModelRef()
     """Backbone of the value model, same vocabulary as the policy; null means Llama-3.2-3B-Instruct."""
@@ -123,7 +123,7 @@ class PpoBlock(Block):
     per_device_train_batch_size: Count = 1
     """Episodes in one forward and backward pass while optimising."""
     global_batch_size: Count = 128
-    """Episodes of one update over all ranks (seed: 1 × 16 × 8 GPUs)."""
+    """Episodes of one update over all ranks (original: 1 × 16 × 8 GPUs)."""
     gradient_accumulation_steps: Count | None = None
     """Null derives it; a number must agree with `global_batch_size`."""
     num_mini_batches: Count = 1
@@ -133,15 +133,15 @@ class PpoBlock(Block):
     local_rollout_forward_batch_size: Count = 8
     """Prompts sampled together on one rank, and rows of the reference, value and reward passes."""
     response_length: Count = 1300
-    """Most tokens of a response; sampling stops at the end-of-sequence token (the seed's never does)."""
+    """Most tokens of a response; sampling stops at the end-of-sequence token (in the original recipe it never stops)."""
     max_prompt_length: Count = 4096
-    """Tokens of a prompt; longer ones lose document text only (seed: 1000, hard-coded, and the question was cut)."""
+    """Tokens of a prompt; longer ones lose document text only (original: 1000, hard-coded, and the question was cut)."""
     temperature: Positive = 0.5
-    """Of sampling; the log-probabilities are of the same distribution."""
+    """Temperature of sampling; the log-probabilities are of the same distribution."""
     stop_token: Literal["eos", "none"] = "eos"
     """`none` samples on to `response_length` (a null would be deleted, as Helm does, and mean `eos`)."""
     missing_eos_penalty: NonNegative = 1.0
-    """Taken from the score of a response without end of sequence (seed: none)."""
+    """Taken from the score of a response without end of sequence (original: none)."""
     learning_rate: Positive = 5e-7
     """Peak learning rate of the policy."""
     value_learning_rate: Positive | None = None
@@ -171,7 +171,7 @@ class PpoBlock(Block):
     cliprange_value: Positive = 0.2
     """New values are clipped to the old ± this."""
     vf_coef: NonNegative = 1.0
-    """Weight of the value loss (HuatuoGPT-o1's paper; the seed's command leaves TRL's 0.1)."""
+    """Weight of the value loss (HuatuoGPT-o1's paper; the original command leaves TRL's 0.1)."""
     gamma: Fraction = 1.0
     """Discount of later rewards."""
     lam: Fraction = 0.95
@@ -179,7 +179,7 @@ class PpoBlock(Block):
     whiten_rewards: StrictBool = False
     """Scale the rewards of an update to variance 1."""
     gradient_checkpointing: StrictBool = True
-    """Applied to the policy and the value model (the seed's flag has no effect)."""
+    """Applied to the policy and the value model (the original flag has no effect)."""
     bf16: StrictBool = True
     """Compute in bfloat16."""
     save_steps: Count = 20
@@ -187,7 +187,7 @@ class PpoBlock(Block):
     save_total_limit: TwoOrMore = 2
     """Checkpoints kept; two at least."""
     eval_strategy: Literal["no", "steps"] = "steps"
-    """`steps`: greedy accuracy on the held-out rows every `eval_steps` updates (the seed's flag has no effect)."""
+    """`steps`: greedy accuracy on the held-out rows every `eval_steps` updates (the original flag has no effect)."""
     eval_steps: Count = 20
     """Updates between evaluations."""
     num_sample_generations: Annotated[int, Field(ge=-1), BeforeValidator(integer)] = 10
@@ -197,14 +197,14 @@ class PpoBlock(Block):
 
 
 class LaunchBlock(Block):
-    """What of the model does each rank hold, where several train together? (accelerate's and DeepSpeed's names)
+    """What each rank holds of the model, where several train together (accelerate's and DeepSpeed's names).
 
     One rank has nothing to share: without offload it is trained plainly whatever the stage, to the same numbers.
     """
 
     zero_stage: Annotated[int, Field(ge=0, le=3), BeforeValidator(integer)] = 3
     """What is divided over the ranks. 0: nothing (plain data parallelism, 16 bytes per parameter on every GPU); 1: the
-    optimizer's state; 2: the gradients too; 3: the weights too (seed: 3). SFT is sharded by DeepSpeed, PPO, which knows 0
+    optimizer's state; 2: the gradients too; 3: the weights too (original: 3). SFT is sharded by DeepSpeed, PPO, which knows 0
     and 3, by torch's fully_shard."""
     offload_optimizer_device: Literal["none", "cpu"] = "none"
     """`cpu`: the optimizer's state lies in the node's memory, 12 bytes per parameter of a rank's share, and AdamW runs there;
@@ -214,7 +214,7 @@ class LaunchBlock(Block):
 
 
 def launch_complaints(method: str, block: LaunchBlock, world_size: int) -> list[tuple[str, str]]:
-    """Can this method's model be divided so?"""
+    """Problems of dividing this method's model so, as (path, problem)."""
     found = []
     if method == "ppo" and world_size > 1 and block.zero_stage in (1, 2):
         found.append(
@@ -231,7 +231,7 @@ def launch_complaints(method: str, block: LaunchBlock, world_size: int) -> list[
 
 
 def batch_complaints(method: str, block: Any, world_size: int) -> list[tuple[str, str]]:
-    """Does the global batch divide evenly over mini-batches, ranks and passes?"""
+    """Problems of a global batch that does not divide evenly over mini-batches, ranks and passes, as (path, problem)."""
     found = []
     mini = getattr(block, "num_mini_batches", 1)
     unit = mini * world_size * block.per_device_train_batch_size

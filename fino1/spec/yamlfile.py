@@ -64,7 +64,7 @@ for _tag, _pattern, _first in (
 
 
 def read_yaml(path: Path) -> dict:
-    """Which document does this file hold? Raises SpecError for a missing file, broken YAML, anything but a map."""
+    """Read a file's document. Raises SpecError for a missing file, broken YAML, anything but a map."""
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506, a SafeLoader
     except FileNotFoundError:

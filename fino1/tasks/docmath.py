@@ -1,4 +1,4 @@
-"""DocMath-Eval: a number computed from a long document with tables (reference/fino1.md §3.7, §4.2)."""
+"""DocMath-Eval: a number computed from a long document with tables (docs/scoring.md §12)."""
 
 import re
 from pathlib import Path
@@ -27,28 +27,28 @@ PROMPTS = {
 
 
 def read(path: Path) -> list[Record]:
-    """Which records does a JSON array or JSONL file in DocMath-Eval's schema hold?
+    """Read a JSON array or JSONL file in DocMath-Eval's schema.
 
     Raises SpecError naming every bad row (index, or line of JSONL) and field. The `_test` splits hide their answers.
     """
     numbered, problems = rows.read_json_rows(path, HOW_TO_GET)
-    records = [_record(number, row, problems) for number, row in numbered]
-    problems.done()
+    records = [_make_record(number, row, problems) for number, row in numbered]
+    problems.raise_all()
     return records
 
 
-def _record(number: int, row: dict[str, Any], problems: rows.Problems) -> Record:
+def _make_record(number: int, row: dict[str, Any], problems: rows.Problems) -> Record:
     truth = row.get("ground_truth", rows.Missing())
     if truth is None:
         problems.add(number, "ground_truth", "a number (the _test splits hide it: take _testmini)", truth)
         truth = 0.0
     solution, original, source = (row.get(name) for name in ("python_solution", "original_question_id", "source"))
     return Record(
-        id=rows.field(row, "question_id", str, problems, number),
-        question=rows.field(row, "question", str, problems, number).strip(),
-        target=rows.target(truth, "ground_truth", problems, number, read_target),
-        before=rows.strings(row, "paragraphs", problems, number),
-        page=_page(original) if isinstance(original, str) else "",
+        id=rows.read_field(row, "question_id", str, problems, number),
+        question=rows.read_field(row, "question", str, problems, number).strip(),
+        target=rows.read_gold(truth, "ground_truth", problems, number, read_target),
+        before=rows.read_strings(row, "paragraphs", problems, number),
+        page=_find_page(original) if isinstance(original, str) else "",
         fields={
             "python_solution": solution if isinstance(solution, str) else "",
             "source": source if isinstance(source, str) else "",
@@ -56,8 +56,8 @@ def _record(number: int, row: dict[str, Any], problems: rows.Problems) -> Record
     )
 
 
-def _page(original: str) -> str:
-    """The source's page: SimpShort re-annotates FinQA, whose ids end in the question's number ("….pdf-2", §2.3)."""
+def _find_page(original: str) -> str:
+    """Return the source's page: SimpShort re-annotates FinQA, whose ids end in the question's number ("….pdf-2", §12)."""
     return re.sub(r"(?<=\.pdf)-[0-9]+$", "", original.removeprefix("finqa-"))
 
 

@@ -1,4 +1,4 @@
-"""FinQA: questions on one page of an annual report, answered by a number or yes/no (reference/fino1.md §3.7, §4.4, §5)."""
+"""FinQA: questions on one page of an annual report, answered by a number or yes/no (docs/scoring.md §11, §12)."""
 
 import hashlib
 import json
@@ -9,11 +9,11 @@ from fino1.tasks import rows
 from fino1.tasks.program import Solution, show, solve
 from fino1.tasks.record import Record, Task
 from fino1.tasks.scoring.answer import read_target, score
-from fino1.tasks.scoring.question import asked
+from fino1.tasks.scoring.question import read_facts
 
 HOW_TO_GET = "get dataset/{train,dev,test}.json from https://github.com/czyssrs/FinQA"
 KNOWN_BAD: frozenset[str] = frozenset()
-"""Ids of rows with a gold reported wrong, left out when read (§4.6.1; reports: FinQA#15). Empty so far."""
+"""Ids of rows with a gold reported wrong, left out when read (§10; reports: FinQA#15). Empty so far."""
 
 PROMPTS = {
     "fino1": (
@@ -29,45 +29,48 @@ PROMPTS = {
 
 
 def read(path: Path) -> list[Record]:
-    """Which records does a FinQA file hold: the original schema, the simplified rows, or rows with retrieved facts?
+    """Read a FinQA file: the original schema, the simplified rows, or rows with retrieved facts.
 
     Raises SpecError naming every bad row (index, or line of JSONL) and field.
     """
     numbered, problems = rows.read_json_rows(path, HOW_TO_GET)
-    records = [_record(number, row, problems) for number, row in numbered]
-    problems.done()
+    records = [_make_record(number, row, problems) for number, row in numbered]
+    problems.raise_all()
     return [record for record in records if record.id not in KNOWN_BAD]
 
 
-def unsolved(records: list[Record]) -> list[str]:
-    """Which records have a program that does not give their target, so that they have no worked solution?"""
+def find_unsolved(records: list[Record]) -> list[str]:
+    """List the ids of records whose program does not give their target, so that they have no worked solution."""
     return [record.id for record in records if record.fields.get("program") and not record.cot]
 
 
-def _record(number: int, row: dict[str, Any], problems: rows.Problems) -> Record:
+def _make_record(number: int, row: dict[str, Any], problems: rows.Problems) -> Record:
     nested = "qa." if "qa" in row else ""
     question = (
-        rows.field(row, f"{nested}question", str, problems, number).replace("\\\\n", " ").replace("\\n", " ").strip()
+        rows.read_field(row, f"{nested}question", str, problems, number)
+        .replace("\\\\n", " ")
+        .replace("\\n", " ")
+        .strip()
     )
     inner = row["qa"] if nested and isinstance(row["qa"], dict) else row
     gold_name = "exe_ans" if "exe_ans" in inner or nested else "answer"
-    gold = rows.target(inner.get(gold_name, rows.Missing()), nested + gold_name, problems, number, read_target)
+    gold = rows.read_gold(inner.get(gold_name, rows.Missing()), nested + gold_name, problems, number, read_target)
     table = [
         [str(cell) for cell in line]
-        for line in rows.field(row, "table", list, problems, number)
+        for line in rows.read_field(row, "table", list, problems, number)
         if isinstance(line, list)
     ]
     if "facts" in row:
-        before, after = _sentences(rows.strings(row, "facts", problems, number)), ()
+        before, after = _drop_table_facts(rows.read_strings(row, "facts", problems, number)), ()
     else:
         before, after = (
-            rows.strings(row, "pre_text", problems, number),
-            rows.strings(row, "post_text", problems, number),
+            rows.read_strings(row, "pre_text", problems, number),
+            rows.read_strings(row, "post_text", problems, number),
         )
     identity = row.get("id") if isinstance(row.get("id"), str) else None
     table_hash = hashlib.sha256(json.dumps(table).encode()).hexdigest()[:16]
     program = inner.get("program") if isinstance(inner.get("program"), str) else ""
-    solution = _solved(program, table, gold)
+    solution = _solve_checked(program, table, gold)
     return Record(
         id=identity or f"row-{row.get('row', number)}",
         question=question,
@@ -78,17 +81,17 @@ def _record(number: int, row: dict[str, Any], problems: rows.Problems) -> Record
         page=identity.rpartition("-")[0] or identity if identity else f"table:{table_hash}",
         fields={"program": program, "table_hash": table_hash},
         cot=" ".join(solution.steps) if solution else "",
-        response=_response(question, gold) if solution else "",
+        response=_write_response(question, gold) if solution else "",
     )
 
 
-def _sentences(facts: tuple[str, ...]) -> tuple[str, ...]:
-    """Which facts are sentences? Those ending in ";" restate rows of the table, which is there in full."""
+def _drop_table_facts(facts: tuple[str, ...]) -> tuple[str, ...]:
+    """Drop facts that end in ";": they restate rows of the table, which is there in full."""
     return tuple(fact for fact in facts if not fact.endswith(";"))
 
 
-def _solved(program: str, table: list[list[str]], gold: float | bool) -> Solution | None:
-    """The program's solution, if it gives the gold (five decimals, §4.4)."""
+def _solve_checked(program: str, table: list[list[str]], gold: float | bool) -> Solution | None:
+    """Solve the program; None where that fails or does not give the gold (five decimals, §11)."""
     if not program:
         return None
     try:
@@ -100,12 +103,11 @@ def _solved(program: str, table: list[list[str]], gold: float | bool) -> Solutio
     return solution if abs(solution.result - gold) <= 1.1e-5 + 1e-9 * abs(gold) else None
 
 
-def _response(question: str, gold: float | bool) -> str:
-    """How is the gold said in the question's own terms: a percentage where one is asked, else the number?"""
+def _write_response(question: str, gold: float | bool) -> str:
+    """Write the gold in the question's own terms: as a percentage where one is asked for."""
     if isinstance(gold, bool):
         return f"The answer is {'yes' if gold else 'no'}."
-    wanted = asked(question)
-    if wanted.percent and 0 < abs(gold) < 1:
+    if read_facts(question).percent and 0 < abs(gold) < 1:
         return f"The answer is {gold * 100:.2f}%."
     return f"The answer is {show(gold)}."
 

@@ -48,27 +48,27 @@ _SHOWN = 5  # leaks or bad rows named in one message
 
 
 def generate(split: Split, n: int, seed: int, slip_rate: float = 0.0) -> list[Record]:
-    """Which `n` different rows does `split` have for `seed`?
+    """Generate the `n` different rows that `split` has for `seed`.
 
     Kinds are drawn equally often (percentages repeat sooner, so a large set has fewer of them); `slip_rate` is the
     probability that a solution slips, of those that can. Raises SpecError where the arguments make no sense.
     """
     _check_arguments(split, n, slip_rate)
-    pools = {kind: _pairs(kind, split) for kind in get_args(Kind)}
+    pools = {kind: _list_pairs(kind, split) for kind in get_args(Kind)}
     rng = random.Random(f"{split} {seed}")  # a str is hashed with SHA-512: the same everywhere
     records: dict[str, Record] = {}
     while len(records) < n:
         kind = rng.choice(get_args(Kind))
         a, b = rng.choice(pools[kind])
         name, year, slips = rng.choice(NAMES), rng.choice(YEARS), rng.random() < slip_rate
-        record = _record(split, kind, name, year, a, b, slips)
+        record = _make_record(split, kind, name, year, a, b, slips)
         records.setdefault(record.id, record)
     return list(records.values())
 
 
-def pairs(split: Split, n: int, seed: int, slip_rate: float) -> list[tuple[Record, bool]]:
-    """Which `n` responses are right, and which wrong? Two to a question: the right one, and one that slipped in method
-    (with probability `slip_rate`, where it can) or has a wrong digit.
+def generate_pairs(split: Split, n: int, seed: int, slip_rate: float) -> list[tuple[Record, bool]]:
+    """Generate `n` responses, each with whether it is right. Two to a question: the right one, and one that slipped in
+    method (with probability `slip_rate`, where it can) or has a wrong digit.
     """
     questions = -(-n // 2)
     rng = random.Random(f"pairs {split} {seed}")
@@ -80,26 +80,26 @@ def pairs(split: Split, n: int, seed: int, slip_rate: float) -> list[tuple[Recor
     return made[:n]
 
 
-def share(a: int, b: int) -> int:
-    """Which of the seven shares does the pair belong to, whatever the order, kind and seed?"""
+def find_share(a: int, b: int) -> int:
+    """Return the share, 0 to 6, of a pair of operands: the same for either order, and for every kind and seed."""
     return zlib.crc32(f"{min(a, b)} {max(a, b)}".encode()) % SHARES
 
 
 def check_held_out(train_records: Iterable[Record], eval_records: Iterable[Record]) -> None:
-    """Is no evaluated (kind, pair of operands) trained on? Raises SpecError naming those that are."""
+    """Check that no evaluated (kind, pair of operands) is trained on. Raises SpecError naming those that are."""
     trained = {record.page: record.id for record in train_records}
     leaks = {record.page: record.id for record in eval_records if record.page in trained}
     if leaks:
-        named = [
+        problems = [
             f"ledger: {page}: expected a pair that is in no training row, got it in {trained[page]} and {evaluated}"
             for page, evaluated in sorted(leaks.items())
         ]
-        more = [f"ledger: and {len(named) - _SHOWN} pairs more"] if len(named) > _SHOWN else []
-        raise SpecError(named[:_SHOWN] + more)
+        more = [f"ledger: and {len(problems) - _SHOWN} pairs more"] if len(problems) > _SHOWN else []
+        raise SpecError(problems[:_SHOWN] + more)
 
 
-def row(record: Record) -> dict[str, str | float]:
-    """Which columns does a file have? (C7: those of SFT rows and of RL rows, with id and page)"""
+def make_row(record: Record) -> dict[str, str | float]:
+    """Write a record in Fino1's columns for SFT and PPO (docs/design.md C7), with id and page."""
     prompt = TASK.prompt(record)
     return {
         "id": record.id,
@@ -113,12 +113,12 @@ def row(record: Record) -> dict[str, str | float]:
 
 
 def write(records: Sequence[Record], path: Path) -> None:
-    """Writes JSON lines that `read`, and any reader of C7 rows, understands."""
-    path.write_text("".join(json.dumps(row(record)) + "\n" for record in records), encoding="utf-8")
+    """Write JSON lines that `read`, and any reader of Fino1's columns, understands."""
+    path.write_text("".join(json.dumps(make_row(record)) + "\n" for record in records), encoding="utf-8")
 
 
 def read(path: Path) -> list[Record]:
-    """Which records does a file written by `write` hold? Raises SpecError naming file, line and field."""
+    """Read a file written by `write`. Raises SpecError naming file, line and field."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -141,7 +141,7 @@ def _check_arguments(split: str, n: int, slip_rate: float) -> None:
     if split not in get_args(Split):
         problems.append(f"ledger: split: expected one of {', '.join(get_args(Split))}, got {split!r}")
     else:
-        limit = _questions(split) // 2  # drawn at random: the last ones would take long to meet
+        limit = _count_questions(split) // 2  # drawn at random: the last ones would take long to meet
         if not 0 <= n <= limit:
             problems.append(f"ledger: n: expected 0 to {limit} different questions of {split}, got {n}")
     if not 0 <= slip_rate <= 1:
@@ -150,12 +150,12 @@ def _check_arguments(split: str, n: int, slip_rate: float) -> None:
         raise SpecError(problems)
 
 
-def _questions(split: Split) -> int:
-    return len(NAMES) * len(YEARS) * sum(len(_pairs(kind, split)) for kind in get_args(Kind))
+def _count_questions(split: Split) -> int:
+    return len(NAMES) * len(YEARS) * sum(len(_list_pairs(kind, split)) for kind in get_args(Kind))
 
 
-def _pairs(kind: Kind, split: Split) -> list[tuple[int, int]]:
-    """Which ordered pairs may `split` ask about? Never two equal amounts: a slip must show."""
+def _list_pairs(kind: Kind, split: Split) -> list[tuple[int, int]]:
+    """List the ordered pairs that `split` may ask about. Never two equal amounts: a slip must show."""
     every = list(permutations(AMOUNTS, 2))
     if kind == "average":
         every = [(a, b) for a, b in every if (a + b) % 2 == 0]  # whole averages
@@ -163,16 +163,16 @@ def _pairs(kind: Kind, split: Split) -> list[tuple[int, int]]:
         every = [(base, b) for base in MULTIPLIERS for b in AMOUNTS if b % base]
     held_out = set(SHARE_OF.values())
     if split in SHARE_OF:
-        return [(a, b) for a, b in every if share(a, b) == SHARE_OF[split]]
-    return [(a, b) for a, b in every if share(a, b) not in held_out]
+        return [(a, b) for a, b in every if find_share(a, b) == SHARE_OF[split]]
+    return [(a, b) for a, b in every if find_share(a, b) not in held_out]
 
 
-def _record(split: Split, kind: Kind, name: str, year: int, a: int, b: int, slips: bool) -> Record:
+def _make_record(split: Split, kind: Kind, name: str, year: int, a: int, b: int, slips: bool) -> Record:
     cot, response = _solve(kind, a, b, slips)
     return Record(
         id=f"{split}/{kind}/{name}/{year}/{a}/{b}",
         question=QUESTIONS[kind].format(name=name, first=year, second=year + 1),
-        target=_target(kind, a, b),
+        target=_compute_target(kind, a, b),
         table=(f"year {year} {year + 1}", f"{name} {a} {b}"),
         page=f"{kind}/{min(a, b)}/{max(a, b)}",
         fields={"kind": kind},
@@ -182,7 +182,7 @@ def _record(split: Split, kind: Kind, name: str, year: int, a: int, b: int, slip
 
 
 def _misprint(record: Record, rng: random.Random) -> str:
-    """Which response has one digit wrong, so wrong that the scorer sees it?"""
+    """Write the response with one digit changed such that the scorer calls it wrong."""
     places = [i for i, character in enumerate(record.response) if character.isdigit()]
     while True:
         place, digit = rng.choice(places), rng.choice("0123456789")
@@ -191,7 +191,7 @@ def _misprint(record: Record, rng: random.Random) -> str:
             return text
 
 
-def _target(kind: Kind, a: int, b: int) -> float:
+def _compute_target(kind: Kind, a: int, b: int) -> float:
     match kind:
         case "change":
             return float(b - a)
@@ -204,7 +204,7 @@ def _target(kind: Kind, a: int, b: int) -> float:
 
 
 def _solve(kind: Kind, a: int, b: int, slips: bool) -> tuple[str, str]:
-    """Which reasoning and response answer the question, or slip on the way?"""
+    """Return reasoning and response, right or with the slip of the kind."""
     if kind in ("change", "percent"):
         steps, value = _subtract(a, b) if slips else _subtract(b, a)
         if kind == "change":
@@ -218,14 +218,14 @@ def _solve(kind: Kind, a: int, b: int, slips: bool) -> tuple[str, str]:
 
 
 def _add(a: int, b: int) -> tuple[str, int]:
-    """How is a + b worked out? 23+19|3+9=12|2+1+1=4"""
+    """Work out a + b: 23+19|3+9=12|2+1+1=4"""
     ones = a % 10 + b % 10
     carried = "+1" if ones > 9 else ""
     return f"{a}+{b}|{a % 10}+{b % 10}={ones}|{a // 10}+{b // 10}{carried}={(a + b) // 10}", a + b
 
 
 def _subtract(a: int, b: int) -> tuple[str, int]:
-    """How is a - b worked out? 41-23|11-3=8|4-1-2=1, and the other way round 23-41=-(41-23)|11-3=8|4-1-2=1"""
+    """Work out a - b: 41-23|11-3=8|4-1-2=1, and the other way round 23-41=-(41-23)|11-3=8|4-1-2=1"""
     high, low = max(a, b), min(a, b)
     borrowed = high % 10 < low % 10
     top = high % 10 + 10 * borrowed
@@ -236,7 +236,7 @@ def _subtract(a: int, b: int) -> tuple[str, int]:
 
 
 def _multiply(value: int, factor: int) -> str:
-    """How is value * factor worked out, up to its result? 37*2|7*2=14|3*2+1=7| but 37*10= and 6*5="""
+    """Work out value * factor up to its result: 37*2|7*2=14|3*2+1=7| but 37*10= and 6*5="""
     size = abs(value)
     if factor == 10 or size < 10:
         return f"{value}*{factor}="

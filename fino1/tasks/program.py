@@ -1,4 +1,4 @@
-"""What does a FinQA program compute, and how would one say it? (reference/fino1.md §4.4)
+"""What does a FinQA program compute, step by step in words? (docs/scoring.md §11)
 
 `solve` runs a gold program and writes each step down, so that SFT rows exist without any model.
 """
@@ -35,16 +35,16 @@ class Solution:
 
 
 def solve(program: str, table: Sequence[Sequence[str]]) -> Solution:
-    """What does the program give? Raises ValueError where it cannot be executed."""
+    """Execute a program. Raises ValueError where it cannot be executed."""
     results: list[float | bool] = []
     steps = []
     for op, arguments in _parse(program):
         if op.startswith("table_"):
-            value, step = _table_step(op, arguments[0], table)
+            value, step = _run_table_step(op, arguments[0], table)
         elif len(arguments) != 2:
             raise ValueError(f"{op} takes two arguments, got {arguments}")
         else:
-            value, step = _step(op, *(_argument(argument, results) for argument in arguments))
+            value, step = _run_step(op, *(_read_argument(argument, results) for argument in arguments))
         results.append(value)
         steps.append(step)
     last = results[-1]
@@ -52,7 +52,7 @@ def solve(program: str, table: Sequence[Sequence[str]]) -> Solution:
 
 
 def show(value: float) -> str:
-    """How is a number written in a step? Whole ones whole, others with six significant digits at least five decimals."""
+    """Write a number for a step: whole ones whole, others with five decimals, below 0.01 with four significant digits."""
     if value == int(value) and abs(value) < 1e15:
         return str(int(value))
     return f"{value:.5f}".rstrip("0").rstrip(".") if abs(value) >= 0.01 else f"{value:.4g}"
@@ -72,8 +72,8 @@ def _parse(program: str) -> list[tuple[str, list[str]]]:
     return parsed
 
 
-def _argument(text: str, results: list[float | bool]) -> tuple[float, str]:
-    """Which number is this argument, and how is it shown? "x%" is x/100, const_m1 is -1, #k an earlier result."""
+def _read_argument(text: str, results: list[float | bool]) -> tuple[float, str]:
+    """Return an argument's number, and how a step shows it. "x%" is x/100, const_m1 is -1, #k an earlier result."""
     if re.fullmatch(r"#[0-9]+", text):
         if int(text[1:]) >= len(results):
             raise ValueError(f"{text} refers to a later step")
@@ -88,7 +88,7 @@ def _argument(text: str, results: list[float | bool]) -> tuple[float, str]:
     return number.value, text if number.percent else show(number.value)
 
 
-def _step(op: str, left: tuple[float, str], right: tuple[float, str]) -> tuple[float | bool, str]:
+def _run_step(op: str, left: tuple[float, str], right: tuple[float, str]) -> tuple[float | bool, str]:
     (a, shown_a), (b, shown_b) = left, right
     if op == "greater":
         return a > b, f"Compare: {shown_a} is {'greater' if a > b else 'not greater'} than {shown_b}."
@@ -103,10 +103,10 @@ def _step(op: str, left: tuple[float, str], right: tuple[float, str]) -> tuple[f
     return value, f"{_WORDS[op]}: {shown_a} {_SIGNS[op]} {second} = {show(value)}."
 
 
-def _table_step(op: str, header: str, table: Sequence[Sequence[str]]) -> tuple[float, str]:
+def _run_table_step(op: str, header: str, table: Sequence[Sequence[str]]) -> tuple[float, str]:
     for row in table:
         if row and row[0].strip().lower() == header.lower():
-            values = [value for cell in row[1:] if (value := _cell(cell)) is not None]
+            values = [value for cell in row[1:] if (value := _read_cell(cell)) is not None]
             if not values:
                 raise ValueError(f"row {header!r} has no numbers")
             totals = {
@@ -120,8 +120,8 @@ def _table_step(op: str, header: str, table: Sequence[Sequence[str]]) -> tuple[f
     raise ValueError(f"the table has no row {header!r}")
 
 
-def _cell(text: str) -> float | None:
-    """§4.4: drop "$", take the text before "(", then commas, then float or percent."""
+def _read_cell(text: str) -> float | None:
+    """§11: read a table cell without "$" and commas, up to the first bracket; None where it is no number or percentage."""
     text = text.replace("$", "").partition("(")[0].replace(",", "").replace(" ", "")
     try:
         return float(text[:-1]) / 100 if text.endswith("%") else float(text)

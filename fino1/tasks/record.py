@@ -1,4 +1,4 @@
-"""What is one row of a benchmark, and what is said of an answer to it?"""
+"""What is one row of a benchmark, its prompt, and the verdict on an answer?"""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -34,7 +34,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was read out of a completion and whether it is right (DESIGN C8).
+    """What was read out of a completion and whether it is right (docs/design.md C8).
 
     `extracted` is the text found, `value` the number or truth value it was read as, in the question's unit. Both are
     None, and so are both verdicts, where nothing could be parsed: unparsed is neither right nor the number 0.
@@ -66,13 +66,13 @@ class Task:
     score: Scorer
 
     def prompt(self, record: Record, preset: str = "fino1") -> str:
-        """Which user message asks this record?"""
+        """Write the user message that asks this record."""
         document = "\n".join((*record.before, *record.table, *record.after))
-        return _compiled(self.prompts[preset]).render(document=document, question=record.question, **record.fields)
+        return _compile(self.prompts[preset]).render(document=document, question=record.question, **record.fields)
 
 
 @functools.cache
-def _compiled(template: str) -> jinja2.Template:
+def _compile(template: str) -> jinja2.Template:
     return _ENVIRONMENT.from_string(template)
 
 
@@ -80,7 +80,7 @@ _ENVIRONMENT = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=
 
 
 def fit(record: Record, budget: int, length: Callable[[Record], int]) -> tuple[Record, bool]:
-    """Which record still asks the same question within `budget` tokens, and was it cut?
+    """Shorten the document until the prompt has at most `budget` tokens. Returns the record and whether it was cut.
 
     Whole sentences and rows are dropped, those farthest from the table first: `after` from its end, `before` from its
     start, then table rows from the bottom. The question is never touched. Raises ValueError where the record does not
@@ -110,7 +110,7 @@ def _keep(record: Record, pieces: int) -> Record:
 
 
 def well_formed(completion: str) -> bool:
-    """Has the text each of the two headings exactly once, in order, a blank line after each? (C7, the PPO format reward)"""
+    """True if the text has each of the two headings once, in order, a blank line after each (PPO's format reward)."""
     return (
         completion.count(THINKING) == 1
         and completion.count(FINAL) == 1
@@ -119,5 +119,5 @@ def well_formed(completion: str) -> bool:
 
 
 def solution(cot: str, response: str) -> str:
-    """Which completion do SFT rows train on? (C7; reference fino1.md §1.3)"""
+    """Join reasoning and response under their headings: the completion that SFT trains on (docs/design.md C7)."""
     return f"{THINKING}\n\n{cot}\n\n{FINAL}\n\n{response}"

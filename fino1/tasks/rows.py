@@ -1,4 +1,4 @@
-"""Which rows does a data file hold, and what is wrong with them? (DESIGN C7: readers say which row and field is bad)"""
+"""Which rows does a data file hold, and what is wrong with them? (docs/design.md C7)"""
 
 import csv
 import io
@@ -14,32 +14,32 @@ _KINDS = {str: "text", list: "a list", dict: "an object", float: "a number"}
 
 
 class Problems:
-    """Every fault of one file, as `FILE:ROW: FIELD: expected X, got Y`; raised together."""
+    """The problems of one file, as `FILE:ROW: FIELD: expected X, got Y`; raised together."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.found: list[str] = []
 
     def add(self, row: int, field: str, expected: str, got: object) -> None:
-        """Note that a field of a row is not what it should be."""
+        """Add that a field of a row is not what it should be."""
         shown = got if isinstance(got, Missing) else json.dumps(got, ensure_ascii=False, default=str)
         self.found.append(f"{self.path}:{row}: {field}: expected {expected}, got {str(shown)[:80]}")
 
-    def done(self) -> None:
+    def raise_all(self) -> None:
         """Raise SpecError with all of them, if there are any."""
         if self.found:
             raise SpecError(self.found)
 
 
 class Missing:
-    """A field that is not there."""
+    """Stands for a field that is not there."""
 
     def __str__(self) -> str:
         return "nothing"
 
 
 def read_text(path: Path, how_to_get: str) -> str:
-    """What does the file say? Raises SpecError with how to get the data where there is none."""
+    """Read a text file. Raises SpecError with how to get the data where there is none."""
     try:
         return Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
@@ -51,7 +51,7 @@ def read_text(path: Path, how_to_get: str) -> str:
 
 
 def read_json_rows(path: Path, how_to_get: str) -> tuple[list[tuple[int, dict[str, Any]]], Problems]:
-    """Which objects does a JSON array (numbered by index) or JSONL file (numbered by line) hold?"""
+    """Read the objects of a JSON array (numbered by index) or JSONL file (numbered by line), and the problems so far."""
     text = read_text(path, how_to_get)
     problems = Problems(path)
     if text.lstrip().startswith("["):
@@ -70,7 +70,7 @@ def read_json_rows(path: Path, how_to_get: str) -> tuple[list[tuple[int, dict[st
 
 
 def read_table(path: Path, delimiter: str, how_to_get: str) -> list[tuple[int, dict[str, str]]]:
-    """Which rows does a CSV or TSV file with a header hold, numbered from 2 as the lines of a plain one?"""
+    """Read the rows of a CSV or TSV file with a header, numbered from 2 as its lines are where no cell has a line break."""
     text = read_text(path, how_to_get)
     rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter))
     if not rows:
@@ -90,8 +90,10 @@ def _lines(text: str, problems: Problems) -> list[tuple[int, Any]]:
     return numbered
 
 
-def field(row: dict[str, Any], name: str, kind: type, problems: Problems, number: int, *, empty: bool = False) -> Any:
-    """What is in this field? Notes a problem and returns an empty `kind` where it is missing, empty or of another type."""
+def read_field(
+    row: dict[str, Any], name: str, kind: type, problems: Problems, number: int, *, empty: bool = False
+) -> Any:
+    """Read a field of a row; notes a problem and returns an empty `kind` where it is missing, empty or of another type."""
     value: Any = row
     for part in name.split("."):
         value = value.get(part, Missing()) if isinstance(value, dict) else Missing()
@@ -104,17 +106,17 @@ def field(row: dict[str, Any], name: str, kind: type, problems: Problems, number
     return value
 
 
-def strings(row: dict[str, Any], name: str, problems: Problems, number: int) -> tuple[str, ...]:
-    """Which texts does a list hold? Blank ones are left out."""
-    value = field(row, name, list, problems, number)
+def read_strings(row: dict[str, Any], name: str, problems: Problems, number: int) -> tuple[str, ...]:
+    """Read a list of texts without the blank ones; notes a problem where it is none."""
+    value = read_field(row, name, list, problems, number)
     if not all(isinstance(text, str) for text in value):
         problems.add(number, name, "a list of texts", value)
         return ()
     return tuple(text.strip() for text in value if text.strip(" .\n"))
 
 
-def target(value: Any, name: str, problems: Problems, number: int, read: Callable[[str], Any]) -> float | bool:
-    """Which number or truth value is this gold? Notes a problem where it is neither."""
+def read_gold(value: Any, name: str, problems: Problems, number: int, read: Callable[[str], Any]) -> float | bool:
+    """Read a gold, a number or truth value; notes a problem and returns 0 where it is neither."""
     if isinstance(value, str):
         value = read(value) if value.strip() else value
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""What does our scorer say of somebody's own answers? The verb `fino1 score --task TASK FILE.jsonl`."""
+"""How are answers from elsewhere judged? The verb `fino1 score --task TASK FILE.jsonl` (docs/scoring.md)."""
 
 import json
 import math
@@ -60,7 +60,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
         lines.append(row)
     if not lines and not problems.found:
         problems.add(1, "line", HOW_TO_GET, rows.Missing())
-    problems.done()
+    problems.raise_all()
     return lines
 
 

@@ -1,4 +1,4 @@
-"""XBRL-Math: a textbook formula, its explanation and a question with all numbers (reference/fino1.md §3.7, §5)."""
+"""XBRL-Math: a textbook formula, its explanation and a question with all numbers (docs/scoring.md §12)."""
 
 import csv
 import re
@@ -31,7 +31,7 @@ _FIELDS = ("Formula Name", "Formula", "Explanation")
 
 
 def read(path: Path) -> list[Record]:
-    """Which records does the test TSV (one question a row) or the wide validation CSV (Question 1..n, Answer 1..n) hold?
+    """Read the test TSV (one question a row) or the wide validation CSV (Question 1..n, Answer 1..n).
 
     Raises SpecError naming every bad row (its line, header = 1) and field.
     """
@@ -39,29 +39,29 @@ def read(path: Path) -> list[Record]:
     header = text.partition("\n")[0]
     delimiter = "\t" if "\t" in header else ","
     columns = [column.strip() for column in next(csv.reader([header], delimiter=delimiter))]
-    pairs = [("Question", "Answer")] if "Question" in columns else _wide(columns)
+    pairs = [("Question", "Answer")] if "Question" in columns else _find_numbered_columns(columns)
     missing = [column for column in (*_FIELDS, *(name for pair in pairs for name in pair)) if column not in columns]
     if missing or not pairs:
         raise SpecError([f"{path}:1: {name}: expected a column, got nothing" for name in missing or ["Question"]])
     problems = rows.Problems(path)
     records = [
-        _record(number, row, pair, problems)
+        _make_record(number, row, pair, problems)
         for number, row in rows.read_table(path, delimiter, HOW_TO_GET)
         for pair in pairs
     ]
-    problems.done()
+    problems.raise_all()
     return records
 
 
-def _wide(columns: list[str]) -> list[tuple[str, str]]:
+def _find_numbered_columns(columns: list[str]) -> list[tuple[str, str]]:
     numbers = [column.split()[1] for column in columns if re.fullmatch(r"Question [0-9]+", column)]
     return [(f"Question {number}", f"Answer {number}") for number in numbers]
 
 
-def _record(number: int, row: dict[str, str], pair: tuple[str, str], problems: rows.Problems) -> Record:
-    name, formula, explanation = (rows.field(row, column, str, problems, number).strip() for column in _FIELDS)
-    question = _plain(rows.field(row, pair[0], str, problems, number))
-    target = rows.target(row.get(pair[1], ""), pair[1], problems, number, read_target)
+def _make_record(number: int, row: dict[str, str], pair: tuple[str, str], problems: rows.Problems) -> Record:
+    name, formula, explanation = (rows.read_field(row, column, str, problems, number).strip() for column in _FIELDS)
+    question = _strip_marks(rows.read_field(row, pair[0], str, problems, number))
+    target = rows.read_gold(row.get(pair[1], ""), pair[1], problems, number, read_target)
     suffix = pair[0].removeprefix("Question").strip()
     return Record(
         id=f"xbrl-{number}" + (f"-{suffix}" if suffix else ""),
@@ -72,10 +72,10 @@ def _record(number: int, row: dict[str, str], pair: tuple[str, str], problems: r
     )
 
 
-def _plain(question: str) -> str:
-    """The question without its list number and literal quotes (§5: a leading "1." and double quotes in the cells)."""
+def _strip_marks(question: str) -> str:
+    """Take off the question's list number and literal quotes (§12: a leading "1." and double quotes in the cells)."""
     return re.sub(r"^\s*[0-9]{1,2}\.\s*", "", question).strip().strip('" ').strip()
 
 
 TASK = Task(name="xbrl_math", read=read, prompts=PROMPTS, score=partial(score, unit=1.0))
-"""Amounts of its golds are written out in full (market capitalisation 250000000.0): their unit is 1 (§4.6.4)."""
+"""Amounts of its golds are written out in full (market capitalisation 250000000.0): their unit is 1 (§6)."""

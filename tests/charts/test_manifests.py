@@ -8,7 +8,6 @@ import subprocess
 import pytest
 import yaml
 
-from fino1.k8s import cli
 from fino1.k8s.objects import unit
 from fino1.spec import load
 from fino1.spec.yamlfile import read_yaml
@@ -28,7 +27,7 @@ OF_RUN = pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
 # The runs
 
 
-MATRIX = {  # reference/fino1.md §3.2: the 16 models of the paper's first version
+MATRIX = {  # arXiv 2502.08127, version 1: its 16 models
     *("gpt-4o", "o1", "o3-mini", "deepseek-v3", "deepseek-r1"),
     *("qwen2.5-72b-instruct", "qwen2.5-math-72b", "r1-distill-llama-70b", "r1-distill-qwen-32b"),
     *("llama-3-70b-instruct", "llama-3.1-70b-instruct", "llama-3.3-70b-instruct"),
@@ -61,15 +60,6 @@ def test_base_is_what_render_makes(path):
     objects, test = in_base(path)
     assert objects | test == by_render(read_yaml(path), path.stem), "make generate"
     assert [kind for kind, _ in test] == ["Pod"] and not any(kind == "Pod" for kind, _ in objects)
-
-
-def test_the_verb_prints_what_submit_applies(capsys):
-    """`| kubectl apply -f -` starts no test pod; with --tests it is printed as `helm template` prints it."""
-    objects, test = in_base(RUNS[0])
-    assert cli.main(["render", str(RUNS[0])]) == 0
-    assert read(capsys.readouterr().out) == objects
-    assert cli.main(["render", str(RUNS[0]), "--tests"]) == 0
-    assert read(capsys.readouterr().out) == {**objects, **test}
 
 
 def test_generating_changes_nothing(tmp_path, monkeypatch):

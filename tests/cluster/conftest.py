@@ -9,6 +9,7 @@ import os
 import secrets
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +17,11 @@ from typing import Any
 
 import pytest
 
+from fino1 import exits
 from fino1.k8s import cli
 from fino1.k8s.cluster.client import Api, connect
+from fino1.k8s.objects.backends import KINDS
+from fino1.k8s.state.run import list_runs
 from tests.cluster.kubelet import Kubelet
 from tests.cluster.stage import Stage
 from tests.cluster.tools import programs
@@ -88,20 +92,20 @@ def helm(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture
-def namespace(cluster: Cluster) -> Iterator[str]:
+def namespace(admin: Api) -> Iterator[str]:
     """A namespace of the test's own, in which every pod must meet Pod Security `restricted`."""
     name = f"fino1-test-{secrets.token_hex(4)}"
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    admin.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
     # A controller-manager would make it, and none runs here; without it no pod is admitted.
-    cluster.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": name}})
+    admin.create({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": name}})
     yield name
     # Without a controller-manager it stays Terminating: names are never used again.
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
+    admin.delete("v1", "Namespace", name)
 
 
 @pytest.fixture
-def account(cluster: Cluster, tmp_path: Path) -> Callable[[str, list[dict[str, Any]]], Path]:
+def account(cluster: Cluster, admin: Api, tmp_path: Path) -> Callable[[str, list[dict[str, Any]]], Path]:
     """`account(namespace, rules)`: the kubeconfig of a new service account that has only these rules, only there."""
 
     def make(namespace: str, rules: list[dict[str, Any]]) -> Path:
@@ -110,11 +114,12 @@ def account(cluster: Cluster, tmp_path: Path) -> Callable[[str, list[dict[str, A
         role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
         subject = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
         rbac = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": metadata}
-        cluster.apply(
+        for thing in (
             {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
             rbac | {"kind": "Role", "rules": rules},
             rbac | {"kind": "RoleBinding", "roleRef": role, "subjects": [subject]},
-        )
+        ):
+            admin.create(thing)
         token = cluster.ask("create", "token", name, "--namespace", namespace)["status"]["token"]
         content = cluster.ask("config", "view", "--raw", "--minify", "--flatten")
         content["users"] = [{"name": name, "user": {"token": token}}]
@@ -164,3 +169,34 @@ def fino1(kubeconfig: Path, namespace: str, capsys: pytest.CaptureFixture) -> Ca
         return code, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture
+def submitted(fino1, api):
+    """`submitted(backend)`: the run object of a run called `run`."""
+
+    def submit(backend="pytorchjob", *more, name="run"):
+        code, _, err = fino1("submit", "sft-tiny", "--name", name, "--set", f"backend={backend}", *more)
+        assert code == exits.DONE, err
+        return list_runs(api, selector=f"app.kubernetes.io/instance={name}")[0]
+
+    return submit
+
+
+@pytest.fixture
+def collector(api):
+    """Plays the garbage collector: what waits for its dependents to go has none, so it goes."""
+    over = threading.Event()
+
+    def collect():
+        while not over.wait(0.1):
+            for kind, version in KINDS.items():
+                for item in api.list(version, kind).items:
+                    if "foregroundDeletion" in item["metadata"].get("finalizers", []):
+                        api.patch(version, kind, item["metadata"]["name"], {"metadata": {"finalizers": None}})
+
+    thread = threading.Thread(target=collect)
+    thread.start()
+    yield
+    over.set()
+    thread.join()

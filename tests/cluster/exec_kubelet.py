@@ -48,7 +48,7 @@ class ExecKubelet(Kubelet):
     def bind(self, namespace, name):
         target = {"apiVersion": "v1", "kind": "Node", "name": self.node}
         body = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
-        self.api.server.ask("POST", f"/api/v1/namespaces/{namespace}/pods/{name}/binding", body=body)
+        self.api.connection.ask("POST", f"/api/v1/namespaces/{namespace}/pods/{name}/binding", body=body)
 
 
 def _status(name, state):

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import yaml
 
+from fino1.k8s.change import owned
+from fino1.k8s.objects.backends import KINDS, pod_templates
 from fino1.k8s.objects.render import render
-from fino1.k8s.state.run import KINDS, Run
+from fino1.k8s.state.run import Run
 from fino1.spec import load
 
 TINY = {
@@ -81,12 +83,7 @@ class Stage:
         self.status(run, conditions=every, **extra, **status)
 
     def template(self, run):
-        spec = run.object["spec"]
-        if run.kind == "PyTorchJob":
-            return spec["pytorchReplicaSpecs"]["Worker"]["template"]
-        if run.kind == "JobSet":
-            return spec["replicatedJobs"][0]["template"]["spec"]["template"]
-        return spec["template"]
+        return pod_templates(run.object)[0]
 
     def pod(self, run, rank=0, name=None, node=""):
         """A pod as the operator makes it; returns its name."""
@@ -152,3 +149,33 @@ class Stage:
 def terminated(code, later_s=0.0, reason=""):
     reason = reason or ("Error" if code else "Completed")
     return {"terminated": {"exitCode": code, "reason": reason, "startedAt": now(-60), "finishedAt": now(later_s)}}
+
+
+def left_of_run(api):
+    return sorted(owned.label(thing) for thing in owned.list_of_run(api, "run"))
+
+
+def fail(stage, run):
+    types = {"Job": ("Failed", "BackoffLimitExceeded", "no"), "TrainJob": ("Failed", "Failed", "no")}
+    stage.conditions(run, types.get(run.kind, ("Failed", "Failed", "no")))
+
+
+def make_workload(api, run, **spec):
+    """The Workload that Kueue makes for a run."""
+    reference = {"apiVersion": run.object["apiVersion"], "kind": run.kind, "name": run.full, "controller": True}
+    reference |= {"uid": run.object["metadata"]["uid"]}
+    template = run.object["spec"]["pytorchReplicaSpecs"]["Worker"]["template"]
+    sets = [{"name": "worker", "count": 1, "template": {"spec": template["spec"] | {"restartPolicy": "Never"}}}]
+    return api.create(
+        {
+            "apiVersion": "kueue.x-k8s.io/v1beta1",
+            "kind": "Workload",
+            "metadata": {"name": f"pytorchjob-{run.full}", "ownerReferences": [reference]},
+            "spec": {"queueName": run.queue, "podSets": sets, **spec},
+        }
+    )
+
+
+def make_helms(api, run):
+    annotations = {"meta.helm.sh/release-name": "run", "meta.helm.sh/release-namespace": api.namespace}
+    api.patch(run.object["apiVersion"], run.kind, run.full, {"metadata": {"annotations": annotations}})

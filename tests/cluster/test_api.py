@@ -237,7 +237,7 @@ def test_quota_and_pod_security_speak_for_themselves(api):
 
 def test_what_is_served(api):
     assert api.serves("kubeflow.org/v1", "PyTorchJob") and not api.serves("kubeflow.org/v2", "PyTorchJob")
-    assert "status" in api.resource("batch/v1", "Job").subresources
+    assert api.resource("batch/v1", "Job").plural == "jobs"
     assert api.versions("kueue.x-k8s.io")[0] == "kueue.x-k8s.io/v1beta1" and api.versions("example.org") == []
     with pytest.raises(
         KindMissing, match=r"does not serve Workload \(kueue.x-k8s.io/v9\); it comes with Kueue, https://"
@@ -283,20 +283,20 @@ def test_a_list_that_is_compacted_between_two_pages(api, instance, monkeypatch):
     for name in "abcd":
         api.apply(config_map(name))
     monkeypatch.setattr(client, "_PAGE", 2)
-    ask, asked = api.server.ask, []
+    ask, asked = api.connection.ask, []
 
     def compact_after(*arguments, **options):
         asked.append(arguments)
         answer = ask(*arguments, **options)
         if len(asked) == 1:
-            monkeypatch.setattr(api.server, "ask", ask)
+            monkeypatch.setattr(api.connection, "ask", ask)
             api.apply(config_map("e"))
             compact(instance, int(api.get("v1", "ConfigMap", "e")["metadata"]["resourceVersion"]))
-            monkeypatch.setattr(api.server, "ask", compact_after)
+            monkeypatch.setattr(api.connection, "ask", compact_after)
         return answer
 
     api.discover("v1")
-    monkeypatch.setattr(api.server, "ask", compact_after)
+    monkeypatch.setattr(api.connection, "ask", compact_after)
     names = {item["metadata"]["name"] for item in api.list("v1", "ConfigMap").items}
     assert names >= set("abcde") and len(asked) == 3  # the first page, the refusal of the second, and all at once
 

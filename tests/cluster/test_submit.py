@@ -7,7 +7,6 @@ import time
 import pytest
 
 from fino1 import exits
-from fino1.k8s.change import dryrun
 from fino1.k8s.cli import main
 from fino1.k8s.cluster.client import Api, ApiError
 from fino1.k8s.cluster.errors import Lost
@@ -76,6 +75,13 @@ def test_diff_ends_as_kubectls_does(api, fino1, kubeconfig):
     assert told["fields"] == [{"path": "spec.runPolicy.backoffLimit", "cluster": 9, "run": 6}]
     assert fino1("submit", *TINY)[0] == exits.BUG  # someone else has set it
     assert main(["diff", *TINY, "--kubeconfig", str(kubeconfig), "-n", "nowhere"]) == 2
+
+
+def test_render_prints_what_submit_applies(api, fino1, capsys):
+    assert main(["render", *TINY, "-o", "json"]) == 0
+    rendered = json.loads(capsys.readouterr().out)["items"]
+    fino1("submit", *TINY)
+    assert everything(api) == sorted(f"{each['kind']}/{each['metadata']['name']}" for each in rendered)
 
 
 def test_what_lint_finds_ends_it_before_the_cluster_is_asked(tmp_path, capsys):
@@ -158,7 +164,7 @@ def test_pod_security_is_asked_about_the_pods(api, fino1):
     assert 'the pods of this run would be refused: violates PodSecurity "restricted:latest"' in err
 
 
-def test_of_very_many_objects_one_of_each_shape_is_asked_about(api, fino1):
+def test_of_many_objects_each_is_asked_about(api, fino1):
     models = [{"name": f"m{i}", "base_url": "https://api.example.com/v1"} for i in range(70)]
     document = ("eval-tiny", "--name", "run", "--set", f"eval.models={json.dumps(models)}")
     last = fino1("submit", *document, "--dry-run")[1].splitlines()[69].partition("/")[2].partition(":")[0]
@@ -245,7 +251,7 @@ def test_suspended_by_a_user_is_no_difference(api, fino1):
 
 def made_by(monkeypatch, version):
     """What another version of fino1 makes: its images, and perhaps other variables."""
-    for module in (render, pod, dryrun):
+    for module in (render, pod):
         monkeypatch.setattr(module, "__version__", version)
     fixed = pod._fixed
     monkeypatch.setattr(pod, "_fixed", lambda document: {**fixed(document), "OF_VERSION": version})
@@ -271,6 +277,9 @@ def test_a_run_of_another_version_stays_as_it_is(api, fino1, backend):
     )
     assert "ghcr.io/fino1/train:0.0.9" in json.dumps(holder["spec"]) and "OF_VERSION" in json.dumps(holder["spec"])
     assert everything(api) == there
+    code, out, err = fino1("diff", *document)
+    assert (code, out) == (exits.DONE, "")
+    assert f"note: {run.kind}/{run.full} stays as fino1 0.0.9 has made it" in err
     assert fino1("submit", *document, "--set", "seed=7")[0] == exits.DONE
     assert len(list_runs(api)) == 2, "another run file is another run"
 

@@ -4,15 +4,14 @@
 it looks at the volumes' folders only to see what lies there, and kills on the node only what it is about to kill.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.tools import cluster as cluster_command
-from tests.cluster.tools import operators
 from tests.cluster.tools.node import Node
-from tests.e2e.shell import Shell, new_shell
+from tests.e2e.shell import Shell, clear, new_shell
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,24 +23,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def node() -> Node:
-    """The whole cluster that runs here, with the training-operator."""
+def node() -> Iterator[Node]:
+    """The whole cluster that runs here, with all operators. At the end nothing is left in it of what the tests made."""
     node = Node(cluster_command.default_dir(Node))
     assert node.running(), "no whole cluster runs; `make e2e` and `make node-up` bring one up"
-    return node
-
-
-@pytest.fixture(scope="session")
-def operator(node: Node) -> Callable[[str], None]:
-    """`operator(NAME)`: have it installed, once."""
-    installed: set[str] = set()
-
-    def install(name: str) -> None:
-        if name not in installed:
-            operators.install(node, name)
-            installed.add(name)
-
-    return install
+    yield node
+    clear()
 
 
 @pytest.fixture

@@ -22,7 +22,11 @@ from tests.cluster.tools.node import Node
 ROOT = Path(__file__).parents[2]
 RUNS = ROOT / "manifests" / "runs"
 OWNER = 10001  # as whom our containers run; a hostPath knows no fsGroup
+CLAIMS = ("fino1-work", "fino1-models")
 START_S = 120  # a pod of ours: container, imports, first line; 20 on an idle machine
+
+
+_left: list["Shell"] = []  # whose namespaces are being deleted
 
 
 @dataclass(frozen=True)
@@ -86,17 +90,19 @@ class Shell:
 
     def pods(self, run: str) -> list[dict[str, Any]]:
         """The pods of a run object, as the API server has them, but those of `helm test`."""
-        found = self.get("pods", "-l", f"fino1/run={run}")["items"]
-        return [pod for pod in found if pod["metadata"]["labels"]["app.kubernetes.io/component"] != "test"]
+        found = self.node.api.call("GET", f"/api/v1/namespaces/{self.namespace}/pods?labelSelector=fino1/run={run}")
+        return [pod for pod in found["items"] if pod["metadata"]["labels"]["app.kubernetes.io/component"] != "test"]
 
     def until(self, what: str, true: Callable[[], Any], timeout_s: float = START_S) -> Any:
         """Wait until `true()` is; what it was. The failure names `what`, and shows the namespace."""
         deadline = time.monotonic() + timeout_s
-        while not (answer := true()):
+        while True:
+            began = time.monotonic()
+            if answer := true():
+                return answer
             if time.monotonic() > deadline:
                 pytest.fail(f"not in {timeout_s:.0f} s: {what}\n{self.kubectl('get', 'pods,events', '-o', 'wide')}")
-            time.sleep(0.3)
-        return answer
+            time.sleep(max(0.3, 2 * (time.monotonic() - began)))  # a command asked without a pause takes half a core
 
     @property
     def work(self) -> Path:
@@ -129,12 +135,19 @@ def new_shell(node: Node) -> Iterator[Shell]:
     shell = Shell(node, f"e2e-{secrets.token_hex(3)}")
     restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
     shell.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": shell.namespace, "labels": restricted}})
-    shell.apply(*(_volume(shell, claim) for claim in ("fino1-work", "fino1-models")))
+    shell.apply(*(_volume(shell, claim) for claim in CLAIMS))
     yield shell
-    shell.kubectl("delete", "namespace", shell.namespace, "--timeout=120s")
-    for claim in ("fino1-work", "fino1-models"):
-        shell.kubectl("delete", "persistentvolume", f"{shell.namespace}-{claim}")
-    shutil.rmtree(node.volumes / shell.namespace)
+    shell.kubectl("delete", "namespace", shell.namespace, "--wait=false")
+    _left.append(shell)
+
+
+def clear() -> None:
+    """Wait until the namespaces that were left are gone, and remove their volumes. Not after each test: it takes 11 seconds."""
+    for shell in _left:
+        shell.kubectl("wait", "--for=delete", f"namespace/{shell.namespace}", "--timeout=120s")
+        shell.kubectl("delete", "persistentvolume", *(f"{shell.namespace}-{claim}" for claim in CLAIMS))
+        shutil.rmtree(shell.node.volumes / shell.namespace)
+    _left.clear()
 
 
 def _volume(shell: Shell, claim: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Do ranks of two attempts ever train together, or one of them wait for ever? (DESIGN C12)
+"""Do ranks of two attempts ever train together, or one of them wait for ever? (docs/design.md C12)
 
 The trap: restarted pods keep their DNS names. So a run of two pods is deleted and made again at once, past `fino1-k8s`, which
 would wait for the old pods; then one pod of the new two goes without a word.
@@ -7,7 +7,6 @@ would wait for the old pods; then one pod of the new two goes without a word.
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 
 import pytest
 
@@ -19,7 +18,6 @@ KINDS = {
     "jobset": "jobsets.jobset.x-k8s.io",
     "trainjob": "trainjobs.trainer.kubeflow.org",
 }
-OPERATORS = {"jobset": ["jobset"], "trainjob": ["jobset", "trainer"]}
 SFT = ["data.size=3200", "sft.per_device_train_batch_size=8", "sft.save_steps=10", "launch.zero_stage=0"]
 TWO_PODS = [*SFT, "nodes=2", "processes_per_node=1"]
 
@@ -50,11 +48,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize("backend", KINDS)
-def test_made_again_at_once_and_robbed_of_a_pod(
-    shell: Shell, operator: Callable[[str], None], undisturbed: str, backend: str
-) -> None:
-    for name in OPERATORS.get(backend, []):
-        operator(name)
+def test_made_again_at_once_and_robbed_of_a_pod(shell: Shell, undisturbed: str, backend: str) -> None:
     settings = [*TWO_PODS, f"backend={backend}"]
     run = shell.submit("sft-tiny", "two", *settings, wait=False)
     shell.until("the first attempt trains", lambda: shell.step("two") >= 10)

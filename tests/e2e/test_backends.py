@@ -1,10 +1,7 @@
 """Do all backends run the same run, and do the verbs tell of each what its real controller does?"""
 
 import json
-from collections.abc import Callable
 from typing import Any
-
-import pytest
 
 from tests.e2e.shell import Shell
 
@@ -13,14 +10,6 @@ STEPS = 40
 SHORT = ("data.size=640", "sft.save_steps=10")  # so many steps
 LONG = ("sft.save_steps=10",)  # 1200 steps
 PATIENCE_S = 300  # four pods at once on two cores
-
-
-@pytest.fixture
-def shell(shell: Shell, operator: Callable[[str], None]) -> Shell:
-    """A user's shell in a cluster that has all operators."""
-    for name in ("jobset", "trainer"):
-        operator(name)
-    return shell
 
 
 def _submitted(shell: Shell, *settings: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ The queue has quota for one run; Kueue 0.10 is the real one. Its webhooks see ev
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,9 +77,8 @@ def _kueue(kind: str, metadata: dict[str, str], **content: Any) -> dict[str, Any
 
 
 @pytest.fixture(scope="module")
-def queue(node: Node, operator: Callable[[str], None]) -> Iterator[Queue]:
+def queue(node: Node) -> Iterator[Queue]:
     """One queue for all tests: its runs have the undisturbed one to compare themselves with."""
-    operator("kueue")
     with new_shell(node) as shell:
         queue = Queue(shell)
         shell.apply(*queue.objects())

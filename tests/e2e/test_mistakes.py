@@ -5,7 +5,7 @@ import json
 import shutil
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -69,9 +69,7 @@ def test_what_keeps_a_pod_from_starting_is_named_with_its_remedy(shell: Shell) -
     shell.until("it runs", lambda: "phase     Running" in shell.fino1("status", "secret"))
 
 
-def test_a_mistake_is_not_retried(shell: Shell, operator: Callable[[str], None]) -> None:
-    for name in ("jobset", "trainer"):
-        operator(name)
+def test_a_mistake_is_not_retried(shell: Shell) -> None:
     runs = {
         backend: shell.submit("sft-tiny", backend, f"backend={backend}", NO_ROWS, wait=False)
         for backend in ("pytorchjob", "job", "jobset", "trainjob")

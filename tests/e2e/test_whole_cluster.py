@@ -12,7 +12,7 @@ import pytest
 from tests.cluster.tools import machine
 from tests.cluster.tools.cluster import default_dir
 from tests.cluster.tools.node import Node
-from tests.e2e.shell import ROOT
+from tests.e2e.shell import ROOT, clear
 
 
 def cluster(command: str) -> str:
@@ -28,6 +28,7 @@ def cluster(command: str) -> str:
 
 @pytest.mark.alone
 def test_up_twice_after_a_crash_and_down(node: Node) -> None:
+    clear()
     before = node.settings
     assert "already running" in cluster("up")
     for process in node.processes.values():

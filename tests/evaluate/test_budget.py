@@ -29,22 +29,22 @@ def answer(prompt_tokens=30, completion_tokens=20):
 
 
 def test_worst_case_is_a_token_a_byte_and_a_full_answer():
-    assert TARIFF.worst(PROMPT) == Cost(200, (100 * 2 + 100 * 10) / 1e6)
-    assert TARIFF.worst("é" * 18) == TARIFF.worst(PROMPT)
+    assert TARIFF.bound(PROMPT) == Cost(200, (100 * 2 + 100 * 10) / 1e6)
+    assert TARIFF.bound("é" * 18) == TARIFF.bound(PROMPT)
 
 
 def test_an_answer_costs_what_its_usage_says():
-    assert TARIFF.heard(PROMPT, "42", (30, 20)) == Cost(50, 260e-6)
-    assert Tariff(None, 100).heard(PROMPT, "42", (30, 20)) == Cost(50, 0.0)
+    assert TARIFF.count_answer(PROMPT, "42", (30, 20)) == Cost(50, 260e-6)
+    assert Tariff(None, 100).count_answer(PROMPT, "42", (30, 20)) == Cost(50, 0.0)
 
 
 def test_an_answer_without_usage_is_estimated_and_counted_as_such():
-    assert TARIFF.heard(PROMPT, "y" * 30, (None, None)) == Cost(13 + 11, (13 * 2 + 11 * 10) / 1e6, estimated=1)
-    assert TARIFF.heard(PROMPT, "y" * 30, (30, None)) == Cost(41, (30 * 2 + 11 * 10) / 1e6, estimated=1)
+    assert TARIFF.count_answer(PROMPT, "y" * 30, (None, None)) == Cost(13 + 11, (13 * 2 + 11 * 10) / 1e6, estimated=1)
+    assert TARIFF.count_answer(PROMPT, "y" * 30, (30, None)) == Cost(41, (30 * 2 + 11 * 10) / 1e6, estimated=1)
 
 
 def test_a_request_without_an_answer_counts_at_full_length():
-    assert TARIFF.unheard(PROMPT) == Cost(113, (13 * 2 + 100 * 10) / 1e6, unheard=1)
+    assert TARIFF.count_unheard(PROMPT) == Cost(113, (13 * 2 + 100 * 10) / 1e6, unheard=1)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_request_waits_for_those_under_way_and_goes_on_with_what_they_left():
         thread.start()
         time.sleep(0.3)
         order.append("first")
-        first.answered(answer())
+        first.count_answer(answer())
     thread.join(10)
     assert order == ["first", "second"]
 
@@ -85,7 +85,7 @@ def test_many_threads_never_pass_the_budget():
             while True:
                 with purse.request(TARIFF, PROMPT, halt) as request:
                     time.sleep(0.001)
-                    request.answered(answer(100, 100))  # the worst that it can be
+                    request.count_answer(answer(100, 100))  # the worst that it can be
                     spent.append(200)
         except BudgetSpent as error:
             ends.append(error)
@@ -101,7 +101,7 @@ def test_many_threads_never_pass_the_budget():
 def test_a_request_that_was_not_heard_needs_room_again():
     purse = account(tokens=300)
     with pytest.raises(BudgetSpent), purse.request(TARIFF, PROMPT, threading.Event()) as request:
-        request.unheard()
+        request.count_unheard()
 
 
 def test_the_end_of_the_evaluation_ends_the_wait_for_room():

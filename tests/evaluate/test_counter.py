@@ -7,7 +7,7 @@ import pytest
 
 from fino1.errors import SpecError
 from fino1.evaluate import counter, hub
-from fino1.evaluate.counter import _with_tokenizers, _with_transformers
+from fino1.evaluate.counter import _load_tokenizers, _load_transformers
 
 SMOLLM2 = Path(__file__).parents[2] / "out/models/smollm2-135m"
 TEXTS = ["", "sales 12 34", "a\n\n  b\tc", "<|im_start|>system\n", "价格 € 5 ½", "<eos>" * 3]
@@ -22,7 +22,7 @@ TEMPLATES = {
 
 
 def same(model):
-    ours, theirs = _with_tokenizers((str(model), None)), _with_transformers((str(model), None))
+    ours, theirs = _load_tokenizers((str(model), None)), _load_transformers((str(model), None))
     assert [ours(text) for text in TEXTS] == [theirs(text) for text in TEXTS]
 
 
@@ -42,7 +42,7 @@ def test_templates_in_the_tokenizers_config(folder):
     path = folder / "tokenizer_config.json"
     named = [{"name": "rag", "template": "x"}, {"name": "default", "template": "{{ messages[0].content }}!"}]
     path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": named}))
-    assert counter.counter((str(folder), None))("abc") == 4
+    assert counter.make_counter((str(folder), None))("abc") == 4
     same(folder)
 
 
@@ -51,7 +51,7 @@ def test_a_tokenizer_that_would_cut_or_fill_does_neither(folder):
     inner = json.loads(path.read_text())
     inner["truncation"] = {"max_length": 2, "strategy": "LongestFirst", "direction": "Right", "stride": 0}
     path.write_text(json.dumps(inner))
-    assert counter.counter((str(folder), None))("abcdef") == 7
+    assert counter.make_counter((str(folder), None))("abcdef") == 7
 
 
 @pytest.mark.parametrize(
@@ -69,15 +69,15 @@ def test_a_tokenizer_that_would_cut_or_fill_does_neither(folder):
 def test_mistakes(folder, file, content, problem):
     (folder / file).write_text(content)
     with pytest.raises(SpecError, match=problem):
-        counter.counter((str(folder), None))("a")
+        counter.make_counter((str(folder), None))("a")
 
 
 def test_other_formats_need_transformers(folder, monkeypatch):
     (folder / "tokenizer.json").unlink()
-    assert counter.way((str(folder), None)) == "transformers"
+    assert counter.choose_way((str(folder), None)) == "transformers"
     monkeypatch.setitem(sys.modules, "transformers", None)
-    assert counter.way((str(folder), None)) == "estimate"
-    assert counter.counter((str(folder), None))("x" * 30) == 11
+    assert counter.choose_way((str(folder), None)) == "estimate"
+    assert counter.make_counter((str(folder), None))("x" * 30) == 11
 
 
 @pytest.fixture

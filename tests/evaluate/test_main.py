@@ -12,12 +12,12 @@ import pytest
 
 import fino1.tasks
 from fino1 import exits, runs
+from fino1.cells import read_cell
 from fino1.errors import SpecError
-from fino1.evaluate import cell as cells
+from fino1.evaluate import cell as asking
 from fino1.evaluate.endpoint import EndpointLost
 from fino1.evaluate.main import main
 from fino1.evaluate.plan import plan
-from fino1.report.cells import read_cell
 from fino1.spec import load
 from fino1.tasks import ledger, scoring
 from tests.needs import missing
@@ -240,7 +240,7 @@ def test_a_full_disk(right, tmp_path, monkeypatch):
     def full(handle):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cells.os, "fsync", full)
+    monkeypatch.setattr(asking.os, "fsync", full)
     assert main(spec_of(right), "eval", tmp_path) == exits.DISK
 
 
@@ -312,12 +312,18 @@ def test_killed_and_run_again(right, tmp_path, number):
 
 
 def test_sigterm_does_not_wait_for_a_request_that_hangs(right, tmp_path, monkeypatch):
-    monkeypatch.setattr(cells, "GRACE_S", 0.5)
+    monkeypatch.setattr(asking, "GRACE_S", 0.5)
     right.delay_s = 30
-    threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
-    begin = time.monotonic()
+    sent = []
+
+    def terminate():
+        wait_for(lambda: right.busy)
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=terminate).start()
     assert main(spec_of(right, timeout_s=60), "eval", tmp_path) == exits.TERMINATED
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - sent[0] < 4
 
 
 def test_sigterm_ends_a_first_process_that_has_not_begun(tmp_path):

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from fino1.errors import SpecError
-from fino1.k8s.plan import architecture
-from fino1.k8s.plan.architecture import KNOWN
+from fino1.k8s.plan import shapes as library
+from fino1.k8s.plan.shapes import Finder, known
 from fino1.spec.inputs import InitBlock, ModelRef
 
-LLAMA = KNOWN["meta-llama/Llama-3.1-8B"]
+LLAMA = known("meta-llama/Llama-3.1-8B")
 NOWHERE = Path("/nowhere")
 
 # safetensors' total on the hub, tied weights once
@@ -38,17 +38,20 @@ PUBLISHED = {
 
 @pytest.fixture(autouse=True)
 def _empty_cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf/hub"))
+
+
+def shapes_of(ref, work=NOWHERE):
+    return Finder(work).find("model", ref)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_parameter_counts(name):
-    assert KNOWN[name].parameters == PUBLISHED[name]
+    assert known(name).parameters == PUBLISHED[name]
 
 
 @pytest.mark.parametrize(
-    ("name", "known"),
+    ("name", "same"),
     [
         ("meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-3.1-8B"),
         ("meta-llama/Meta-Llama-3.1-8B-Instruct", "meta-llama/Llama-3.1-8B"),
@@ -57,8 +60,8 @@ def test_published_parameter_counts(name):
         ("somebody/Llama-3.1-8B-Instruct", None),
     ],
 )
-def test_hub_ids_of_the_table(name, known):
-    assert architecture.architecture(ModelRef(hub=name), NOWHERE) == (KNOWN[known] if known else None)
+def test_hub_ids_of_the_table(name, same):
+    assert shapes_of(ModelRef(hub=name)) == (known(same) if same else None)
 
 
 LLAMA_CONFIG = {
@@ -84,7 +87,7 @@ def write(path, **changes):
 
 def test_a_folder(tmp_path):
     folder = write(tmp_path / "model")
-    assert architecture.architecture(ModelRef(path=str(folder)), NOWHERE) == LLAMA
+    assert shapes_of(ModelRef(path=str(folder))) == LLAMA
 
 
 def test_the_cache_goes_before_the_table_and_knows_what_is_not_in_it(tmp_path):
@@ -93,19 +96,18 @@ def test_the_cache_goes_before_the_table_and_knows_what_is_not_in_it(tmp_path):
         write(repository / "snapshots" / "abc", num_hidden_layers=layers)
         (repository / "refs").mkdir()
         (repository / "refs" / "main").write_text("abc")
-    find = architecture.architecture
-    assert find(ModelRef(hub="meta-llama/Llama-3.1-8B"), NOWHERE).num_hidden_layers == 3
-    assert find(ModelRef(hub="some/body"), NOWHERE).num_hidden_layers == 5
-    assert find(ModelRef(hub="some/body", revision="abc"), NOWHERE).num_hidden_layers == 5
-    assert find(ModelRef(hub="some/body", revision="def"), NOWHERE) is None
+    assert shapes_of(ModelRef(hub="meta-llama/Llama-3.1-8B")).num_hidden_layers == 3
+    assert shapes_of(ModelRef(hub="some/body")).num_hidden_layers == 5
+    assert shapes_of(ModelRef(hub="some/body", revision="abc")).num_hidden_layers == 5
+    assert shapes_of(ModelRef(hub="some/body", revision="def")) is None
 
 
 def test_a_finished_run(tmp_path):
     folder = tmp_path / "runs" / "sft-0123456789"
     write(folder / "model", num_hidden_layers=2)
-    assert architecture.architecture(ModelRef(run="sft"), tmp_path) is None
+    assert shapes_of(ModelRef(run="sft"), tmp_path) == LLAMA  # of its run file, until it has finished
     (folder / "done.json").write_text("{}")
-    assert architecture.architecture(ModelRef(run="sft"), tmp_path).num_hidden_layers == 2
+    assert shapes_of(ModelRef(run="sft"), tmp_path).num_hidden_layers == 2
 
 
 @pytest.mark.parametrize(
@@ -113,13 +115,13 @@ def test_a_finished_run(tmp_path):
 )
 def test_other_families_are_not_known(tmp_path, changes):
     folder = write(tmp_path / "model", **changes)
-    assert architecture.architecture(ModelRef(path=str(folder)), NOWHERE) is None
+    assert shapes_of(ModelRef(path=str(folder))) is None
 
 
 def test_a_config_without_sizes(tmp_path):
     folder = write(tmp_path / "model", hidden_size=None, vocab_size="many")
     with pytest.raises(SpecError) as caught:
-        architecture.architecture(ModelRef(path=str(folder)), NOWHERE)
+        shapes_of(ModelRef(path=str(folder)))
     assert caught.value.problems == [
         f"{folder}/config.json: hidden_size: expected a positive integer, got None",
         f"{folder}/config.json: vocab_size: expected a positive integer, got 'many'",
@@ -130,7 +132,7 @@ def test_a_config_without_sizes(tmp_path):
 def test_a_config_that_is_none(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(SpecError, match="config.json: expected a"):
-        architecture.architecture(ModelRef(path=str(tmp_path)), NOWHERE)
+        shapes_of(ModelRef(path=str(tmp_path)))
 
 
 TINY = {
@@ -163,7 +165,7 @@ def test_counts_of_real_modules(tmp_path, kind, extra):
 
     config = getattr(transformers, f"{kind}Config")(**TINY, **extra)
     config.save_pretrained(tmp_path)
-    shapes = architecture.read_config(tmp_path / "config.json")
+    shapes = library.read_config(tmp_path / "config.json")
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(config)
         value = transformers.AutoModelForSequenceClassification.from_config(config)
@@ -187,4 +189,4 @@ def test_the_default_init_block():
 
     with torch.device("meta"):
         model = transformers.AutoModelForCausalLM.from_config(init_config(InitBlock(), Tokenizer()))
-    assert architecture.of_init(InitBlock()).parameters == sum(p.numel() for p in model.parameters())
+    assert library.of_init(InitBlock()).parameters == sum(p.numel() for p in model.parameters())

@@ -116,6 +116,17 @@ def test_running_a_recipe_loads_no_torch():
     assert not loaded("import fino1.local.recipe") & (set(HEAVY) - {"pydantic"})
 
 
+def test_training_loads_its_libraries_once_it_knows_what_it_needs():
+    assert not loaded("import fino1.train.launch.launch") & {
+        "transformers",
+        "trl",
+        "deepspeed",
+        "accelerate",
+        "datasets",
+    }
+    assert not loaded("import fino1.train.launch.rank") & {"torch", "transformers"}
+
+
 def flags(capsys, main, *arguments: str) -> set[str]:
     with pytest.raises(SystemExit) as caught:
         main([*arguments, "--help"])

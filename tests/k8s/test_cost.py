@@ -22,21 +22,21 @@ def evaluation(*models, **keys):
 
 def test_given_hours():
     found = cost.cost(spec(nodes=2, **H100), BOOK, "book.yaml", hours=3)
-    assert (found.gpus, found.per_hour, found.amount, found.bound) == (16, 40.0, 120.0, "estimated")
+    assert (found["gpus"], found["per_hour"], found["amount"], found["bound"]) == (16, 40.0, 120.0, "estimated")
 
 
 def test_the_deadline_is_an_upper_bound():
     found = cost.cost(spec(activeDeadlineSeconds=5400, **H100), BOOK, "book.yaml")
-    assert (found.per_hour, found.hours, found.amount, found.bound) == (20.0, 1.5, 30.0, "at most")
+    assert (found["per_hour"], found["hours"], found["amount"], found["bound"]) == (20.0, 1.5, 30.0, "at most")
 
 
 def test_given_hours_go_before_the_deadline():
-    assert cost.cost(spec(activeDeadlineSeconds=5400), BOOK, "book.yaml", hours=1).bound == "estimated"
+    assert cost.cost(spec(activeDeadlineSeconds=5400), BOOK, "book.yaml", hours=1)["bound"] == "estimated"
 
 
 def test_without_either_the_price_of_an_hour_is_all_that_is_known():
     found = cost.cost(spec(), BOOK, "book.yaml")
-    assert (found.per_hour, found.hours, found.amount, found.bound) == (16.0, None, None, "unknown")
+    assert (found["per_hour"], found["hours"], found["amount"], found["bound"]) == (16.0, None, None, "unknown")
 
 
 @pytest.mark.parametrize(
@@ -48,20 +48,20 @@ def test_without_either_the_price_of_an_hour_is_all_that_is_known():
     ],
 )
 def test_a_product_s_price_goes_before_its_resource_s(gpu, price):
-    assert cost.cost(spec(gpu=gpu), BOOK, "book.yaml").per_hour == price
+    assert cost.cost(spec(gpu=gpu), BOOK, "book.yaml")["per_hour"] == price
 
 
 def test_a_run_without_gpus_costs_no_gpu_hours_and_says_what_is_missing():
     found = cost.cost(spec(gpus_per_node=0), BOOK, "book.yaml", hours=5)
-    assert (found.gpus, found.amount) == (0, 0.0)
-    assert found.unpriced == ("CPUs and memory: the run takes no GPU",)
+    assert (found["gpus"], found["amount"]) == (0, 0.0)
+    assert found["unpriced"] == ["CPUs and memory: the run takes no GPU"]
 
 
 def test_every_served_model_of_an_evaluation_takes_its_own_gpus():
     models = [{"name": "a", "hub": "o/a"}, {"name": "b", "hub": "o/b"}, {"name": "gpt", "base_url": "https://x/v1"}]
     found = cost.cost(evaluation(*models, gpus_per_node=2), BOOK, "book.yaml", hours=1)
-    assert (found.gpus, found.amount) == (4, 8.0)
-    assert found.unpriced == ("gpt: tokens of its endpoint",)
+    assert (found["gpus"], found["amount"]) == (4, 8.0)
+    assert found["unpriced"] == ["gpt: tokens of its endpoint"]
 
 
 def test_every_shard_has_a_server_of_its_own():
@@ -73,14 +73,14 @@ def test_every_shard_has_a_server_of_its_own():
         },
         "run.yaml",
     )
-    assert cost.cost(run, BOOK, "book.yaml").gpus == 6
+    assert cost.cost(run, BOOK, "book.yaml")["gpus"] == 6
 
 
 def test_endpoints_alone_need_no_price():
     model = {"name": "gpt", "base_url": "https://x/v1"}
     found = cost.cost(evaluation(model), PriceBook(currency="EUR", prices={}), "book.yaml", hours=1)
-    assert (found.gpus, found.amount) == (0, 0.0)
-    assert "gpt: tokens of its endpoint" in found.unpriced
+    assert (found["gpus"], found["amount"]) == (0, 0.0)
+    assert "gpt: tokens of its endpoint" in found["unpriced"]
 
 
 def test_no_price_for_these_gpus():

@@ -10,9 +10,9 @@ from fino1.k8s import times
 from fino1.k8s.state import pods
 from fino1.k8s.state import status as standing
 from fino1.k8s.state.nodes import Node
-from fino1.k8s.state.place import Queue
+from fino1.k8s.state.queue import Queue
 from fino1.k8s.state.run import Run
-from fino1.k8s.why import scheduler as unscheduled
+from fino1.k8s.why import scheduler
 from fino1.k8s.why.facts import Facts
 from fino1.k8s.why.judge import diagnose
 
@@ -413,7 +413,7 @@ def test_claims(body, classes, says):
     ],
 )
 def test_the_schedulers_message(message, parsed):
-    assert unscheduled.parts(message) == parsed
+    assert scheduler.parse_message(message) == parsed
 
 
 def test_a_product_that_no_node_has():

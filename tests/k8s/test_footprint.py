@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from fino1.k8s.plan import architecture, footprint
-from fino1.k8s.plan.architecture import KNOWN
+from fino1.k8s.plan import footprint
 from fino1.k8s.plan.footprint import Sharding
+from fino1.k8s.plan.shapes import _of_config, known
 from tests.needs import needed
 
-LLAMA = KNOWN["meta-llama/Llama-3.1-8B"]
-SMALL = KNOWN["meta-llama/Llama-3.2-3B"]
+LLAMA = known("meta-llama/Llama-3.1-8B")
+SMALL = known("meta-llama/Llama-3.2-3B")
 TINY = {
     "hidden_size": 64,
     "intermediate_size": 192,
@@ -31,6 +31,10 @@ TINY = {
     "vocab_size": 97,
     "max_position_embeddings": 512,
 }
+
+
+def of_config(kind, **keys):
+    return _of_config({"model_type": kind, **TINY, **keys})
 
 
 def sharding(stage=3, ranks=8, bf16=True, by_deepspeed=True, **keys):
@@ -132,7 +136,7 @@ def test_activations_of_a_layer_are_those_that_torch_saves(kind, stage, bf16, ma
     for layers in (1, 2):
         config = getattr(transformers, f"{kind}Config")(**TINY | {"num_hidden_layers": layers}, head_dim=16)
         found.append(saved_bytes(config, dtype, stage == 0 and bf16, False, masked, rows=2, row=128))
-    shapes = architecture._of_config(kind.lower(), TINY | {"head_dim": 16})
+    shapes = of_config(kind.lower(), head_dim=16)
     assert footprint.layer_activations(s, shapes, 128, masked) == (found[1] - found[0]) / 256
 
 
@@ -146,7 +150,7 @@ def test_all_activations_are_at_most_a_tenth_more_than_torch_saves(stage, bf16, 
     dtype = torch.float32 if s.residual == 4 else torch.bfloat16
     config = transformers.LlamaConfig(**TINY | {"num_hidden_layers": 8})
     found = saved_bytes(config, dtype, stage == 0 and bf16, checkpointing, True, rows=2, row=128)
-    shapes = architecture._of_config("llama", TINY | {"num_hidden_layers": 8})
+    shapes = of_config("llama", num_hidden_layers=8)
     found += 2 * 128 * (s.residual * 64 + 128)  # the result and the mask exist too, but are not saved for anything
     assert found <= footprint.saved(s, shapes, 2, 128, checkpointing) <= 1.1 * found
 
@@ -309,7 +313,7 @@ def test_the_cache_holds_keys_and_values_as_wide_as_the_residual_stream(stage):
     import torch
     from transformers import AutoModelForCausalLM, DynamicCache
 
-    config = config_of(architecture._of_config("llama", TINY), 2)
+    config = config_of(of_config("llama"), 2)
     dtype = torch.float32 if stage == 0 else torch.bfloat16
     model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     held = DynamicCache(config=config)
@@ -317,7 +321,7 @@ def test_the_cache_holds_keys_and_values_as_wide_as_the_residual_stream(stage):
         model(input_ids=torch.zeros(3, 20, dtype=torch.long), past_key_values=held, use_cache=True)
     layer = held.layers[0].keys.nbytes + held.layers[0].values.nbytes
     # all layers, and the one that is being made anew
-    assert footprint.cache(sharding(stage), architecture._of_config("llama", TINY), 3, 20) == (2 + 1) * layer
+    assert footprint.cache(sharding(stage), of_config("llama"), 3, 20) == (2 + 1) * layer
 
 
 def test_ppo_s_step_makes_one_tensor_more_for_each_parameter():

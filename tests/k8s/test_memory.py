@@ -1,21 +1,22 @@
 """What a whole run is estimated to take, whether that fits, and what must hold for any run."""
 
+import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fino1.k8s.plan import architecture, footprint, gpus, memory
-from fino1.k8s.plan.architecture import KNOWN, Architecture
+from fino1.k8s.plan import footprint, memory, shapes
 from fino1.k8s.plan.footprint import Sharding
-from fino1.spec import load
-from fino1.spec.inputs import InitBlock
+from fino1.k8s.plan.shapes import Architecture, Finder, known
+from fino1.spec import load, recipe
+from fino1.spec.inputs import InitBlock, ModelRef
 from fino1.spec.placement import GpuBlock
 
 GIB = 2**30
-LLAMA = KNOWN["meta-llama/Llama-3.1-8B"]
-SMALL = KNOWN["meta-llama/Llama-3.2-3B"]
+LLAMA = known("meta-llama/Llama-3.1-8B")
+SMALL = known("meta-llama/Llama-3.2-3B")
 DATA = {"data": {"path": "rows.json"}}
 NOWHERE = Path("/nowhere")
 
@@ -24,50 +25,47 @@ def spec(method="sft", **keys):
     return load.build({"method": method, **DATA, **keys}, "run.yaml")
 
 
-def estimate(method="sft", known=None, zero_stage=3, **keys):
-    return memory.estimate(spec(method, **keys), NOWHERE, zero_stage=zero_stage, known=known)
+def estimate(method="sft", sizes=None, zero_stage=3, **keys):
+    keys = {"launch": {"zero_stage": zero_stage}, **keys}
+    return memory.estimate(spec(method, **keys), Finder(NOWHERE, known=sizes))
 
 
 @pytest.fixture(autouse=True)
 def _empty_cache(monkeypatch, tmp_path):
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hf/hub"))
 
 
-def test_the_seed_s_sft_by_hand():
+def test_sft_of_8b_by_hand():
     """Llama-3.1-8B on 8 GPUs, ZeRO-3, 2 rows of 8,192 tokens: shares of 1,003,782,656 parameters."""
     found = estimate()
-    assert [phase.name for phase in found.phases] == ["loss", "backward", "optimizer step"]
-    loss = found.phases[0].parts
-    assert loss["weights"] == 2 * 1_003_782_656
-    assert loss["gradients"] == 4 * 1_003_782_656
-    assert loss["optimizer"] == 12 * 1_003_782_656
-    assert loss["gathered weights"] == 2 * (10**9 + 128256 * 4096)
+    assert found.peak == "backward"
+    assert found.parts["weights"] == 2 * 1_003_782_656
+    assert found.parts["gradients"] == 4 * 1_003_782_656
+    assert found.parts["optimizer"] == 12 * 1_003_782_656
+    assert found.parts["gathered weights"] == 2 * (10**9 + 128256 * 4096)
     tokens = 2 * 8192
-    assert loss["activations"] == tokens * (32 * 2 * 4096 + 8 * 4096 + 8 * 128 + 8 + 8192)
-    assert found.peak.parts["CUDA context"] == GIB
-    assert 28 * GIB < found.peak.total < 36 * GIB
+    assert found.parts["activations"] == tokens * (32 * 2 * 4096 + 8 * 4096 + 8 * 128 + 8 + 8192)
+    assert found.parts["CUDA context"] == GIB
+    assert 28 * GIB < found.total < 36 * GIB
 
 
 def test_the_defaults_of_ppo_fit_eight_a100():
     found = estimate("ppo")
-    assert found.peak.name == "rollout: prompts"
-    assert memory.fits(found, gpus.gpu_memory(GpuBlock(product="NVIDIA-A100-SXM4-80GB"))).fits
-    assert found.peak.parts["gathered weights"] == 2 * 8_030_261_248
-    assert found.peak.parts["reference"] == 4 * 1_003_782_656
+    assert found.peak == "rollout: prompts"
+    assert found.fits(shapes.gpu_memory(GpuBlock(product="NVIDIA-A100-SXM4-80GB")))
+    assert found.parts["gathered weights"] == 2 * 8_030_261_248
+    assert found.parts["reference"] == 4 * 1_003_782_656
 
 
 def test_plain_data_parallelism_does_not_fit_and_says_what_would_help():
-    found = memory.fits(estimate(zero_stage=0), 80 * GIB)
-    assert not found.fits
-    assert found.available == 76 * GIB
+    found = estimate(zero_stage=0)
+    assert not found.fits(80 * GIB) and found.available(80 * GIB) == 76 * GIB
     assert found.changes[:2] == ("launch.zero_stage: 3", "launch.offload_optimizer_device: cpu")
     assert "smaller sft.per_device_train_batch_size" in found.changes
 
 
 def test_changes_that_are_made_already_are_not_named():
-    block = {"per_device_train_batch_size": 1, "gradient_checkpointing": False}
-    changes = memory.fits(estimate(sft=block), GIB).changes
+    changes = estimate(sft={"per_device_train_batch_size": 1, "gradient_checkpointing": False}).changes
     assert "launch.zero_stage: 3" not in changes
     assert "smaller sft.per_device_train_batch_size" not in changes
     assert "sft.gradient_checkpointing: true" in changes
@@ -76,87 +74,117 @@ def test_changes_that_are_made_already_are_not_named():
 def test_one_rank_divides_nothing():
     one = estimate(gpus_per_node=1)
     assert (one.ranks, one.zero_stage) == (1, 0)
-    assert one.phases[0].parts["optimizer"] == 8 * LLAMA.parameters
-    assert "buckets" not in one.phases[0].parts
+    assert one.parts["optimizer"] == 8 * LLAMA.parameters
+    assert "buckets" not in one.parts
 
 
 def test_offloading_moves_states_to_the_node():
-    found = memory.estimate(spec(), NOWHERE, offload_optimizer=True, offload_param=True)
+    found = estimate(launch={"offload_optimizer_device": "cpu", "offload_param_device": "cpu"})
     assert found.host == {
         "weights": 2 * 1_003_782_656,
         "gradients": 4 * 1_003_782_656,
         "optimizer": 12 * 1_003_782_656,
     }
-    assert not {"weights", "gradients", "optimizer"} & set(found.peak.parts)
+    assert not {"weights", "gradients", "optimizer"} & set(found.parts)
 
 
 def test_a_reward_model_is_held_whole():
     reward = {"source": "model", "model": {"hub": "meta-llama/Llama-3.2-3B"}}
     with_model, without = estimate("ppo", ppo={"reward": reward}), estimate("ppo")
-    held = with_model.phases[0].parts["reward model"]
-    assert held == 2 * (SMALL.backbone + 2 * SMALL.hidden_size)
-    assert with_model.phases[-1].name == "reward"
-    assert with_model.peak.total > without.peak.total
+    assert with_model.parts["reward model"] == 2 * (SMALL.backbone + 2 * SMALL.hidden_size)
+    assert with_model.total > without.total
+    long = estimate(
+        "ppo", ppo={"reward": {**reward, "max_length": 131072}, "max_prompt_length": 64, "response_length": 8}
+    )
+    assert long.peak == "reward"
 
 
 def test_packed_rows_are_one_row():
     packed, padded = estimate(sft={"packing": True}), estimate()
-    assert packed.phases[0].parts["activations"] - padded.phases[0].parts["activations"] == 2 * 8192 * 8192
+    assert packed.parts["activations"] - padded.parts["activations"] == 2 * 8192 * 8192
 
 
 def test_a_model_that_is_not_known():
-    found = estimate(model={"hub": "some/body"})
-    assert found.peak is None
-    assert memory.fits(found, 80 * GIB) is None
-    assert found.unknown == (
+    models = Finder(NOWHERE)
+    found = memory.estimate(spec(model={"hub": "some/body"}), models)
+    assert (found.peak, found.total) == ("", 0)
+    assert models.unknown == [
         "model: some/body: sizes not known here; give model.path, a folder with its config.json, or fetch the model to "
         "Hugging Face's cache",
-    )
-
-
-def test_a_model_whose_shapes_are_given():
-    found = estimate("ppo", known={"model": SMALL}, model={"run": "sft"})
-    assert not found.unknown
-    assert found.phases[0].parts["gathered weights"] == 2 * SMALL.parameters
+    ]
 
 
 def test_a_reward_model_that_is_not_known_is_named_and_left_out():
-    found = estimate("ppo", ppo={"reward": {"source": "model", "model": {"run": "verifier"}}})
-    assert found.peak is not None
-    assert found.unknown[0].startswith("ppo.reward.model: verifier: sizes not known here")
+    models = Finder(NOWHERE)
+    reward = {"source": "model", "model": {"run": "no-such-run"}}
+    assert memory.estimate(spec("ppo", ppo={"reward": reward}), models).peak
+    assert models.unknown[0].startswith("ppo.reward.model: no-such-run: sizes not known here")
+
+
+def test_a_run_that_has_not_finished_has_the_sizes_of_its_run_file(tmp_path):
+    """As written beside the planned file, else as built in: `ppo.yaml` takes the model of the run `sft`."""
+    models = Finder(NOWHERE, next(path for path in recipe.built_in() if path.name == "ppo.yaml"))
+    found = memory.estimate(spec("ppo", model={"run": "sft"}), models)
+    assert found == estimate("ppo", {"model": LLAMA})
+    assert models.assumed == ["run sft has not finished here: it is taken to train what sft.yaml says"]
+    small = {"method": "sft", "model": {"hub": "meta-llama/Llama-3.2-3B"}, "data": {"path": "/work/rows.jsonl"}}
+    (tmp_path / "sft.yaml").write_text(json.dumps(small))
+    beside = Finder(NOWHERE, tmp_path / "my-ppo.yaml")
+    assert memory.estimate(spec("ppo", model={"run": "sft-0123456789"}), beside) == estimate("ppo", {"model": SMALL})
+
+
+def test_a_run_of_a_recipe_is_its_stage():
+    """The demo's `sft` is `sft-tiny`, and so it is for the stage beside it."""
+    models = Finder(NOWHERE, next(path for path in recipe.built_in() if path.name == "ppo-tiny.yaml"))
+    tiny = recipe.read_run("sft-tiny", [], [], None)[0].model.init
+    assert models.find("model", ModelRef(run="sft")) == shapes.of_init(tiny)
+
+
+def test_a_verifier_gives_the_reward_model():
+    reward = {"source": "model", "model": {"run": "verifier"}}
+    found = memory.estimate(spec("ppo", ppo={"reward": reward}), Finder(NOWHERE))
+    assert found.parts["reward model"] == 2 * (SMALL.backbone + 2 * SMALL.hidden_size)
+
+
+def test_run_files_that_name_each_other(tmp_path):
+    for name, other in (("a", "b"), ("b", "a")):
+        document = {"method": "sft", "model": {"run": other}, "data": {"path": "/work/rows.jsonl"}}
+        (tmp_path / f"{name}.yaml").write_text(json.dumps(document))
+    assert Finder(NOWHERE, tmp_path / "a.yaml").find("model", ModelRef(run="b")) is None
 
 
 def test_tiny_runs():
-    sft = estimate(model={"init": {}}, gpus_per_node=0)
-    assert sft.phases[0].parts["weights"] == 4 * architecture.of_init(InitBlock()).parameters
-    ppo = estimate("ppo", known={"model": LLAMA}, ppo={"value_model": {"init": {}}}, model={"run": "sft"})
-    assert ppo.peak is not None  # its vocabulary is the policy's
+    tiny = {"weights": 4 * shapes.of_init(InitBlock()).parameters}.items()
+    assert tiny <= estimate(model={"init": {}}, gpus_per_node=0).parts.items()
+    ppo = estimate("ppo", {"model": LLAMA}, ppo={"value_model": {"init": {}}}, model={"run": "sft"})
+    assert ppo.peak  # the value model's vocabulary is the policy's
 
 
 def evaluation(*models, **keys):
     block = {"models": list(models), "tasks": [{"task": "ledger"}]}
-    return memory.estimate(load.build({"method": "eval", "eval": block, **keys}, "run.yaml"), NOWHERE)
+    finder = Finder(NOWHERE)
+    return memory.estimate(load.build({"method": "eval", "eval": block, **keys}, "run.yaml"), finder), finder
 
 
 def test_a_served_model_by_hand():
     model = {"name": "a", "hub": "meta-llama/Llama-3.1-8B-Instruct", "context_length": 16384}
-    (phase,) = evaluation(model, gpus_per_node=2).phases
-    assert phase.name == "serve a"
-    assert phase.parts["weights"] == LLAMA.parameters  # bf16, halved
+    found, _ = evaluation({"name": "b", "hub": "meta-llama/Llama-3.2-1B"}, model, gpus_per_node=2)
+    assert found.peak == "serve a"
+    assert found.parts["weights"] == LLAMA.parameters  # bf16, halved
     # one request of 16,384 tokens × keys and values × 4 heads of 128 × 2 bytes × 32 layers
-    assert phase.parts["KV cache"] == 16384 * 2 * 4 * 128 * 2 * 32
+    assert found.parts["KV cache"] == 16384 * 2 * 4 * 128 * 2 * 32
 
 
 def test_more_gpus_than_key_value_heads_hold_one_head_each():
     model = {"name": "a", "hub": "meta-llama/Llama-3.1-8B-Instruct", "context_length": 1024}
-    eight, sixteen = (evaluation(model, gpus_per_node=n).phases[0].parts["KV cache"] for n in (8, 16))
+    eight, sixteen = (evaluation(model, gpus_per_node=n)[0].parts["KV cache"] for n in (8, 16))
     assert eight == sixteen
 
 
 def test_endpoints_take_no_memory_here():
-    found = evaluation({"name": "gpt", "base_url": "https://x/v1"}, {"name": "b", "hub": "some/body"})
-    assert found.phases == ()
-    assert found.unknown[0].startswith("eval.models.1: some/body")
+    found, models = evaluation({"name": "gpt", "base_url": "https://x/v1"}, {"name": "b", "hub": "some/body"})
+    assert found.peak == ""
+    assert models.unknown[0].startswith("eval.models.1: some/body")
 
 
 @pytest.mark.parametrize(
@@ -171,7 +199,7 @@ def test_endpoints_take_no_memory_here():
     ],
 )
 def test_memory_of_a_gpu(gpu, gib):
-    assert gpus.gpu_memory(GpuBlock(**gpu)) == (None if gib is None else gib * GIB)
+    assert shapes.gpu_memory(GpuBlock(**gpu)) == (None if gib is None else gib * GIB)
 
 
 WIDTHS = st.builds(
@@ -189,10 +217,10 @@ WIDTHS = st.builds(
 METHODS = st.sampled_from(["sft", "ppo"])
 
 
-def total(method, shapes, ranks, zero_stage=3, **block):
+def total(method, sizes, ranks, zero_stage=3, **block):
     keys = {"global_batch_size": 64, **block}
-    known = {"model": shapes, "ppo.value_model": shapes}
-    return estimate(method, known, zero_stage, gpus_per_node=ranks, **{method: keys}).peak.total
+    given = {"model": sizes, "ppo.value_model": sizes}
+    return estimate(method, given, zero_stage, gpus_per_node=ranks, **{method: keys}).total
 
 
 @given(METHODS, WIDTHS, st.integers(0, 5))
@@ -230,15 +258,11 @@ def test_a_higher_stage_never_holds_more_states(shapes, ranks):
     assert held == sorted(held, reverse=True)
 
 
-@given(METHODS, WIDTHS, st.sampled_from([0, 3]))
+@given(WIDTHS, st.sampled_from([0, 3]))
 @settings(max_examples=40, deadline=None)
-def test_checkpointing_keeps_fewer_activations(method, shapes, stage):
-    def kept(checkpointing):
-        known = {"model": shapes, "ppo.value_model": shapes}
-        found = estimate(method, known, stage, **{method: {"gradient_checkpointing": checkpointing}})
-        return max(phase.parts.get("activations", 0) for phase in found.phases)
-
-    assert kept(True) < kept(False)
+def test_checkpointing_keeps_fewer_activations(sizes, stage):
+    s = Sharding(stage, 8, bf16=True, by_deepspeed=True)
+    assert footprint.saved(s, sizes, 2, 512, True) < footprint.saved(s, sizes, 2, 512, False)
 
 
 @given(METHODS, WIDTHS, st.integers(6, 11))

@@ -9,7 +9,7 @@ import yaml
 from fino1 import __main__ as entry
 from fino1 import doctor
 from fino1.errors import SpecError
-from fino1.local import recipe as chain
+from fino1.local import recipe as local_recipe
 from fino1.spec import recipe, yamlfile
 
 PYTHON = sys.executable  # before a test changes it
@@ -229,43 +229,32 @@ def test_unknown_names_list_the_built_in_ones(capsys):
 
 def test_each_document_is_validated_once(place, monkeypatch):
     seen = []
-    build = chain.load.build
-    monkeypatch.setattr(chain.load, "build", lambda document, source: seen.append(source) or build(document, source))
+    build = local_recipe.load.build
+    monkeypatch.setattr(
+        local_recipe.load, "build", lambda document, source: seen.append(source) or build(document, source)
+    )
     assert entry.main(["run", write(place, TWO)]) == 0
     assert seen == ["chain.yaml: stage first", "chain.yaml: stage second"]
     assert entry.main(["run", "sft.yaml"]) == 0
     assert seen[2:] == ["sft.yaml"]
 
 
-@pytest.mark.parametrize(
-    ("stages", "path", "source"),
-    [(None, "sft.yaml", "sft.yaml"), (TWO[:1], "chain.yaml", "chain.yaml: stage first")],
-)
-def test_what_goes_wrong_later_blames_the_file_that_was_written(place, monkeypatch, capfd, stages, path, source):
+def test_what_goes_wrong_later_blames_the_file_that_was_written(place, monkeypatch, capfd):
     monkeypatch.setattr(sys, "executable", PYTHON)
-    write(place, stages or [], sft=SFT | {"model": {"path": "nowhere"}})
-    assert entry.main(["run", path]) == 2
-    said = f"{source}: model.path: nowhere: expected a directory with config.json, got none"
+    assert entry.main(["run", write(place, TWO[:1], sft=SFT | {"model": {"path": "nowhere"}})]) == 2
+    said = "chain.yaml: stage first: model.path: nowhere: expected a directory with config.json, got none"
     assert said in capfd.readouterr().err.splitlines()
 
 
-def test_an_evaluation_blames_it_too(place, monkeypatch, capfd):
-    monkeypatch.setattr(sys, "executable", PYTHON)
+def test_an_evaluation_blames_it_too(tmp_path, capsys):
     block = {"models": [{"name": "a", "path": "nowhere"}], "tasks": [{"task": "finqa", "path": "data.jsonl"}]}
-    (place / "e.yaml").write_text(yaml.safe_dump({"method": "eval", "gpus_per_node": 0, "eval": block}))
-    assert entry.main(["run", "e.yaml"]) == 2
-    assert [line.partition(", got")[0] for line in capfd.readouterr().err.splitlines()] == [
+    (tmp_path / "config.json").write_text(json.dumps({"method": "eval", "gpus_per_node": 0, "eval": block}))
+    config = ["--config", str(tmp_path / "config.json"), "--work", str(tmp_path), "--source", "e.yaml"]
+    assert entry.main(["evaluate", *config]) == 2
+    assert [line.partition(", got")[0] for line in capsys.readouterr().err.splitlines()] == [
         "e.yaml: eval.models: a: path: nowhere: expected a directory with config.json",
         "e.yaml: eval.tasks: finqa: data.jsonl: expected a file",
     ]
-
-
-def test_rows_are_blamed_on_their_own_file(place, monkeypatch, capfd):
-    monkeypatch.setattr(sys, "executable", PYTHON)
-    (place / "data.jsonl").write_text("{}\n")  # looks like a key
-    write(place, [], sft=SFT | {"data": {"path": "data.jsonl"}})
-    assert entry.main(["run", "sft.yaml"]) == 2
-    assert capfd.readouterr().err.startswith("data.jsonl:1: ")
 
 
 def test_packages_that_are_not_installed(place, monkeypatch, capsys):
@@ -303,7 +292,7 @@ def test_a_full_disk_is_74(place, monkeypatch, capsys):
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(chain.runs, "check_work", full)
+    monkeypatch.setattr(local_recipe.runs, "check_work", full)
     assert entry.main(["run", write(place, TWO)]) == 74
     assert "No space left on device" in capsys.readouterr().err
 
@@ -315,5 +304,5 @@ def test_built_in_recipes_are_sound(name, tmp_path, monkeypatch):
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(path.parent.parent.parent)
-    chain.Chain(wanted, path, [], [], work)
+    local_recipe.Chain(wanted, path, [], [], work)
     assert os.listdir(work) == []

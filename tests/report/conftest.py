@@ -1,6 +1,9 @@
 import json
+from dataclasses import asdict
 
 import pytest
+
+from fino1.cells import Sample, Summary
 
 
 def make_sample(number, strict=True, **fields):
@@ -22,7 +25,16 @@ def make_sample(number, strict=True, **fields):
         "seconds": 0.25,
         "finish_reason": "stop",
         "cut": False,
+        "answered_by": None,
     } | fields
+
+
+def make_summary(lines):
+    """The summary of these lines; of broken ones, which no report gets to count, that of nothing."""
+    try:
+        return asdict(Summary.count([Sample(**line) for line in lines]))
+    except TypeError:
+        return asdict(Summary.count([]))
 
 
 @pytest.fixture
@@ -40,7 +52,7 @@ def cell(tmp_path):
         directory.mkdir(parents=True)
         lines = [line if isinstance(line, dict) else make_sample(i, line) for i, line in enumerate(verdicts)]
         about = {"key": "ab" * 32, "model": model, "task": task, "settings": {"temperature": 0}}
-        about |= {"provenance": {"fino1": "0.1.0"}, "summary": {"n": len(lines)}, "finished": True} | fields
+        about |= {"provenance": {"fino1": "0.1.0"}, "summary": make_summary(lines), "finished": True} | fields
         (directory / "cell.json").write_text(json.dumps(about))
         (directory / "samples.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         return directory

@@ -1,9 +1,11 @@
 import json
+from dataclasses import asdict
 from itertools import product
 
 import pytest
 
 from fino1 import report
+from fino1.cells import Summary
 from fino1.errors import SpecError
 
 
@@ -132,12 +134,18 @@ def test_missing_files_are_all_named(cell, run, tmp_path):
         ({}, "samples.jsonl:2: id: expected each id once, got 'row-0' again"),
         ({"id": "row-1", "strict": 1}, "samples.jsonl:2: strict: expected true or false or null, got '1'"),
         ({"id": "row-1", "cut": None}, "samples.jsonl:2: cut: expected true or false, got 'null'"),
-        (b'{"id": "x"}', "samples.jsonl:2: question: expected text, got nothing"),
+        (
+            {"id": "row-1", "value": "94"},
+            "samples.jsonl:2: value: expected a number or true or false or null, got '\"94\"'",
+        ),
+        ("question", "samples.jsonl:2: question: expected text, got nothing"),
     ],
 )
 def test_broken_lines_are_named(cell, tmp_path, line, expected, sample):
     path = cell("a", [True, True])
     good = json.dumps(sample(0)).encode()
+    if isinstance(line, str):  # a field that is not there
+        line = json.dumps({name: value for name, value in sample(1).items() if name != line}).encode()
     line = json.dumps(sample(0) | line).encode() if isinstance(line, dict) else line
     (path / "samples.jsonl").write_bytes(good + b"\n" + line + b"\n")
     found = problems(tmp_path, [path])
@@ -153,10 +161,31 @@ def test_a_file_full_of_faults_is_summed_up(cell, tmp_path, sample):
 
 
 def test_lost_samples_are_noticed(cell, tmp_path):
-    path = cell("a", [True, True], summary={"n": 3})
+    path = cell("a", [True, True], summary=asdict(Summary.count([])) | {"n": 3})
     assert problems(tmp_path, [path]) == [f"{path}/samples.jsonl: expected 3 samples (summary.n of cell.json), got 2"]
     (path / "samples.jsonl").write_text("")
     assert problems(tmp_path, [path]) == [f"{path}/samples.jsonl: expected at least one sample, got none"]
+
+
+def test_a_summary_that_the_samples_do_not_give(cell, tmp_path):
+    path = cell("a", [True, False, None])
+    about = json.loads((path / "cell.json").read_text())
+    about["summary"] |= {"k": 2, "unparsed": 0}
+    (path / "cell.json").write_text(json.dumps(about))
+    assert problems(tmp_path, [path]) == [
+        f"{path}/samples.jsonl: expected k=2 (summary of cell.json), got 1",
+        f"{path}/samples.jsonl: expected unparsed=0 (summary of cell.json), got 1",
+    ]
+
+
+def test_a_cell_without_its_fields(cell, tmp_path):
+    path = cell("a", [True], task=5, settings=[], summary={"n": 1})
+    assert problems(tmp_path, [path])[:2] == [
+        f"{path}/cell.json: task: expected text, got '5'",
+        f"{path}/cell.json: settings: expected an object, got '[]'",
+    ]
+    path = cell("b", [True], summary={"n": 1})
+    assert problems(tmp_path, [path])[0] == f"{path}/cell.json: summary.k: expected a number, got nothing"
 
 
 def test_the_same_model_and_task_twice(cell, tmp_path):

@@ -65,7 +65,7 @@ PPO = [
 
 
 def test_untrusted_text_stays_text(cell, run, page, sample):
-    evil = sample(0, False, completion=EVIL, question=EVIL, prompt=EVIL, extracted=EVIL, value=EVIL, target=EVIL)
+    evil = sample(0, False, completion=EVIL, question=EVIL, prompt=EVIL, extracted=EVIL, target=EVIL)
     evil["finish_reason"] = EVIL
     cells = [cell("a", [evil], key=EVIL, settings={EVIL: EVIL}), cell("b", [sample(0)])]
     cells[0] = cells[0].rename(cells[0].parent / "evil")
@@ -164,7 +164,7 @@ def test_curves_are_drawn_and_told(run, page):
 
 
 def test_values_of_a_chart_stand_in_a_table():
-    chart = curves.charts({"a": PPO, "b": PPO[:3]})[2]
+    chart = curves.draw_charts({"a": PPO, "b": PPO[:3]})[2]
     assert chart.title == "Distance from the reference policy"
     assert chart.head == ["update", "a", "b"]
     assert chart.rows[:4] == [["1", "0.1", "0.1"], ["2", "0.2", "0.2"], ["3", "0.3", "0.3"], ["4", "0.4", "–"]]
@@ -172,30 +172,32 @@ def test_values_of_a_chart_stand_in_a_table():
 
 
 def test_a_long_table_of_values_keeps_its_last_one():
-    (chart,) = curves.charts({"r": [{"step": i, "loss": i} for i in range(1, 201)]})
+    (chart,) = curves.draw_charts({"r": [{"step": i, "loss": i} for i in range(1, 201)]})
     assert len(chart.rows) == curves.ROWS
     assert chart.rows[-1] == ["200", "200"]
 
 
 def test_curves_of_one_metric_share_their_range():
-    first, second = curves.charts({"sft": SFT, "ppo": PPO})[:2]
+    first, second = curves.draw_charts({"sft": SFT, "ppo": PPO})[:2]
     ticks = [re.findall(r'text-anchor="end">([^<]*)<', chart.svg) for chart in (first, second)]
     assert ticks[0] == ticks[1] == ["0", "20", "40", "60"]
 
 
 def test_the_last_line_of_a_repeated_step_counts():
-    (chart,) = curves.charts({"r": [{"step": 1, "loss": 9}, {"step": 2, "loss": 8}, {"step": 2, "loss": 5}]})
+    (chart,) = curves.draw_charts({"r": [{"step": 1, "loss": 9}, {"step": 2, "loss": 8}, {"step": 2, "loss": 5}]})
     assert "9 at step 1 → 5 at step 2; lowest 5" in chart.captions[0][2]
 
 
 def test_values_that_are_not_finite_are_counted():
-    (chart,) = curves.charts({"r": [{"step": 1, "loss": 2}, {"step": 2, "loss": float("nan")}, {"step": 3, "loss": 1}]})
+    (chart,) = curves.draw_charts(
+        {"r": [{"step": 1, "loss": 2}, {"step": 2, "loss": float("nan")}, {"step": 3, "loss": 1}]}
+    )
     assert chart.captions[0][2].endswith("; 1 value not finite and not drawn")
 
 
 @pytest.mark.parametrize("values", [[0.0], [1.0, 1.0], [1e-9, 2e-9], [1e12, 3e12], [-5, -4.999], [0.1, 0.3], [7] * 999])
 def test_any_range_gives_a_chart_inside_its_frame(values):
-    (chart,) = curves.charts({"r": [{"step": i, "loss": y} for i, y in enumerate(values)]})
+    (chart,) = curves.draw_charts({"r": [{"step": i, "loss": y} for i, y in enumerate(values)]})
     places = [
         tuple(map(float, place.split())) for place in re.search(r'"line s0"[^>]*d="M([^"]*)"', chart.svg)[1].split("L")
     ]
@@ -205,7 +207,7 @@ def test_any_range_gives_a_chart_inside_its_frame(values):
 
 def test_names_of_lines_that_end_together_do_not_overlap():
     runs = {f"r{i}": [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 0.0}] for i in range(6)}
-    (chart,) = curves.charts(runs)
+    (chart,) = curves.draw_charts(runs)
     heights = sorted(float(y) for y in re.findall(r'class="label[^>]* y="([\d.]+)"', chart.svg))
     assert all(b - a >= 15.9 for a, b in zip(heights, heights[1:], strict=False))
     assert heights[-1] <= curves.HEIGHT - curves.BOTTOM
@@ -224,7 +226,7 @@ def test_names_of_lines_that_end_together_do_not_overlap():
     ],
 )
 def test_numbers_are_short(value, text):
-    assert curves.figure(value) == text
+    assert curves.format_number(value) == text
 
 
 def test_same_inputs_same_bytes(cell, run, tmp_path):

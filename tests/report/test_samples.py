@@ -4,7 +4,8 @@ import re
 import pytest
 
 from fino1 import report
-from fino1.report import cells, samples
+from fino1.cells import read_cell
+from fino1.report import samples
 
 EVIL = "</script><!--<script>alert(1)</script><img src=x onerror=alert(2)>"
 
@@ -137,7 +138,7 @@ def test_odd_characters_are_shown(cell, data, sample):
     ],
 )
 def test_tables_are_found_and_the_prompt_stays_whole(prompt, tables):
-    found = samples.pieces(prompt)
+    found = samples.split_tables(prompt)
     assert [piece for piece in found if isinstance(piece, list)] == tables
     joined = "\n".join(p if isinstance(p, str) else "\n".join(map("|".join, p)) for p in found)
     assert joined == prompt
@@ -158,10 +159,10 @@ def test_tables_are_found_and_the_prompt_stays_whole(prompt, tables):
     ],
 )
 def test_completions_are_split_at_their_headings(completion, expected):
-    assert samples.parts(completion) == expected
+    assert samples.split_headings(completion) == expected
 
 
 def test_states_are_those_the_page_has_signs_for(cell, sample):
     lines = [sample(0), sample(1, False), sample(2, None), sample(3, finish_reason="length")]
-    states = [one.state for one in cells.read_cell(cell("a", lines)).samples]
+    states = [one.state for one in read_cell(cell("a", lines)).samples]
     assert states == list(report.page._SIGNS)

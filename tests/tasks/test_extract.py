@@ -1,4 +1,4 @@
-"""Which number of a sentence answers? Sentences as models write them, right, wrong and ambiguous (reference/fino1.md §4.6.8)."""
+"""Which number of a sentence answers? Sentences as models write them, right, wrong and ambiguous (docs/scoring.md §3)."""
 
 import pytest
 

@@ -138,7 +138,7 @@ def test_programs_that_cannot_run(program):
 def test_a_program_that_misses_its_gold_is_listed(tmp_path):
     records = finqa.read(write(tmp_path / "test.json", [ROW | {"answer": "95.0"}, ROW]))
     assert [record.cot == "" for record in records] == [True, False]
-    assert finqa.unsolved(records) == [ROW["id"]]
+    assert finqa.find_unsolved(records) == [ROW["id"]]
 
 
 def test_task_ids():

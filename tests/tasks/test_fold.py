@@ -7,9 +7,9 @@ import pytest
 from fino1.errors import SpecError
 from fino1.spec.load import build
 from fino1.tasks import finqa
+from fino1.tasks.fold import take
 from fino1.tasks.record import Record
-from fino1.tasks.scoring.fold import take
-from fino1.train import data
+from fino1.train.data.rows import hold_out, leave_out
 
 PARTS = 5
 ROWS = [
@@ -43,14 +43,14 @@ def test_rows_of_one_table_are_told_with_and_without_their_page(tmp_path):
     path = tmp_path / "facts.jsonl"
     path.write_text("".join(json.dumps(each) + "\n" for each in rows))
     records = finqa.read(path)
-    assert [r.question for r in data.without("finqa", records, records[:1])] == ["q3"]
-    assert [r.question for r in data.without("finqa", records, records[1:2])] == ["q3"]
+    assert [r.question for r in leave_out("finqa", records, records[:1])] == ["q3"]
+    assert [r.question for r in leave_out("finqa", records, records[1:2])] == ["q3"]
     for part in ("1/2", "2/2"):
         assert len({"q1", "q2"} & {r.question for r in take(records, part, None)}) in (0, 2)
 
 
 def test_rows_held_out_while_training_share_no_page_with_the_others():
-    found = data._split(ROWS, 9, seed=1)
+    found = hold_out(ROWS, 9, seed=1)
     assert len(found[1]) <= 9 and len(found[0]) + len(found[1]) == len(ROWS)
     assert not {r.page for r in found[0]} & ({r.page for r in found[1]} - {""})
 

@@ -61,15 +61,15 @@ def test_no_evaluated_pair_is_trained_on(seed, n):
 
 def test_held_out_over_all_possible_rows():
     pools = {
-        split: {frozenset(p) for k in ledger.QUESTIONS for p in ledger._pairs(k, split)}
+        split: {frozenset(p) for k in ledger.QUESTIONS for p in ledger._list_pairs(k, split)}
         for split in (*TRAINED, *EVALUATED)
     }
     assert pools["sft"] == pools["ppo"]
     assert not pools["sft"] & (pools["test"] | pools["validation"])
     assert not pools["test"] & pools["validation"]
-    assert all(ledger._pairs("percent", split) for split in pools), "every split must ask for percentages"
+    assert all(ledger._list_pairs("percent", split) for split in pools), "every split must ask for percentages"
     for a, b in ((a, b) for a in ledger.AMOUNTS for b in ledger.AMOUNTS):
-        assert ledger.share(a, b) == ledger.share(b, a)
+        assert ledger.find_share(a, b) == ledger.find_share(b, a)
 
 
 def test_a_leak_is_named():
@@ -127,7 +127,7 @@ def test_written_rows_are_read_again(tmp_path):
     rows = ledger.generate("sft", 100, 1, slip_rate=0.5)
     ledger.write(rows, tmp_path / "sft.jsonl")
     assert ledger.TASK.read(tmp_path / "sft.jsonl") == rows
-    assert ledger.row(rows[0])["Question"] == ledger.TASK.prompt(rows[0])
+    assert ledger.make_row(rows[0])["Question"] == ledger.TASK.prompt(rows[0])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The matcher on every real row at hand: all notations of reference/fino1.md §4.6, and answers that must be refused."""
+"""The matcher on every real row at hand: all notations of docs/scoring.md, and answers that must be refused."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ import pytest
 
 from fino1.tasks import finqa, xbrl_math
 from fino1.tasks.record import solution, well_formed
-from fino1.tasks.scoring.numbers import printed
-from fino1.tasks.scoring.question import asked
+from fino1.tasks.scoring.numbers import read_precision
+from fino1.tasks.scoring.question import read_facts
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 FILES = {
@@ -27,7 +27,7 @@ def exact(value: float) -> str:
 
 def unit_word(record, task_name: str) -> tuple[str, float]:
     """A scale word that says the gold in the question's unit: the one stated, else (amounts written out) a real one."""
-    unit = 1.0 if task_name == "xbrl_math" else asked(record.question).unit
+    unit = 1.0 if task_name == "xbrl_math" else read_facts(record.question).unit
     if unit is None:
         return "million", 1.0
     return "billion", unit / 1e9
@@ -49,7 +49,7 @@ NOTATIONS = {
     "boxed percent": lambda g, r, t: f"$\\boxed{{{exact(g * 100)}\\%}}$",
     "final response": lambda g, r, t: (
         f"## Thinking\n\nIs it 77? In 2014 it was 5.\n\n## Final Response\n\nIt comes to {exact(g)}"
-        + ("." if asked(r.question).year else " in 2015.")
+        + ("." if read_facts(r.question).year else " in 2015.")
     ),
 }
 
@@ -92,7 +92,7 @@ def test_flipped_sign_is_refused_unless_a_decrease_is_asked(name):
     task, records = load(name)
     for record in numeric(records):
         verdict = task.score(exact(-record.target), record.question, record.target)
-        accepted = record.target == 0 or asked(record.question).decrease
+        accepted = record.target == 0 or read_facts(record.question).decrease
         assert (verdict.strict, verdict.sign_from_question) == (accepted, accepted and record.target != 0), record
 
 
@@ -111,14 +111,14 @@ def test_one_percent_off_is_refused_where_both_print_three_digits(name):
     for record in numeric(records):
         text = exact(record.target * 1.01)
         verdict = task.score(text, record.question, record.target)
-        three_digits = min(printed(repr(abs(record.target)))[1], len(text.strip("-0.").replace(".", ""))) >= 3
+        three_digits = min(read_precision(repr(abs(record.target)))[1], len(text.strip("-0.").replace(".", ""))) >= 3
         assert not (verdict.strict and three_digits), (record, text)
 
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.startswith("finqa")])
 def test_every_program_gives_a_right_worked_solution(name):
     task, records = load(name)
-    assert finqa.unsolved(records) == []
+    assert finqa.find_unsolved(records) == []
     for record in records:
         text = solution(record.cot, record.response)
         assert well_formed(text)

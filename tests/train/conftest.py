@@ -1,5 +1,6 @@
 """Tiny runs as a pod starts them: `python -m fino1 train`, the operator's variables, and faults put in from outside."""
 
+import fcntl
 import json
 import os
 import subprocess
@@ -169,15 +170,28 @@ def files(directory):
 
 
 @pytest.fixture(scope="session")
-def sft(tmp_path_factory):
-    """SFT that nothing interrupted."""
-    return TrainRun(SFT, tmp_path_factory.mktemp("sft")).finished()
+def undisturbed(tmp_path_factory):
+    """`undisturbed(NAME, document, ranks)`: a run that nothing interrupts, made once for all of pytest's workers."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def make(name, document, ranks=1):
+        with (folder / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            run = TrainRun(document, folder / name, ranks)
+            return run if (run.directory / "done.json").exists() else run.finished()
+
+    return make
 
 
 @pytest.fixture(scope="session")
-def sft_of_two(tmp_path_factory):
-    """SFT by two ranks of one node, that nothing interrupted."""
-    return TrainRun({**SFT, **WHOLE}, tmp_path_factory.mktemp("two"), ranks=2).finished()
+def sft(undisturbed):
+    return undisturbed("sft", SFT)
+
+
+@pytest.fixture(scope="session")
+def sft_of_two(undisturbed):
+    return undisturbed("sft-of-two", {**SFT, **WHOLE}, ranks=2)
 
 
 @pytest.fixture(scope="session")
@@ -186,9 +200,8 @@ def ppo_document(sft):
 
 
 @pytest.fixture(scope="session")
-def ppo(ppo_document, tmp_path_factory):
-    """PPO that nothing interrupted."""
-    return TrainRun(ppo_document, tmp_path_factory.mktemp("ppo")).finished()
+def ppo(ppo_document, undisturbed):
+    return undisturbed("ppo", ppo_document)
 
 
 def llama_config(**changes):

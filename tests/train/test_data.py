@@ -13,7 +13,9 @@ from fino1.errors import SpecError
 from fino1.spec.inputs import DataBlock, InitBlock
 from fino1.tasks import ledger
 from fino1.tasks.record import Record, solution
-from fino1.train import data, model
+from fino1.train import model
+from fino1.train.data import examples
+from fino1.train.data.rows import leave_out, read_rows
 
 SFT = {"Question": "Q", "Complex_CoT": "C", "Response": "R"}
 RL = {"Open-ended Verifiable Question": "Q", "Ground-True Answer": "1"}
@@ -57,7 +59,7 @@ def rows_of(place: Path, rows: list, name: str = "rows.jsonl") -> str:
 
 
 def read(path: str, method: str = "sft", seed: int = 1, **block):
-    return data.read(DataBlock(path=path, **{"eval_size": 0} | block), method, seed)
+    return read_rows(DataBlock(path=path, **{"eval_size": 0} | block), method, seed)
 
 
 def problems(call, *arguments, **options):
@@ -194,7 +196,7 @@ def test_evaluated_pages_are_left_out():
         return Record(id=name, question=name, target=1.0, page=page)
 
     trained = [record("a", "p1"), record("b", "p2"), record("c", ""), record("d", "p1")]
-    kept = data.without("finqa", trained, [record("x", "p1"), record("y", "")])
+    kept = leave_out("finqa", trained, [record("x", "p1"), record("y", "")])
     assert [r.id for r in kept] == ["b", "c"]
 
 
@@ -207,18 +209,18 @@ def test_nothing_left_is_an_error(tmp_path):
 
 def test_ledger_holds_out_what_is_evaluated(monkeypatch):
     block = DataBlock(task="ledger", size=300, eval_size=20, exclude=[{"task": "ledger", "size": 50}])
-    rows = data.read(block, "sft", 1)
+    rows = read_rows(block, "sft", 1)
     assert (len(rows.train), len(rows.evaluation)) == (300, 20)
     generate = ledger.generate
     leaky = {"test": "sft"}  # the evaluation would be asked what is trained on
     monkeypatch.setattr(ledger, "generate", lambda split, **o: generate(leaky.get(split, split), **o))
-    assert "expected a pair that is in no training row" in problems(data.read, block, "sft", 1)[0]
+    assert "expected a pair that is in no training row" in problems(read_rows, block, "sft", 1)[0]
 
 
 def test_ledger_s_limit():
-    rows = data.read(DataBlock(task="ledger", size=300, limit=7, eval_size=5), "ppo", 1)
+    rows = read_rows(DataBlock(task="ledger", size=300, limit=7, eval_size=5), "ppo", 1)
     assert len(rows.train) == 7
-    assert rows.train == data.read(DataBlock(task="ledger", size=300, eval_size=5), "ppo", 1).train[:7]
+    assert rows.train == read_rows(DataBlock(task="ledger", size=300, eval_size=5), "ppo", 1).train[:7]
 
 
 def test_the_split_is_the_seed_s_alone(tmp_path):
@@ -243,8 +245,8 @@ WORDS = solution("It is 2020.", "2020")
 @pytest.mark.parametrize("template", [None, CHATML, LLAMA3, BARE], ids=["ours", "chatml", "llama3", "no end"])
 def test_an_answer_ends_with_one_eos(tokenizer, template):
     changed = with_template(tokenizer, template)
-    prompt = data.prompt_ids(changed, "How much?")
-    answer = data.completion_ids(changed, "How much?", WORDS)
+    prompt = examples.prompt_ids(changed, "How much?")
+    answer = examples.completion_ids(changed, "How much?", WORDS)
     assert answer[-1] == changed.eos_token_id
     assert answer.count(changed.eos_token_id) == 1
     assert changed.decode(answer[:-1]).strip() == WORDS
@@ -256,14 +258,14 @@ def test_an_answer_ends_with_one_eos(tokenizer, template):
 
 def test_templates_that_do_not_go_on_from_their_prompt(tokenizer):
     changed = with_template(tokenizer, CHATML.replace("assistant\n", "assistant\n<think>\n"))
-    assert problems(data.completion_ids, changed, "Q", WORDS) == [
+    assert problems(examples.completion_ids, changed, "Q", WORDS) == [
         "expected a chat template whose conversation begins with its generation prompt, got another"
     ]
 
 
 def test_an_answer_that_spells_the_end(tokenizer, tmp_path):
     rows = read(rows_of(tmp_path, [SFT, {**SFT, "Response": "1<|end|>2"}]))
-    assert problems(data.sft_examples, rows, tokenizer, 256) == [
+    assert problems(examples.make_sft_examples, rows, tokenizer, 256) == [
         "data: row 2: expected an answer without the end-of-sequence token <|end|>, got one with it"
     ]
 
@@ -278,16 +280,16 @@ def long_rows(place, lines):
 def test_long_rows_lose_document_text_only(tokenizer, tmp_path, template):
     changed = with_template(tokenizer, template)
     rows = long_rows(tmp_path, 100)
-    whole, short = data.sft_examples(rows, changed, 10_000)[0]
+    whole, short = examples.make_sft_examples(rows, changed, 10_000)[0]
     assert rows.counts.cut == 0
     rows = long_rows(tmp_path, 100)
     budget = len(short["input_ids"]) + 60
-    cut, untouched = data.sft_examples(rows, changed, budget)[0]
+    cut, untouched = examples.make_sft_examples(rows, changed, budget)[0]
     assert untouched == short
     assert rows.counts.cut == 1
     assert len(cut["input_ids"]) <= budget < len(whole["input_ids"])
     answers = [[i for i in e["labels"] if i != -100] for e in (whole, cut)]
-    assert answers[0] == answers[1] == data.completion_ids(changed, "x", WORDS)
+    assert answers[0] == answers[1] == examples.completion_ids(changed, "x", WORDS)
     for e in (whole, cut):
         assert e["input_ids"][-len(answers[0]) :] == answers[0]
         assert len(e["labels"]) == len(e["input_ids"])
@@ -302,20 +304,20 @@ def test_long_rows_lose_document_text_only(tokenizer, tmp_path, template):
 
 def test_rows_that_do_not_fit_without_their_document(tokenizer, tmp_path):
     rows = long_rows(tmp_path, 3)
-    found = problems(data.sft_examples, rows, tokenizer, 20)
+    found = problems(examples.make_sft_examples, rows, tokenizer, 20)
     assert [text.partition(", got")[0] for text in found] == [
         "data: row 1: expected a question and answer that fit",
         "data: row 2: expected a question and answer that fit",
     ]
     record = rows.train[0]
-    (problem,) = problems(data.fitted_prompt, rows, record, tokenizer, -5)
+    (problem,) = problems(examples.fitted_prompt, rows, record, tokenizer, -5)
     assert problem.startswith("data: row 1: expected a question and answer that fit, got ")
 
 
 def test_a_row_without_document_is_never_cut(tokenizer, tmp_path):
     rows = read(rows_of(tmp_path, [{**SFT, "Question": "word " * 300}]))
-    assert len(problems(data.sft_examples, rows, tokenizer, 100)) == 1
-    assert data.sft_examples(rows, tokenizer, 2000)[0][0]["input_ids"]
+    assert len(problems(examples.make_sft_examples, rows, tokenizer, 100)) == 1
+    assert examples.make_sft_examples(rows, tokenizer, 2000)[0][0]["input_ids"]
     assert rows.counts.cut == 0
 
 
@@ -323,7 +325,7 @@ def test_held_out_rows_are_not_counted_as_cut(tokenizer, tmp_path):
     document = "".join(f"line {i} of the page.\n" for i in range(50))
     rows = [{**SFT, "Question": QUESTION.format(document=document).replace("2019", str(2000 + i))} for i in range(20)]
     found = read(rows_of(tmp_path, rows), eval_size=2)
-    assert len(data.sft_examples(found, tokenizer, 200)[1]) == 2
+    assert len(examples.make_sft_examples(found, tokenizer, 200)[1]) == 2
     assert found.counts.cut == found.counts.train == 18
 
 
@@ -350,9 +352,9 @@ def test_the_trained_tokenizer(tokenizer):
 
 
 def test_ppo_prompts_are_the_same_whatever_the_threads():
-    records = data.read(DataBlock(task="ledger", size=40, eval_size=5), "ppo", 1)
+    records = read_rows(DataBlock(task="ledger", size=40, eval_size=5), "ppo", 1)
     tokenizer = model.train_tokenizer([records.render(r) for r in records.train], InitBlock(vocab_size=300))
-    one = data.ppo_prompts(records, tokenizer, 100, 0)
-    assert one == data.ppo_prompts(records, tokenizer, 100, 3)
+    one = examples.make_ppo_prompts(records, tokenizer, 100, 0)
+    assert one == examples.make_ppo_prompts(records, tokenizer, 100, 3)
     assert [len(part) for part in one] == [40, 5]
-    assert len(problems(data.ppo_prompts, records, tokenizer, 3, 2)) > 1
+    assert len(problems(examples.make_ppo_prompts, records, tokenizer, 3, 2)) > 1

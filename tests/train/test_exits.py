@@ -1,4 +1,4 @@
-"""Which code does a run end with, whatever its ranks end with? (DESIGN C5)"""
+"""Which code does a run end with, whatever its ranks end with? (docs/design.md C5)"""
 
 import signal
 import subprocess

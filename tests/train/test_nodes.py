@@ -1,4 +1,4 @@
-"""Two pods train as two ranks of one do, and end together within a minute, whichever of them is lost. (DESIGN C12)"""
+"""Two pods train as two ranks of one do, and end together within a minute, whichever of them is lost. (docs/design.md C12)"""
 
 import os
 import signal

@@ -129,8 +129,8 @@ def test_one_class_is_not_enough(tmp_path):
 
 @pytest.mark.parametrize("slip_rate", [0.0, 0.5, 1.0])
 def test_the_ledger_s_labels_are_the_rule_s(slip_rate):
-    made = ledger.pairs("ppo", 400, seed=3, slip_rate=slip_rate)
-    assert made == ledger.pairs("ppo", 400, seed=3, slip_rate=slip_rate)
+    made = ledger.generate_pairs("ppo", 400, seed=3, slip_rate=slip_rate)
+    assert made == ledger.generate_pairs("ppo", 400, seed=3, slip_rate=slip_rate)
     assert [label for _, label in made] == [True, False] * 200
     for record, label in made:
         assert score(record.response, record.question, record.target).strict is label

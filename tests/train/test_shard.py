@@ -150,15 +150,19 @@ def test_sharded_ppo_killed_and_stopped_ends_the_same(ppo_pair, tmp_path):
     assert run.lines() == whole.lines()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("launch", [{"zero_stage": 3}, {"zero_stage": 2, "offload_optimizer_device": "cpu"}])
-def test_bf16_from_a_pretrained_model_with_gradient_checkpointing(sft_pair, launch, tmp_path):
+@pytest.fixture(scope="module")
+def bf16_whole(sft_pair, tmp_path_factory):
+    """Two ranks that hold everything train on from a model, in bf16 and with gradient checkpointing."""
     changes = {"bf16": True, "gradient_checkpointing": True, "max_steps": 4, "logging_steps": 1, "save_steps": 4}
     document = {**SFT, "model": {"path": str(sft_pair[0].directory / "model")}, "sft": {**SFT["sft"], **changes}}
-    whole, sharded = (
-        TrainRun({**document, "launch": a}, tmp_path / b, 2) for a, b in ((WHOLE["launch"], "w"), (launch, "s"))
-    )
-    assert [whole.start(), sharded.start()] == [0, 0], whole.output + sharded.output
+    return TrainRun({**document, **WHOLE}, tmp_path_factory.mktemp("bf16"), ranks=2).finished()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launch", [{"zero_stage": 3}, {"zero_stage": 2, "offload_optimizer_device": "cpu"}])
+def test_bf16_from_a_pretrained_model_with_gradient_checkpointing(sft_pair, bf16_whole, launch, tmp_path):
+    whole = bf16_whole
+    sharded = TrainRun({**whole.document, "launch": launch}, tmp_path, ranks=2).finished()
     assert compare(whole.lines(), sharded.lines(), ["loss"]) < 1e-2
     found = AutoModelForCausalLM.from_pretrained(sharded.directory / "model")
     start = AutoModelForCausalLM.from_pretrained(sft_pair[0].directory / "model")

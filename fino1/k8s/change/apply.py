@@ -1,4 +1,4 @@
-"""How are a run's objects applied, all of them or none? What the run objects need comes first."""
+"""Apply a run's objects, all of them or none; the run objects come last, after what they need."""
 
 import sys
 import time
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from fino1.errors import ClusterError
-from fino1.k8s.change.dryrun import AWAITS_RUNTIME, UNKNOWN, Change
-from fino1.k8s.change.owned import Object, in_parallel, is_run, label, names, remove, run_of
+from fino1.k8s.change.dryrun import AWAITS_RUNTIME, Change
+from fino1.k8s.change.owned import Object, in_parallel, is_run, join_names, label, remove, run_of
 from fino1.k8s.cluster.client import Api, Applied
 from fino1.k8s.cluster.errors import ApiError, Lost
 
@@ -15,9 +15,9 @@ _SEEN_S = 30.0  # until a webhook sees an object that was made a moment ago
 
 
 def apply(api: Api, changes: Sequence[Change]) -> list[Change]:
-    """Apply what is not there as it should be; returns what the server then holds.
+    """Apply what is new or differs; returns the changes with what the server then holds.
 
-    Where one is refused, or the connection breaks, what this call made is removed again: a run is there whole or not.
+    Where one is refused, or the connection breaks, what this call made is removed again: a run is there whole or not at all.
     """
     made: list[dict[str, Any]] = []
     unanswered: list[Object] = []
@@ -46,11 +46,11 @@ def apply(api: Api, changes: Sequence[Change]) -> list[Change]:
 
 
 def _patiently(api: Api, change: Change) -> Applied:
-    """Apply it; once more where Trainer 2's webhook, which reads a cache, has not yet seen the runtime made just before."""
+    """Apply one; again while Trainer 2's webhook, which reads a cache, has not seen the runtime that was made just before."""
     deadline = time.monotonic() + _SEEN_S
     while True:
         try:
-            return api.apply(change.object, before=change.before or UNKNOWN)
+            return api.apply(change.object, before=change.before)
         except ApiError as error:
             if AWAITS_RUNTIME not in str(error) or time.monotonic() >= deadline:
                 raise
@@ -58,7 +58,7 @@ def _patiently(api: Api, change: Change) -> Applied:
 
 
 def _undone(api: Api, made: Sequence[Object], unanswered: Sequence[Object]) -> str:
-    """Remove what was made; in words, what is left."""
+    """Remove what was made. Returns what is left, in words."""
     try:
         # The answer got lost, perhaps after the object was made: before this call there was none.
         found = [api.get(thing["apiVersion"], thing["kind"], thing["metadata"]["name"]) for thing in unanswered]
@@ -66,16 +66,14 @@ def _undone(api: Api, made: Sequence[Object], unanswered: Sequence[Object]) -> s
         claims = [thing for thing in new if not run_of(thing)]
         remove(api, [thing for thing in reversed(new) if run_of(thing)])
     except ClusterError as error:
-        left = names(label(thing) for thing in [*made, *unanswered])
+        left = join_names(label(thing) for thing in [*made, *unanswered])
         return f"what this call had made may still be there ({left}): {error}; `fino1-k8s cancel` removes it"
     kept = ""
     try:
         remove(api, claims)
     except ApiError as error:
         if error.status != 403:
-            return (
-                f"not submitted, but this call had made {names(map(label, claims))}, which may still be there: {error}"
-            )
+            return f"not submitted, but this call had made {join_names(map(label, claims))}, which may still be there: {error}"
         new = [thing for thing in new if run_of(thing)]
-        kept = f"; the new {names(map(label, claims))} stay: this user may not delete claims"
+        kept = f"; the new {join_names(map(label, claims))} stay: this user may not delete claims"
     return f"not submitted: {len(new)} objects that this call had made are removed again{kept}"

@@ -1,44 +1,37 @@
-"""Would the cluster take these objects? Asks the server, and changes nothing. (Their pods: admitted_pods.py)"""
+"""Would the cluster take a run's objects, and admit their pods? Asks the API server by dry runs, and changes nothing."""
 
-import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fino1 import __version__
 from fino1.errors import ClusterError, SpecError
-from fino1.k8s.change.owned import INSTANCE, Object, in_parallel, is_run, label, listed, names, owner, run_of
+from fino1.k8s.change.owned import (
+    INSTANCE,
+    Object,
+    find_owner,
+    in_parallel,
+    is_run,
+    join_names,
+    label,
+    list_ours,
+    run_of,
+)
 from fino1.k8s.cluster.client import Api, Outcome
 from fino1.k8s.cluster.errors import ApiError
-from fino1.k8s.state.run import KINDS
+from fino1.k8s.objects.backends import BACKENDS, GANG_SCHEDULERS, KINDS, OPERATORS, group_of, pod_templates
 
-VERSION = "app.kubernetes.io/version"  # label: which version of fino1 has made an object
-UNKNOWN = {"metadata": {}}  # stands for the object as it is now: only "created" is then a sure answer
-_INSTALL = {
-    "kubeflow.org": "kubectl apply --server-side -k github.com/kubeflow/trainer.git/manifests/overlays/standalone?ref=v1.9.4",
-    "trainer.kubeflow.org": "helm install kubeflow-trainer oci://ghcr.io/kubeflow/charts/kubeflow-trainer --version 2.3.0"
-    " -n kubeflow-system --create-namespace",
-    "jobset.x-k8s.io": "kubectl apply --server-side -f"
-    " https://github.com/kubernetes-sigs/jobset/releases/download/v0.12.0/manifests.yaml",
-    "scheduling.volcano.sh": "helm install volcano volcano --repo https://volcano-sh.github.io/helm-charts --version 1.15.1"
-    " -n volcano-system --create-namespace",
-    "scheduling.x-k8s.io": "helm install scheduler-plugins scheduler-plugins --repo https://scheduler-plugins.sigs.k8s.io"
-    " -n scheduler-plugins --create-namespace",
-}
-_BACKENDS = {"pytorchjob": "PyTorchJob", "job": "Job", "jobset": "JobSet", "trainjob": "TrainJob"}
-_GANGS = {"volcano": "scheduling.volcano.sh/v1beta1", "coscheduling": "scheduling.x-k8s.io/v1alpha1"}
 # Trainer 2's webhook looks for the runtime, which a dry run does not make (pkg/runtime/core/trainingruntime.go).
 AWAITS_RUNTIME = "must be created before the TrainJob"
+_VERSION = "app.kubernetes.io/version"
+_REFUSED = (403, 409, 422)  # refusals of one object; other errors concern all of them
+_FORBIDDEN_POD = re.compile(r'.*pods "[^"]*" is forbidden: ')
 _MOST_ERRORS = 20
-_MANY = (
-    200  # objects that are asked about one by one; of more, one of each shape (1,200 models: 4,800 objects, 4 shapes)
-)
-_SHAPELESS = ("args", "data", "annotations")  # keys whose texts no server looks into
 
 
 @dataclass(frozen=True)
 class Change:
-    """One object: as asked for, as the cluster holds it (`{}`: not at all), and as it would hold it after an apply."""
+    """What an apply of one object would do: the object as rendered, as the cluster holds it ({}: not at all), and as it would."""
 
     object: Object
     before: Object
@@ -47,7 +40,7 @@ class Change:
 
 
 def kinds_served(api: Api, objects: Sequence[Object]) -> None:
-    """Does the cluster serve every kind? SpecError names the operator that is missing, and the backends that would do."""
+    """Raise SpecError if the cluster does not serve a kind; it names the operator to install, and the backends that are there."""
     missing = {
         thing["kind"]: thing["apiVersion"] for thing in objects if not api.serves(thing["apiVersion"], thing["kind"])
     }
@@ -55,26 +48,25 @@ def kinds_served(api: Api, objects: Sequence[Object]) -> None:
         return
     problems = []
     for kind, version in missing.items():
-        group = version.rpartition("/")[0]
-        how = f"; to install it: {_INSTALL[group]}" if group in _INSTALL else ""
+        operator = OPERATORS.get(group_of(version))
+        how = f"; to install it: {operator.install}" if operator and operator.install else ""
         problems.append(f"{kind} ({version}): expected a kind that {api.url} serves, got one it does not{how}")
-    offered = [name for name, kind in _BACKENDS.items() if api.serves(KINDS[kind], kind)]
-    gangs = [name for name, version in _GANGS.items() if api.serves(version, "PodGroup")]
     if "PodGroup" in missing:
-        problems.append(
-            f"gang: this cluster has {' and '.join(gangs) or 'none; without the key pods start one by one'}"
-        )
+        gangs = [name for name, gang in GANG_SCHEDULERS.items() if api.serves(gang.api_version, "PodGroup")]
+        without = "none; without the key pods start one by one"
+        problems.append(f"gang: this cluster has {' and '.join(gangs) or without}")
     else:
+        offered = [name for name, backend in BACKENDS.items() if api.serves(backend.api_version, backend.kind)]
         problems.append(f"backend: this cluster has the operators for --set backend={' or '.join(offered)}")
     raise SpecError(problems)
 
 
 def present(api: Api, objects: Sequence[Object]) -> dict[str, Object]:
-    """Which of these objects, and which others of the same run names, are there already? By label (Kind/name)."""
+    """Those of these objects that exist, and others of the same run name, by label (Kind/name)."""
     kinds = dict.fromkeys((thing["apiVersion"], thing["kind"]) for thing in objects if run_of(thing))
     kinds |= dict.fromkeys((version, kind) for kind, version in KINDS.items())
     instances = {thing["metadata"]["labels"][INSTANCE] for thing in objects}
-    things = [thing for instance in instances for thing in listed(api, kinds, f"{INSTANCE}={instance}")]
+    things = [thing for instance in instances for thing in list_ours(api, kinds, f"{INSTANCE}={instance}")]
     for claim in (thing for thing in objects if not run_of(thing)):
         there = api.get(claim["apiVersion"], claim["kind"], claim["metadata"]["name"])
         things += [there] if there else []
@@ -82,167 +74,101 @@ def present(api: Api, objects: Sequence[Object]) -> dict[str, Object]:
 
 
 def changes(api: Api, objects: Sequence[Object], there: Mapping[str, Object], *, force: bool = False) -> list[Change]:
-    """What would an apply of these objects do? The server's own word on each; ClusterError with all that it refuses.
+    """What an apply of these objects would do, by a dry run of each. `there`: what exists, from `present`.
 
-    SpecError where one is another's. A claim that exists stays as it is, and so does a run of another version of fino1: its name
-    says that its run file is the same, and its pod template, which this version may render otherwise, cannot change. Of very many
-    new objects one of each shape is asked about, and of the others whether their names are free.
+    Claims that exist stay as they are, and so do a run object and its TrainingRuntime that another version of fino1 has
+    submitted from the same run file: their pod templates cannot change. Raises SpecError or ClusterError with all refusals.
     """
     problems: list[Exception] = []
-    claims = [thing for thing in objects if not run_of(thing) and label(thing) in there]
-    for claim in claims:
-        if there[label(claim)]["metadata"].get("deletionTimestamp"):
-            problems.append(SpecError(f"{label(claim)}: expected a claim that stays, got one that is being deleted"))
-    asked = [thing for thing in objects if run_of(thing) or label(thing) not in there]
-    asked, twins = _told_apart(asked, there) if len(asked) > _MANY else (asked, [])
-    runtimes = {thing["metadata"]["name"] for thing in asked if thing["kind"] == "TrainingRuntime"}
+    kept = set(_kept(objects, there))
+    runtimes = {thing["metadata"]["name"] for thing in objects if thing["kind"] == "TrainingRuntime"}
 
-    def one(thing: Object) -> Change | None:
+    def ask(thing: Object) -> Change | None:
         before = there.get(label(thing), {})
         try:
-            if before:
-                _refuse_anothers(before)
-                if is_of_another_version(before):
-                    return Change(thing, before, before, "unchanged")
-                thing = _with_suspend_as_it_is(thing, before)
-            would = api.apply(thing, dry_run=True, force=force, before=before or UNKNOWN)
-            if not before and would.outcome != "created":
-                before = _found_unlabelled(api, thing)
-            return Change(thing, before, would.object, would.outcome)
+            if label(thing) in kept:
+                return _keep(thing, before)
+            return _ask(api, thing, before, force)
         except SpecError as error:
             problems.append(error)
         except ApiError as error:
             if thing["kind"] == "TrainJob" and AWAITS_RUNTIME in str(error) and thing["metadata"]["name"] in runtimes:
                 return Change(thing, {}, thing, "created")
-            if error.status not in (403, 409, 422):  # no connection, no namespace: the same for every object
+            if error.status not in _REFUSED:
                 raise
-            problems.append(_explained(api, thing, before, error))
+            problems.append(error)
         return None
 
-    found_out = [change for change in in_parallel(one, asked) if change]
-    problems += _taken(api, twins)
+    found = [change for change in in_parallel(ask, objects) if change]
     raise_all(problems)
-    found_out += [Change(thing, {}, thing, "created") for thing in twins]
-    return found_out + [Change(thing, there[label(thing)], there[label(thing)], "unchanged") for thing in claims]
+    return found
+
+
+def admit_pods(api: Api, objects: Sequence[Object]) -> list[str]:
+    """Ask the server to admit a pod of each template: a run object is admitted even where its pods are not.
+
+    Returns warnings. Raises SpecError or ClusterError with all refusals.
+    """
+    if not api.can("create", "pods"):
+        return ["not asked whether the cluster admits the run's pods: this user may not create pods (docs/rbac.md)"]
+    is_queued = any("kueue.x-k8s.io/queue-name" in thing["metadata"]["labels"] for thing in objects)
+    warnings: list[str] = []
+    problems: dict[str, Exception] = {}  # by reason: the pods of an evaluation's models are alike
+
+    def ask(pod: Object) -> None:
+        try:
+            api.create(pod, dry_run=True)
+        except ApiError as error:
+            if error.status not in _REFUSED:
+                raise
+            reason, name = _FORBIDDEN_POD.sub("", str(error)), pod["metadata"]["name"]
+            if "exceeded quota" in reason and is_queued:
+                warnings.append(f"{name}: no room now, it will wait: {reason}")
+            else:
+                problems[reason] = ApiError(f"{name}: the pods of this run would be refused: {reason}", error.status)
+
+    in_parallel(ask, sample_pods(objects))
+    raise_all(list(problems.values()))
+    return warnings
+
+
+def sample_pods(objects: Sequence[Object]) -> list[dict[str, Any]]:
+    """A pod of each template, as a controller would make it; without an account among `objects`, which admission would miss."""
+    accounts = {thing["metadata"]["name"] for thing in objects if thing["kind"] == "ServiceAccount"}
+    found = []
+    for name, template in (
+        (each["metadata"]["name"], template) for each in objects for template in pod_templates(each)
+    ):
+        spec = dict(template["spec"])
+        if spec.get("serviceAccountName") in accounts:
+            del spec["serviceAccountName"]
+        metadata = {"name": name, **template.get("metadata", {})}
+        found.append({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+    return found
 
 
 def claims_that_differ(changed: Sequence[Change]) -> Iterator[str]:
-    """Which claims exist with another size or class than the run file's? They are left as they are."""
+    """A line for each claim that exists with another size or class than the run file's; it is left as it is."""
     for change in changed:
         if change.object["kind"] != "PersistentVolumeClaim" or not change.before:
             continue
-        wanted, there = change.object["spec"], change.before["spec"]
-        for path, key in (
-            ("size", "storage"),
-            ("storageClassName", "storageClassName"),
-            ("accessModes", "accessModes"),
-        ):
-            want, got = (_of_claim(spec, key) for spec in (wanted, there))
-            if want is not None and want != got:
-                yield f"{label(change.object)}: {path} is {got}, the run file says {want}; a claim that exists is left as it is"
+        wanted, there = (_claim_fields(each["spec"]) for each in (change.object, change.before))
+        for key, want in wanted.items():
+            if want is not None and want != there[key]:
+                has = f"{key} is {there[key]}, the run file says {want}"
+                yield f"{label(change.object)}: {has}; a claim that exists is left as it is"
 
 
-def is_of_another_version(thing: Object) -> bool:
-    """Is it a run, or the runtime with a TrainJob's pod template, that another version of fino1 has made, and that stays?"""
-    metadata = thing["metadata"]
-    if not (is_run(thing) or thing["kind"] == "TrainingRuntime") or "deletionTimestamp" in metadata:
-        return False
-    return (metadata.get("labels") or {}).get(VERSION) != __version__
-
-
-def _refuse_anothers(thing: Object) -> None:
-    other = owner(thing)
-    if other:
-        raise SpecError(
-            f"{label(thing)}: expected it to be this command's, got one of {other.name}: {other.removal}, or take another --name"
-        )
-
-
-def _found_unlabelled(api: Api, thing: Object) -> Object:
-    """The object as it is; it has not our labels, so SpecError says whose it is."""
-    there = api.get(thing["apiVersion"], thing["kind"], thing["metadata"]["name"])
-    if there is None:  # gone since
-        return {}
-    _refuse_anothers(there)
-    labels = there["metadata"].get("labels") or {}
-    by = labels.get("app.kubernetes.io/managed-by") or names(
-        dict.fromkeys(entry["manager"] for entry in there["metadata"].get("managedFields") or [])
-    )
-    if labels.get("app.kubernetes.io/part-of") != "fino1":
-        raise SpecError(
-            f"{label(thing)}: expected no such object, or one of ours, got another's (made by {by or 'unknown'},"
-            " without the label app.kubernetes.io/part-of: fino1): take another --name"
-        )
-    return there
-
-
-def _with_suspend_as_it_is(thing: Object, before: Object) -> Object:
-    """What `suspend`, `resume` or Kueue have done since the run was submitted is no difference."""
-    if not is_run(thing):
-        return thing
-    spec, there = (each["spec"].get("runPolicy", each["spec"]) for each in (thing, before))
-    if "suspend" not in spec or spec["suspend"] == there.get("suspend"):
-        return thing
-    kept = {**spec, "suspend": there.get("suspend", False)}
-    return {**thing, "spec": {**thing["spec"], "runPolicy": kept} if "runPolicy" in thing["spec"] else kept}
-
-
-def _explained(api: Api, thing: Object, before: Object, error: ApiError) -> Exception:
-    """The server's refusal, with what it does not know."""
-    if not before and error.status != 403:
-        try:
-            _found_unlabelled(api, thing)
-        except SpecError as anothers:
-            return anothers
-    if "immutable" in str(error) and before:
-        version = (before["metadata"].get("labels") or {}).get(VERSION, "unknown")
-        return SpecError(
-            f"{error}; it was submitted by fino1 {version}: `fino1-k8s cancel {thing['metadata']['name']}` first,"
-            " results stay and the run goes on from its checkpoints"
-        )
-    return error
-
-
-def shape(thing: Object, name: str) -> str:
-    """What can the server judge of an object, whatever it is called? Alike for the models of an evaluation."""
-
-    def judged(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: judged(item) for key, item in value.items() if key not in _SHAPELESS}
-        return [judged(item) for item in value] if isinstance(value, list) else value
-
-    return json.dumps(judged(thing)).replace(name, "")
-
-
-def _told_apart(asked: Sequence[Object], there: Mapping[str, Object]) -> tuple[list[Object], list[Object]]:
-    """Those that exist and one of each shape; and the new ones that are like one of these."""
-    seen: set[str] = set()
-    first: list[Object] = []
-    twins: list[Object] = []
-    for thing in asked:
-        known = shape(thing, run_of(thing) or label(thing))
-        (twins if known in seen and label(thing) not in there else first).append(thing)
-        seen.add(known)
-    return first, twins
-
-
-def _taken(api: Api, twins: Sequence[Object]) -> list[SpecError]:
-    """Which of these new objects' names are taken by objects without our labels?"""
-    problems = []
-    for kind in dict.fromkeys((thing["apiVersion"], thing["kind"]) for thing in twins):
-        strangers = api.list(*kind, label_selector="app.kubernetes.io/part-of!=fino1").items
-        names_taken = {label(thing) for thing in strangers}
-        for thing in twins:
-            if label(thing) in names_taken:
-                try:
-                    _found_unlabelled(api, thing)
-                except SpecError as error:
-                    problems.append(error)
-    return problems
+def describe_kept(change: Change) -> str:
+    """Why a run object stays though this version of fino1 would make another one, for a message; empty for other changes."""
+    if not change.before or not is_run(change.object) or _version(change.before) == _version(change.object):
+        return ""
+    anew = f"to have it made anew: `fino1-k8s cancel {change.object['metadata']['name']}` first"
+    return f"as fino1 {_version(change.before)} has made it; {anew}"
 
 
 def raise_all(problems: Sequence[Exception]) -> None:
-    """SpecError where all of it is the run file's fault, else ClusterError: quotas, policies and rights are the cluster's."""
+    """Raise SpecError where all problems are the run file's, else ClusterError: quotas, policies and rights are the cluster's."""
     if not problems:
         return
     lines = list(dict.fromkeys(str(problem) for problem in problems))
@@ -253,5 +179,78 @@ def raise_all(problems: Sequence[Exception]) -> None:
     raise ClusterError("\n".join(lines))
 
 
-def _of_claim(spec: Mapping[str, Any], key: str) -> Any:
-    return spec["resources"]["requests"].get(key) if key == "storage" else spec.get(key)
+def _kept(objects: Sequence[Object], there: Mapping[str, Object]) -> Iterator[str]:
+    """Labels of the objects that exist and stay as they are: claims, and what another version has made pods of."""
+    mine = [thing for thing in objects if label(thing) in there]
+    runs = {run_of(thing) for thing in mine if is_run(thing) and _version(thing) != _version(there[label(thing)])}
+    for thing in mine:
+        if not run_of(thing) or (run_of(thing) in runs and (is_run(thing) or pod_templates(thing))):
+            yield label(thing)
+
+
+def _keep(thing: Object, before: Object) -> Change:
+    if run_of(thing):
+        _refuse_anothers(before)
+    elif before["metadata"].get("deletionTimestamp"):
+        raise SpecError(f"{label(thing)}: expected a claim that stays, got one that is being deleted")
+    return Change(thing, before, before, "unchanged")
+
+
+def _ask(api: Api, thing: Object, before: Object, force: bool) -> Change:
+    """The dry run of one object. SpecError if it exists and is not ours."""
+    if before:
+        _refuse_anothers(before)
+        thing = _with_suspend_of(before, thing)
+    try:
+        would = api.apply(thing, dry_run=True, force=force, before=before)
+    except ApiError as error:
+        if not before and error.status in (409, 422):
+            _find_unlabelled(api, thing)
+        raise
+    if not before and would.outcome != "created":
+        before = _find_unlabelled(api, thing)
+    return Change(thing, before, would.object, would.outcome)
+
+
+def _refuse_anothers(thing: Object) -> None:
+    if other := find_owner(thing):
+        raise SpecError(
+            f"{label(thing)}: expected it to be this command's, got one of {other.name}: {other.removal}, or take another --name"
+        )
+
+
+def _find_unlabelled(api: Api, thing: Object) -> Object:
+    """The object of that name that `present` has not found ({}: gone since). SpecError that says whose it is if not ours."""
+    there = api.get(thing["apiVersion"], thing["kind"], thing["metadata"]["name"])
+    if there is None:
+        return {}
+    _refuse_anothers(there)
+    labels = there["metadata"].get("labels") or {}
+    managers = dict.fromkeys(entry["manager"] for entry in there["metadata"].get("managedFields") or [])
+    if labels.get("app.kubernetes.io/part-of") != "fino1":
+        by = labels.get("app.kubernetes.io/managed-by") or join_names(managers) or "unknown"
+        raise SpecError(
+            f"{label(thing)}: expected no such object, or one of ours, got another's (made by {by},"
+            " without the label app.kubernetes.io/part-of: fino1): take another --name"
+        )
+    return there
+
+
+def _with_suspend_of(before: Object, thing: Object) -> Object:
+    """A run object that keeps the `suspend` of the existing one, which `suspend`, `resume` or Kueue has set."""
+    if not is_run(thing):
+        return thing
+    spec, there = (each["spec"].get("runPolicy", each["spec"]) for each in (thing, before))
+    if "suspend" not in spec or spec["suspend"] == there.get("suspend"):
+        return thing
+    kept = {**spec, "suspend": there.get("suspend", False)}
+    return {**thing, "spec": {**thing["spec"], "runPolicy": kept} if "runPolicy" in thing["spec"] else kept}
+
+
+def _claim_fields(spec: Mapping[str, Any]) -> dict[str, Any]:
+    size = spec["resources"]["requests"].get("storage")
+    return {"size": size, **{key: spec.get(key) for key in ("storageClassName", "accessModes")}}
+
+
+def _version(thing: Object) -> str:
+    return (thing["metadata"].get("labels") or {}).get(_VERSION, "unknown")

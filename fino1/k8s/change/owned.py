@@ -1,4 +1,4 @@
-"""Which objects on the cluster belong to a run, who else may own them, and how do they go?"""
+"""Which objects on the cluster belong to a run, who else may own them, and how are they removed?"""
 
 import sys
 import time
@@ -8,7 +8,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from fino1.errors import ClusterError
 from fino1.k8s.cluster.client import FIELD_MANAGER, Api
-from fino1.k8s.state.run import KINDS, OURS
+from fino1.k8s.objects.backends import KINDS
+from fino1.k8s.state.run import OURS
 
 Object = Mapping[str, Any]
 Thing, Result = TypeVar("Thing"), TypeVar("Result")
@@ -26,12 +27,12 @@ SURROUNDINGS = (
 )
 _CONNECTIONS = 16
 _PAUSE_S = 1.0  # between two looks at pods that end
-_LATE_S = 2.0  # within which a controller that has not heard of its object's end may still make a pod of it
+_LATE_S = 2.0  # after an object's deletion, for a controller that has not seen it and still makes a pod
 _SHOWN = 5  # names in a message
 
 
 class Owner(NamedTuple):
-    """Who brought an object here, if not this command, and how does it go?"""
+    """The tool that manages an object instead of this command, and how the object is removed there."""
 
     name: str
     removal: str
@@ -45,29 +46,29 @@ def managed(thing: Object) -> dict[str, Any]:
 
 
 def label(thing: Object) -> str:
-    """What is an object called in messages?"""
+    """What messages call an object: Kind/name."""
     return f"{thing['kind']}/{thing['metadata']['name']}"
 
 
 def run_of(thing: Object) -> str:
-    """Full name of the run it belongs to; empty for a claim, which belongs to none."""
+    """Full name of the run that an object belongs to; empty for a claim, which belongs to none."""
     return (thing["metadata"].get("labels") or {}).get(RUN, "")
 
 
 def is_run(thing: Object) -> bool:
-    """Is it a run object, that a controller runs?"""
+    """Whether it is a run object, of which a controller makes pods."""
     return KINDS.get(thing["kind"]) == thing["apiVersion"]
 
 
-def names(things: Iterable[str]) -> str:
-    """A list for a message, of which the first few are named."""
-    listed = list(things)
-    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    return ", ".join(listed[:_SHOWN]) + more
+def join_names(names: Iterable[str]) -> str:
+    """The first few names and how many more there are, for a message."""
+    every = list(names)
+    more = f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else ""
+    return ", ".join(every[:_SHOWN]) + more
 
 
 def in_parallel(task: Callable[[Thing], Result], things: Iterable[Thing]) -> list[Result]:
-    """Do a task for each, a few at a time. The first error ends it, and what has not begun then never does."""
+    """Do a task for each, a few at a time. The first error is raised; tasks that have not begun then never do."""
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
         try:
             return list(pool.map(task, things))
@@ -75,24 +76,24 @@ def in_parallel(task: Callable[[Thing], Result], things: Iterable[Thing]) -> lis
             pool.shutdown(cancel_futures=True)
 
 
-def listed(api: Api, kinds: Iterable[tuple[str, str]], selector: str) -> list[dict[str, Any]]:
-    """Which objects of ours, of these kinds, match? Those that a controller made are its own affair."""
+def list_ours(api: Api, kinds: Iterable[tuple[str, str]], selector: str) -> list[dict[str, Any]]:
+    """Objects of these kinds that have our label and match; without those that a controller made."""
     served = [kind for kind in kinds if api.serves(*kind)]
     lists = in_parallel(lambda kind: api.list(*kind, label_selector=f"{OURS},{selector}").items, served)
     return [item for items in lists for item in items if not _is_made_by_a_controller(item)]
 
 
-def of_run(api: Api, name: str) -> list[dict[str, Any]]:
-    """Everything of the run that is called so, by full name or else of all submitted under it; run objects come last."""
+def list_of_run(api: Api, name: str) -> list[dict[str, Any]]:
+    """All objects of the run with the full name `name`, else of all runs submitted under it; run objects come last."""
     kinds = (*SURROUNDINGS, *((version, kind) for kind, version in KINDS.items()))
     for selector in (f"{RUN}={name}", f"{INSTANCE}={name},{RUN}"):
-        if things := listed(api, kinds, selector):
+        if things := list_ours(api, kinds, selector):
             return things
     return []
 
 
-def owner(thing: Object) -> Owner | None:
-    """Does another tool look after this object of ours?"""
+def find_owner(thing: Object) -> Owner | None:
+    """The tool that manages this object of ours; None if it is this command."""
     metadata = thing["metadata"]
     annotations, labels = metadata.get("annotations") or {}, metadata.get("labels") or {}
     if release := annotations.get("meta.helm.sh/release-name"):
@@ -107,7 +108,7 @@ def owner(thing: Object) -> Owner | None:
 
 
 def remove(api: Api, things: Sequence[Object], propagation: Literal["Foreground", "Background"] = "Background") -> int:
-    """Ask for these very objects to be deleted (not others that have their names since); how many were still there?"""
+    """Delete these very objects, not others that have got their names since. Returns how many were still there."""
 
     def one(thing: Object) -> bool:
         metadata = thing["metadata"]
@@ -118,40 +119,39 @@ def remove(api: Api, things: Sequence[Object], propagation: Literal["Foreground"
     return sum(in_parallel(one, things))
 
 
-def pods(api: Api, selector: str, runs: set[str]) -> list[dict[str, Any]]:
-    """Which pods of these runs (full names) are there? `selector` narrows what the server sends; a test's pod is none."""
+def list_pods(api: Api, selector: str, runs: set[str]) -> list[dict[str, Any]]:
+    """Pods of these runs (full names), without those of `helm test`; `selector` narrows what the server sends."""
     wanted = f"{OURS},{selector},app.kubernetes.io/component!=test"
     return [pod for pod in api.list("v1", "Pod", label_selector=wanted).items if run_of(pod) in runs]
 
 
 def patience_s(pods_left: Iterable[Object]) -> float:
-    """How long may pods take to end? Their grace period, and a minute for the kubelet."""
+    """Seconds that pods may take to end: their grace period and a minute for the kubelet; without pods 660."""
     return 60.0 + max((pod["spec"].get("terminationGracePeriodSeconds") or 30 for pod in pods_left), default=600)
 
 
-def wait_until_gone(left: Callable[[], list[dict[str, Any]]], timeout_s: float) -> None:
-    """Wait until none of the objects that `left` finds are there (C12: an old rank must not join a new attempt).
+def wait_until_gone(left: Callable[[], Sequence[Object]], timeout_s: float) -> None:
+    """Wait until `left` finds nothing, twice. Raises ClusterError that names what is left when time is up.
 
-    None twice, since a pod may come after the object that it is of has gone: it lives until the garbage collector finds it.
-    ClusterError that names them when time is up.
+    An old rank must not join a new attempt (docs/design.md C12).
     """
     end = time.monotonic() + timeout_s
-    told = False
-    while things := left() or _late(left):
-        which = names(label(thing) for thing in things)
+    is_announced = False
+    while things := left() or _look_again(left):
+        which = join_names(label(thing) for thing in things)
         if time.monotonic() + _PAUSE_S > end:
             raise ClusterError(
                 f"still there after {timeout_s:.0f} s: {which}; a pod whose node is lost ends only with"
                 " `kubectl delete pod --force`; then type this again"
             )
-        if not told:
+        if not is_announced:
             print(f"waiting for the end of {which} (at most {timeout_s:.0f} s)", file=sys.stderr)
-            told = True
+            is_announced = True
         time.sleep(_PAUSE_S)
 
 
-def _late(left: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """What is there a while after nothing was?"""
+def _look_again(left: Callable[[], Sequence[Object]]) -> Sequence[Object]:
+    """Look again after _LATE_S: a controller may still create a pod of an object that was just deleted."""
     time.sleep(_LATE_S)
     return left()
 
@@ -161,6 +161,6 @@ def _is_made_by_a_controller(thing: Object) -> bool:
 
 
 def count_kinds(things: Iterable[Object]) -> str:
-    """How many objects of each kind, as text."""
+    """How many objects of each kind: "2 ConfigMap, 1 Service"; "nothing else" for none."""
     kinds = sorted(thing["kind"] for thing in things)
     return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)) or "nothing else"

@@ -1,4 +1,4 @@
-"""Which pod can read a run's volume: one that runs already, else a small one that is made for it and goes again?"""
+"""Find a pod that can read a run's volume: one that runs already, else a small one that is made and deleted again."""
 
 import contextlib
 import secrets
@@ -10,6 +10,7 @@ from fino1.errors import ClusterError
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.objects.backends import pod_templates
 from fino1.k8s.state import pods
+from fino1.k8s.state.pods import Rank
 from fino1.k8s.state.run import Run
 
 START_S = 300.0  # for a node to be found and the image to be pulled
@@ -27,7 +28,7 @@ _KEPT = ("securityContext", "serviceAccountName", "imagePullSecrets", "toleratio
 
 @contextlib.contextmanager
 def reader(api: Api, run: Run) -> Iterator[tuple[str, str]]:
-    """A pod and its container that have the run's volume at /work. One that was made is deleted, whatever happens."""
+    """Names of a pod and its container that have the run's volume at /work. One that was made is deleted at the end."""
     there = running(api, run)
     if there:
         yield there
@@ -42,16 +43,15 @@ def reader(api: Api, run: Run) -> Iterator[tuple[str, str]]:
 
 
 def running(api: Api, run: Run) -> tuple[str, str] | None:
-    """A pod of the run whose main container runs."""
+    """A pod of the run whose main container runs, and that container; None without one."""
     for pod in api.list("v1", "Pod", label_selector=run.pods).items:
-        status = pods.main_status(pod)
-        if status and "running" in status.get("state", {}) and not pod["metadata"].get("deletionTimestamp"):
+        if Rank(0, pod).is_running and not pod["metadata"].get("deletionTimestamp"):
             return pod["metadata"]["name"], pods.main_container(pod)
     return None
 
 
 def template(api: Api, run: Run) -> Mapping[str, Any]:
-    """The spec of the run's pods. A TrainJob's is in its runtime."""
+    """The pod spec of the run; a TrainJob's is in its runtime."""
     body: Mapping[str, Any] | None = run.object
     if run.kind == "TrainJob":
         body = api.get(run.object["apiVersion"], "TrainingRuntime", run.full)
@@ -62,9 +62,9 @@ def template(api: Api, run: Run) -> Mapping[str, Any]:
 
 
 def pod_of(spec: Mapping[str, Any], run: Run) -> dict[str, Any]:
-    """A pod that does nothing, with the run's image and account and its volume, read-only.
+    """A pod that sleeps, with the run's image, account and volume (read-only), and no GPU.
 
-    It is none of the run's pods (no label fino1/run), and takes no GPU; `restricted` admits it whatever the run needs.
+    It has no label fino1/run, so it counts as none of the run's pods; Pod Security `restricted` admits it.
     """
     main = spec["containers"][0]
     volume = next(volume for volume in spec["volumes"] if volume["name"] == _WORK)
@@ -103,26 +103,25 @@ def pod_of(spec: Mapping[str, Any], run: Run) -> dict[str, Any]:
 
 
 def _wait(api: Api, name: str) -> None:
-    """Return when the pod runs; ClusterError with the reason where it will not, or takes too long."""
+    """Wait until the pod runs. Raises ClusterError with the reason where it will not, or takes too long."""
     deadline = time.monotonic() + START_S
     while True:
         pod = api.get("v1", "Pod", name)
         if pod is None:
             raise ClusterError(f"Pod {name}: expected it to start, somebody deleted it")
-        status = pods.main_status(pod) or {}
-        state = status.get("state", {})
-        if "running" in state:
+        rank = Rank(0, pod)
+        if rank.is_running:
             return
-        why = _why(pod, state)
         is_late = time.monotonic() > deadline
-        if is_late or state.get("waiting", {}).get("reason") in _HOPELESS or "terminated" in state:
+        if is_late or rank.has_ended or rank.phase in _HOPELESS:
             late = f" within {START_S:.0f} s" if is_late else ""
-            raise ClusterError(f"Pod {name}: expected it to run{late}, to read the run's volume: {why}")
+            raise ClusterError(f"Pod {name}: expected it to run{late}, to read the run's volume: {_reason(pod)}")
         time.sleep(0.3)
 
 
-def _why(pod: Mapping[str, Any], state: Mapping[str, Any]) -> str:
-    """What keeps a pod from running, in the scheduler's or the kubelet's words?"""
+def _reason(pod: pods.Pod) -> str:
+    """What keeps a pod from running, in the words of the scheduler or the kubelet."""
+    state = (pods.main_status(pod) or {}).get("state", {})
     for each in (state.get("waiting"), state.get("terminated")):
         if each:
             return ": ".join(filter(None, (each.get("reason"), each.get("message"))))

@@ -1,25 +1,35 @@
-"""How is a run stopped and started, alone or in a Kueue queue?
+"""Suspend and resume runs, also those in a Kueue queue.
 
 Kueue starts what is suspended as soon as there is room, so a run of a queue is stopped through its Workload.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fino1 import exits
 from fino1.errors import ClusterError, SpecError
-from fino1.k8s.change.owned import label, names
+from fino1.k8s.change.owned import join_names, label
 from fino1.k8s.cluster.client import Api
-from fino1.k8s.state.kueue import GROUP
+from fino1.k8s.state.queue import find_workload, kueue_version
 from fino1.k8s.state.run import Run, latest_runs
 
-# Kueue has deactivated it by itself, after too many or too long attempts (pkg/workload, `DeactivatedDueTo…`).
+# reason of Kueue's condition after too many or too long attempts (its pkg/workload)
 _GIVEN_UP = "DeactivatedDueTo"
 
 
+def set_suspended(api: Api, name: str, suspended: bool) -> Iterator[str]:
+    """Suspend or resume the newest run objects called `name`, with a line for each. Raises SpecError where all are over."""
+    runs = latest_runs(api, name)
+    open_runs = [run for run in runs if not run.is_over]
+    if not open_runs:
+        stand = join_names(f"{run.full} is {run.phase}" for run in runs)
+        raise SpecError(f"{name}: expected a run that is not over, got {stand}")
+    for run in open_runs:
+        yield f"{label(run.object)}: {suspend_run(api, run, suspended)}"
+
+
 def suspend_run(api: Api, run: Run, suspended: bool) -> str:
-    """Stop or start a run that is not over; in words, how it stands then."""
-    if run.queue and (version := _version(api)):
+    """Suspend or resume a run that is not over. Returns what it did, in words."""
+    if run.queue and (version := kueue_version(api)):
         return _set_active(api, version, run, not suspended)
     if run.is_suspended == suspended:
         return "already suspended" if suspended else "not suspended"
@@ -30,54 +40,30 @@ def suspend_run(api: Api, run: Run, suspended: bool) -> str:
 
 
 def was_given_up(api: Api, run: Run) -> bool:
-    """Has Kueue stopped it for good?"""
-    version = _version(api) if run.queue and run.is_suspended else ""
-    thing = workload(api, version, run) if version else None
-    conditions = (thing or {}).get("status", {}).get("conditions", [])
+    """Whether Kueue has deactivated the run by itself."""
+    conditions = ((_workload(api, run) if run.is_suspended else None) or {}).get("status", {}).get("conditions", [])
     return any(c["status"] == "True" and _GIVEN_UP in c.get("reason", "") for c in conditions)
 
 
-def workload(api: Api, version: str, run: Run) -> Mapping[str, Any] | None:
-    """Kueue's object for the run: the one that it owns."""
-    uid = run.object["metadata"]["uid"]
-    for thing in api.list(version, "Workload").items:
-        if any(reference["uid"] == uid for reference in thing["metadata"].get("ownerReferences") or []):
-            return thing
-    return None
-
-
 def as_submitted(api: Api, run: Run) -> list[Mapping[str, Any]]:
-    """Kueue's copies of the pod templates from before it put its flavours' node labels into them; none without Kueue."""
-    version = _version(api) if run.queue else ""
-    thing = workload(api, version, run) if version else None
-    return [pods["template"]["spec"] for pods in thing["spec"]["podSets"]] if thing else []
+    """Pod specs as submitted: Kueue's copies from before it added its flavors' node labels; none without Kueue."""
+    workload = _workload(api, run)
+    return [pods["template"]["spec"] for pods in workload["spec"]["podSets"]] if workload else []
+
+
+def _workload(api: Api, run: Run) -> Mapping[str, Any] | None:
+    version = kueue_version(api) if run.queue else ""
+    return find_workload(run, api.list(version, "Workload").items) if version else None
 
 
 def _set_active(api: Api, version: str, run: Run, active: bool) -> str:
-    thing = workload(api, version, run)
-    if thing is None:
+    workload = _workload(api, run)
+    if workload is None:
         raise ClusterError(
             f"{run.kind}/{run.full}: Kueue has no Workload for it (is the queue {run.queue} there, and Kueue running?);"
             " try again in a moment"
         )
-    if thing["spec"].get("active", True) == active:
+    if workload["spec"].get("active", True) == active:
         return f"not suspended, it is in queue {run.queue}" if active else "already suspended"
-    api.patch(version, "Workload", thing["metadata"]["name"], {"spec": {"active": active}})
+    api.patch(version, "Workload", workload["metadata"]["name"], {"spec": {"active": active}})
     return f"resumed, it is in queue {run.queue}" if active else "suspended, its pods end with a checkpoint"
-
-
-def _version(api: Api) -> str:
-    """Which version of Workload does the cluster serve? v1beta2 since Kueue 0.13; empty without Kueue."""
-    return next((version for version in api.versions(GROUP) if api.serves(version, "Workload")), "")
-
-
-def set_suspended(cluster: Api, name: str, suspended: bool) -> int:
-    """Suspend or resume the newest run objects called `name`; prints a line for each. Raises SpecError where all are over."""
-    runs = latest_runs(cluster, name)
-    open_runs = [run for run in runs if not run.is_over]
-    if not open_runs:
-        stand = names(f"{run.full} is {run.phase}" for run in runs)
-        raise SpecError(f"{name}: expected a run that is not over, got {stand}")
-    for run in open_runs:
-        print(f"{label(run.object)}: {suspend_run(cluster, run, suspended)}")
-    return exits.DONE

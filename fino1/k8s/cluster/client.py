@@ -1,22 +1,22 @@
 """How are objects read, applied, watched and deleted? The only way to a Kubernetes API, for all verbs of `fino1-k8s`.
 
-Objects are dicts as in YAML. Every method raises ClusterError (mostly `asked.ApiError`, which knows the HTTP status) with
-one line that says what to do. `import fino1.k8s.api` is cheap: the Kubernetes client is loaded by `connect`.
+Objects are dicts as in YAML. Every method raises ClusterError (mostly `errors.ApiError`, which knows the HTTP status) with
+one line that says what to do. Importing this module is cheap: the Kubernetes client is loaded by `connect`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from fino1.k8s.cluster.errors import ApiError, Asked, KindMissing, Resource, missing_kind
-from fino1.k8s.cluster.server import Query, Server
+from fino1.k8s.cluster.errors import ApiError, Identity, KindMissing, Request, Resource, missing_kind
 
 if TYPE_CHECKING:
-    from fino1.k8s.cluster.login import Stream
+    from fino1.k8s.cluster.connection import Connection, Query, Stream
 
 FIELD_MANAGER = "fino1"
+_WRITE = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
 _PAGE = 500
-_BOOK_KEEPING = {"resourceVersion", "managedFields", "generation"}
+_SERVER_FIELDS = {"resourceVersion", "managedFields", "generation"}
 _REVIEW = Resource("authorization.k8s.io/v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", namespaced=False)
 
 Outcome = Literal["created", "configured", "unchanged"]
@@ -38,80 +38,79 @@ class Applied:
 
 
 def connect(kubeconfig: str | None = None, context: str | None = None, namespace: str | None = None) -> "Api":
-    """Which cluster is meant? Nothing is sent yet. Raises SpecError where kubeconfig or context are the user's mistake."""
-    from fino1.k8s.cluster import login
+    """Choose the cluster; nothing is sent yet. Raises SpecError where kubeconfig or context are the user's mistake."""
+    from fino1.k8s.cluster.connection import Connection
 
-    account = login.account(kubeconfig, context)
-    return Api(Server(login.Connection(account)), namespace or account.namespace)
+    connection = Connection(kubeconfig, context)
+    return Api(connection, namespace or connection.login.namespace)
 
 
 class Api:
     """One API server, as one user; may be used from several threads."""
 
-    def __init__(self, server: Server, namespace: str) -> None:
-        self.namespace = namespace
-        self.server = server
+    def __init__(self, connection: "Connection", namespace: str) -> None:
+        self.connection, self.namespace = connection, namespace
         self._kinds: dict[str, dict[str, Resource]] = {}
 
     @property
+    def who(self) -> Identity:
+        """Who asks which server; for messages."""
+        return self.connection.who
+
+    @property
     def url(self) -> str:
-        """Which server is it?"""
-        return self.server.who.url
+        """The server's address."""
+        return self.who.url
 
     # What is served
 
     def discover(self, api_version: str) -> Mapping[str, Resource]:
-        """Which kinds does the server have in this group and version? (none: {}; asked once)"""
+        """The kinds that the server has in this group and version (none: {}), by name; asked once."""
         if api_version not in self._kinds:
             path = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
-            self._kinds[api_version] = _kinds(api_version, (self._group(path) or {}).get("resources") or [])
+            entries = (self._find("GET", path) or {}).get("resources") or []
+            self._kinds[api_version] = {
+                entry["kind"]: Resource(api_version, entry["kind"], entry["name"], entry["namespaced"])
+                for entry in entries
+                if "/" not in entry["name"]  # `jobs/status` is an entry of its own
+            }
         return self._kinds[api_version]
 
     def versions(self, group: str) -> list[str]:
-        """Which apiVersions of a group are served, the preferred one first? (not installed: [])"""
-        answer = self._group(f"/apis/{group}")
+        """The apiVersions of a group that are served, the preferred one first (not installed: [])."""
+        answer = self._find("GET", f"/apis/{group}")
         if answer is None:
             return []
         preferred = answer["preferredVersion"]["groupVersion"]
         return sorted((each["groupVersion"] for each in answer["versions"]), key=lambda version: version != preferred)
 
     def serves(self, api_version: str, kind: str) -> bool:
-        """Does the server have this kind?"""
+        """Whether the server has this kind."""
         return kind in self.discover(api_version)
 
     def resource(self, api_version: str, kind: str) -> Resource:
-        """How is this kind served? Raises KindMissing, which names the operator that brings it."""
+        """How this kind is served. Raises KindMissing, which names the operator that brings it."""
         try:
             return self.discover(api_version)[kind]
         except KeyError:
-            raise missing_kind(api_version, kind, self.server.who) from None
+            raise missing_kind(api_version, kind, self.who) from None
 
     def can(
         self, verb: str, resource: str, group: str = "", *, subresource: str = "", namespace: str | None = None
     ) -> bool:
-        """May this user do this, by the server's own word? (`namespace` "": in all of them)"""
+        """Whether this user may do this, as the server says (`namespace` "": in all of them)."""
         place = self.namespace if namespace is None else namespace
-        attributes = {
-            "verb": verb,
-            "resource": resource,
-            "group": group,
-            "subresource": subresource,
-            "namespace": place,
-        }
+        attributes = {"verb": verb, "resource": resource, "group": group, "subresource": subresource}
+        attributes["namespace"] = place
         review = {"apiVersion": _REVIEW.api_version, "kind": _REVIEW.kind, "spec": {"resourceAttributes": attributes}}
-        _, answer = self.server.ask("POST", Asked("create", _REVIEW), body=review, repeatable=True)
+        _, answer = self.connection.ask("POST", Request("create", _REVIEW), body=review, repeatable=True)
         return bool(answer["status"]["allowed"])
 
     # Objects
 
     def get(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> dict[str, Any] | None:
         """The object, or None if there is none of that name."""
-        try:
-            return self.server.ask("GET", self._asked("get", api_version, kind, name, namespace))[1]
-        except ApiError as error:
-            if error.status == 404 and not isinstance(error, KindMissing):
-                return None
-            raise
+        return self._find("GET", self._request("get", api_version, kind, name, namespace))
 
     def list(
         self,
@@ -122,16 +121,15 @@ class Api:
         field_selector: str = "",
         namespace: str | None = None,
     ) -> Listing:
-        """All objects that match, in pages. (`namespace` "": of all namespaces)"""
-        asked = self._asked("list", api_version, kind, "", namespace)
-        query = {"labelSelector": label_selector, "fieldSelector": field_selector, "limit": _PAGE}
-        for limit in (_PAGE, None):
-            try:
-                return self._pages(asked, {**query, "limit": limit})
-            except ApiError as error:
-                if error.status != 410 or limit is None:  # 410: the snapshot was compacted between two pages
-                    raise
-        raise AssertionError("unreachable")
+        """All objects that match, asked for in pages (`namespace` "": of all namespaces)."""
+        request = self._request("list", api_version, kind, "", namespace)
+        query = {"labelSelector": label_selector, "fieldSelector": field_selector}
+        try:
+            return self._pages(request, {**query, "limit": _PAGE})
+        except ApiError as error:
+            if error.status != 410:  # the snapshot was compacted between two pages
+                raise
+        return self._pages(request, query)
 
     def apply(
         self,
@@ -143,27 +141,25 @@ class Api:
     ) -> Applied:
         """Make the server hold `obj`, server-side, as field manager fino1; unknown fields are refused.
 
-        `force` takes over fields of other managers. `before` is the object as it is now, `{}` if there is none; without
-        it the server is asked, so that what changed can be told.
+        `force` takes over fields of other managers. `before` is the object as last read, `{}` if there was none; where it
+        is not given it is read first. An object that turns out to be there all the same is "configured", never "created".
         """
-        asked = self._asked(
+        request = self._request(
             "patch", obj["apiVersion"], obj["kind"], obj["metadata"]["name"], obj["metadata"].get("namespace")
         )
         if before is None:
-            before = self.get(obj["apiVersion"], obj["kind"], asked.name, asked.namespace) or {}
-        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict", "force": "true" if force else None}
-        query["dryRun"] = "All" if dry_run else None
-        code, after = self.server.ask("PATCH", asked, query, obj, "application/apply-patch+yaml", repeatable=True)
-        if code == 201 or not before:
+            before = self.get(obj["apiVersion"], obj["kind"], request.name, request.namespace) or {}
+        query = {**_WRITE, "force": "true" if force else None, "dryRun": "All" if dry_run else None}
+        code, after = self.connection.ask("PATCH", request, query, obj, "application/apply-patch+yaml", repeatable=True)
+        if code == 201:
             return Applied(after, "created")
-        return Applied(after, "unchanged" if _substance(before) == _substance(after) else "configured")
+        return Applied(after, "unchanged" if before and _substance(before) == _substance(after) else "configured")
 
     def create(self, obj: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
         """Create an object that must not exist yet; returns it as the server holds it."""
         metadata = obj["metadata"]
-        asked = self._asked("create", obj["apiVersion"], obj["kind"], metadata["name"], metadata.get("namespace"))
-        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict", "dryRun": "All" if dry_run else None}
-        return self.server.ask("POST", asked, query, obj)[1]
+        request = self._request("create", obj["apiVersion"], obj["kind"], metadata["name"], metadata.get("namespace"))
+        return self.connection.ask("POST", request, {**_WRITE, "dryRun": "All" if dry_run else None}, obj)[1]
 
     def patch(
         self,
@@ -176,9 +172,8 @@ class Api:
         namespace: str | None = None,
     ) -> dict[str, Any]:
         """Change a few fields of an existing object (JSON merge patch: null removes); returns the object."""
-        asked = self._asked("patch", api_version, kind, name, namespace, subresource)
-        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
-        return self.server.ask("PATCH", asked, query, change, "application/merge-patch+json", repeatable=True)[1]
+        request = self._request("patch", api_version, kind, name, namespace, subresource)
+        return self.connection.ask("PATCH", request, _WRITE, change, "application/merge-patch+json", repeatable=True)[1]
 
     def delete(
         self,
@@ -190,100 +185,66 @@ class Api:
         uid: str = "",
         namespace: str | None = None,
     ) -> bool:
-        """Ask for the object to be deleted; was there one? With `uid`, only that one: another of its name is a 409 error."""
-        asked = self._asked("delete", api_version, kind, name, namespace)
-        options: dict[str, Any] = {"propagationPolicy": propagation}
-        if uid:
-            options["preconditions"] = {"uid": uid}
-        try:
-            self.server.ask("DELETE", asked, body=options, repeatable=True)
-        except ApiError as error:
-            if error.status == 404 and not isinstance(error, KindMissing):
-                return False
-            raise
-        return True
+        """Delete an object; returns whether there was one. With `uid` only that one: another of its name is a 409 error."""
+        request = self._request("delete", api_version, kind, name, namespace)
+        options = {"propagationPolicy": propagation, **({"preconditions": {"uid": uid}} if uid else {})}
+        return self._find("DELETE", request, options) is not None
 
-    # Answers that go on (used by watch.py and logs.py)
+    # Answers that go on
 
     def open_watch(
         self,
         api_version: str,
         kind: str,
-        *,
-        label_selector: str,
-        field_selector: str,
-        namespace: str | None,
         resource_version: str,
         length_s: int,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        namespace: str | None = None,
         read_timeout_s: float,
     ) -> "Stream":
-        """Ask once for the changes since `resource_version`; `watch.Watch` is what goes on for ever."""
+        """The changes since `resource_version`, for at most `length_s` (watch.Watch goes on for ever)."""
         query = {"labelSelector": label_selector, "fieldSelector": field_selector, "resourceVersion": resource_version}
         query |= {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": length_s}
-        asked = self._asked("watch", api_version, kind, "", namespace)
-        return self.server.stream(asked, query, read_timeout_s)
+        return self.connection.stream(self._request("watch", api_version, kind, "", namespace), query, read_timeout_s)
 
-    def open_log(self, pod: str, query: Query, namespace: str | None = None) -> "Stream":
-        """Ask once for a container's log; `logs.read` and `logs.follow` are what miss nothing."""
-        return self.server.stream(self._asked("get", "v1", "Pod", pod, namespace, "log"), query)
+    def open_log(self, pod: str, query: "Query", namespace: str | None = None) -> "Stream":
+        """A container's log, until the connection breaks (state/logs.py goes on after that)."""
+        return self.connection.stream(self._request("get", "v1", "Pod", pod, namespace, "log"), query)
 
-    def _asked(
+    def _request(
         self, verb: str, api_version: str, kind: str, name: str, namespace: str | None, subresource: str = ""
-    ) -> Asked:
+    ) -> Request:
         resource = self.resource(api_version, kind)
         place = self.namespace if namespace is None else namespace
-        return Asked(verb, resource, place if resource.namespaced else "", name, subresource)
+        return Request(verb, resource, place if resource.namespaced else "", name, subresource)
 
-    def _group(self, path: str) -> Mapping[str, Any] | None:
-        """A document of discovery, or None where the server has no such group or version."""
+    def _find(self, method: str, request: Request | str, body: Any = None) -> dict[str, Any] | None:
+        """The answer; None where there is no such object, or no such document of discovery."""
         try:
-            return self.server.ask("GET", path)[1]
+            return self.connection.ask(method, request, body=body, repeatable=True)[1]
         except ApiError as error:
-            if error.status == 404:
+            if error.status == 404 and not isinstance(error, KindMissing):
                 return None
             raise
 
-    def _pages(self, asked: Asked, query: Query) -> Listing:
+    def _pages(self, request: Request, query: "Query") -> Listing:
         items: list[dict[str, Any]] = []
         token, version = "", ""
         while True:
-            answer = self.server.ask("GET", asked, {**query, "continue": token})[1]
+            answer = self.connection.ask("GET", request, {**query, "continue": token})[1]
             metadata = answer["metadata"]
             version = version or metadata["resourceVersion"]
             items += answer["items"]
             token = metadata.get("continue") or ""
             if not token:
-                break
-        for item in items:  # lists of built-in kinds leave it out
-            item.setdefault("apiVersion", asked.resource.api_version)
-            item.setdefault("kind", asked.resource.kind)
-        return Listing(items, version)
-
-
-def _kinds(api_version: str, entries: Iterable[Mapping[str, Any]]) -> dict[str, Resource]:
-    """Read one discovery document: `jobs` and `jobs/status` are entries of their own."""
-    subresources: dict[str, set[str]] = {}
-    plain: list[Mapping[str, Any]] = []
-    for entry in entries:
-        plural, slash, part = entry["name"].partition("/")
-        if slash:
-            subresources.setdefault(plural, set()).add(part)
-        else:
-            plain.append(entry)
-    return {
-        entry["kind"]: Resource(
-            api_version,
-            entry["kind"],
-            entry["name"],
-            entry["namespaced"],
-            frozenset(subresources.get(entry["name"], ())),
-        )
-        for entry in plain
-    }
+                type_ = {"apiVersion": request.resource.api_version, "kind": request.resource.kind}
+                return Listing([{**type_, **item} for item in items], version)  # lists of built-in kinds leave it out
 
 
 def _substance(obj: Mapping[str, Any]) -> dict[str, Any]:
     """An object without what changes by itself: its status, and the server's book-keeping."""
     kept = {key: value for key, value in obj.items() if key != "status"}
-    kept["metadata"] = {key: value for key, value in obj["metadata"].items() if key not in _BOOK_KEEPING}
+    kept["metadata"] = {key: value for key, value in obj["metadata"].items() if key not in _SERVER_FIELDS}
     return kept

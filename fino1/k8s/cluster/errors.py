@@ -1,33 +1,28 @@
-"""What is asked of a Kubernetes API server, and what does its refusal mean? One line for each, no network here."""
+"""What is a request to a Kubernetes API server, and what does its refusal mean? One line for each; nothing is sent here."""
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 from fino1.errors import ClusterError
+from fino1.k8s.objects.backends import OPERATORS, group_of
 
 _DENIED = re.compile(
     r"\b(?:cannot|not allowed to) [a-z*]+ "
-)  # RBAC; quota and Pod Security are also 403, with other words
+)  # by RBAC; quota and Pod Security word their 403 otherwise
 _USER = re.compile(r'[Uu]ser "([^"]*)"')
 _TYPED = re.compile(r"failed to create typed patch object \(.*?\): (.*)", re.DOTALL)
 _MANAGER = re.compile(r'conflict with "([^"]*)"')
-_OPERATORS = {  # who serves a group that is not Kubernetes' own, and where its installation is described
-    "kubeflow.org": "Kubeflow Training Operator 1.9, https://github.com/kubeflow/trainer/tree/release-1.9",
-    "trainer.kubeflow.org": "Kubeflow Trainer 2, https://www.kubeflow.org/docs/components/trainer/operator-guides/installation",
-    "jobset.x-k8s.io": "JobSet, https://jobset.sigs.k8s.io/docs/installation",
-    "kueue.x-k8s.io": "Kueue, https://kueue.sigs.k8s.io/docs/installation",
-}
 
 
 class ApiError(ClusterError):
     """The API server refused, or did not answer: `status` is the HTTP code (0: no answer), `reason` Kubernetes' word for it."""
 
-    def __init__(self, message: str, status: int = 0, reason: str = "") -> None:
-        self.status, self.reason = status, reason
+    def __init__(self, message: str, status: int = 0, reason: str = "", retry_after_s: float = 0.0) -> None:
+        self.status, self.reason, self.retry_after_s = status, reason, retry_after_s
         super().__init__(message)
 
 
@@ -45,7 +40,7 @@ class Lost(ApiError):
 
 @dataclass(frozen=True)
 class Identity:
-    """Who asks whom? (for messages)"""
+    """Who asks which server; for messages."""
 
     url: str
     user: str
@@ -54,26 +49,25 @@ class Identity:
 
 @dataclass(frozen=True)
 class Resource:
-    """How does the API server serve a kind?"""
+    """How the API server serves a kind."""
 
     api_version: str
     kind: str
     plural: str
     namespaced: bool = True
-    subresources: frozenset[str] = frozenset()
 
     @property
     def group(self) -> str:
-        """Which API group is it in? (the core group is empty)"""
-        return self.api_version.rpartition("/")[0]
+        """The API group; empty for the core group."""
+        return group_of(self.api_version)
 
     def __str__(self) -> str:
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One request: which verb, as RBAC spells it, on what?"""
+class Request:
+    """One request: a verb, as RBAC spells it, and what it is for."""
 
     verb: str
     resource: Resource
@@ -83,13 +77,14 @@ class Asked:
 
     @property
     def path(self) -> str:
-        """Under which path is it?"""
+        """The path of its URL."""
         version = self.resource.api_version
         parts = [f"/apis/{version}" if "/" in version else f"/api/{version}"]
         if self.resource.namespaced and self.namespace:
             parts += ["namespaces", quote(self.namespace, safe="")]
-        named = self.name and self.verb != "create"
-        parts += [self.resource.plural, *([quote(self.name, safe="")] if named else [])]
+        parts.append(self.resource.plural)
+        if self.name and self.verb != "create":
+            parts.append(quote(self.name, safe=""))
         return "/".join([*parts, *([self.subresource] if self.subresource else [])])
 
     def __str__(self) -> str:
@@ -100,50 +95,35 @@ class Asked:
 
     @property
     def place(self) -> str:
-        """Where, in words?"""
+        """Where it is asked for, in words."""
         if not self.resource.namespaced:
             return "the cluster"
         return f"namespace {self.namespace}" if self.namespace else "all namespaces"
 
 
 def missing_kind(api_version: str, kind: str, who: Identity) -> KindMissing:
-    """Which error says that the cluster does not serve `kind`? It names the operator that would."""
-    group = api_version.rpartition("/")[0]
-    operator = f"; it comes with {_OPERATORS[group]}" if group in _OPERATORS else ""
-    return KindMissing(f"{who.url} does not serve {kind} ({api_version}){operator}", 404, "KindMissing")
+    """The error that says that the cluster does not serve `kind`, and names the operator that would."""
+    operator = OPERATORS.get(group_of(api_version))
+    origin = f"; it comes with {operator.name}, {operator.how}".rstrip(", ") if operator else ""
+    return KindMissing(f"{who.url} does not serve {kind} ({api_version}){origin}", 404, "KindMissing")
 
 
-def refusal(code: int, body: bytes, asked: Asked | str, who: Identity) -> ApiError:
-    """What does an answer with status `code` (≥ 400) to what we `asked` mean? (a str: a path that is not an object's)"""
+def refusal(code: int, body: bytes, request: Request | str, who: Identity, retry_after: str | None = None) -> ApiError:
+    """The error that an answer with status `code` (400 or more) means; `request` is a str where the path is no object's."""
     status = _status(body)
     message = str(status.get("message") or body.decode(errors="replace")[:300].strip() or f"HTTP {code}")
+    if code == 404 and not status and isinstance(request, Request):  # plain text: the path, not the object, is unknown
+        return missing_kind(request.resource.api_version, request.resource.kind, who)
     reason = str(status.get("reason") or "")
-    details = status.get("details") or {}
     mistyped = _TYPED.search(message) if code == 500 else None
     if mistyped:  # an apply that does not fit the kind's schema: Kubernetes 1.33 calls that its own error
-        code, reason = 422, "Invalid"
-        text = f"{asked}: {_flat(mistyped.group(1))}"
-    elif code == 401:
-        text = (
-            f"{who.url} does not accept {who.user} ({who.source}): the token or certificate has expired"
-            " or is not known there; log in again"
-        )
-    elif code == 403 and _DENIED.search(message) and isinstance(asked, Asked):
-        text = _forbidden(message, asked, who)
-    elif code == 404 and details.get("kind") == "namespaces":
-        text = f"{asked}: namespace {details.get('name')} does not exist at {who.url} ({who.source})"
-    elif code == 404 and not status and isinstance(asked, Asked):  # plain text: the path, not the object, is unknown
-        return missing_kind(asked.resource.api_version, asked.resource.kind, who)
-    elif code == 404 and reason == "NotFound":
-        text = f"{asked} does not exist"
-    elif code >= 500 or code == 429:
-        text = f"{asked}: {who.url} answered {code}: {_flat(message)}"
-    else:
-        text = f"{asked}: {_causes(details) or _flat(message.rpartition('strict decoding error: ')[2])}"
-    return ApiError(text, code, reason)
+        code, reason, message, status = 422, "Invalid", mistyped.group(1), {}
+    describe = _DESCRIBE.get(code, _failed if code >= 500 else _invalid)
+    text = describe(request, who, {**status, "code": code, "message": message})
+    return ApiError(text, code, reason, float(retry_after) if retry_after and retry_after.isdigit() else 0.0)
 
 
-def _status(body: bytes) -> Mapping[str, Any]:
+def _status(body: bytes) -> dict[str, Any]:
     """Kubernetes' Status object, or nothing where a proxy or the router answered in plain text."""
     try:
         status = json.loads(body)
@@ -152,31 +132,63 @@ def _status(body: bytes) -> Mapping[str, Any]:
     return status if isinstance(status, dict) and status.get("kind") == "Status" else {}
 
 
+def _unauthorized(request: Request | str, who: Identity, status: Mapping[str, Any]) -> str:
+    return (
+        f"{who.url} does not accept {who.user} ({who.source}): the token or certificate has expired"
+        " or is not known there; log in again"
+    )
+
+
+def _forbidden(request: Request | str, who: Identity, status: Mapping[str, Any]) -> str:
+    if isinstance(request, str) or not _DENIED.search(status["message"]):
+        return _invalid(request, who, status)
+    named = _USER.search(status["message"])
+    what = f"{request.resource.plural}/{request.subresource}" if request.subresource else request.resource.plural
+    group = f" (API group {request.resource.group})" if request.resource.group else ""
+    return (
+        f"forbidden: {named.group(1) if named else who.user} may not {request.verb} {what}{group} in {request.place};"
+        " the Role in docs/rbac.md has it"
+    )
+
+
+def _not_found(request: Request | str, who: Identity, status: Mapping[str, Any]) -> str:
+    details = status.get("details") or {}
+    if details.get("kind") == "namespaces":
+        return f"{request}: namespace {details.get('name')} does not exist at {who.url} ({who.source})"
+    return f"{request} does not exist" if status.get("reason") == "NotFound" else _invalid(request, who, status)
+
+
+def _failed(request: Request | str, who: Identity, status: Mapping[str, Any]) -> str:
+    return f"{request}: {who.url} answered {status['code']}: {_flat(status['message'])}"
+
+
+def _invalid(request: Request | str, who: Identity, status: Mapping[str, Any]) -> str:
+    plain = status["message"].rpartition("strict decoding error: ")[2]
+    return f"{request}: {_causes(status.get('details') or {}) or _flat(plain)}"
+
+
+_DESCRIBE: dict[int, Callable[[Request | str, Identity, Mapping[str, Any]], str]] = {
+    401: _unauthorized,
+    403: _forbidden,
+    404: _not_found,
+    429: _failed,
+}
+
+
 def _flat(message: str) -> str:
     """A list of errors over several lines, in one line."""
     lines = [line.strip().lstrip(".") for line in message.splitlines()]
     return "; ".join(line for line in lines if line and line != "errors:")
 
 
-def _forbidden(message: str, asked: Asked, who: Identity) -> str:
-    named = _USER.search(message)
-    what = f"{asked.resource.plural}/{asked.subresource}" if asked.subresource else asked.resource.plural
-    group = f" (API group {asked.resource.group})" if asked.resource.group else ""
-    return (
-        f"forbidden: {named.group(1) if named else who.user} may not {asked.verb} {what}{group} in {asked.place};"
-        " the Role in docs/rbac.md has it"
-    )
-
-
 def _causes(details: Mapping[str, Any]) -> str:
     """The server's list of causes, each as `field: what is wrong`; for a conflict whose field it is."""
     lines = []
     for cause in details.get("causes") or []:
-        field, message = str(cause.get("field") or "").lstrip("."), str(cause.get("message") or "")
+        key, message = str(cause.get("field") or "").lstrip("."), str(cause.get("message") or "")
         manager = _MANAGER.search(message)
         if cause.get("reason") == "FieldManagerConflict" and manager:
-            message = f"is set by field manager {manager.group(1)!r}, and to another value"
-            lines.append(f"{field} {message}")
+            lines.append(f"{key} is set by field manager {manager.group(1)!r}, and to another value")
         else:
-            lines.append(f"{field}: {message}" if field else message)
+            lines.append(f"{key}: {message}" if key else message)
     return "; ".join(dict.fromkeys(lines))

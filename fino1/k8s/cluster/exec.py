@@ -1,80 +1,65 @@
 """What does a command write that is run in a container? Its standard output, byte for byte, over a WebSocket.
 
-The protocol is v4.channel.k8s.io, which every kubelet and API server speaks: binary frames, the first byte of each the channel
-(1 standard output, 2 standard error, 3 how the command ended).
+The frames are read here and not by kubernetes.stream, which keeps all that has come in memory (a model has gigabytes), copies
+it once more for each frame, and returns from an update only when no frame is waiting. The protocol is v4.channel.k8s.io, which
+every kubelet and API server speaks: the first byte of a message is its channel.
 """
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
 from fino1.errors import ClusterError, first_line
-from fino1.k8s.cluster.errors import Asked, Identity, Resource, refusal
-
-if TYPE_CHECKING:
-    from kubernetes.client import Configuration
+from fino1.k8s.cluster.client import Api
+from fino1.k8s.cluster.errors import Request, refusal
 
 _PROTOCOL = "v4.channel.k8s.io"
 _SILENCE_S = 300.0  # a volume that is slow to be read says nothing meanwhile
-_STDOUT, _STDERR, _STATUS = 1, 2, 3
-_PODS = Resource("v1", "Pod", "pods")
+_STDOUT, _STDERR, _STATUS = b"\1", b"\2", b"\3"
 
 
-class Exec:
-    """Runs commands in containers, with one user's credentials."""
-
-    def __init__(self, configuration: "Configuration", who: Identity) -> None:
-        self._configuration, self._who = configuration, who
-
-    def output(self, namespace: str, pod: str, container: str, command: Sequence[str]) -> Iterator[bytes]:
-        """Standard output as it comes. At its end ClusterError, with standard error, where the command failed or was cut off."""
-        where = f"Pod {namespace}/{pod}"
-        socket = self._open(Asked("get", _PODS, namespace, pod, "exec"), container, command)
-        errors = b""
-        try:
-            while True:
-                channel, data = _frame(socket, where)
-                if channel == _STDOUT:
-                    if data:  # containerd begins with an empty message on each channel, which is no end
-                        yield data
-                elif channel == _STDERR:
-                    errors = (errors + data)[-4000:]
-                elif channel == _STATUS:
-                    _check(where, json.loads(data), errors)
-                    return
-        finally:
-            socket.close()
-
-    def _open(self, asked: Asked, container: str, command: Sequence[str]) -> Any:
-        """Raises ApiError with what the server refused."""
-        from kubernetes.stream.ws_client import create_websocket
-        from websocket import WebSocketBadStatusException, WebSocketException
-
-        query = [("container", container), ("stdout", "true"), ("stderr", "true"), *(("command", c) for c in command)]
-        url = f"ws{self._who.url.removeprefix('http')}{asked.path}?{urlencode(query)}"
-        headers = {s["key"]: s["value"] for s in self._configuration.auth_settings().values()}
-        try:
-            socket = create_websocket(self._configuration, url, headers | {"sec-websocket-protocol": _PROTOCOL})
-        except WebSocketBadStatusException as error:
-            raise refusal(error.status_code, error.resp_body or b"", asked, self._who) from error
-        except (WebSocketException, OSError) as error:
-            raise ClusterError(f"{asked}: {first_line(error)}") from error
-        socket.settimeout(_SILENCE_S)
-        return socket
-
-
-def _frame(socket: Any, where: str) -> tuple[int, bytes]:
-    """The next message: its channel and content."""
+def read_output(api: Api, pod: str, container: str, command: Sequence[str]) -> Iterator[bytes]:
+    """Standard output as it comes. At its end ClusterError, with standard error, where the command failed or was cut off."""
     from websocket import ABNF, WebSocketException
 
+    where, errors = f"Pod {api.namespace}/{pod}", b""
+    socket = _open(api, pod, container, command)
     try:
-        kind, data = socket.recv_data()
+        while True:
+            kind, message = socket.recv_data()
+            if kind == ABNF.OPCODE_CLOSE:
+                raise ClusterError(f"{where}: the connection was closed before the command ended")
+            channel, data = message[:1], message[1:]
+            if channel == _STDOUT and data:  # containerd begins with an empty message on each channel
+                yield data
+            elif channel == _STDERR:
+                errors = (errors + data)[-4000:]
+            elif channel == _STATUS:
+                return _check(where, json.loads(data), errors)
     except (WebSocketException, OSError) as error:
         raise ClusterError(f"{where}: the connection broke: {first_line(error)}") from error
-    if kind == ABNF.OPCODE_CLOSE:
-        raise ClusterError(f"{where}: the connection was closed before the command ended")
-    return (data[0], data[1:]) if data else (0, b"")
+    finally:
+        socket.close()
+
+
+def _open(api: Api, pod: str, container: str, command: Sequence[str]) -> Any:
+    """A WebSocket whose other end is the command. Raises ApiError with what the server refused."""
+    from kubernetes.stream.ws_client import create_websocket
+    from websocket import WebSocketBadStatusException, WebSocketException
+
+    request = Request("get", api.resource("v1", "Pod"), api.namespace, pod, "exec")
+    query = [("container", container), ("stdout", "true"), ("stderr", "true"), *(("command", c) for c in command)]
+    url = f"ws{api.who.url.removeprefix('http')}{request.path}?{urlencode(query)}"
+    headers = {**api.connection.credentials(), "sec-websocket-protocol": _PROTOCOL}
+    try:
+        socket = create_websocket(api.connection.login.configuration, url, headers)
+    except WebSocketBadStatusException as error:
+        raise refusal(error.status_code, error.resp_body or b"", request, api.who) from error
+    except (WebSocketException, OSError) as error:
+        raise ClusterError(f"{request}: {first_line(error)}") from error
+    socket.settimeout(_SILENCE_S)
+    return socket
 
 
 def _check(where: str, status: dict[str, Any], errors: bytes) -> None:

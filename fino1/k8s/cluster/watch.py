@@ -1,14 +1,16 @@
-"""What changes among objects of a kind? A list and a watch that go on for ever and miss no change that still can be told.
+"""What changes among objects of a kind? A list and a watch that go on for ever and miss no change that still can be known.
 
 The server ends every watch now and then, forgets old resource versions (410 Gone) and restarts. The watch then goes on
-from the last version seen; where that is forgotten it lists again and yields the differences as events of its own.
+from the last version seen; where that is forgotten it lists again and yields the differences as events of its own. (The
+client's SharedInformer asks again without a pause while the server is away, logs a traceback each time, raises nothing
+where a right is lacking, and takes an object that was made again under its name for the old one.)
 """
 
 import json
 import math
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from threading import Event
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -16,7 +18,7 @@ from fino1.k8s.cluster.client import Api, Listing
 from fino1.k8s.cluster.errors import ApiError
 
 if TYPE_CHECKING:
-    from fino1.k8s.cluster.login import Stream
+    from fino1.k8s.cluster.connection import Stream
 
 _ROUND_S = 240  # a proxy on the way seldom lets a watch live longer than five minutes
 _SLACK_S = 15  # by which the server may overrun it
@@ -30,14 +32,10 @@ class Change(NamedTuple):
     object: dict[str, Any]
 
 
-class _Gone(Exception):
-    """The server no longer knows the resource version."""
-
-
 class Watch:
     """Changes among the objects of one kind, to be iterated once; `close` ends it from another thread.
 
-    Without `start` it lists, and tells all that is there as ADDED; with `start`, a listing with the same selectors, it
+    Without `start` it lists, and yields all that is there as ADDED; with `start`, a listing with the same selectors, it
     goes on from there. It ends after `timeout_s`, or never; ApiError where the server refuses.
     """
 
@@ -47,14 +45,11 @@ class Watch:
         api_version: str,
         kind: str,
         *,
-        label_selector: str = "",
-        field_selector: str = "",
-        namespace: str | None = None,
         start: Listing | None = None,
         timeout_s: float = math.inf,
+        **selected: Any,
     ) -> None:
-        self._api, self._kind = api, (api_version, kind)
-        self._selected = {"label_selector": label_selector, "field_selector": field_selector, "namespace": namespace}
+        self._api, self._kind, self._selected = api, (api_version, kind), selected
         self._known = {item["metadata"]["uid"]: item for item in start.items} if start else {}
         self._version = start.resource_version if start else ""
         self._end = time.monotonic() + timeout_s
@@ -74,8 +69,6 @@ class Watch:
                 if not self._version:
                     yield from self._relist()
                 yield from self._round()
-            except _Gone:
-                self._version = ""
             except ApiError as error:
                 if error.status != 410:
                     raise
@@ -83,13 +76,11 @@ class Watch:
             self._closed.wait(min(began + _SHORTEST_S, self._end) - time.monotonic())
 
     def _relist(self) -> Iterator[Change]:
-        """List, and tell what differs from what was known: what is gone first, for a name may have been taken again."""
+        """List, and yield what differs from what was known: what is gone first, for a name may have been taken again."""
         listing = self._api.list(*self._kind, **self._selected)
         now = {item["metadata"]["uid"]: item for item in listing.items}
         before, self._known, self._version = self._known, now, listing.resource_version
-        for uid, item in before.items():
-            if uid not in now:
-                yield Change("DELETED", item)
+        yield from (Change("DELETED", item) for uid, item in before.items() if uid not in now)
         for uid, item in now.items():
             if uid not in before:
                 yield Change("ADDED", item)
@@ -100,36 +91,30 @@ class Watch:
         """One watch request, to its end."""
         length = math.ceil(min(_ROUND_S * random.uniform(0.9, 1.1), max(self._end - time.monotonic(), 1)))
         self._stream = self._api.open_watch(
-            *self._kind,
-            **self._selected,
-            resource_version=self._version,
-            length_s=length,
-            read_timeout_s=length + _SLACK_S,
+            *self._kind, self._version, length, read_timeout_s=length + _SLACK_S, **self._selected
         )
         if self._closed.is_set():  # close() came before there was a stream to cut
             self._stream.cut()
         for lines in self._stream.lines():
             for line in lines:
-                event = json.loads(line)
-                change = self._understood(event["type"], event["object"])
-                if change:
-                    yield change
+                yield from self._take_in(**json.loads(line))
             if time.monotonic() >= self._end:
                 self._stream.cut()
                 return
 
-    def _understood(self, kind: str, obj: dict[str, Any]) -> Change | None:
-        if kind == "ERROR":
-            if obj.get("code") == 410:
-                raise _Gone
-            return None  # the server's own trouble: it ends the answer now, and the next round goes on
-        metadata: Mapping[str, Any] = obj["metadata"]
-        self._version = metadata["resourceVersion"]
-        if kind == "BOOKMARK":
-            return None
-        known = metadata["uid"] in self._known
-        if kind == "DELETED":
-            self._known.pop(metadata["uid"], None)
-            return Change("DELETED", obj)
-        self._known[metadata["uid"]] = obj
-        return Change("MODIFIED" if known else "ADDED", obj)
+    def _take_in(self, type: str, object: dict[str, Any]) -> Iterator[Change]:
+        """Remember what an event says, and yield the change if it is one."""
+        if type == "ERROR":
+            if object.get("code") == 410:
+                raise ApiError("the resource version is forgotten", 410)
+            return  # the server's own trouble: it ends the answer now, and the next round goes on
+        self._version = object["metadata"]["resourceVersion"]
+        if type == "BOOKMARK":
+            return
+        uid = object["metadata"]["uid"]
+        if type == "DELETED":
+            self._known.pop(uid, None)
+            yield Change("DELETED", object)
+        else:
+            yield Change("MODIFIED" if uid in self._known else "ADDED", object)
+            self._known[uid] = object

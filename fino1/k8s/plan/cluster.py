@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from fractions import Fraction
 from importlib.metadata import version
 from platform import python_version
 from typing import Any
@@ -12,108 +11,85 @@ from fino1 import __version__
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.cluster.errors import ApiError
 from fino1.k8s.objects.backends import BACKENDS, GANG_SCHEDULERS, OPERATORS, group_of
-from fino1.k8s.plan import needs, preflight, rights
-from fino1.k8s.state import kueue
-from fino1.k8s.state import nodes as capacity
-from fino1.k8s.text import print_table
+from fino1.k8s.plan import preflight, rights
+from fino1.k8s.state.nodes import PRODUCT, Node
+from fino1.k8s.state.queue import kueue_version
+from fino1.k8s.state.volumes import is_default_class
 
 _GPU = re.compile(r"nvidia\.com/(gpu|mig-)|amd\.com/gpu|gpu\.intel\.com/|habana\.ai/gaudi")
 
 
 def survey(api: Api) -> dict[str, Any]:
-    """Everything, as plain data; `missing` is what keeps runs from being submitted, `notes` what could not be seen."""
+    """Everything, as JSON data: `missing` is what keeps runs from being submitted, `notes` what could not be seen."""
     access = next(preflight.access(api)).numbers
-    seen = _Seen()
-    allowed = _allowed(api)
+    notes: list[str] = []
+
+    def read(about: str, look: Callable[[Api], Any], instead: Any) -> Any:
+        try:
+            return look(api)
+        except ApiError as error:
+            if error.status != 403:
+                raise
+            notes.append(f"{about}: {error}")
+            return instead
+
+    rules = rights.read_rules(api)
+    lacking = rules.lacking(rights.of_role(api))
     report = {
         "client": {
             "fino1": __version__,
             "kubernetes": version("kubernetes"),
             "python": python_version(),
-            "credentials": api.server.who.source,
+            "credentials": api.who.source,
         },
-        "server": {**access, "skew": _skew(version("kubernetes"), access["version"])},
+        "server": access,
         "operators": [
-            {"name": operator.name, "group": group, "versions": [v.rpartition("/")[2] for v in served]}
+            {"name": operator.name, "group": group, "versions": [each.rpartition("/")[2] for each in served]}
             for group, operator in OPERATORS.items()
             if (served := api.versions(group))
         ],
         "backends": [name for name, each in BACKENDS.items() if all(api.serves(*kind) for kind in each.kinds)],
         "gang": [name for name, each in GANG_SCHEDULERS.items() if api.versions(group_of(each.api_version))],
-        "namespace": seen.or_note("namespace", lambda: _namespace(api), {}),
-        "queues": seen.or_note("queues", lambda: _queues(api), []),
-        "gpus": seen.or_note("GPU nodes", lambda: _gpus(api), []),
-        "storage_classes": seen.or_note("storage classes", lambda: _storage_classes(api), []),
-        "allowed": allowed,
+        "namespace": read("namespace", _namespace, {}),
+        "queues": read("queues", _queues, []),
+        "gpus": read("GPU nodes", _gpus, []),
+        "storage_classes": read("storage classes", _storage_classes, []),
+        "lacking": lacking,
     }
     problems = []
     if report["namespace"] is None:
         problems.append(f"namespace {api.namespace} does not exist")
-    if allowed["submit"]:
-        problems.append(f"submit: this user lacks {allowed['submit']}; the Role in docs/rbac.md has them")
-    return report | {"notes": seen.notes, "missing": problems}
+    if lacking and rules.incomplete:
+        notes.append(f"rights: perhaps lacking: {lacking} ({rules.incomplete})")
+    elif lacking:
+        problems.append(f"rights: this user lacks {lacking}; the Role in docs/rbac.md has them")
+    return report | {"notes": notes, "missing": problems}
 
 
-class _Seen:
-    """Looks at what a user may be forbidden to see, and remembers that."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def or_note(self, about: str, look: Callable[[], Any], instead: Any) -> Any:
-        """What is there; `instead`, and a note, where it may not be read."""
-        try:
-            return look()
-        except ApiError as error:
-            if error.status != 403:
-                raise
-            self.notes.append(f"{about}: {error}")
-            return instead
-
-
-def show_survey(report: Mapping[str, Any]) -> None:
-    """Print it for people."""
-    client, server, place = report["client"], report["server"], report["namespace"]
-    rows = [
+def rows(report: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The report for people: what a line is about, and its text."""
+    client, server, namespace = report["client"], report["server"], report["namespace"]
+    level = (namespace or {}).get("pod_security")
+    security = f"Pod Security {level}" if level else "no Pod Security label" if namespace else "not readable"
+    gpus = (f"{each['gpus']} {each['resource']} {each['product']} on {each['nodes']} nodes" for each in report["gpus"])
+    classes = (
+        f"{each['name']}{' (default)' if each['default'] else ''} by {each['provisioner']}, {each['binding']}"
+        for each in report["storage_classes"]
+    )
+    return [
         ("client", f"fino1 {client['fino1']}, kubernetes {client['kubernetes']}, Python {client['python']}"),
-        ("cluster", f"{server['server']}, Kubernetes {server['version']} ({server['skew']})"),
+        ("cluster", f"{server['server']}, Kubernetes {server['version']}"),
         ("login", f"{server['user']}, {client['credentials']}"),
-        ("namespace", f"{server['namespace']}, {_about(place)}"),
-        ("operators", _listed(f"{o['name']} {', '.join(o['versions'])}" for o in report["operators"])),
-        ("backends", _listed(report["backends"])),
-        ("gang", _listed(report["gang"])),
-        ("queues", _listed(f"{q['name']} → {q['cluster_queue']}" for q in report["queues"])),
-        ("GPUs", _listed(f"{g['gpus']} {g['resource']} {g['product']} on {g['nodes']} nodes" for g in report["gpus"])),
-        ("storage", _listed(map(_storage, report["storage_classes"]))),
+        ("namespace", f"{server['namespace']}, {'does not exist' if namespace is None else security}"),
+        ("operators", _join(f"{each['name']} {', '.join(each['versions'])}" for each in report["operators"])),
+        ("backends", _join(report["backends"])),
+        ("gang", _join(report["gang"])),
+        ("queues", _join(f"{each['name']} → {each['cluster_queue']}" for each in report["queues"])),
+        ("GPUs", _join(gpus)),
+        ("storage", _join(classes)),
+        ("", "no StorageClass says whether it supports ReadWriteMany: ask who runs it, or try"),
+        ("rights", "lacking: " + report["lacking"] if report["lacking"] else "all of the Role in docs/rbac.md"),
     ]
-    for key, text in rows:
-        print(f"{key:<9}  {text}")
-    print("           no StorageClass says whether it can do ReadWriteMany: ask who runs it, or try")
-    print()
-    allowed = report["allowed"]
-    table = [{"verb": v, "allowed": "no" if lacks else "yes", "lacks": lacks} for v, lacks in allowed.items()]
-    print_table(table, ("verb", "allowed", "lacks"), styles={"yes": "green", "no": "red"})
-    print()
-    for text in report["notes"]:
-        print(f"note: {text}")
-    for number, text in enumerate(report["missing"], 1):
-        print(f"{number}. missing: {text}")
-    if not report["missing"]:
-        print("nothing is missing")
-
-
-def _allowed(api: Api) -> dict[str, str]:
-    """Verb → the rights that this user lacks for it; empty where there are all."""
-    wanted = rights.by_verb(api)
-    refused = set(rights.refused(api, [right for each in wanted.values() for right in each]))
-    return {verb: rights.listed(right for right in each if right in refused) for verb, each in wanted.items()}
-
-
-def _skew(client: str, server: str) -> str:
-    """How far is the client from the server? It asks by plain paths and discovery, so this breaks nothing by itself."""
-    minor = re.match(r"v?\d+\.(\d+)", server)
-    apart = abs(int(client.partition(".")[0]) - int(minor[1])) if minor else 0
-    return f"{apart} minor versions from the client's" if apart else "the client's version"
 
 
 def _namespace(api: Api) -> dict[str, Any] | None:
@@ -125,19 +101,19 @@ def _namespace(api: Api) -> dict[str, Any] | None:
 
 
 def _queues(api: Api) -> list[dict[str, str]]:
-    served = kueue.version(api)
+    served = kueue_version(api)
     queues = api.list(served, "LocalQueue").items if served else []
-    return [{"name": q["metadata"]["name"], "cluster_queue": q["spec"]["clusterQueue"]} for q in queues]
+    return [{"name": each["metadata"]["name"], "cluster_queue": each["spec"]["clusterQueue"]} for each in queues]
 
 
 def _gpus(api: Api) -> list[dict[str, Any]]:
     """Nodes and GPUs, by resource and product."""
     nodes: Counter[tuple[str, str]] = Counter()
     devices: Counter[tuple[str, str]] = Counter()
-    for node in (capacity.Node(body) for body in api.list("v1", "Node").items):
+    for node in map(Node, api.list("v1", "Node").items):
         for resource, amount in node.allocatable.items():
-            if _GPU.match(resource) and amount > Fraction(0):
-                kind = resource, node.labels.get(capacity.PRODUCT, "of unknown product")
+            if _GPU.match(resource) and amount > 0:
+                kind = resource, node.labels.get(PRODUCT, "of unknown product")
                 nodes[kind] += 1
                 devices[kind] += int(amount)
     return [{"resource": r, "product": p, "nodes": nodes[r, p], "gpus": devices[r, p]} for r, p in sorted(nodes)]
@@ -147,7 +123,7 @@ def _storage_classes(api: Api) -> list[dict[str, Any]]:
     return [
         {
             "name": body["metadata"]["name"],
-            "default": needs.is_default(body),
+            "default": is_default_class(body),
             "provisioner": body["provisioner"],
             "binding": body.get("volumeBindingMode", "Immediate"),
         }
@@ -155,16 +131,5 @@ def _storage_classes(api: Api) -> list[dict[str, Any]]:
     ]
 
 
-def _storage(item: Mapping[str, Any]) -> str:
-    return f"{item['name']}{' (default)' if item['default'] else ''} by {item['provisioner']}, {item['binding']}"
-
-
-def _about(place: Mapping[str, Any] | None) -> str:
-    if place is None:
-        return "does not exist"
-    level = place.get("pod_security")
-    return f"Pod Security {level}" if level else "no Pod Security label" if place else "not readable"
-
-
-def _listed(items: Iterable[str]) -> str:
+def _join(items: Iterable[str]) -> str:
     return "; ".join(items) or "none"

@@ -1,15 +1,12 @@
-"""How much memory does a rank of a run take on its GPU, and what can be changed where that is too much?
+"""How much memory does a rank of a run take on its GPU, and what in the run file makes that less?
 
-Which phases there are and what is held in each; the formulas are in `footprint`, where they come from and how far they were
-checked in docs/memory.md. All sizes are bytes, of one rank.
+What is held together at each point of a run; the formulas are in `footprint`, where they come from and how far they were checked
+in docs/memory.md. All sizes are bytes, of one rank.
 """
 
-import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
-from fino1.k8s.plan.architecture import Architecture, architecture, of_init
 from fino1.k8s.plan.footprint import (
     Parts,
     Sharding,
@@ -23,144 +20,115 @@ from fino1.k8s.plan.footprint import (
     states,
     step,
 )
-from fino1.spec.inputs import DEFAULT_MODEL, DEFAULT_VALUE_MODEL, ModelRef
+from fino1.k8s.plan.shapes import Finder, of_init
+from fino1.spec.inputs import DEFAULT_MODEL, DEFAULT_VALUE_MODEL
 from fino1.spec.run import RunSpec
-from fino1.spec.train import PpoBlock
 
 CONTEXT = 2**30  # CUDA context, cuBLAS workspaces and NCCL: an allowance, not measured
 FRAGMENTATION = 0.08  # of everything else, what the allocator cannot use: an allowance, not measured
 SERVED_TOKENS = 8192  # tokens that a server reads in one pass, at most (vLLM's max_num_batched_tokens)
 MARGIN = 0.05  # of the GPU's memory, which an estimate that fits leaves free
+Moment = tuple[str, Parts]  # a point of a run, and what takes memory then
 
 
 @dataclass(frozen=True)
-class Phase:
-    """A part of the run in which memory is taken up by the same things: name of the thing → bytes."""
+class MemoryEstimate:
+    """What one rank takes when it takes most (of an evaluation: the server of its largest model)."""
 
-    name: str
+    ranks: int
+    zero_stage: int
+    peak: str
+    """Where in the run that is; empty where nothing could be estimated."""
     parts: Mapping[str, int]
+    """What is in memory then: name → bytes."""
+    host: Mapping[str, int] = field(default_factory=dict)
+    """Bytes that offloading puts into the node's memory, for each rank."""
+    remedies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Part → what would make it smaller."""
 
     @property
     def total(self) -> int:
         """Bytes of all parts."""
         return sum(self.parts.values())
 
+    def available(self, gpu_bytes: int) -> int:
+        """Bytes that a GPU of so many has to give: all but the margin."""
+        return int(gpu_bytes * (1 - MARGIN))
 
-@dataclass(frozen=True)
-class MemoryEstimate:
-    """What one rank takes in each phase; of an evaluation each model served is one."""
-
-    ranks: int
-    zero_stage: int
-    phases: tuple[Phase, ...]
-    host: Mapping[str, int]
-    """Bytes that offloading puts into the node's memory, for each rank."""
-    unknown: tuple[str, ...]
-    """Models whose sizes are not known here; what they take is in no figure, and nothing is estimated without the policy."""
-    remedies: Mapping[str, tuple[str, ...]]
-    """Part → what would make it smaller."""
+    def fits(self, gpu_bytes: int) -> bool:
+        """Whether the peak fits a GPU of so many bytes."""
+        return self.total <= self.available(gpu_bytes)
 
     @property
-    def peak(self) -> Phase | None:
-        """The phase that takes most; None where nothing could be estimated."""
-        return max(self.phases, key=lambda phase: phase.total, default=None)
+    def changes(self) -> tuple[str, ...]:
+        """What to change in the run file to need less, the largest part of the peak first; not tried out."""
+        parts = sorted(self.parts, key=lambda part: -self.parts[part])
+        changes = [change for part in parts for change in self.remedies.get(part, ())]
+        return (*dict.fromkeys(changes), "a GPU with more memory")
 
 
-def estimate(
-    spec: RunSpec,
-    work: Path,
-    *,
-    zero_stage: int = 3,
-    offload_optimizer: bool = False,
-    offload_param: bool = False,
-    flash: bool = False,
-    known: Mapping[str, Architecture] | None = None,
-) -> MemoryEstimate:
-    """How much does each rank take, phase by phase?
-
-    `known` gives shapes by key of the run file (`model`, `ppo.value_model`, `ppo.reward.model`, `eval.models.0`), for models
-    that are not here. One rank divides nothing unless it offloads; PPO knows stages 0 and 3 only.
+def estimate(spec: RunSpec, models: Finder) -> MemoryEstimate:
+    """How much does each rank take? One rank divides nothing, unless it offloads. The models that `models` cannot find
+    (`models.unknown`) are in no figure, and without the policy there is none.
     """
-    found = _Models(work, known or {})
-    offloads = offload_optimizer or offload_param
+    launch, host = spec.launch, {}
+    offloads = [device == "cpu" for device in (launch.offload_optimizer_device, launch.offload_param_device)]
     ranks = spec.world_size if spec.method != "eval" else max(spec.gpus_per_node, 1)
-    stage = zero_stage if ranks > 1 or offloads else 0
+    stage = launch.zero_stage if ranks > 1 or any(offloads) else 0
     if spec.method == "eval":
-        s = Sharding(stage=3, ranks=ranks, bf16=True, by_deepspeed=True)
-        phases, host, stage = _serve(spec, s, found), {}, 0
+        stage, moments = 0, list(_serve(spec, ranks, models))
+    elif spec.method == "ppo":
+        moments = list(_ppo(spec, Sharding(stage, ranks, spec.ppo.bf16, by_deepspeed=False), models))
     else:
-        block = getattr(spec, spec.method)
-        is_ppo = spec.method == "ppo"
-        assert not is_ppo or (stage in (0, 3) and not offloads), (stage, offloads)
-        s = Sharding(stage, ranks, block.bf16, not is_ppo, offload_optimizer, offload_param, flash)
-        phases, host = (_ppo if is_ppo else _trainer)(spec, s, found)
-    return MemoryEstimate(ranks, stage, tuple(phases), host, tuple(found.unknown), _remedies(spec, stage, offloads))
+        s = Sharding(stage, ranks, getattr(spec, spec.method).bf16, by_deepspeed=True, offload_optimizer=offloads[0])
+        moments = list(_trainer(spec, s, models))
+        moved = [*(("gradients", "optimizer") if offloads[0] else ()), *(("weights",) if offloads[1] else ())]
+        host = {part: moments[0][1][part] for part in moved if moments}
+        moments = [(name, {k: v for k, v in parts.items() if k not in moved}) for name, parts in moments]
+    name, parts = max(((name, _with_allowances(parts)) for name, parts in moments), key=_size, default=("", {}))
+    return MemoryEstimate(ranks, stage, name, parts, host, _remedies(spec, stage, any(offloads)))
 
 
-class _Models:
-    """The shapes of the models that a run names, and the keys of those that are not known."""
-
-    def __init__(self, work: Path, known: Mapping[str, Architecture]) -> None:
-        self.work, self.known, self.unknown = work, known, []
-
-    def find(self, key: str, ref: ModelRef, default: str | None = None) -> Architecture | None:
-        shapes = self.known.get(key) or architecture(ref, self.work, default)
-        if shapes is None:
-            name = ref.hub or ref.path or ref.run or default
-            self.unknown.append(
-                f"{key}: {name}: sizes not known here; give {key}.path, a folder with its config.json, or fetch the "
-                "model to Hugging Face's cache"
-            )
-        return shapes
+def _size(moment: Moment) -> int:
+    return sum(moment[1].values())
 
 
-def _phase(name: str, *parts: Parts) -> Phase:
-    """The phase that holds all these parts, with the allowances."""
-    merged: Parts = {}
-    for key, size in (item for each in parts for item in each.items()):
-        merged[key] = merged.get(key, 0) + size
-    sizes = {key: size for key, size in merged.items() if size}
-    return Phase(name, sizes | {"fragmentation": int(FRAGMENTATION * sum(sizes.values())), "CUDA context": CONTEXT})
+def _with_allowances(parts: Parts) -> Parts:
+    sizes = {key: size for key, size in parts.items() if size}
+    return sizes | {"fragmentation": int(FRAGMENTATION * sum(sizes.values())), "CUDA context": CONTEXT}
 
 
-def _trainer(spec: RunSpec, s: Sharding, found: _Models) -> tuple[list[Phase], Parts]:
-    """Phases of what Transformers' Trainer trains: SFT with TRL's fused head, the verifier without a language head."""
+def _trainer(spec: RunSpec, s: Sharding, models: Finder) -> Iterator[Moment]:
+    """What Transformers' Trainer trains: SFT with TRL's fused head, the verifier without a language head."""
     block, is_sft = getattr(spec, spec.method), spec.method == "sft"
-    a = found.find("model", spec.model, DEFAULT_MODEL if is_sft else DEFAULT_VALUE_MODEL)
+    a = models.find("model", spec.model, DEFAULT_MODEL if is_sft else DEFAULT_VALUE_MODEL)
     if a is None:
-        return [], {}
+        return
     parameters = a.parameters if is_sft else a.backbone + 2 * a.hidden_size
     rows, row = block.per_device_train_batch_size, min(block.max_length, a.max_position_embeddings)
     rows, row = (1, rows * row) if is_sft and block.packing else (rows, row)  # packed rows are laid end to end
     held = states(s, parameters, a.hidden_size)
-    moved = [("weights", s.offload_param), ("gradients", s.offload_optimizer), ("optimizer", s.offload_optimizer)]
-    host = {key: held.pop(key) for key, is_moved in moved if is_moved}
-    work = gathered(s, [(parameters, a)])
     kept = saved(s, a, rows, row, block.gradient_checkpointing)
-    learn = (held, work, {"activations": kept})
-    head = {"logits and loss": fused_head(s, a, rows * row) if is_sft else 0}
-    layer = {"backward": backward(s, [a], rows, row, block.gradient_checkpointing, kept)}
-    return [
-        _phase("loss", *learn, head),
-        _phase("backward", *learn, layer),
-        _phase("optimizer step", held, {"step": step(s, parameters)}),
-    ], host
+    learning = held | gathered(s, [(parameters, a)]) | {"activations": kept}
+    if is_sft:
+        yield "loss", learning | {"logits and loss": fused_head(s, a, rows * row)}
+    yield "backward", learning | {"backward": backward(s, [a], rows, row, block.gradient_checkpointing, kept)}
+    yield "optimizer step", held | {"step": step(s, parameters)}
 
 
-def _ppo(spec: RunSpec, s: Sharding, found: _Models) -> tuple[list[Phase], Parts]:
-    """Phases of one update: sampling, looking back at what was sampled, learning."""
-    block: PpoBlock = spec.ppo
-    policy = found.find("model", spec.model, DEFAULT_MODEL)
-    init = block.value_model.init
+def _ppo(spec: RunSpec, s: Sharding, models: Finder) -> Iterator[Moment]:
+    """One update: sampling, then log-probabilities and values of what was sampled, then learning."""
+    block, init = spec.ppo, spec.ppo.value_model.init
+    policy = models.find("model", spec.model, DEFAULT_MODEL)
     value = of_init(init, policy.vocab_size) if init and policy else None
-    value = value or found.find("ppo.value_model", block.value_model, DEFAULT_VALUE_MODEL)
-    judge = found.find("ppo.reward.model", block.reward.model) if block.reward.source == "model" else None
+    value = value or models.find("ppo.value_model", block.value_model, DEFAULT_VALUE_MODEL)
+    judge = models.find("ppo.reward.model", block.reward.model) if block.reward.source == "model" else None
     if policy is None or value is None:
-        return [], {}
+        return
     critic = value.backbone + value.hidden_size
     both = [(policy.parameters, policy), (critic, value)]
-    reference = 4 * (s.share(policy.parameters) if s.stage == 3 else policy.parameters)
-    held = states(s, policy.parameters + critic, policy.hidden_size) | {"reference": reference}
+    held = states(s, policy.parameters + critic, policy.hidden_size)
+    held["reference"] = 4 * (s.share(policy.parameters) if s.stage == 3 else policy.parameters)
     if judge is not None:
         held["reward model"] = judge.dtype_bytes * (judge.backbone + 2 * judge.hidden_size)
     gradients = {"gradients": held.pop("gradients")}  # there only while learning
@@ -170,67 +138,58 @@ def _ppo(spec: RunSpec, s: Sharding, found: _Models) -> tuple[list[Phase], Parts
     row, rows = prompt + response, block.per_device_train_batch_size
     batch = min(block.local_rollout_forward_batch_size, s.share(block.global_batch_size))
     copies = s.compute * policy.parameters if s.stage == 3 or s.bf16 else 0
-    whole = {"gathered weights" if s.stage == 3 else "autocast copies": copies}  # of the policy, once an update
-    look = gathered(s, both, training=False)
+    sampling = held | {"gathered weights" if s.stage == 3 else "autocast copies": copies}
+    looking = held | gathered(s, both, training=False)
     kept = sum(saved(s, a, rows, row, block.gradient_checkpointing) for _, a in both)
-    learn = (held, gradients, gathered(s, both), {"activations": kept})
-    layer = backward(s, [policy, value], rows, row, block.gradient_checkpointing, kept)
+    learning = held | gradients | gathered(s, both) | {"activations": kept}
     sampled = {"KV cache": cache(s, policy, batch, row), "logits and loss": 36 * batch * policy.vocab_size}
-    phases = [
-        _phase(
-            "rollout: prompts",
-            held,
-            whole,
-            {"KV cache": cache(s, policy, batch, prompt), "forward": forward(s, policy, batch, prompt)},
-        ),
-        _phase("rollout: responses", held, whole, sampled),
-        _phase("look back", held, look, {"forward": max(forward(s, a, batch, row) for _, a in both)}),
-        _phase(
-            "look back: logits",
-            held,
-            look,
-            {"logits and loss": chunked_head(s, policy, batch * response, learning=False)},
-        ),
-        _phase("loss", *learn, {"logits and loss": chunked_head(s, policy, rows * response, learning=True)}),
-        _phase("backward", *learn, {"backward": layer}),
-        _phase("optimizer step", held, gradients, {"step": step(s, policy.parameters + critic)}),
-    ]
+    yield (
+        "rollout: prompts",
+        sampling
+        | {
+            "KV cache": cache(s, policy, batch, prompt),
+            "forward": forward(s, policy, batch, prompt),
+        },
+    )
+    yield "rollout: responses", sampling | sampled
+    yield "log-probabilities: layers", looking | {"forward": max(forward(s, a, batch, row) for _, a in both)}
+    scored = chunked_head(s, policy, batch * response, learning=False)
+    yield "log-probabilities: logits", looking | {"logits and loss": scored}
+    yield "loss", learning | {"logits and loss": chunked_head(s, policy, rows * response, learning=True)}
+    layer = backward(s, [policy, value], rows, row, block.gradient_checkpointing, kept)
+    yield "backward", learning | {"backward": layer}
+    yield "optimizer step", held | gradients | {"step": step(s, policy.parameters + critic)}
     if judge is not None:
-        plain = dataclasses.replace(s, stage=1, bf16=judge.dtype_bytes == 2)  # neither divided nor under autocast
-        phases.append(_phase("reward", held, {"forward": forward(plain, judge, batch, block.reward.max_length)}))
-    return phases, {}
+        plain = replace(s, stage=1, bf16=judge.dtype_bytes == 2)  # neither divided nor under autocast
+        yield "reward", held | {"forward": forward(plain, judge, batch, block.reward.max_length)}
 
 
-def _serve(spec: RunSpec, s: Sharding, found: _Models) -> list[Phase]:
-    """One phase for each model that is served here: weights and cache, divided over the GPUs of its server."""
-    phases = []
+def _serve(spec: RunSpec, ranks: int, models: Finder) -> Iterator[Moment]:
+    """Each model that is served here: weights and cache, divided over the GPUs of its server."""
     is_vllm = spec.eval.server.engine == "vllm" or (spec.eval.server.engine is None and spec.gpus_per_node > 0)
     requests = 1 if is_vllm else spec.eval.concurrency  # vLLM starts with room for one, and lets the others wait
     for i, model in enumerate(spec.eval.models):
-        a = None if model.base_url else found.find(f"eval.models.{i}", model)
+        a = None if model.base_url else models.find(f"eval.models.{i}", model)
         if a is None:
             continue
         context = min(model.context_length or a.max_position_embeddings, a.max_position_embeddings)
-        s = dataclasses.replace(s, bf16=a.dtype_bytes == 2)
-        heads = -(-a.num_key_value_heads // s.ranks)  # a rank has one at least
-        keys = requests * context * 2 * heads * a.head_dim * a.dtype_bytes * a.num_hidden_layers
-        parts = {
-            "weights": a.dtype_bytes * s.share(a.parameters),
-            "KV cache": keys,
-            "forward": forward(dataclasses.replace(s, flash=True), a, 1, min(SERVED_TOKENS, context)),
-            "logits and loss": 36 * requests * s.share(a.vocab_size),
-        }
-        phases.append(_phase(f"serve {model.name}", parts))
-    return phases
+        s = Sharding(stage=3, ranks=ranks, bf16=a.dtype_bytes == 2, by_deepspeed=True, flash=True)
+        heads = -(-a.num_key_value_heads // ranks)  # a rank has one at least
+        yield (
+            f"serve {model.name}",
+            {
+                "weights": a.dtype_bytes * s.share(a.parameters),
+                "KV cache": requests * context * 2 * heads * a.head_dim * a.dtype_bytes * a.num_hidden_layers,
+                "forward": forward(s, a, 1, min(SERVED_TOKENS, context)),
+                "logits and loss": 36 * requests * s.share(a.vocab_size),
+            },
+        )
 
 
 def _remedies(spec: RunSpec, stage: int, offloads: bool) -> dict[str, tuple[str, ...]]:
     """What in the run file makes which part smaller?"""
     if spec.method == "eval":
-        return {
-            "KV cache": ("smaller eval.models.N.context_length",),
-            "weights": ("more gpus_per_node",),
-        }
+        return {"KV cache": ("smaller eval.models.N.context_length",), "weights": ("more gpus_per_node",)}
     method, block = spec.method, getattr(spec, spec.method)
     model = ["more gpus_per_node or nodes"] if stage else []
     if stage < 3:
@@ -249,28 +208,3 @@ def _remedies(spec: RunSpec, stage: int, offloads: bool) -> dict[str, tuple[str,
         | dict.fromkeys(("activations", "backward"), tuple(batch))
         | {"logits and loss": (f"smaller {method}.{length}",), "KV cache": sampled, "forward": sampled}
     )
-
-
-@dataclass(frozen=True)
-class Fit:
-    """Does an estimate fit a GPU, and if not, what would help?"""
-
-    fits: bool
-    needed: int
-    available: int
-    """The GPU's memory less the margin."""
-    changes: tuple[str, ...]
-    """What to change in the run file, the largest part of the peak first; not tried out."""
-
-
-def fits(found: MemoryEstimate, gpu_memory_bytes: int, margin: float = MARGIN) -> Fit | None:
-    """Does the peak fit a GPU of so many bytes, with `margin` of it left free? None where there is no estimate."""
-    peak = found.peak
-    if peak is None:
-        return None
-    available = int(gpu_memory_bytes * (1 - margin))
-    if peak.total <= available:
-        return Fit(True, peak.total, available, ())
-    parts = sorted(peak.parts, key=lambda part: -peak.parts[part])
-    changes = [change for part in parts for change in found.remedies.get(part, ())]
-    return Fit(False, peak.total, available, (*dict.fromkeys(changes), "a GPU with more memory"))

@@ -7,11 +7,11 @@ from fino1.k8s.cluster.client import Api
 from fino1.k8s.cluster.errors import ApiError, KindMissing
 from fino1.k8s.finding import Finding, missing, note, ok, wait
 from fino1.k8s.objects.backends import GANG_SCHEDULERS, OPERATORS, group_of
-from fino1.k8s.state import kueue
+from fino1.k8s.state.queue import GROUP, kueue_version, stopped
+from fino1.k8s.state.volumes import is_default_class
 from fino1.spec.placement import ClaimBlock
 from fino1.spec.run import RunSpec
 
-_DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _PULL_TYPES = ("kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg")
 
 
@@ -28,37 +28,37 @@ def readable(about: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Find
 
 
 def secrets(api: Api, spec: RunSpec) -> Iterator[Finding]:
-    """Are the Secrets there, with the keys that the pods read? Their values are not looked at."""
-    named: dict[str, list[tuple[str, str, bool]]] = {name: [] for name in spec.image.pullSecrets}
-    for variable, ref in spec.secretEnv.items():
-        named.setdefault(ref.name, []).append((variable, ref.key, ref.optional))
-    for name, keys in named.items():
-        yield from readable("secret", lambda name=name, keys=keys: _secret(api, spec, name, keys))
+    """Are the Secrets there, with the keys that the pods read? No value is shown."""
+    names = dict.fromkeys([*spec.image.pullSecrets, *(ref.name for ref in spec.secretEnv.values())])
+    for name in names:
+        yield from readable("secret", lambda name=name: _secret(api, spec, name))
 
 
-def _secret(api: Api, spec: RunSpec, name: str, keys: list[tuple[str, str, bool]]) -> Iterator[Finding]:
+def _secret(api: Api, spec: RunSpec, name: str) -> Iterator[Finding]:
     body = api.get("v1", "Secret", name)
-    is_pull = name in spec.image.pullSecrets
-    found = [] if body is None else sorted(body.get("data") or {})
-    lost = [(variable, key, optional) for variable, key, optional in keys if key not in found]
-    for variable, key, optional in lost:
-        hint = f"kubectl create secret generic {name} --namespace {api.namespace} --from-literal={key}=…"
-        has = "the Secret does not exist" if body is None else f"it has {', '.join(found) or 'no keys'}"
-        text = f"{name}: key {key}, for secretEnv.{variable}: {has}"
-        yield note("secret", f"{text} (optional)") if optional else missing("secret", f"{text}; {hint}")
-    if is_pull and body is None:
-        hint = f"kubectl create secret docker-registry {name} --namespace {api.namespace} …"
-        yield missing("secret", f"{name}: of image.pullSecrets: does not exist; {hint}")
-    elif is_pull and body is not None and body.get("type") not in _PULL_TYPES:
-        yield missing("secret", f"{name}: of image.pullSecrets: expected type {_PULL_TYPES[0]}, got {body.get('type')}")
-    elif body is not None and not lost:
-        yield ok(
-            "secret", f"{name}: there" + (f", with {', '.join(sorted({key for _, key, _ in keys}))}" if keys else "")
-        )
+    has = sorted((body or {}).get("data") or {})
+    refs = {variable: ref for variable, ref in spec.secretEnv.items() if ref.name == name}
+    create, problems = f"--namespace {api.namespace}", []
+    for variable, ref in refs.items():
+        if ref.key not in has:
+            got = f"it has {', '.join(has) or 'no keys'}" if body else "the Secret does not exist"
+            text = f"{name}: key {ref.key}, for secretEnv.{variable}: {got}"
+            hint = f"kubectl create secret generic {name} {create} --from-literal={ref.key}=…"
+            problems.append(
+                note("secret", f"{text} (optional)") if ref.optional else missing("secret", f"{text}; {hint}")
+            )
+    if name in spec.image.pullSecrets and body is None:
+        hint = f"kubectl create secret docker-registry {name} {create} …"
+        problems.append(missing("secret", f"{name}: of image.pullSecrets: does not exist; {hint}"))
+    elif name in spec.image.pullSecrets and body["type"] not in _PULL_TYPES:
+        text = f"{name}: of image.pullSecrets: expected type {_PULL_TYPES[0]}, got {body['type']}"
+        problems.append(missing("secret", text))
+    keys = ", ".join(sorted({ref.key for ref in refs.values()}))
+    yield from problems or [ok("secret", f"{name}: there" + (f", with {keys}" if keys else ""))]
 
 
 def claims(api: Api, spec: RunSpec, pods: int) -> Iterator[Finding]:
-    """Are the volumes there or can they be made, and can so many `pods` share them?"""
+    """Are the volumes there, or can they be made, and can so many `pods` share them?"""
     blocks = {block.claimName: block for block in (spec.volumes.models, spec.volumes.work)}
     for name, block in sorted(blocks.items()):
         yield from readable("claim", lambda block=block, name=name: _claim(api, block, name, spec, pods))
@@ -66,7 +66,6 @@ def claims(api: Api, spec: RunSpec, pods: int) -> Iterator[Finding]:
 
 def _claim(api: Api, block: ClaimBlock, name: str, spec: RunSpec, pods: int) -> Iterator[Finding]:
     body = api.get("v1", "PersistentVolumeClaim", name)
-    modes = list(block.accessModes) if body is None else list(body["spec"].get("accessModes") or [])
     if body is None and not block.create:
         yield missing("claim", f"{name}: expected a PersistentVolumeClaim that exists (create: false), got none")
         return
@@ -74,125 +73,87 @@ def _claim(api: Api, block: ClaimBlock, name: str, spec: RunSpec, pods: int) -> 
         yield from readable("claim", lambda: _to_make(api, block, name))
     else:
         yield _state(name, body)
-    if pods > 1 and not {"ReadWriteMany", "ReadOnlyMany"} & set(modes):
-        is_one_pod = modes == ["ReadWriteOncePod"]
-        if is_one_pod or (spec.method != "eval" and spec.nodes > 1):
-            has = f"{name}: {pods} pods on several nodes need ReadWriteMany, it has {', '.join(modes)}"
-            yield missing(
-                "claim", has if not is_one_pod else f"{name}: ReadWriteOncePod serves one pod, the run has {pods}"
-            )
-        else:
-            yield wait("claim", f"{name}: {', '.join(modes)}: all {pods} pods have to run on one node")
+    modes = list(body["spec"].get("accessModes") or []) if body else list(block.accessModes)
+    if pods == 1 or {"ReadWriteMany", "ReadOnlyMany"} & set(modes):
+        return
+    if modes == ["ReadWriteOncePod"]:
+        yield missing("claim", f"{name}: ReadWriteOncePod serves one pod, the run has {pods}")
+    elif spec.method != "eval":
+        yield missing("claim", f"{name}: {pods} pods on several nodes need ReadWriteMany, it has {', '.join(modes)}")
+    else:
+        yield wait("claim", f"{name}: {', '.join(modes)}: all {pods} pods have to run on one node")
 
 
 def _state(name: str, body: Mapping[str, Any]) -> Finding:
-    """How does a claim stand that is there?"""
-    phase = body.get("status", {}).get("phase", "Pending")
-    size = (body.get("status", {}).get("capacity") or body["spec"]["resources"]["requests"]).get("storage")
-    about = f"{name}: there, {phase}, {size}, {', '.join(body['spec'].get('accessModes') or [])}"
+    """How a claim that exists stands."""
+    status, spec = body.get("status") or {}, body["spec"]
+    phase = status.get("phase", "Pending")
+    size = (status.get("capacity") or spec["resources"]["requests"]).get("storage")
+    text = f"{name}: there, {phase}, {size}, {', '.join(spec.get('accessModes') or [])}"
     if body["metadata"].get("deletionTimestamp"):
         return missing("claim", f"{name}: is being deleted")
     if phase == "Lost":
         return missing("claim", f"{name}: has lost its volume")
-    return ok("claim", about) if phase == "Bound" else note("claim", f"{about}; bound when a pod uses it, or never")
+    return ok("claim", text) if phase == "Bound" else note("claim", f"{text}; bound when a pod uses it, or never")
 
 
 def _to_make(api: Api, block: ClaimBlock, name: str) -> Iterator[Finding]:
-    """Can a claim be made that is not there? A claim without a class gets the default one, and without that is never bound."""
+    """Whether a claim can be made: without a class it gets the default one, and without that it is never bound."""
     what = f"{name}: would be made: {block.size}, {', '.join(block.accessModes)}"
-    version, kind = "storage.k8s.io/v1", "StorageClass"
-    if block.storageClassName:
-        if api.get(version, kind, block.storageClassName) is None:
-            names = ", ".join(c["metadata"]["name"] for c in api.list(version, kind).items) or "none"
-            yield missing("claim", f"{what}: StorageClass {block.storageClassName} does not exist (there: {names})")
-            return
-        used = block.storageClassName
+    classes = api.list("storage.k8s.io/v1", "StorageClass").items
+    names = [each["metadata"]["name"] for each in classes]
+    default = [each["metadata"]["name"] for each in classes if is_default_class(each)]
+    there = f"(there: {', '.join(names) or 'none'})"
+    if block.storageClassName and block.storageClassName not in names:
+        yield missing("claim", f"{what}: StorageClass {block.storageClassName} does not exist {there}")
+    elif not block.storageClassName and not default:
+        yield missing("claim", f"{what}: no default StorageClass; set volumes.*.storageClassName {there}")
     else:
-        classes = api.list(version, kind).items
-        default = [c["metadata"]["name"] for c in classes if is_default(c)]
-        if not default:
-            names = ", ".join(c["metadata"]["name"] for c in classes) or "none"
-            hint = f"no default StorageClass; set volumes.*.storageClassName (there: {names})"
-            yield missing("claim", f"{what}: {hint}")
-            return
-        used = f"{default[0]} (the default)"
-    unknown = (
-        ""
-        if block.accessModes == ["ReadWriteOnce"]
-        else "; whether it can do so for several nodes, only its driver knows"
-    )
-    yield ok("claim", f"{what}, StorageClass {used}{unknown}")
+        used = block.storageClassName or f"{default[0]} (the default)"
+        several = "; whether it can do so for several nodes, only its driver knows"
+        yield ok("claim", f"{what}, StorageClass {used}{'' if block.accessModes == ['ReadWriteOnce'] else several}")
 
 
-def is_default(body: Mapping[str, Any]) -> bool:
-    """Is this StorageClass the one of claims that name none?"""
-    return (body["metadata"].get("annotations") or {}).get(_DEFAULT_CLASS) == "true"
-
-
-def classes(api: Api, spec: RunSpec) -> Iterator[Finding]:
-    """Are the priority classes there that the run names?"""
-    named = [("scheduling.k8s.io/v1", "PriorityClass", "priorityClassName", spec.priorityClassName)]
-    served = kueue.version(api)
-    if served:
-        named.append((served, "WorkloadPriorityClass", "workloadPriorityClass", spec.workloadPriorityClass))
-    for version, kind, key, name in named:
-        if name:
-            yield from readable(key, lambda v=version, k=kind, key=key, name=name: _class(api, v, k, key, name))
-
-
-def _class(api: Api, version: str, kind: str, key: str, name: str) -> Iterator[Finding]:
-    if api.get(version, kind, name) is not None:
-        yield ok(key, f"{name}: there")
-        return
-    try:
-        names = ", ".join(body["metadata"]["name"] for body in api.list(version, kind).items) or "none"
-    except ApiError as error:
-        names = f"not known: {error}"
-    yield missing(key, f"{name}: expected a {kind}, got none (there: {names})")
+def priority_class(api: Api, name: str) -> Iterator[Finding]:
+    """Is the run's Kueue WorkloadPriorityClass there? (Its PriorityClass the server looks for when it admits a pod.)"""
+    version, kind = kueue_version(api), "WorkloadPriorityClass"
+    names = [body["metadata"]["name"] for body in api.list(version, kind).items] if version else []
+    if name in names:
+        yield ok("workloadPriorityClass", f"{name}: there")
+    else:
+        there = f"(there: {', '.join(names) or 'none'})"
+        yield missing("workloadPriorityClass", f"{name}: expected a {kind}, got none {there}")
 
 
 def gang_scheduler(api: Api, spec: RunSpec) -> Iterator[Finding]:
     """Do the pods of a run of several nodes start together? By the gang scheduler that it names, or by its Kueue queue."""
-    if spec.method == "eval" or (spec.nodes == 1 and not spec.gang):
-        return
     groups = {name: group_of(each.api_version) for name, each in GANG_SCHEDULERS.items()}
     offered = [name for name, group in groups.items() if api.versions(group)]
     if spec.gang and spec.gang not in offered:
         group = groups[spec.gang]
         has = f"this cluster offers {' and '.join(offered) or 'none'}; to install it: {OPERATORS[group].how}"
         yield missing("gang", f"{spec.gang}: its PodGroup ({group}) is not served; {has}")
-    elif spec.gang:
-        yield ok("gang", f"{spec.gang}: its PodGroup is served")
-    elif spec.queue:
-        yield ok("gang", "Kueue admits all pods of the run at once")
-    else:
+    elif spec.gang or spec.queue:
+        yield ok(
+            "gang", f"{spec.gang}: its PodGroup is served" if spec.gang else "Kueue admits all pods of the run at once"
+        )
+    elif spec.nodes > 1:
         hint = f"set gang: {offered[0]}" if offered else "a Kueue queue admits them together"
         yield note("gang", f"{spec.nodes} pods may start one by one and wait for each other; {hint}")
 
 
 def queue(api: Api, name: str) -> Iterator[Finding]:
-    """Is the Kueue queue there and open, and its ClusterQueue? Whether its quota suffices, Kueue says after submit (`why`)."""
-    served = kueue.version(api)
+    """Is the Kueue queue there and open? Whether its ClusterQueue has the quota, Kueue says after submit (`why`)."""
+    served = kueue_version(api)
+    queues = {each["metadata"]["name"]: each for each in api.list(served, "LocalQueue").items} if served else {}
     if not served:
-        text = "the cluster has no Kueue: remove `queue`, or install it: " + OPERATORS[kueue.GROUP].how
+        text = "the cluster has no Kueue: remove `queue`, or install it: " + OPERATORS[GROUP].how
         yield missing("queue", f"{name}: {text}")
-        return
-    local = api.get(served, "LocalQueue", name)
-    if local is None:
-        names = ", ".join(q["metadata"]["name"] for q in api.list(served, "LocalQueue").items) or "none"
-        yield missing("queue", f"{name}: expected a LocalQueue in namespace {api.namespace}, got none (there: {names})")
-        return
-    both = f"{name} → {local['spec']['clusterQueue']}"
-    found = [wait("queue", f"{name}: {text}") for _, text in kueue.stopped(local)]
-    try:
-        cluster = api.get(served, "ClusterQueue", local["spec"]["clusterQueue"])
-    except ApiError as error:
-        if error.status != 403:
-            raise
-        yield from found or [note("queue", f"{both}: the ClusterQueue cannot be read ({error})")]
-        return
-    if cluster is None:
-        yield missing("queue", f"{both}: expected a ClusterQueue, got none")
-        return
-    found += [wait("queue", f"{both}: {text}") for _, text in kueue.stopped(cluster)]
-    yield from found or [ok("queue", f"{both}: there")]
+    elif name not in queues:
+        there = f"(there: {', '.join(queues) or 'none'})"
+        yield missing("queue", f"{name}: expected a LocalQueue in namespace {api.namespace}, got none {there}")
+    else:
+        full = f"{name} → {queues[name]['spec']['clusterQueue']}"
+        yield from [wait("queue", f"{full}: {text}") for _, text in stopped(queues[name])] or [
+            ok("queue", f"{full}: there")
+        ]

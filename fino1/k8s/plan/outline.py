@@ -1,8 +1,7 @@
-"""What would a run do, take and cost, by its run file alone? Plain data, as `plan -o json` prints it; no cluster is asked."""
+"""What would a run do, take and cost, by its run file alone? JSON data, as `plan -o json` prints it; no cluster is asked."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,8 @@ from fino1.k8s.objects import render
 from fino1.k8s.objects.backends import pod_templates
 from fino1.k8s.objects.lint import lint
 from fino1.k8s.objects.unit import Unit, units
-from fino1.k8s.plan import cost, gpus, memory
+from fino1.k8s.plan import cost, memory
+from fino1.k8s.plan.shapes import Finder
 from fino1.spec.inputs import RowsBlock
 from fino1.spec.run import RunSpec
 
@@ -18,20 +18,20 @@ _HERE = Path("out")  # where `fino1 run` leaves finished runs by default; their 
 _GIB = 2**30
 
 
-def outline(spec: RunSpec, name: str) -> dict[str, Any]:
-    """What would run: objects, pods, ranks, batches, images, volumes, directories, and what lint finds."""
+def outline_run(spec: RunSpec, name: str) -> dict[str, Any]:
+    """Objects, pods, ranks, batches, images, volumes and directories of a run, and what lint finds."""
     parts, objects = units(spec, name), render.render(spec, name)
     findings = lint(spec)
     return {
         "name": name,
         "method": spec.method,
         "backend": "job" if spec.method == "eval" else spec.backend,
-        "runs": [_unit(unit) for unit in parts],
-        "pods": _pods(spec, len(parts)),
-        "batch": _batch(spec),
-        "steps": _steps(spec),
-        "images": sorted({*_images(objects)}),
-        "claims": [_claim(spec, mount) for mount in ("work", "models")],
+        "runs": [_describe_unit(unit) for unit in parts],
+        "pods": _count_pods(spec, len(parts)),
+        "batch": _divide_batch(spec),
+        "steps": _count_steps(spec),
+        "images": sorted({*_list_images(objects)}),
+        "claims": [_describe_claim(spec, mount) for mount in ("work", "models")],
         "objects": [{"kind": o["kind"], "name": o["metadata"]["name"]} for o in objects if not render.is_hook(o)],
         "lint": {
             "errors": sum(finding.level == "error" for finding in findings),
@@ -41,57 +41,49 @@ def outline(spec: RunSpec, name: str) -> dict[str, Any]:
     }
 
 
-def memory_fit(spec: RunSpec, gpu_bytes: int | None) -> dict[str, Any] | None:
-    """How much GPU memory does a rank take in each phase, and does a GPU of so many bytes have it? None without GPUs."""
+def estimate_memory(spec: RunSpec, planned: Path, gpu_bytes: int | None) -> dict[str, Any] | None:
+    """What GPU memory a rank takes at its peak, and whether a GPU of so many bytes has it; None for a run without GPUs.
+
+    `planned` is the run file: the runs whose models it takes are looked for beside it.
+    """
     if not spec.gpus_per_node:
         return None
-    launch = spec.launch
-    found = memory.estimate(
-        spec,
-        _HERE,
-        zero_stage=launch.zero_stage,
-        offload_optimizer=launch.offload_optimizer_device == "cpu",
-        offload_param=launch.offload_param_device == "cpu",
-    )
-    fit = memory.fits(found, gpu_bytes) if gpu_bytes else None
+    models = Finder(_HERE, planned)
+    found = memory.estimate(spec, models)
+    fits = found.fits(gpu_bytes) if gpu_bytes and found.peak else None
     return {
         "ranks": found.ranks,
         "zero_stage": found.zero_stage,
-        "phases": [{"name": p.name, "total": p.total, "parts": dict(p.parts)} for p in found.phases],
-        "peak": found.peak.name if found.peak else None,
+        "peak": found.peak or None,
+        "total": found.total,
+        "parts": dict(found.parts),
+        "host": dict(found.host),
         "gpu": gpu_bytes,
-        "usable": fit.available if fit else None,
-        "fits": fit.fits if fit else None,
-        "changes": list(fit.changes) if fit else [],
-        "unknown": list(found.unknown),
+        "usable": found.available(gpu_bytes) if gpu_bytes else None,
+        "fits": fits,
+        "changes": list(found.changes) if fits is False else [],
+        "unknown": models.unknown,
+        "assumed": models.assumed,
     }
 
 
-def gpu_memory(spec: RunSpec) -> int | None:
-    """How many bytes has the GPU that the run file names?"""
-    return gpus.gpu_memory(spec.gpu)
+def estimate_cost(spec: RunSpec, prices: Path | None, hours: float | None) -> dict[str, Any] | None:
+    """What the run costs by a price book; None without one. Raises SpecError for a book that lacks its GPUs."""
+    return cost.cost(spec, cost.read(prices), str(prices), hours) if prices else None
 
 
-def price(spec: RunSpec, prices: Path | None, hours: float | None) -> dict[str, Any] | None:
-    """What does the run cost by a price book? None without one. Raises SpecError for a book that lacks its GPUs."""
-    if prices is None:
-        return None
-    found = cost.cost(spec, cost.read(prices), str(prices), hours)
-    return asdict(found) | {"amount": found.amount}
-
-
-def gib(size: int) -> str:
-    """Bytes for people."""
+def format_gib(size: int) -> str:
+    """Bytes as GiB, for people."""
     return f"{size / _GIB:.1f} GiB"
 
 
-def _unit(unit: Unit) -> dict[str, str]:
+def _describe_unit(unit: Unit) -> dict[str, str]:
     """A run object's name, and where on the volume `work` it leaves its results."""
     found = {"name": unit.full, "directory": f"runs/{unit.name}-{unit.run_hash}"}
     return found | ({"model": unit.model["name"]} if unit.model else {})
 
 
-def _pods(spec: RunSpec, parts: int) -> dict[str, Any]:
+def _count_pods(spec: RunSpec, parts: int) -> dict[str, Any]:
     is_eval = spec.method == "eval"
     served = sum(not model.base_url for model in spec.eval.models) * spec.eval.shards
     return {
@@ -104,8 +96,8 @@ def _pods(spec: RunSpec, parts: int) -> dict[str, Any]:
     }
 
 
-def _batch(spec: RunSpec) -> dict[str, int] | None:
-    """Arithmetic: global = per device × ranks × accumulation (× mini-batches); `spec` has seen to it that it divides."""
+def _divide_batch(spec: RunSpec) -> dict[str, int] | None:
+    """Global = per device × ranks × accumulation (× mini-batches), which the run file's check has made sure of. None: eval."""
     if spec.method == "eval":
         return None
     block = getattr(spec, spec.method)
@@ -120,10 +112,10 @@ def _batch(spec: RunSpec) -> dict[str, int] | None:
     return found | ({"mini_batches": mini} if spec.method == "ppo" else {})
 
 
-def _steps(spec: RunSpec) -> dict[str, Any]:
-    """How many optimizer steps, as far as the run file says it; `of` says what they are counted from."""
+def _count_steps(spec: RunSpec) -> dict[str, Any]:
+    """Optimizer steps (of an evaluation: questions), None where the run file does not say; `of`: what they are counted from."""
     if spec.method == "eval":
-        sizes = [_rows(task) for task in spec.eval.tasks]
+        sizes = [_count_rows(task) for task in spec.eval.tasks]
         known = None if None in sizes else sum(size or 0 for size in sizes) * len(spec.eval.models)
         return {"questions": known, "of": f"{len(spec.eval.models)} models × {len(spec.eval.tasks)} tasks"}
     if spec.method == "ppo":
@@ -135,28 +127,26 @@ def _steps(spec: RunSpec) -> dict[str, Any]:
     block = getattr(spec, spec.method)
     if block.max_steps:
         return {"steps": block.max_steps, "of": "max_steps"}
-    rows, epochs = _rows(spec.data), block.num_train_epochs
+    rows, epochs = _count_rows(spec.data), block.num_train_epochs
     if rows is None:
         return {"steps": None, "of": f"{epochs:g} epochs of rows that nobody has counted yet"}
     steps = math.ceil(-(-rows // block.global_batch_size) * epochs)
     return {"steps": steps, "of": f"{epochs:g} epochs of at most {rows} rows"}
 
 
-def _rows(block: RowsBlock) -> int | None:
-    """How many rows are read at most? None where only the file knows."""
+def _count_rows(block: RowsBlock) -> int | None:
+    """Rows that are read at most; None where only the file knows."""
     if block.task == "ledger" and block.path is None:
         return min(block.size, block.limit or block.size)
     return block.limit
 
 
-def _images(objects: Sequence[Mapping[str, Any]]) -> list[str]:
+def _list_images(objects: Sequence[Mapping[str, Any]]) -> list[str]:
     specs = [template["spec"] for thing in objects for template in pod_templates(thing)]
-    return [
-        container["image"] for spec in specs for container in [*spec.get("initContainers", []), *spec["containers"]]
-    ]
+    return [each["image"] for spec in specs for each in [*spec.get("initContainers", []), *spec["containers"]]]
 
 
-def _claim(spec: RunSpec, mount: str) -> dict[str, Any]:
+def _describe_claim(spec: RunSpec, mount: str) -> dict[str, Any]:
     block = getattr(spec.volumes, mount)
     return {
         "name": block.claimName,

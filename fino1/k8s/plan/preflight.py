@@ -1,12 +1,11 @@
-"""Would the cluster take a run: reached as whom, allowed what, each object accepted, each pod admitted, room for all?
+"""Would the cluster take a run: reached as whom, allowed what, each object accepted, each pod admitted, nodes for all?
 
 Nothing is changed: objects and pods are sent as dry runs. What this user may not read is a note, not a failure.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fino1.errors import Fino1Error, SpecError
@@ -15,121 +14,101 @@ from fino1.k8s.change.owned import is_run, label, managed
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.cluster.errors import ApiError
 from fino1.k8s.finding import Finding, missing, note, ok, wait
-from fino1.k8s.objects import pss
 from fino1.k8s.objects.render import is_hook, render
-from fino1.k8s.plan import needs, nodes, quota, rights
+from fino1.k8s.plan import needs, nodes, rights
 from fino1.k8s.plan.needs import readable
-from fino1.k8s.state.demand import Group, groups
+from fino1.k8s.plan.nodes import Pods
+from fino1.k8s.state.nodes import format_amount, parse_amounts
 from fino1.k8s.state.run import Run, list_runs
 from fino1.spec.run import RunSpec
 
-Object = dict[str, Any]
+Object = Mapping[str, Any]
 ENFORCE = "pod-security.kubernetes.io/enforce"
-_BASELINE = frozenset(  # checks of `restricted` that `baseline` has too, in the same words
-    ("appArmorProfile", "hostNamespaces", "hostPorts", "privileged", "procMount", "seLinuxOptions", "sysctls")
-)
 
 
 def look(api: Api, spec: RunSpec, name: str) -> tuple[list[Finding], int | None]:
     """All that was found, and the memory of the smallest GPU that the run may get (None: the nodes do not say)."""
-    sight = _Sight(api, spec, [body for body in render(spec, name) if not is_hook(body)])
-    checks = list(sight.checks())
+    objects = [body for body in render(spec, name) if not is_hook(body)]
+    looking = _Look(api, spec, objects, nodes.list_pods(spec, objects))
+    findings = list(looking.findings())
     try:
-        return checks, nodes.gpu_bytes(api, spec, sight.pods)
+        return findings, nodes.smallest_gpu(api, spec, looking.pods)
     except ApiError as error:
         if error.status != 403:
             raise
-        return checks, None
+        return findings, None
 
 
 @dataclass
-class _Sight:
-    """One look at a cluster; what one check learns the next ones use."""
+class _Look:
+    """One look at a cluster. `pods` get what the server adds to them, and so count in what follows."""
 
     api: Api
     spec: RunSpec
     objects: Sequence[Object]
-    pods: list[Group] = field(init=False)
-    made: list[Object] = field(init=False)
-    """Objects that submit would create: all, as long as nobody knows better."""
+    pods: list[Pods]
     is_there: bool = False
-    """Does a run object exist already? Then its pods are counted in what is used."""
-    level: str = ""
-    """Of Pod Security, that the namespace's label enforces."""
+    """Whether a run object exists already: then its pods are among those that use the nodes."""
 
-    def __post_init__(self) -> None:
-        self.pods, self.made = groups(self.spec, self.objects), list(self.objects)
-
-    def checks(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[Finding]:
         """Everything, in the order in which it would go wrong."""
         api, spec = self.api, self.spec
         yield from access(api)
         namespace = list(readable("namespace", self._namespace))
-        yield from namespace
-        yield from self._kinds()
-        if any(check.level == "missing" for check in namespace if "namespace" in check.about):
-            yield from readable("nodes", lambda: nodes.fit(api, spec, self.pods))
-            return
-        yield from self._rights()
-        yield from readable("dry run", self._dry_run)
-        yield from self._pods()
-        yield from needs.secrets(api, spec)
-        yield from needs.claims(api, spec, sum(group.count for group in self.pods))
-        yield from needs.classes(api, spec)
-        yield from needs.gang_scheduler(api, spec)
-        yield from readable("limits", lambda: quota.limit_ranges(api))
+        yield from [*namespace, *self._kinds()]
+        if not any(each.level == "missing" for each in namespace):
+            yield from self._rights()
+            yield from readable("dry run", self._dry_run)
+            yield from self._admission()
+            yield from needs.secrets(api, spec)
+            yield from needs.claims(api, spec, sum(each.count for each in self.pods))
+            if spec.workloadPriorityClass:
+                name = spec.workloadPriorityClass
+                yield from readable("workloadPriorityClass", lambda: needs.priority_class(api, name))
+            if spec.method != "eval" and (spec.nodes > 1 or spec.gang):
+                yield from needs.gang_scheduler(api, spec)
+            if spec.queue and not self.is_there:
+                yield from readable("queue", lambda: needs.queue(api, spec.queue or ""))
+            yield from readable("quota", self._quotas)
+            yield from readable("earlier run", self._same_directory)
         if not self.is_there:
-            yield from readable("quota", lambda: quota.room(api, self.pods, self.made))
-            if spec.queue:
-                queue = spec.queue
-                yield from readable("queue", lambda: needs.queue(api, queue))
-            yield from readable("nodes", lambda: nodes.fit(api, spec, self.pods))
-        yield from readable("earlier run", self._same_directory)
+            yield from readable("nodes", lambda: nodes.judge_fit(api, spec, self.pods))
 
     def _namespace(self) -> Iterator[Finding]:
-        body = self.api.get("v1", "Namespace", self.api.namespace)
+        body, name = self.api.get("v1", "Namespace", self.api.namespace), self.api.namespace
         if body is None:
-            hint = f"kubectl create namespace {self.api.namespace}, or another with --namespace"
-            yield missing("namespace", f"{self.api.namespace}: does not exist; {hint}")
-            return
-        if body.get("status", {}).get("phase") == "Terminating":
-            yield missing("namespace", f"{self.api.namespace}: is being deleted")
-            return
-        yield ok("namespace", f"{self.api.namespace}: there")
-        level = (body["metadata"].get("labels") or {}).get(ENFORCE)
-        if level is None:
-            yield note("pod security", f"no label {ENFORCE}: the cluster's own default holds")
-            return
-        self.level = level
-        refused = {str(problem): None for group in self.pods for problem in _violations(group, level)}
-        if refused:
-            yield missing(
-                "pod security", f"the namespace enforces {level}, which refuses the pods: {'; '.join(refused)}"
-            )
+            hint = f"kubectl create namespace {name}, or another with --namespace"
+            yield missing("namespace", f"{name}: does not exist; {hint}")
+        elif body.get("status", {}).get("phase") == "Terminating":
+            yield missing("namespace", f"{name}: is being deleted")
         else:
-            yield ok("pod security", f"the namespace enforces {level}, and the pods meet it")
+            level = (body["metadata"].get("labels") or {}).get(ENFORCE)
+            security = (
+                f"it enforces Pod Security {level}" if level else f"no label {ENFORCE}: the cluster's default holds"
+            )
+            yield ok("namespace", f"{name}: there; {security}")
 
     def _kinds(self) -> Iterator[Finding]:
-        """Are all kinds served? Else how they would be, and which backends work as it is."""
         try:
             dryrun.kinds_served(self.api, self.objects)
         except SpecError as error:
             yield missing("kinds", "; ".join(error.problems))
 
     def _rights(self) -> Iterator[Finding]:
-        wanted = rights.to_apply(self.api, self.objects)
-        refused = rights.refused(self.api, wanted)
-        if refused:
+        wanted, rules = rights.to_apply(self.api, self.objects), rights.read_rules(self.api)
+        lacking = rules.lacking(wanted)
+        if lacking and rules.incomplete:
+            yield note("rights", f"perhaps lacking: {lacking} ({rules.incomplete})")
+        elif lacking:
             place = f"in namespace {self.api.namespace}; the Role in docs/rbac.md has them"
-            yield missing("rights", f"{rights.listed(refused)} {place}")
+            yield missing("rights", f"{lacking} {place}")
         else:
             yield ok("rights", f"all {len(wanted)} that submit needs")
 
     def _dry_run(self) -> Iterator[Finding]:
-        """What does the server say to each object? As `submit` asks it; told in one line where it takes them all."""
+        """What the server says to each object, asked as `submit` asks it; one line where it takes them all."""
         objects = [managed(body) for body in self.objects if self.api.serves(body["apiVersion"], body["kind"])]
         there = dryrun.present(self.api, objects)
-        self.made = [body for body in objects if label(body) not in there]
         for body in (there[label(mine)] for mine in objects if label(mine) in there and is_run(mine)):
             self.is_there = True
             yield ok("earlier run", f"{label(body)} is there already, {Run(body).phase}")
@@ -137,60 +116,68 @@ class _Sight:
             changes = dryrun.changes(self.api, objects, there)
         except ApiError:
             raise
-        except Fino1Error as error:  # a line for each object; what it takes to be allowed, `rights` has said
+        except Fino1Error as error:  # a line for each object; which rights are lacking, `rights` has said
             for line in str(error).splitlines():
                 if not line.startswith("forbidden: "):
                     yield missing("dry run", line)
             return
         for warning in dryrun.claims_that_differ(changes):
             yield note("claim", warning)
-        said = ", ".join(f"{count} {outcome}" for outcome, count in Counter(c.outcome for c in changes).items())
+        counts = Counter(change.outcome for change in changes)
+        said = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
         yield ok("dry run", f"the server takes all {len(changes)} objects: {said}")
 
-    def _pods(self) -> Iterator[Finding]:
-        """Would the pods be admitted? What the server adds to one (a LimitRange's defaults) counts for quotas and nodes."""
-        own = {body["metadata"]["name"] for body in self.made if body["kind"] == "ServiceAccount"}
-        told: dict[str, list[Finding]] = {}
-        admitted: dict[str, Mapping[str, Any]] = {}
-        for place, group in enumerate(self.pods):
-            alike = json.dumps([_without_args(group.spec), group.metadata]).replace(group.run, "")
-            if alike in told:
-                self.pods[place] = replace(group, spec=admitted.get(alike, group.spec))
-                continue
-            spec = dict(group.spec)
-            if spec.get("serviceAccountName") in own:  # not there yet, and a pod is only admitted with one that is
-                del spec["serviceAccountName"]
-            metadata = {**group.metadata, "name": group.run}
+    def _admission(self) -> Iterator[Finding]:
+        """Would the pods be admitted? Pod Security, LimitRanges and quotas look at pods, not at the objects that make them."""
+        findings: dict[str, Finding] = {}  # by what is said: the pods of an evaluation's models are alike
+        for place, body in enumerate(dryrun.sample_pods(self.objects)):
+            pods = self.pods[place]
             try:
-                pod = self.api.create(
-                    {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}, dry_run=True
-                )
+                admitted = self.api.create(body, dry_run=True)["spec"]
             except ApiError as error:
-                told[alike] = list(self._refusal(group.run, error))
+                refusal = self._refusal(pods.run, error)
+                findings.setdefault(refusal.says.replace(pods.run, ""), refusal)
                 continue
-            told[alike], admitted[alike] = [], pod["spec"]
-            self.pods[place] = replace(group, spec=pod["spec"])
-        yield from (check for checks in told.values() for check in checks)
-        if told and not any(told.values()):
+            self.pods[place] = replace(pods, spec=admitted)
+            if added := _added(body["spec"], admitted):
+                text = f"the namespace adds to containers that set none: {added}"
+                findings.setdefault(text, note("limits", text))
+        yield from findings.values()
+        if not any(each.about == ("pods",) for each in findings.values()):
             yield ok("pods", "the server admits them")
 
-    def _refusal(self, name: str, error: ApiError) -> Iterator[Finding]:
-        """What does it mean that the server refused a pod?"""
+    def _refusal(self, name: str, error: ApiError) -> Finding:
+        """What it means that the server refused a pod."""
         text = str(error)
         if error.status not in (403, 409, 422):
             raise error
         if text.startswith("forbidden: "):  # the one right that plan wants and submit can do without
-            yield note("pods", f"{name}: not known whether they would be admitted: {text}")
-        elif "exceeded quota" in text:
-            yield (wait if self.spec.queue else missing)("pods", text)
-        elif "violates PodSecurity" not in text or not self.level:
-            yield missing("pods", text)
+            return note("pods", f"{name}: not known whether they would be admitted: {text}")
+        return wait("pods", text) if "exceeded quota" in text and self.spec.queue else missing("pods", text)
+
+    def _quotas(self) -> Iterator[Finding]:
+        """Quotas that can never hold all the run's pods at once; a single one the server has admitted, or not."""
+        asked: Counter[str] = Counter()
+        for pods in self.pods:
+            for resource, amount in pods.requests.items():
+                for name in (resource, f"requests.{resource}"):
+                    asked[name] += pods.count * amount  # type: ignore[assignment]
+        for body in self.api.list("v1", "ResourceQuota").items:
+            hard = parse_amounts(body["spec"].get("hard") or {})
+            over = [name for name in sorted(hard) if asked[name] > hard[name]]
+            amounts = ((name, *(format_amount(name, each) for each in (asked[name], hard[name]))) for name in over)
+            text = "; ".join(f"{name}: {mine} asked, {most} is all" for name, mine, most in amounts)
+            if over and not (body["spec"].get("scopes") or body["spec"].get("scopeSelector")):  # of some pods only
+                yield missing("quota", f"{body['metadata']['name']}: more than it ever gives: {text}")
 
     def _same_directory(self) -> Iterator[Finding]:
-        """Which other run objects lead to the same results: the same run, placed otherwise?"""
-        mine = {_directory(body): body["metadata"]["name"] for body in self.objects if _directory(body)}
+        """Other run objects that lead to the same results: the same run, placed otherwise."""
+        directories = {
+            (each["metadata"].get("annotations") or {}).get("fino1/directory"): each for each in self.objects
+        }
         for run in list_runs(self.api):
-            if run.directory in mine and run.full != mine[run.directory]:
+            mine = directories.get(run.directory) if run.directory else None
+            if mine and run.full != mine["metadata"]["name"]:
                 where = f"{run.kind}/{run.full} ({run.phase}) has the same directory, runs/{run.directory}"
                 if run.is_over:
                     yield ok("earlier run", f"{where}: this run goes on from its checkpoints")
@@ -200,29 +187,24 @@ class _Sight:
 
 def access(api: Api) -> Iterator[Finding]:
     """Which server answers, and as whom does it know us?"""
-    version = api.server.ask("GET", "/version")[1]
+    version = api.connection.ask("GET", "/version")[1]
     review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview", "metadata": {"name": ""}}
     try:
         user = api.create(review)["status"]["userInfo"]["username"]
     except ApiError:
-        user = api.server.who.user  # servers before 1.28 do not say
+        user = api.who.user  # servers before 1.28 do not say
     facts = {"server": api.url, "version": version["gitVersion"], "user": user, "namespace": api.namespace}
     yield ok("access", f"{api.url}, Kubernetes {version['gitVersion']}, as {user}, namespace {api.namespace}", **facts)
 
 
-def _violations(group: Group, level: str) -> Iterator[str]:
-    """What in the pods does a level of Pod Security refuse? `baseline` refuses some of what `restricted` does."""
-    for check, path, message in pss.violations({"spec": dict(group.spec), "metadata": dict(group.metadata)}):
-        is_added = check == "capabilities" and path.endswith(".add")
-        if level == "restricted" or (level == "baseline" and (check in _BASELINE or is_added)):
-            yield f"{path}: {message}"
-
-
-def _without_args(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """A pod spec without what admission does not look at, and what tells one model's pod from another's."""
-    keys = ("initContainers", "containers")
-    return {**spec, **{key: [{**c, "args": []} for c in spec.get(key) or []] for key in keys}}
-
-
-def _directory(body: Mapping[str, Any]) -> str:
-    return (body["metadata"].get("annotations") or {}).get("fino1/directory", "")
+def _added(before: Mapping[str, Any], admitted: Mapping[str, Any]) -> str:
+    """Requests and limits that a LimitRange gives to containers; a memory limit that nobody chose kills a training run."""
+    found: dict[str, None] = {}
+    pairs = zip(before["containers"], admitted["containers"], strict=False)
+    for mine, theirs in pairs:
+        for kind in ("limits", "requests"):
+            own = {**mine.get("resources", {}).get("limits", {}), **mine.get("resources", {}).get(kind, {})}
+            for resource, amount in (theirs.get("resources", {}).get(kind) or {}).items():
+                if resource not in own:
+                    found[f"{kind.removesuffix('s')} {resource} {amount}"] = None
+    return ", ".join(found)

@@ -1,95 +1,70 @@
-"""What may a verb ask of the API? The rules of docs/rbac.md, each asked of the server itself (SelfSubjectAccessReview)."""
+"""What may this user do in the namespace, and what of it is lacking? The server lists the rules (SelfSubjectRulesReview)."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from fino1.k8s.cluster.client import Api
-from fino1.k8s.state.kueue import GROUP
-from fino1.k8s.state.run import KINDS
+import yaml
 
-_PLURALS = {"PyTorchJob": "pytorchjobs", "JobSet": "jobsets", "TrainJob": "trainjobs", "Job": "jobs"}
-_RUNTIMES = "trainer.kubeflow.org/v1alpha1", "TrainingRuntime", "trainingruntimes"
+from fino1.k8s.cluster.client import Api
+from fino1.spec import recipe
 
 
 class Right(NamedTuple):
-    """One thing that a user may do, or not."""
+    """A verb of the API on a resource (`pods`, `pods/exec`) of a group."""
 
     verb: str
+    group: str
     resource: str
-    group: str = ""
-    subresource: str = ""
-
-    @property
-    def what(self) -> str:
-        """The resource as kubectl spells it."""
-        name = f"{self.resource}/{self.subresource}" if self.subresource else self.resource
-        return f"{name}.{self.group}" if self.group else name
 
 
-_CLAIMS = ("persistentvolumeclaims", "")
-_AROUND = (("configmaps", ""), ("serviceaccounts", ""), ("services", ""), ("networkpolicies", "networking.k8s.io"))
-_APPLY = ("get", "create", "patch")
-_PODS = (Right("get", "pods"), Right("list", "pods"))
-_FOLLOW = (*_PODS, Right("watch", "pods"))
-_LOG = Right("get", "pods", "", "log")
-_EXEC = (Right("get", "pods", "", "exec"), Right("create", "pods", "", "exec"))
+class Rules(NamedTuple):
+    """The rules that hold for this user; `incomplete`: the server says why there may be others, else it is empty."""
+
+    rules: Sequence[Mapping[str, Any]]
+    incomplete: str
+
+    def allow(self, right: Right) -> bool:
+        """Whether one of the rules gives this right."""
+        wanted = (("verbs", right.verb), ("apiGroups", right.group), ("resources", right.resource))
+        return any(
+            not rule.get("resourceNames") and all({name, "*"} & set(rule.get(key) or []) for key, name in wanted)
+            for rule in self.rules
+        )
+
+    def lacking(self, rights: Iterable[Right]) -> str:
+        """Those of these rights that no rule gives, by resource: `configmaps (get, patch), pods (list)`."""
+        verbs: dict[str, list[str]] = {}
+        for right in rights:
+            if not self.allow(right):
+                name = f"{right.resource}.{right.group}" if right.group else right.resource
+                verbs.setdefault(name, []).append(right.verb)
+        return ", ".join(f"{name} ({', '.join(each)})" for name, each in verbs.items())
 
 
-def by_verb(api: Api) -> dict[str, list[Right]]:
-    """Which rights does each verb of `fino1-k8s` use, with the kinds of run that this cluster has?"""
-    run = [(_PLURALS[kind], _group(version)) for kind, version in KINDS.items() if api.serves(version, kind)]
-    version, kind, plural = _RUNTIMES
-    around = [*_AROUND, *([(plural, _group(version))] if api.serves(version, kind) else [])]
-    there = _each(("get", "list"), run)
-    applied = [*_each(_APPLY, [_CLAIMS, *run, *around]), *_each(("list",), [*run, *around])]
-    has_kueue = bool(api.versions(GROUP))
-    workloads = _each(("get", "list"), [("workloads", GROUP)] if has_kueue else [])
-    moved = [*workloads, Right("patch", "workloads", GROUP)] if has_kueue else []
-    queues = _each(("get", "list"), [("localqueues", GROUP)] if has_kueue else [])
-    asked = [Right("create", "pods"), Right("list", "resourcequotas"), Right("list", "limitranges")]
-    return {
-        "submit": [*applied, *_PODS],
-        "diff": applied,
-        "plan": [*applied, *asked, *queues],
-        "plan, of Secrets": [Right("get", "secrets")],
-        "ps, status": [*there, *_PODS, *workloads, _LOG],
-        "logs": [*there, *_FOLLOW, _LOG],
-        "why": [*there, *_PODS, *workloads, Right("list", "events"), _LOG],
-        "wait": [*there, *_each(("watch",), run), *_FOLLOW],
-        "suspend, resume": [*there, *_each(("patch",), run), *moved],
-        "retry": [*there, *_PODS, *_each(("create", "delete"), run), *_each(("get",), around)],
-        "cancel, prune": [*there, *_PODS, *_each(("delete",), run), *_each(("list", "delete"), around)],
-        "fetch": [*there, *_PODS, *_each(("create", "delete"), [("pods", "")]), *_EXEC],
-    }
+def read_rules(api: Api) -> Rules:
+    """The rules that hold for this user in the namespace."""
+    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "metadata": {"name": ""}}
+    status = api.create({**review, "spec": {"namespace": api.namespace}})["status"]
+    why = status.get("evaluationError") or "the server does not know all rules of its authorizers"
+    return Rules(status.get("resourceRules") or [], why if status.get("incomplete") else "")
 
 
 def to_apply(api: Api, objects: Iterable[Mapping[str, Any]]) -> list[Right]:
-    """Which rights does it take to submit these objects? Of kinds that are not served, none can be had."""
-    kinds = {(body["apiVersion"], body["kind"]): None for body in objects}
+    """The rights that it takes to submit these objects; without kinds that the cluster does not serve."""
+    kinds = dict.fromkeys((body["apiVersion"], body["kind"]) for body in objects)
     served = [api.resource(*kind) for kind in kinds if api.serves(*kind)]
-    return _each(_APPLY, [(resource.plural, resource.group) for resource in served])
+    return [Right(verb, each.group, each.plural) for each in served for verb in ("get", "create", "patch")]
 
 
-def refused(api: Api, rights: Sequence[Right]) -> list[Right]:
-    """Which of these has the user not? Asked side by side: each is a request of its own."""
-    different = list(dict.fromkeys(rights))
-    with ThreadPoolExecutor(8) as pool:
-        answers = pool.map(lambda r: api.can(r.verb, r.resource, r.group, subresource=r.subresource), different)
-        return [right for right, allowed in zip(different, answers, strict=True) if not allowed]
-
-
-def listed(rights: Iterable[Right]) -> str:
-    """Rights in words, each resource once: `configmaps (get, patch), pods (list)`."""
-    verbs: dict[str, list[str]] = {}
-    for right in dict.fromkeys(rights):
-        verbs.setdefault(right.what, []).append(right.verb)
-    return ", ".join(f"{what} ({', '.join(each)})" for what, each in verbs.items())
-
-
-def _each(verbs: Sequence[str], resources: Iterable[tuple[str, str]]) -> list[Right]:
-    return [Right(verb, resource, group) for resource, group in resources for verb in verbs]
-
-
-def _group(api_version: str) -> str:
-    return api_version.rpartition("/")[0]
+def of_role(api: Api, name: str = "fino1") -> list[Right]:
+    """The rights of a Role of manifests/rbac.yaml; without groups that the cluster does not serve."""
+    roles = yaml.safe_load_all((recipe.built_in()[0].parents[1] / "rbac.yaml").read_text(encoding="utf-8"))
+    rules = next(role["rules"] for role in roles if role["metadata"]["name"] == name)
+    return [
+        Right(verb, group, resource)
+        for rule in rules
+        for group in rule["apiGroups"]
+        if not group or api.versions(group)
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    ]

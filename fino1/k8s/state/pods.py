@@ -1,4 +1,4 @@
-"""What do a run's pods say of themselves? Ranks, phases, and which container ended first, and with which code. Pure."""
+"""What do a run's pods show: their ranks and phases, which container failed first, with which exit code?"""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +15,7 @@ _AFTERMATH = (exits.PEER_LOST, exits.TERMINATED)  # codes of ranks that end beca
 
 @dataclass(frozen=True)
 class Ended:
-    """How one start of a container ended."""
+    """The end of one start of a container. `at`: RFC 3339, empty if the kubelet does not say; `restarts`: starts before it."""
 
     run: str
     rank: int
@@ -29,7 +29,7 @@ class Ended:
 
     @property
     def meaning(self) -> str:
-        """In words."""
+        """What the exit code means, in words."""
         if self.reason == "OOMKilled":
             return "out of memory: it used more than its limit"
         return exits.meaning(self.code)
@@ -41,7 +41,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Rank:
-    """One place in a run: the pod that holds it now, and those that held it before, the oldest first."""
+    """A rank (or shard) of a run: its pod, and the pods that it had `before`, the oldest first."""
 
     index: int
     pod: Pod
@@ -49,17 +49,17 @@ class Rank:
 
     @property
     def name(self) -> str:
-        """Of its pod."""
+        """Name of its pod."""
         return self.pod["metadata"]["name"]
 
     @property
     def node(self) -> str:
-        """Where it runs; empty if nowhere yet."""
+        """Node of its pod; empty before it has one."""
         return self.pod["spec"].get("nodeName", "")
 
     @cached_property
     def phase(self) -> str:
-        """As kubectl says it: a reason to wait, or to have failed, where there is one."""
+        """Phase of its pod as kubectl prints it: the reason why it waits or has failed, where there is one."""
         metadata, status = self.pod["metadata"], self.pod.get("status") or {}
         phase = status.get("phase", "Pending")
         if metadata.get("deletionTimestamp") and phase not in ("Succeeded", "Failed"):
@@ -71,32 +71,32 @@ class Rank:
 
     @property
     def is_running(self) -> bool:
-        """Does its main container run?"""
+        """Whether its main container runs."""
         return "running" in (main_status(self.pod) or {}).get("state", {})
 
     @property
     def has_ended(self) -> bool:
-        """Has its main container ended, or its pod failed before? The phase tells later: once the kubelet has put it away."""
+        """Whether its main container has ended, or its pod failed before that. (A pod's phase follows some seconds later.)"""
         state = (main_status(self.pod) or {}).get("state", {})
         return "terminated" in state or (self.pod.get("status") or {}).get("phase") == "Failed"
 
     @property
     def restarts(self) -> int:
-        """How often was it started again, in the same pod or another?"""
+        """How often it was started again, in the same pod or another."""
         return len(self.before) + sum(
             (main_status(pod) or {}).get("restartCount", 0) for pod in (*self.before, self.pod)
         )
 
     @cached_property
     def ends(self) -> list[Ended]:
-        """How containers of the pod ended, in the start that is shown now."""
+        """Ends of the pod's containers in their current start (earlier starts: `last_end`)."""
         return list(_ends(self.pod, self.index, "state"))
 
     @cached_property
     def last_end(self) -> Ended | None:
-        """How did it end last, in this pod, this start or another? None if it never did.
+        """The last end of its main container, in this pod or one before; None if it never ended.
 
-        Of a pod that failed before its main container could start: how that which failed ended.
+        Of a pod that failed before its main container could start: the end of the container that failed.
         """
         for pod in (self.pod, *reversed(self.before)):
             for state in ("state", "lastState"):
@@ -109,7 +109,7 @@ class Rank:
 
 
 def ranks(pods: Iterable[Pod]) -> list[Rank]:
-    """Which ranks are these pods of one run? Jobs keep failed pods: the newest of an index is its rank."""
+    """Ranks of one run from its pods. Jobs keep failed pods: the newest pod of an index is the rank's."""
     by_index: dict[int, list[Pod]] = defaultdict(list)
     for pod in pods:
         by_index[index(pod)].append(pod)
@@ -121,66 +121,72 @@ def ranks(pods: Iterable[Pod]) -> list[Rank]:
 
 
 def first_failures(ranks: Iterable[Rank]) -> list[Ended]:
-    """Which containers have failed, as the pods are now? That which brought the others down comes first: those that only
-    lost a peer, or were told to end, come after it, whenever they ended.
+    """Containers that have failed in their current start, the cause first.
+
+    Those that only lost a peer, or were told to end, come last, whenever they ended.
     """
     return sorted((end for rank in ranks for end in rank.ends if end.code), key=lambda end: end._order)
 
 
 def past_failures(ranks: Iterable[Rank]) -> list[Ended]:
-    """Which starts before the present ones have failed? The same order, those of the latest restarts only."""
+    """Last failure of each rank, earlier starts included; in the same order."""
     ends = [rank.last_end for rank in ranks if rank.last_end and rank.last_end.code]
     return sorted(ends, key=lambda end: end._order)
 
 
 def root_failures(ranks: Iterable[Rank]) -> list[Ended]:
-    """As the first failures; where all of these only lost a peer, the starts before them, if one of those says more."""
+    """As `first_failures`; where all of these only lost a peer, `past_failures`, if one of those says more."""
     every = list(ranks)
     now, past = first_failures(every), past_failures(every)
-    is_told = bool(now) and now[0].code not in _AFTERMATH
-    return now if is_told or not past or (now and past[0].code in _AFTERMATH) else past
+    has_cause = bool(now) and now[0].code not in _AFTERMATH
+    return now if has_cause or not past or (now and past[0].code in _AFTERMATH) else past
 
 
 def by_run(pods: Iterable[Pod]) -> Mapping[str, list[Pod]]:
-    """The pods of each run, by its full name."""
-    sorted_out: dict[str, list[Pod]] = defaultdict(list)
+    """Pods by the full name of their run."""
+    found: dict[str, list[Pod]] = defaultdict(list)
     for pod in pods:
-        sorted_out[run_of(pod)].append(pod)
-    return sorted_out
+        found[run_of(pod)].append(pod)
+    return found
 
 
 def run_of(pod: Pod) -> str:
-    """Full name of its run."""
+    """Full name of the run it belongs to; empty for a pod of none."""
     return pod["metadata"].get("labels", {}).get("fino1/run", "")
 
 
 def index(pod: Pod) -> int:
-    """Which rank, or shard, is it? Operators say it in a label, older ones of Job in an annotation."""
+    """Its rank or shard, from the operator's label (of older Jobs: annotation); 0 without one."""
     metadata = pod["metadata"]
-    told = {**metadata.get("annotations", {}), **metadata.get("labels", {})}
-    return next((int(told[key]) for key in INDEX if key in told), 0)
+    marks = {**metadata.get("annotations", {}), **metadata.get("labels", {})}
+    return next((int(marks[key]) for key in INDEX if key in marks), 0)
 
 
 def main_container(pod: Pod) -> str:
-    """The one that trains or evaluates."""
+    """Name of the container that trains or evaluates."""
     return pod["spec"]["containers"][0]["name"]
 
 
 def main_status(pod: Pod) -> Mapping[str, Any] | None:
-    """Its status, if the kubelet has told any."""
+    """Status of the main container; None before the kubelet has written one."""
     name = main_container(pod)
     statuses = (pod.get("status") or {}).get("containerStatuses") or []
     return next((each for each in statuses if each["name"] == name), None)
 
 
 def containers(pod: Pod) -> list[Mapping[str, Any]]:
-    """The status of all its containers, in the order in which they start."""
+    """Status of all its containers, in the order in which they start."""
     status = pod.get("status") or {}
     return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
 
 
+def sidecars(pod: Pod) -> set[str]:
+    """Names of its sidecars: init containers that run beside the main container."""
+    return {c["name"] for c in pod["spec"].get("initContainers", []) if c.get("restartPolicy") == "Always"}
+
+
 def limit(pod: Pod, container: str, resource: str) -> str:
-    """What may a container use of a resource at most? Empty: no limit."""
+    """A container's limit of a resource, as written; empty without one."""
     spec = pod["spec"]
     every = [*spec.get("initContainers", []), *spec["containers"]]
     mine = next((each for each in every if each["name"] == container), {})
@@ -188,11 +194,10 @@ def limit(pod: Pod, container: str, resource: str) -> str:
 
 
 def _ends(pod: Pod, number: int, state: str) -> Iterator[Ended]:
-    """How containers ended; sidecars end with the pod, which says nothing."""
-    sidecars = {c["name"] for c in pod["spec"].get("initContainers", []) if c.get("restartPolicy") == "Always"}
+    """Ends of containers in `state` or `lastState`; not of sidecars, which are ended together with the pod."""
     for each in containers(pod):
         end = each.get(state, {}).get("terminated")
-        if end and not (each["name"] in sidecars and end["exitCode"] in (0, exits.TERMINATED, exits.KILLED)):
+        if end and not (each["name"] in sidecars(pod) and end["exitCode"] in (0, exits.TERMINATED, exits.KILLED)):
             yield Ended(
                 run=run_of(pod),
                 rank=number,

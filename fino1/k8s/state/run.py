@@ -1,6 +1,6 @@
-"""Which runs are on the cluster, and how does each stand?
+"""Which runs are on the cluster, and in which phase is each?
 
-A run object is one of `KINDS`, labelled as ours (render.py). Its conditions say in four dialects what `Phase` says in one.
+A run object is one of `KINDS` with our label. Each kind has conditions of its own; `Phase` has one set of words for all.
 """
 
 import re
@@ -11,14 +11,9 @@ from typing import Any, Literal, get_args
 
 from fino1.errors import SpecError
 from fino1.k8s.cluster.client import Api
+from fino1.k8s.objects.backends import KINDS
 
 OURS = "app.kubernetes.io/part-of=fino1"
-KINDS = {
-    "PyTorchJob": "kubeflow.org/v1",
-    "JobSet": "jobset.x-k8s.io/v1alpha2",
-    "TrainJob": "trainer.kubeflow.org/v1alpha1",
-    "Job": "batch/v1",
-}
 Phase = Literal["Pending", "Queued", "Suspended", "Running", "Restarting", "Succeeded", "Failed"]
 _QUEUE = "kueue.x-k8s.io/queue-name"
 _SUCCEEDED = ("Succeeded", "Complete", "Completed")
@@ -30,7 +25,8 @@ _LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 class Run:
     """One run object, as the cluster holds it. `name` is the user's, `full` the object's, with the hash.
 
-    `pods_say` is where its pods are known: Trainer 2.0 says nothing of them, and a Job no longer counts those that end.
+    `pods_say`: what the pods show, where the caller has listed them. It adds to the object's status: Trainer 2.0 reports no
+    running pods, and a Job no longer counts those that end.
     """
 
     object: Mapping[str, Any]
@@ -38,58 +34,58 @@ class Run:
 
     @property
     def kind(self) -> str:
-        """Of the object."""
+        """Kind of the object: one of `KINDS`."""
         return self.object["kind"]
 
     @property
     def full(self) -> str:
-        """Name of the object, and of all that belongs to it; the value of its pods' label `fino1/run`."""
+        """Name of the object and of its surroundings; the value of its pods' label `fino1/run`."""
         return self.object["metadata"]["name"]
 
     @property
     def name(self) -> str:
-        """Name it was submitted or installed under; all models of an evaluation share it."""
+        """Name that it was submitted or installed under; all models of an evaluation share it."""
         return self.labels.get("app.kubernetes.io/instance", self.full)
 
     @property
     def method(self) -> str:
-        """What it does: sft, ppo, eval, …"""
+        """Method of the run file: sft, ppo, eval, …"""
         return self.labels.get("app.kubernetes.io/component", "")
 
     @property
     def labels(self) -> Mapping[str, str]:
-        """Of the object."""
+        """Labels of the object."""
         return self.object["metadata"].get("labels", {})
 
     @property
     def directory(self) -> str:
-        """Name of its directory under /work/runs."""
+        """Name of its directory under /work/runs: its name and the hash of its config.json."""
         return self.object["metadata"].get("annotations", {}).get("fino1/directory", "")
 
     @property
     def created(self) -> str:
-        """RFC 3339."""
+        """When the object was created, in RFC 3339."""
         return self.object["metadata"]["creationTimestamp"]
 
     @property
     def queue(self) -> str:
-        """Its Kueue LocalQueue; empty without one."""
+        """Name of its Kueue LocalQueue; empty without one."""
         return self.labels.get(_QUEUE, "")
 
     @property
     def pods(self) -> str:
-        """Label selector of its pods. `helm test`'s pod is none of them."""
+        """Label selector of its pods, without the pod of `helm test`."""
         return f"fino1/run={self.full},app.kubernetes.io/component!=test"
 
     @property
     def is_suspended(self) -> bool:
-        """Does its spec say so?"""
+        """Whether its spec says `suspend: true`."""
         spec = self.object["spec"]
         return bool(spec.get("runPolicy", spec).get("suspend"))
 
     @property
     def phase(self) -> Phase:
-        """How does it stand? Queued is suspended by Kueue, which starts it again; Suspended by a user, who must."""
+        """Its state in one word. Queued: suspended by Kueue, which starts it again; Suspended: by a user, who must resume it."""
         true = {c["type"] for c in self.conditions if c["status"] == "True"}
         if true & set(_SUCCEEDED):
             return "Succeeded"
@@ -107,7 +103,7 @@ class Run:
 
     @property
     def since(self) -> str:
-        """Since when is it in that phase, as far as its controller says? RFC 3339."""
+        """Since when it is in that phase, in RFC 3339; since its creation where its controller does not say."""
         phase = self.phase
         types = {"Succeeded": _SUCCEEDED, "Failed": _FAILED, "Queued": ("Suspended",)}.get(phase, (phase,))
         true = [c for c in self.conditions if c["type"] in types and c["status"] == "True"]
@@ -117,17 +113,17 @@ class Run:
 
     @property
     def conditions(self) -> list[Mapping[str, Any]]:
-        """Of its status, as its controller wrote them."""
+        """Conditions of its status; none before its controller has written any."""
         return self.status.get("conditions", [])
 
     @property
     def status(self) -> Mapping[str, Any]:
-        """As its controller wrote it; empty before it has."""
+        """Its status as its controller wrote it; empty before it has."""
         return self.object.get("status") or {}
 
     @property
     def wanted(self) -> int:
-        """How many pods does it run at a time?"""
+        """How many pods it runs at a time."""
         spec = self.object["spec"]
         if self.kind == "PyTorchJob":
             return sum(role.get("replicas", 1) for role in spec["pytorchReplicaSpecs"].values())
@@ -138,35 +134,49 @@ class Run:
 
     @property
     def is_over(self) -> bool:
-        """Has it ended for good?"""
+        """Whether it has succeeded or failed; its controller then starts nothing more."""
         return self.phase in ("Succeeded", "Failed")
+
+    def to_dict(self) -> dict[str, Any]:
+        """What identifies it and how it stands, for `-o json`."""
+        return {
+            "name": self.name,
+            "run": self.full,
+            "namespace": self.object["metadata"]["namespace"],
+            "method": self.method,
+            "kind": self.kind,
+            "phase": self.phase,
+            "since": self.since,
+            "created": self.created,
+            "queue": self.queue or None,
+        }
 
     @property
     def _has_restarted(self) -> bool:
-        """Did it run before, and is being started again? Neither a Job nor a JobSet has a condition for it."""
+        """Whether it ran before and is being started again; neither a Job nor a JobSet has a condition for that."""
         return bool(self.status.get("restarts") or self._count("failed"))
 
     def _count(self, key: str) -> int:
-        """How many pods (of a Job) or Jobs (of a JobSet, a TrainJob) are so?"""
+        """A count of its status: of pods for a Job, of Jobs for a JobSet or a TrainJob."""
         jobs = self.status.get("replicatedJobsStatus") or self.status.get("jobsStatus") or [self.status]
         return sum(job.get(key) or 0 for job in jobs)
 
 
 def list_runs(api: Api, *, selector: str = "", namespace: str | None = None) -> list[Run]:
-    """All runs of the namespace, the newest first; `selector` narrows them."""
+    """All runs of the namespace that match `selector`, the newest first. (`namespace` "": of all namespaces)"""
     found = []
     wanted = f"{OURS},{selector}" if selector else OURS
     for kind, api_version in KINDS.items():
         if api.serves(api_version, kind):
             listing = api.list(api_version, kind, label_selector=wanted, namespace=namespace)
             found += [Run({"apiVersion": api_version, "kind": kind, **item}) for item in listing.items]
-    return sorted(_own(found), key=lambda run: (run.created, run.full), reverse=True)
+    return sorted(_without_owned(found), key=lambda run: (run.created, run.full), reverse=True)
 
 
-def named_runs(api: Api, name: str) -> list[Run]:
-    """The run objects called `name`: one by its full name, else all that were submitted under it, the newest first.
+def find_runs(api: Api, name: str) -> list[Run]:
+    """The run object with the full name `name`, else all that were submitted under that name, the newest first.
 
-    Raises SpecError that lists what there is.
+    Raises SpecError, with the names there are, if there is none.
     """
     labels = ("fino1/run", "app.kubernetes.io/instance") if _LABEL.fullmatch(name) else ()
     found = next(filter(None, (list_runs(api, selector=f"{label}={name}") for label in labels)), [])
@@ -177,23 +187,23 @@ def named_runs(api: Api, name: str) -> list[Run]:
 
 
 def latest_runs(api: Api, name: str) -> list[Run]:
-    """As `named_runs`, of runs that were submitted several times only the newest (an evaluation's newest of each model)."""
+    """As `find_runs`, but only the newest of those submitted several times: of an evaluation the newest of each model."""
     newest: dict[str, Run] = {}
-    for run in named_runs(api, name):
+    for run in find_runs(api, name):
         newest.setdefault(run.full.rpartition("-")[0], run)
     return list(newest.values())
 
 
 def summarize(runs: Iterable[Run]) -> str:
-    """How do they stand, in a few words? One phase, or how many are in which."""
+    """The phase that all runs have, or how many have which: "2 Running, 1 Failed"."""
     counts = Counter(run.phase for run in runs)
     if len(counts) == 1:
         return next(iter(counts))
     return ", ".join(f"{counts[phase]} {phase}" for phase in get_args(Phase) if counts[phase])
 
 
-def _own(found: Iterable[Run]) -> list[Run]:
-    """Without what another run object made: the Jobs of a JobSet, the JobSet of a TrainJob."""
+def _without_owned(found: Iterable[Run]) -> list[Run]:
+    """Leave out what another run object made: the Jobs of a JobSet, the JobSet of a TrainJob."""
     return [
         run
         for run in found

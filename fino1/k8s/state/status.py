@@ -1,4 +1,4 @@
-"""How does a run stand? Its phase, its ranks, how far it has come, where its results are; as data, for tables and programs."""
+"""How does a run stand: its phase, its ranks, its progress, where its results are?"""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,8 +14,8 @@ from fino1.k8s.state import pods as podlib
 from fino1.k8s.state.pods import Pod, Rank
 from fino1.k8s.state.run import OURS, Run
 
-_TAIL = 60  # lines of a log in which the last progress is looked for
-_READ_AT_MOST = 64  # logs: of more pods, only the first ones' progress is told
+_TAIL = 60  # last lines of a log in which progress is looked for
+_READ_AT_MOST = 64  # logs; progress is read of so many pods, those that run first
 _READERS = 8
 _LINE = '{"event": "progress"'
 T = TypeVar("T")
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Progress:
-    """A progress line of a pod (fino1/progress.py), and how long the rest takes at the pace of the lines before it."""
+    """The last progress line of a pod (fino1/progress.py). `eta_s`: seconds for the rest at the pace of the lines before it."""
 
     stage: str
     labels: Mapping[str, str]
@@ -35,7 +35,7 @@ class Progress:
 
     @property
     def percent(self) -> float:
-        """How much is done?"""
+        """How much is done, from 0 to 100."""
         return 100 * self.done / self.total if self.total else 100.0
 
     def __str__(self) -> str:
@@ -44,8 +44,8 @@ class Progress:
         eta = f"  ETA {times.short(self.eta_s)}" if self.eta_s else ""
         return f"{what} {self.done}/{self.total} ({self.percent:.0f} %){numbers}{eta}"
 
-    def told(self) -> dict[str, Any]:
-        """As data."""
+    def to_dict(self) -> dict[str, Any]:
+        """For `-o json`."""
         return {
             "stage": self.stage,
             **self.labels,
@@ -60,12 +60,12 @@ class Progress:
 
 @dataclass
 class Reading:
-    """What could not be read for want of a right: said once, beside what could."""
+    """Collects what this user may not read, so that a verb shows the rest and says once what is missing."""
 
     unread: list[str] = field(default_factory=list)
 
     def ask(self, question: Callable[[], T], otherwise: T) -> T:
-        """The answer, or `otherwise` where it is forbidden."""
+        """The answer; `otherwise`, and a line in `unread`, where it is forbidden or the cluster has no such kind."""
         try:
             return question()
         except ApiError as error:
@@ -76,13 +76,13 @@ class Reading:
             return otherwise
 
     def to_dict(self) -> dict[str, list[str]]:
-        """As data; empty where everything was read."""
+        """For `-o json`; empty where everything was read."""
         return {"unread": self.unread} if self.unread else {}
 
 
 @dataclass(frozen=True)
 class Standing:
-    """One run, its ranks, and the progress that its pods (by name) told last."""
+    """One run, its ranks, and the last progress line of its pods, by name."""
 
     run: Run
     ranks: Sequence[Rank]
@@ -90,7 +90,7 @@ class Standing:
 
     @property
     def ready(self) -> str:
-        """How many of its pods run or are done, of how many?"""
+        """Pods that run or have succeeded, of how many: "1/2"; "done" for a run that has succeeded."""
         if self.run.phase == "Succeeded":
             return "done"
         live = sum(rank.is_running or rank.pod.get("status", {}).get("phase") == "Succeeded" for rank in self.ranks)
@@ -98,27 +98,27 @@ class Standing:
 
     @property
     def restarts(self) -> int:
-        """Of all ranks."""
+        """How often its ranks were started again, all together."""
         return sum(rank.restarts for rank in self.ranks)
 
     @property
     def furthest(self) -> Progress | None:
-        """The newest progress that any of its pods told."""
+        """The newest progress line of any of its pods; None without one."""
         mine = [self.progress[rank.name] for rank in self.ranks if rank.name in self.progress]
         return max(mine, key=lambda each: each.at, default=None)
 
     @property
     def results(self) -> str:
-        """In which directory of the work volume are its results?"""
+        """Directory of its results on the work volume."""
         return "/work/cells" if self.run.method == "eval" else f"/work/runs/{self.run.directory}"
 
-    def told(self) -> dict[str, Any]:
-        """As data."""
+    def to_dict(self) -> dict[str, Any]:
+        """For `-o json`."""
         furthest = self.furthest
         return {
-            **about(self.run),
+            **self.run.to_dict(),
             "pods": [self._rank(rank) for rank in self.ranks],
-            "progress": furthest.told() if furthest else None,
+            "progress": furthest.to_dict() if furthest else None,
             "results": self.results,
         }
 
@@ -131,28 +131,12 @@ class Standing:
             "restarts": rank.restarts,
             "node": rank.node or None,
             "lastExit": {"code": end.code, "meaning": end.meaning, "at": end.at} if end else None,
-            "progress": progress.told() if progress else None,
+            "progress": progress.to_dict() if progress else None,
         }
 
 
-def about(run: Run) -> dict[str, Any]:
-    """What its object says, as data."""
-    metadata = run.object["metadata"]
-    return {
-        "name": run.name,
-        "run": run.full,
-        "namespace": metadata["namespace"],
-        "method": run.method,
-        "kind": run.kind,
-        "phase": run.phase,
-        "since": run.since,
-        "created": run.created,
-        "queue": run.queue or None,
-    }
-
-
 def selector(runs: Sequence[Run]) -> str:
-    """Which labels have the pods of these runs? One selector: of one run, of all that share a name, or of all runs."""
+    """One label selector for the pods of these runs: of one run, of all that share a name, or of all runs."""
     names = {run.name for run in runs}
     if len(runs) == 1:
         return runs[0].pods
@@ -161,41 +145,41 @@ def selector(runs: Sequence[Run]) -> str:
 
 
 def pods_of(api: Api, runs: Sequence[Run], namespace: str | None = None) -> list[Pod]:
-    """The pods of these runs, in one list."""
+    """The pods of these runs, in one list. (`namespace` "": of all namespaces)"""
     return api.list("v1", "Pod", label_selector=selector(runs), namespace=namespace).items
 
 
 def standings(runs: Iterable[Run], pods: Iterable[Pod]) -> list[Standing]:
-    """Each run with its ranks, and told of them."""
-    sorted_out = podlib.by_run(pods)
-    found = [(run, podlib.ranks(sorted_out.get(run.full, ()))) for run in runs]
-    return [Standing(replace(run, pods_say=_say(ranks)), ranks) for run, ranks in found]
+    """Pair each run with its ranks; a run's phase then also counts what its pods show."""
+    by_run = podlib.by_run(pods)
+    found = [(run, podlib.ranks(by_run.get(run.full, ()))) for run in runs]
+    return [Standing(replace(run, pods_say=_shown_by(ranks)), ranks) for run, ranks in found]
 
 
-def _say(ranks: Sequence[Rank]) -> Literal["", "running", "ended"]:
-    """Does one of them run, or else: has one ended?"""
+def _shown_by(ranks: Sequence[Rank]) -> Literal["", "running", "ended"]:
+    """What the ranks show of their run: "running" if one runs, else "ended" if one has ended."""
     if any(rank.is_running for rank in ranks):
         return "running"
     return "ended" if any(rank.has_ended for rank in ranks) else ""
 
 
 def with_progress(api: Api, before: Sequence[Standing], reading: Reading) -> list[Standing]:
-    """The same, with what the pods that tell progress (rank 0 of a training run, each of an evaluation) told last."""
-    asked = [
+    """Add the last progress of the pods that log it: rank 0 of a training run, each pod of an evaluation."""
+    logging = [
         rank.pod
         for each in before
         for rank in each.ranks
         if (each.run.method == "eval" or rank.index == 0) and podlib.main_status(rank.pod)
     ]
-    telling = sorted(asked, key=lambda pod: pod["status"].get("phase") != "Running")[:_READ_AT_MOST]
+    asked = sorted(logging, key=lambda pod: pod["status"].get("phase") != "Running")[:_READ_AT_MOST]
     with ThreadPoolExecutor(_READERS) as readers:
-        told = list(readers.map(lambda pod: reading.ask(lambda: progress_of(api, pod), None), telling))
-    found = {pod["metadata"]["name"]: each for pod, each in zip(telling, told, strict=True) if each}
+        read = list(readers.map(lambda pod: reading.ask(lambda: read_progress(api, pod), None), asked))
+    found = {pod["metadata"]["name"]: each for pod, each in zip(asked, read, strict=True) if each}
     return [Standing(each.run, each.ranks, found) for each in before]
 
 
-def progress_of(api: Api, pod: Pod) -> Progress | None:
-    """How far is a pod? None where its log says nothing of it, or cannot be had now. ApiError where it is forbidden."""
+def read_progress(api: Api, pod: Pod) -> Progress | None:
+    """The last progress in a pod's log; None without one, or where the log cannot be had now. ApiError where it is forbidden."""
     query = {"container": podlib.main_container(pod), "tailLines": _TAIL, "timestamps": "true"}
     try:
         stream = api.open_log(pod["metadata"]["name"], query, pod["metadata"]["namespace"])
@@ -207,24 +191,19 @@ def progress_of(api: Api, pod: Pod) -> Progress | None:
 
 
 def last_progress(lines: Iterable[str]) -> Progress | None:
-    """What do the last lines of a log, each after its time, say of progress?"""
-    told: list[Progress] = []
-    for line in lines:
-        stamp, _, text = line.partition(" ")
-        if text.startswith(_LINE) and (one := _read(stamp, text)):
-            told.append(one)
-    if not told:
+    """The progress in the last lines of a log, each of which begins with its time; None where no line has one."""
+    stamped = (line.partition(" ") for line in lines)
+    found = [each for stamp, _, text in stamped if text.startswith(_LINE) and (each := _parse(stamp, text))]
+    if not found:
         return None
-    last = told[-1]
-    first = next(
-        each for each in told if (each.stage, each.labels, each.total) == (last.stage, last.labels, last.total)
-    )
+    last = found[-1]
+    first = next(p for p in found if (p.stage, p.labels, p.total) == (last.stage, last.labels, last.total))
     seconds, steps = (last.at - first.at).total_seconds(), last.done - first.done
     eta = seconds / steps * (last.total - last.done) if steps > 0 and seconds > 0 else None
-    return Progress(last.stage, last.labels, last.done, last.total, last.numbers, last.at, eta)
+    return replace(last, eta_s=eta)
 
 
-def _read(stamp: str, text: str) -> Progress | None:
+def _parse(stamp: str, text: str) -> Progress | None:
     try:
         line = json.loads(text)
         rest = {key: value for key, value in line.items() if key not in ("event", "stage", "done", "total")}

@@ -6,55 +6,42 @@ from typing import Any
 
 from fino1 import exits
 from fino1.errors import SpecError
-from fino1.k8s.change.owned import (
-    RUN,
-    Object,
-    count_kinds,
-    is_run,
-    label,
-    of_run,
-    owner,
-    patience_s,
-    pods,
-    remove,
-    run_of,
-    wait_until_gone,
-)
+from fino1.k8s.change import owned
+from fino1.k8s.change.owned import INSTANCE, RUN, Object, is_run, label, list_of_run, run_of
 from fino1.k8s.cluster.client import connect
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Verb `cancel`: delete the run objects, wait for their pods, delete what they needed. Claims and results stay."""
-    cluster = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
-    things = of_run(cluster, arguments.name)
+    """Delete the run objects, wait for their pods, delete the surroundings."""
+    api, name = connect(arguments.kubeconfig, arguments.context, arguments.namespace), arguments.name
+    things = list_of_run(api, name)
     if not things:
-        print(f"{arguments.name}: nothing of it is in namespace {cluster.namespace}, nothing to cancel")
+        print(f"{name}: nothing of it is in namespace {api.namespace}, nothing to cancel")
         return exits.DONE
     _refuse_anothers(things)
-    runs = [thing for thing in things if is_run(thing)]
+    runs, others = ([thing for thing in things if is_run(thing) == wanted] for wanted in (True, False))
     fulls = {run_of(thing) for thing in things}
-    selector = (
-        f"{RUN}={arguments.name}" if fulls == {arguments.name} else f"app.kubernetes.io/instance={arguments.name}"
-    )
-    timeout = patience_s(pods(cluster, selector, fulls)) if arguments.timeout is None else arguments.timeout
+    selector = f"{RUN}={name}" if fulls == {name} else f"{INSTANCE}={name}"
+    timeout = arguments.timeout
+    if timeout is None:
+        timeout = owned.patience_s(owned.list_pods(api, selector, fulls))
     # The network stays as it is until the last pod has written its checkpoint: ranks find each other by their Service.
-    remove(cluster, runs, "Foreground")
+    owned.remove(api, runs, "Foreground")
     deleted = {thing["metadata"]["uid"] for thing in runs}
 
     def left() -> list[dict[str, Any]]:
-        there = [thing for thing in of_run(cluster, arguments.name) if thing["metadata"]["uid"] in deleted]
-        return there + pods(cluster, selector, fulls)
+        there = [thing for thing in list_of_run(api, name) if thing["metadata"]["uid"] in deleted]
+        return there + owned.list_pods(api, selector, fulls)
 
-    wait_until_gone(left, timeout)
-    others = [thing for thing in things if not is_run(thing)]
-    remove(cluster, others)
+    owned.wait_until_gone(left, timeout)
+    owned.remove(api, others)
     for thing in runs:
         print(f"{label(thing)}: cancelled")
-    print(f"deleted: {count_kinds(others)}; claims and results stay")
+    print(f"deleted: {owned.count_kinds(others)}; claims and results stay")
     return exits.DONE
 
 
 def _refuse_anothers(things: Iterable[Object]) -> None:
-    others = {tuple(other): thing for thing in things if (other := owner(thing))}
+    others = {other: thing for thing in things if (other := owned.find_owner(thing))}
     if others:
-        raise SpecError(f"{label(thing)} belongs to {name}: {removal}" for (name, removal), thing in others.items())
+        raise SpecError(f"{label(thing)} belongs to {other.name}: {other.removal}" for other, thing in others.items())

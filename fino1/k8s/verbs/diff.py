@@ -1,4 +1,4 @@
-"""The verb `diff`: how do a run's objects differ from those on the cluster? The server's defaults differ in nothing."""
+"""The verb `diff`: how do a run's objects differ from those on the cluster? The server's own defaults are no difference."""
 
 import argparse
 import difflib
@@ -17,33 +17,36 @@ from fino1.k8s.text import print_structured
 from fino1.spec import recipe
 from fino1.spec.yamlfile import as_yaml
 
-_SERVERS_OWN = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp")
+_SERVER_FIELDS = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Verb `diff`: what would `submit` change? 0 nothing, 1 something, 2 it cannot be told (as kubectl diff: more than 1)."""
+    """Print what `submit` would change. Returns 0 for nothing, 1 for something, 2 where the cluster cannot say (as kubectl)."""
     spec, name = recipe.read_run(arguments.run, arguments.values, arguments.set, arguments.name)
     objects = [managed(thing) for thing in render(spec, name) if not is_hook(thing)]
-    cluster = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
+    api = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
     try:
-        dryrun.kinds_served(cluster, objects)
-        changes = dryrun.changes(cluster, objects, dryrun.present(cluster, objects), force=True)
+        dryrun.kinds_served(api, objects)
+        changes = dryrun.changes(api, objects, dryrun.present(api, objects), force=True)
     except ClusterError as error:
-        error.exit_code = exits.USER
-        raise
+        print(error, file=sys.stderr)
+        return exits.USER
     for warning in dryrun.claims_that_differ(changes):
         print(f"warning: {warning}", file=sys.stderr)
+    for change in changes:
+        if kept := dryrun.describe_kept(change):
+            print(f"note: {label(change.object)} stays {kept}", file=sys.stderr)
     changed = [change for change in changes if change.outcome != "unchanged"]
     if arguments.output != "text":
-        print_structured([differences(change) for change in changed], arguments.output)
+        print_structured([list_fields(change) for change in changed], arguments.output)
     else:
         for change in changed:
-            print(unified(change), end="")
+            print(format_diff(change), end="")
     return exits.BUG if changed else exits.DONE
 
 
-def unified(change: Change) -> str:
-    """For people: as `diff -u` prints it, from the cluster to the run file."""
+def format_diff(change: Change) -> str:
+    """A change as `diff -u` prints it, from the cluster to the run file."""
     before, after = (
         as_yaml([_plain(thing)]).splitlines(keepends=True) if thing else [] for thing in (change.before, change.after)
     )
@@ -51,8 +54,8 @@ def unified(change: Change) -> str:
     return "".join(difflib.unified_diff(before, after, f"cluster {name}", f"run {name}"))
 
 
-def differences(change: Change) -> dict[str, Any]:
-    """For programs: which fields differ, and how?"""
+def list_fields(change: Change) -> dict[str, Any]:
+    """A change for `-o json`: the fields that differ, with both values."""
     before, after = (dict(_leaves(_plain(thing))) if thing else {} for thing in (change.before, change.after))
     paths = [path for path in before | after if before.get(path) != after.get(path)]
     fields = [{"path": path, "cluster": before.get(path), "run": after.get(path)} for path in paths]
@@ -61,9 +64,9 @@ def differences(change: Change) -> dict[str, Any]:
 
 
 def _plain(thing: Object) -> dict[str, Any]:
-    """An object without what the server writes itself."""
+    """An object without what the server writes itself, its kind first."""
     kept = {key: value for key, value in thing.items() if key != "status"}
-    metadata = {key: value for key, value in thing["metadata"].items() if key not in _SERVERS_OWN}
+    metadata = {key: value for key, value in thing["metadata"].items() if key not in _SERVER_FIELDS}
     return {"apiVersion": kept.pop("apiVersion"), "kind": kept.pop("kind"), **kept, "metadata": metadata}
 
 

@@ -1,7 +1,7 @@
 """The verb `fetch`: how do a run's results come from its volume to this machine?
 
-They are laid down as in a work directory (C13), by default `out`: `runs/<directory>/`, and an evaluation's `cells/<key>/`. So
-the report is made of them as of runs here, and a run here takes a fetched model by `{run: NAME}`.
+They are written as in a work directory (docs/design.md C13), by default `out`: `runs/<directory>/`, and an evaluation's
+`cells/<key>/`. So a report is made of them as of runs here, and a run here takes a fetched model by `{run: NAME}`.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from fino1.errors import ClusterError
 from fino1.k8s.change.reader import reader
 from fino1.k8s.cluster import pack
 from fino1.k8s.cluster.client import connect
-from fino1.k8s.cluster.exec import Exec
+from fino1.k8s.cluster.exec import read_output
 from fino1.k8s.cluster.unpack import Fetched, unpack
 from fino1.k8s.state.run import Run, latest_runs
 
@@ -22,7 +22,7 @@ DEFAULT_WORK = Path("out")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Verb `fetch`: of all run objects called NAME, the newest; of an evaluation every model's."""
+    """Fetch the newest of the run objects called NAME; of an evaluation, every model's."""
     try:
         for run, came in fetch_runs(arguments, arguments.name, arguments.all):
             for path in came.directories:
@@ -35,22 +35,16 @@ def main(arguments: argparse.Namespace) -> int:
 
 def fetch_runs(arguments: argparse.Namespace, name: str, everything: bool) -> Iterator[tuple[Run, Fetched]]:
     """Copy the newest run objects called `name` into the work directory, one after the other."""
-    from fino1.k8s.cluster import login
-
     api = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
-    account = login.account(arguments.kubeconfig, arguments.context)
-    execute = Exec(account.configuration(), api.server.who)
-    text = Path(pack.__file__).read_text(encoding="utf-8")
+    script = Path(pack.__file__).read_text(encoding="utf-8")
     for run in latest_runs(api, name):
         if not run.directory:
             raise ClusterError(
                 f"{run.kind}/{run.full}: expected the annotation fino1/directory, got none: it is not of this version"
             )
-        command = ["python3", "-c", text, "/work", run.directory, "all" if everything else "results"]
+        command = ["python3", "-c", script, "/work", run.directory, "all" if everything else "results"]
         with reader(api, run) as (pod, container):
-            came = unpack(
-                execute.output(api.namespace, pod, container, command), arguments.to or DEFAULT_WORK, run.directory
-            )
+            came = unpack(read_output(api, pod, container, command), arguments.to or DEFAULT_WORK, run.directory)
         yield run, came
 
 

@@ -2,25 +2,25 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fino1 import exits
 from fino1.k8s.finding import Finding, missing
 from fino1.k8s.plan import outline
-from fino1.k8s.plan.outline import gib
+from fino1.k8s.plan.shapes import gpu_memory
 from fino1.k8s.text import print_structured, print_table
 from fino1.spec import recipe
 
 _SHOWN = 8  # runs of an evaluation that are named
-_STYLES = {"ok": "green", "wait": "yellow", "missing": "red", "yes": "green", "no": "red"}
+_STYLES = {"ok": "green", "wait": "yellow", "missing": "red"}
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Verb `plan`: 0 where the run can be submitted, 2 where something is missing."""
     spec, name = recipe.read_run(arguments.run, arguments.values, arguments.set, arguments.name)
-    report = outline.outline(spec, name)
-    report["cost"] = outline.price(spec, arguments.prices, arguments.hours)
+    report = outline.outline_run(spec, name)
+    report["cost"] = outline.estimate_cost(spec, arguments.prices, arguments.hours)
     checks: list[Finding] = []
     gpu_bytes = None
     if not arguments.offline:
@@ -29,8 +29,8 @@ def main(arguments: argparse.Namespace) -> int:
 
         cluster = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
         checks, gpu_bytes = preflight.look(cluster, spec, name)
-    report["memory"] = outline.memory_fit(spec, gpu_bytes or outline.gpu_memory(spec))
-    checks = [*_by_file(report), *checks]
+    report["memory"] = outline.estimate_memory(spec, recipe.find(arguments.run), gpu_bytes or gpu_memory(spec.gpu))
+    checks = [*_missing_by_file(report), *checks]
     report["checks"] = [
         {"about": each.about[0], "verdict": each.level, "text": each.says, "facts": each.numbers} for each in checks
     ]
@@ -42,23 +42,22 @@ def main(arguments: argparse.Namespace) -> int:
     return exits.USER if report["missing"] else exits.DONE
 
 
-def _by_file(report: Mapping[str, Any]) -> Iterator[Finding]:
+def _missing_by_file(report: Mapping[str, Any]) -> Iterator[Finding]:
     """What is missing by the run file alone: what lint calls an error, and memory."""
     for finding in report["lint"]["findings"]:
         if finding.startswith("error: "):
             yield missing("lint", finding.removeprefix("error: "))
     found = report["memory"]
     if found and found["fits"] is False:
-        peak = next(phase for phase in found["phases"] if phase["name"] == found["peak"])
+        takes, usable = outline.format_gib(found["total"]), outline.format_gib(found["usable"])
+        changes = "; ".join(found["changes"])
         yield missing(
-            "GPU memory",
-            f"a rank takes {gib(peak['total'])} ({peak['name']}), a GPU has {gib(found['usable'])} to give; "
-            f"what helps: {'; '.join(found['changes'])}",
+            "GPU memory", f"a rank takes {takes} ({found['peak']}), a GPU has {usable} to give; what helps: {changes}"
         )
 
 
 def _print(report: Mapping[str, Any], checked: bool) -> None:
-    rows = [*_what(report), *_memory(report["memory"]), *_cost(report["cost"])]
+    rows = [*_describe_run(report), *_describe_memory(report["memory"]), *_describe_cost(report["cost"])]
     width = max(len(key) for key, _ in rows)
     for key, text in rows:
         print(f"{key:<{width}}  {text}")
@@ -76,7 +75,7 @@ def _print(report: Mapping[str, Any], checked: bool) -> None:
         print("nothing is missing" if checked else "nothing is missing by the run file alone; no cluster was asked")
 
 
-def _what(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _describe_run(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The lines that say what would run."""
     pods, batch, steps = report["pods"], report["batch"], report["steps"]
     yield "run", f"{report['name']}: {report['method']}, {report['backend']}"
@@ -85,11 +84,12 @@ def _what(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "object", f"{model}{run['name']}, results in {run['directory']}"
     if len(report["runs"]) > _SHOWN:
         yield "", f"and {len(report['runs']) - _SHOWN} more"
-    devices = f"{pods['gpus_per_pod']} {pods['resource']}" if pods["gpus_per_pod"] else "no GPU"
-    product = f" ({pods['product'] or 'any product'})" if pods["gpus_per_pod"] else ""
-    gpus = f", {_plural(pods['gpus'], 'GPU')} in all" if pods["gpus"] else ""
-    ranks = f", {_plural(pods['ranks'], 'rank')}" if pods["ranks"] else ""
-    yield "pods", f"{_plural(pods['count'], 'pod')} × {devices}{product}{gpus}{ranks}"
+    devices = "no GPU"
+    if pods["gpus_per_pod"]:
+        devices = f"{pods['gpus_per_pod']} {pods['resource']} ({pods['product'] or 'any product'})"
+    gpus = f", {_count(pods['gpus'], 'GPU')} in all" if pods["gpus"] else ""
+    ranks = f", {_count(pods['ranks'], 'rank')}" if pods["ranks"] else ""
+    yield "pods", f"{_count(pods['count'], 'pod')} × {devices}{gpus}{ranks}"
     if batch:
         mini = f" × {batch['mini_batches']} mini-batches" if batch.get("mini_batches", 1) > 1 else ""
         product = f"{batch['per_device']} per device × {batch['ranks']} ranks × {batch['accumulation']} accumulation"
@@ -100,49 +100,48 @@ def _what(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for claim in report["claims"]:
         made = f"made with {claim['size']}" if claim["create"] else "expected to exist"
         yield "claim", f"{claim['name']} at {claim['mount']}, {', '.join(claim['access_modes'])}, {made}"
-    yield "objects", _objects(report["objects"])
+    names = [f"{item['kind']}/{item['name']}" for item in report["objects"]]
+    counts = Counter(item["kind"] for item in report["objects"]).items()
+    many = ", ".join(f"{count} {kind}" for kind, count in counts)
+    yield "objects", many if len(names) > 2 * _SHOWN else ", ".join(names)
     yield "lint", f"{report['lint']['errors']} errors, {report['lint']['warnings']} warnings"
-    for finding in report["lint"]["findings"]:
-        yield "", finding
+    yield from (("", finding) for finding in report["lint"]["findings"])
 
 
-def _objects(found: Sequence[Mapping[str, str]]) -> str:
-    """By name, or counted by kind where they are many."""
-    if len(found) <= 2 * _SHOWN:
-        return ", ".join(f"{item['kind']}/{item['name']}" for item in found)
-    return ", ".join(f"{count} {kind}" for kind, count in Counter(item["kind"] for item in found).items())
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" + ("" if count == 1 else "s")
-
-
-def _memory(found: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
-    """The lines about GPU memory: the verdict, each phase with what it is made of, and what is in no figure."""
+def _describe_memory(found: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """The lines about GPU memory: the peak, its parts, and what is in no figure."""
     if found is None:
         return
     verdict = {True: "fits", False: "does not fit", None: "the GPU's memory is not known (gpu.product)"}[found["fits"]]
-    room = f", of {gib(found['usable'])} that a GPU has to give" if found["usable"] else ""
-    if found["phases"]:
-        peak = max(phase["total"] for phase in found["phases"])
-        yield "memory", f"{gib(peak)} a rank at {found['peak']}{room}: {verdict} (estimated, docs/memory.md)"
-    for phase in found["phases"]:
-        yield "", f"{phase['name']}: {gib(phase['total'])} = {_parts(phase['parts'])}"
+    usable = f", of {outline.format_gib(found['usable'])} that a GPU has to give" if found["usable"] else ""
+    if found["peak"]:
+        yield (
+            "memory",
+            f"{outline.format_gib(found['total'])} a rank at {found['peak']}{usable}: {verdict} (estimated, docs/memory.md)",
+        )
+        parts = sorted(found["parts"].items(), key=lambda part: -part[1])
+        yield "", " + ".join(f"{size / 2**30:.1f} {name}" for name, size in parts if size >= 2**30 / 20)
+    if found["host"]:
+        yield (
+            "",
+            f"{outline.format_gib(sum(found['host'].values()))} a rank in the node's memory: {', '.join(found['host'])}",
+        )
+    for text in found["assumed"]:
+        yield "", text
     for text in found["unknown"]:
         yield "memory", f"not estimated: {text}"
 
 
-def _parts(parts: Mapping[str, int]) -> str:
-    """The parts of a phase, the largest first; what would be 0.0 is left out."""
-    found = sorted(parts.items(), key=lambda part: -part[1])
-    return " + ".join(f"{size / 2**30:.1f} {name}" for name, size in found if size >= 2**30 / 20)
-
-
-def _cost(found: Mapping[str, Any] | None) -> Sequence[tuple[str, str]]:
+def _describe_cost(found: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
     """The lines about money."""
     if found is None:
-        return []
-    rate = f"{found['gpus']} GPUs, {found['per_hour']:.2f} {found['currency']} an hour"
+        return
+    total = ""
     if found["amount"] is not None:
-        rate += f"; {found['bound']} {found['amount']:.2f} {found['currency']} for {found['hours']:g} hours"
-    return [("cost", rate), *(("", f"not in it: {text}") for text in found["unpriced"])]
+        total = f"; {found['bound']} {found['amount']:.2f} {found['currency']} for {found['hours']:g} hours"
+    yield "cost", f"{found['gpus']} GPUs, {found['per_hour']:.2f} {found['currency']} an hour{total}"
+    yield from (("", f"not in it: {text}") for text in found["unpriced"])

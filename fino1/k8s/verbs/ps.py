@@ -8,21 +8,21 @@ from typing import Any
 from fino1 import exits
 from fino1.k8s import times
 from fino1.k8s.cluster.client import connect
-from fino1.k8s.state import status as standing
+from fino1.k8s.state import status
 from fino1.k8s.state.run import list_runs, summarize
 from fino1.k8s.state.status import Reading, Standing
 from fino1.k8s.text import PHASE_STYLES, print_structured, print_table, print_unread
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Verb `ps`: a row for each run object; the models of one evaluation share one."""
+    """Print a row for each run object; the models of an evaluation share one."""
     api = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
     namespace = "" if arguments.all_namespaces else None
     runs, reading = list_runs(api, namespace=namespace), Reading()
-    pods = reading.ask(lambda: standing.pods_of(api, runs, namespace), []) if runs else []
-    every = standing.standings(runs, pods)
+    pods = reading.ask(lambda: status.pods_of(api, runs, namespace), []) if runs else []
+    every = status.standings(runs, pods)
     if arguments.output != "text":
-        rows = [{**standing.about(each.run), "pods": each.ready, "restarts": each.restarts} for each in every]
+        rows = [{**each.run.to_dict(), "pods": each.ready, "restarts": each.restarts} for each in every]
         print_structured({"runs": rows, **reading.to_dict()}, arguments.output)
         return exits.DONE
     if not runs:
@@ -39,7 +39,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _groups(every: Sequence[Standing]) -> list[list[Standing]]:
-    """Which of them share a row? The models of one evaluation; an older submission of the same models has its own."""
+    """Runs that share a row: the models of one evaluation; an older submission of the same models has its own."""
     seen: Counter[tuple[str, str]] = Counter()
     groups: dict[tuple[Any, ...], list[Standing]] = defaultdict(list)
     for each in every:  # the newest first

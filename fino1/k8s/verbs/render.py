@@ -10,9 +10,9 @@ from fino1.spec.yamlfile import as_yaml
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Verb `render`: what `submit` applies; with --tests the pod of `helm test` too."""
-    objects = render(*recipe.read_run(arguments.run, arguments.values, arguments.set, arguments.name))
-    objects = [thing for thing in objects if arguments.tests or not is_hook(thing)]
+    """Verb `render`: what `submit` applies; with --tests also the pod that `helm test` runs, which would start if applied."""
+    spec, name = recipe.read_run(arguments.run, arguments.values, arguments.set, arguments.name)
+    objects = [thing for thing in render(spec, name) if arguments.tests or not is_hook(thing)]
     if arguments.output == "json":
         print_structured({"apiVersion": "v1", "kind": "List", "items": objects}, "json")
     else:

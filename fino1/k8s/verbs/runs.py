@@ -10,8 +10,8 @@ from fino1.spec.yamlfile import read_yaml
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Verb `runs`."""
-    rows = [_described(path) for path in recipe.built_in()]
+    """Verb `runs`: list them."""
+    rows = [_describe(path) for path in recipe.built_in()]
     if arguments.output == "text":
         print_table(rows, ("name", "kind", "about"))
     else:
@@ -19,8 +19,8 @@ def main(arguments: argparse.Namespace) -> int:
     return exits.DONE
 
 
-def _described(path: Path) -> dict[str, str]:
-    """A row of `runs`: the first comment of a run file, the title of a recipe."""
+def _describe(path: Path) -> dict[str, str]:
+    """A row of `runs`: name, kind, and the first comment of the file."""
     document = read_yaml(path)
     kind = "recipe" if recipe.is_recipe(document) else str(document.get("method", ""))
     first = path.read_text(encoding="utf-8").partition("\n")[0]

@@ -2,46 +2,45 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from fino1 import exits
 from fino1.k8s import times
 from fino1.k8s.cluster.client import connect
-from fino1.k8s.state import status as standing
-from fino1.k8s.state.place import in_words
-from fino1.k8s.state.place import places as places_of
+from fino1.k8s.state import status
+from fino1.k8s.state.queue import Queue, describe_place, list_queues
 from fino1.k8s.state.run import Run, latest_runs, summarize
 from fino1.k8s.state.status import Reading, Standing
 from fino1.k8s.text import PHASE_STYLES, print_structured, print_table, print_unread
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Verb `status`: phase, ranks, progress, place in the queue, results."""
+    """Print phase, ranks, progress, place in the queue and results of a run."""
     api = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
     runs, reading = latest_runs(api, arguments.name), Reading()
-    pods = reading.ask(lambda: standing.pods_of(api, runs), [])
+    pods = reading.ask(lambda: status.pods_of(api, runs), [])
     blind = bool(reading.unread)
-    every = standing.with_progress(api, standing.standings(runs, pods), reading)
-    places = places_of(api, [run for run in runs if run.phase == "Queued"], reading)
+    every = status.with_progress(api, status.standings(runs, pods), reading)
+    queues = list_queues(api, [run for run in runs if run.phase == "Queued"], reading)
     if arguments.output != "text":
-        told = [{**each.told(), "place": places.get(each.run.full)} for each in every]
-        print_structured({"name": arguments.name, "runs": told, **reading.to_dict()}, arguments.output)
+        places = {full: queue.to_dict() for full, queue in queues.items()}
+        data = [{**each.to_dict(), "place": places.get(each.run.full)} for each in every]
+        print_structured({"name": arguments.name, "runs": data, **reading.to_dict()}, arguments.output)
         return exits.DONE
     if len(every) == 1:
-        _print_one(every[0], places.get(every[0].run.full), blind)
+        _print_one(every[0], queues.get(every[0].run.full), blind)
     else:
-        _print_many(every, places)
+        _print_many(every, queues)
     print_unread(reading.unread)
     return exits.DONE
 
 
-def _print_one(each: Standing, place: Mapping[str, Any] | None, blind: bool) -> None:
-    """A run's lines, and a table of its ranks."""
-    run, now = each.run, times.now()
+def _print_one(each: Standing, queue: Queue | None, blind: bool) -> None:
+    """A run: a line for each thing known, and a table of its ranks."""
+    run = each.run
     lines = {
         "run": f"{run.full}  ({run.method}, {run.kind})",
-        "phase": f"{run.phase} for {times.ago(run.since, now)} (since {run.since})",
-        "queue": in_words(run, place) if run.queue else "",
+        "phase": f"{run.phase} for {times.ago(run.since, times.now())} (since {run.since})",
+        "queue": describe_place(run, queue) if run.queue else "",
         "pods": "" if blind else each.ready if each.ready == "done" else f"{each.ready} running",
         "progress": str(each.furthest or ""),
         "results": f"{each.results} on the work volume",
@@ -54,46 +53,38 @@ def _print_one(each: Standing, place: Mapping[str, Any] | None, blind: bool) -> 
         print()
         columns = ["rank", "pod", "phase", "restarts", "node", "last exit"]
         columns += ["progress"] if len(each.progress) > 1 else []
-        print_table([_rank_row(each, rank) for rank in each.ranks], columns, styles=PHASE_STYLES)
+        rows = [
+            {
+                "rank": rank.index,
+                "pod": rank.name,
+                "phase": rank.phase,
+                "restarts": rank.restarts,
+                "node": rank.node or "-",
+                "last exit": f"{rank.last_end.code}: {rank.last_end.meaning}" if rank.last_end else "-",
+                "progress": str(each.progress.get(rank.name, "")),
+            }
+            for rank in each.ranks
+        ]
+        print_table(rows, columns, styles=PHASE_STYLES)
 
 
-def _rank_row(each: Standing, rank: Any) -> dict[str, Any]:
-    end = rank.last_end
-    return {
-        "rank": rank.index,
-        "pod": rank.name,
-        "phase": rank.phase,
-        "restarts": rank.restarts,
-        "node": rank.node or "-",
-        "last exit": f"{end.code}: {end.meaning}" if end else "-",
-        "progress": str(each.progress.get(rank.name, "")),
-    }
-
-
-def _print_many(every: Sequence[Standing], places: Mapping[str, Mapping[str, Any]]) -> None:
+def _print_many(every: Sequence[Standing], queues: Mapping[str, Queue]) -> None:
     """An evaluation: a row for each model."""
-    first, now = every[0].run, times.now()
+    first, now, rows = every[0].run, times.now(), []
     print(f"{first.name}  ({first.method}, {len(every)} models)  {summarize([each.run for each in every])}\n")
-    rows = []
     for each in sorted(every, key=lambda each: each.run.full):
         ends = [rank.last_end for rank in each.ranks if rank.last_end and rank.last_end.code]
-        rows.append(
-            {
-                "run": each.run.full,
-                "phase": each.run.phase,
-                "pods": each.ready,
-                "for": times.ago(each.run.since, now),
-                "restarts": each.restarts,
-                "last exit": f"{ends[0].code}: {ends[0].meaning}" if ends else "-",
-                "progress": str(each.furthest or "") or in_words(each.run, places.get(each.run.full)),
-            }
-        )
-    print_table(rows, ("run", "phase", "for", "pods", "restarts", "last exit", "progress"), styles=PHASE_STYLES)
+        row = {"run": each.run.full, "phase": each.run.phase, "for": times.ago(each.run.since, now)}
+        row |= {"pods": each.ready, "restarts": str(each.restarts)}
+        row["last exit"] = f"{ends[0].code}: {ends[0].meaning}" if ends else "-"
+        row["progress"] = str(each.furthest or "") or describe_place(each.run, queues.get(each.run.full))
+        rows.append(row)
+    print_table(rows, list(rows[0]), styles=PHASE_STYLES)
     print(f"\nresults   {every[0].results} on the work volume")
 
 
 def _advice(run: Run) -> str:
-    """What to type next, where there is something."""
+    """The command to type next; empty where there is none."""
     if run.phase == "Suspended":
         return f"fino1-k8s resume {run.name}"
     if run.phase in ("Pending", "Queued", "Failed", "Restarting"):

@@ -1,11 +1,15 @@
-"""The verb `suspend`: a run's pods end with a checkpoint, its place in the cluster stays."""
+"""The verb `suspend`: a run's pods end with a checkpoint, the run object stays."""
 
 import argparse
 
+from fino1 import exits
 from fino1.k8s.change.suspend import set_suspended
 from fino1.k8s.cluster.client import connect
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Verb `suspend`: its pods end (with a checkpoint), its place in the cluster stays."""
-    return set_suspended(connect(arguments.kubeconfig, arguments.context, arguments.namespace), arguments.name, True)
+    """Suspend the newest run objects of a name; prints a line for each."""
+    api = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
+    for line in set_suspended(api, arguments.name, True):
+        print(line)
+    return exits.DONE

@@ -10,7 +10,7 @@ from fino1.k8s.cluster.client import connect
 from fino1.k8s.state.run import latest_runs
 from fino1.k8s.state.status import Reading
 from fino1.k8s.text import print_structured
-from fino1.k8s.why import facts
+from fino1.k8s.why.facts import gather
 from fino1.k8s.why.judge import Diagnosis, diagnose
 
 _WORST = ("Failed", "Restarting", "Pending", "Queued", "Suspended", "Running", "Succeeded")
@@ -18,14 +18,14 @@ _OTHERS = 12  # findings, or runs, that fit on a screen besides the first
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Verb `why`."""
+    """Print the diagnosis of the worst run of a name, and a line for each of the others."""
     api = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
     reading = Reading()
-    diagnoses = [diagnose(each) for each in facts.gather(api, latest_runs(api, arguments.name), reading)]
+    diagnoses = [diagnose(facts) for facts in gather(api, latest_runs(api, arguments.name), reading)]
     diagnoses.sort(key=lambda each: (_WORST.index(each.run.phase), not each.findings, each.run.full))
     if arguments.output != "text":
-        told = {"name": arguments.name, "runs": [each.told() for each in diagnoses]}
-        print_structured({**told, **({"unread": reading.unread} if reading.unread else {})}, arguments.output)
+        runs = [each.to_dict() for each in diagnoses]
+        print_structured({"name": arguments.name, "runs": runs, **reading.to_dict()}, arguments.output)
         return exits.DONE
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None  # a file or a pipe gets all of it
     for line in [*_screen(diagnoses[0]), *_others(diagnoses[1:]), *(f"not read: {line}" for line in reading.unread)]:
@@ -35,7 +35,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _screen(first: Diagnosis) -> Iterator[str]:
-    """The run that is worst off, whole."""
+    """One run: verdict, advice, evidence, other findings, events, last lines."""
     yield first.verdict
     if first.advice:
         yield f"→ {first.advice}"
@@ -62,7 +62,7 @@ def _evidence(about: Sequence[str], lines: Sequence[str]) -> Iterator[str]:
 
 
 def _others(rest: Sequence[Diagnosis]) -> Iterator[str]:
-    """The other models of an evaluation: those that fare alike in a line."""
+    """The other models of an evaluation, a line for those with the same phase and cause."""
     alike: dict[tuple[str, str], list[str]] = {}
     for each in rest:
         says = each.findings[0].says if each.findings else "nothing is wrong"

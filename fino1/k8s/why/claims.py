@@ -1,4 +1,4 @@
-"""What keeps pods from being made, and claims from being bound? Admission, quota, limits; storage classes and provisioners."""
+"""What keeps pods from being made (admission, quotas, limits) and claims from being bound (classes, provisioners)?"""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,27 +6,54 @@ from typing import Any
 
 from fino1.k8s import times
 from fino1.k8s.finding import Finding
-from fino1.k8s.why.facts import Facts, when
+from fino1.k8s.why.facts import Facts, flat, when
 
-_QUOTA = re.compile(r"exceeded quota: (\S+), requested: (.+?), used: (.+?), limited: (.+?)$")
-_SECURITY = re.compile(r'violates PodSecurity "([^"]+)": (.+)$')
-_WEBHOOK = re.compile(r'admission webhook "([^"]+)" denied the request: (.+)$')
-_ACCOUNT = re.compile(r'serviceaccount "([^"]+)" not found')
-_PRIORITY = re.compile(r"no PriorityClass with name (\S+) was found")
-_LIMITS = re.compile(r"(?:maximum|minimum) \S+ usage per (?:Container|Pod) is .+")
+_REFUSALS = (  # pattern of the API server's message, cause, what it says, advice
+    (
+        r"exceeded quota: (?P<quota>\S+), requested: (?P<requested>.+?), used: (?P<used>.+?), limited: (?P<limit>.+?)$",
+        "QuotaExceeded",
+        "quota {} is used up: asked {}, used {}, limit {}",
+        "its controller tries again when others end",
+    ),
+    (r'violates PodSecurity "([^"]+)": (.+)$', "PodSecurity", "Pod Security {} refuses its pods: {}", ""),
+    (
+        r'admission webhook "([^"]+)" denied the request: (.+)$',
+        "Webhook",
+        "admission webhook {} refuses its pods: {}",
+        "",
+    ),
+    (
+        r'serviceaccount "([^"]+)" not found',
+        "NoServiceAccount",
+        "ServiceAccount {} does not exist",
+        "submit the run again, or create it",
+    ),
+    (r"no PriorityClass with name (\S+) was found", "NoPriorityClass", "PriorityClass {} does not exist", ""),
+    (
+        r"((?:maximum|minimum) \S+ usage per (?:Container|Pod) is .+)",
+        "LimitRange",
+        "a LimitRange refuses its pods: {}",
+        "change resources",
+    ),
+)
 _DEFAULT = "storageclass.kubernetes.io/is-default-class"
 _LATER = "WaitForFirstConsumer"
 
 
 def refused(facts: Facts) -> Iterator[Finding]:
-    """Pods that the API server does not admit; as long as some are missing, and the last word was not long before a pod."""
+    """Pods that the API server does not admit: while pods are missing, by events that are newer than the newest pod."""
     live = [rank for rank in facts.ranks if not rank.pod["metadata"].get("deletionTimestamp")]
     if facts.run.is_over or len(live) >= facts.run.wanted:
         return
     made = max((rank.pod["metadata"]["creationTimestamp"] for rank in live), default="")
-    told = [event for event in facts.events if event["involvedObject"].get("kind") != "Pod"]
-    events = [event for event in told if "FailedCreate" in event.get("reason", "") and when(event) >= made]
-    by_message = {" ".join(event.get("message", "").split()): event for event in events}
+    events = [
+        event
+        for event in facts.events
+        if event["involvedObject"].get("kind") != "Pod"
+        and "FailedCreate" in event.get("reason", "")
+        and when(event) >= made
+    ]
+    by_message = {flat(event.get("message")): event for event in events}
     for message in list(by_message)[-3:]:
         yield _refusal(message, by_message[message])
 
@@ -34,28 +61,14 @@ def refused(facts: Facts) -> Iterator[Finding]:
 def _refusal(message: str, event: Mapping[str, Any]) -> Finding:
     about = (f"{event['involvedObject'].get('kind')} {event['involvedObject'].get('name')}",)
     evidence = (f"{when(event)} {event.get('reason')} (×{event.get('count') or 1}): {message}",)
-    if found := _QUOTA.search(message):
-        name, requested, used, limited = found.groups()
-        says = f"quota {name} is used up: asked {requested}, used {used}, limit {limited}"
-        numbers = {"quota": name, "requested": requested, "used": used, "limit": limited}
-        return Finding("QuotaExceeded", says, about, evidence, "its controller tries again when others end", numbers)
-    if found := _SECURITY.search(message):
-        says = f"Pod Security {found[1]} refuses its pods: {found[2]}"
-        return Finding("PodSecurity", says, about, evidence, "`fino1-k8s lint` says which field of the run does it")
-    if found := _WEBHOOK.search(message):
-        return Finding("Webhook", f"admission webhook {found[1]} refuses its pods: {found[2]}", about, evidence)
-    if found := _ACCOUNT.search(message):
-        says = f"ServiceAccount {found[1]} does not exist"
-        return Finding("NoServiceAccount", says, about, evidence, "submit the run again, or create it")
-    if found := _PRIORITY.search(message):
-        return Finding("NoPriorityClass", f"PriorityClass {found[1]} does not exist", about, evidence)
-    if found := _LIMITS.search(message):
-        return Finding("LimitRange", f"a LimitRange refuses its pods: {found[0]}", about, evidence, "change resources")
+    for pattern, cause, says, advice in _REFUSALS:
+        if found := re.search(pattern, message):
+            return Finding(cause, says.format(*found.groups()), about, evidence, advice, found.groupdict())
     return Finding("FailedCreate", f"its pods cannot be made: {message}", about, evidence)
 
 
 def unbound(facts: Facts) -> Iterator[Finding]:
-    """Claims that are missing, or that nobody provides for."""
+    """Claims that do not exist, are lost, or wait for a volume."""
     for name, claim in facts.claims.items():
         about = (f"PersistentVolumeClaim {name}",)
         if claim is None:
@@ -78,39 +91,40 @@ def _pending(name: str, claim: Mapping[str, Any], facts: Facts, about: tuple[str
         if event["involvedObject"].get("name") == name
         and event["involvedObject"].get("kind") == "PersistentVolumeClaim"
     ]
-    told = [f"{event.get('reason')}: {' '.join(event.get('message', '').split())}" for event in events[-3:]]
+    latest = [f"{event.get('reason')}: {flat(event.get('message'))}" for event in events[-3:]]
     wanted = spec.get("storageClassName")
     classes = {each["metadata"]["name"]: each for each in facts.classes or []}
     found = classes.get(wanted or "")
-    evidence = (f"asks for {asked}, storage class {wanted or '(default)'}", *told)
+    evidence = (f"asks for {asked}, storage class {wanted or '(default)'}", *latest)
     if facts.classes is not None and wanted and not found:
         says = (
             f"claim {name} is not bound: storage class {wanted} does not exist (there: {', '.join(classes) or 'none'})"
         )
         yield Finding("NoStorageClass", says, about, evidence, "its class cannot be changed: delete it, make it anew")
-    elif facts.classes is not None and wanted is None and not _default(facts.classes):
+    elif facts.classes is not None and wanted is None and not _has_default(facts.classes):
         says = f"claim {name} is not bound: it names no storage class, and the cluster has no default"
         names = ", ".join(classes) or "none"
         yield Finding("NoStorageClass", says, about, (*evidence, f"classes: {names}"), "set volumes.*.storageClassName")
-    elif any("ProvisioningFailed" in line for line in told):
-        says = f"claim {name} is not bound: {next(line for line in reversed(told) if 'ProvisioningFailed' in line)}"
-        yield Finding("ProvisioningFailed", says, about, evidence, _modes(spec))
-    elif found and found.get("volumeBindingMode") == _LATER and not _is_due(facts):
+    elif any("ProvisioningFailed" in line for line in latest):
+        says = f"claim {name} is not bound: {next(line for line in reversed(latest) if 'ProvisioningFailed' in line)}"
+        yield Finding("ProvisioningFailed", says, about, evidence, _advice(spec))
+    elif found and found.get("volumeBindingMode") == _LATER and not _has_node(facts):
         return  # it is bound when a pod has a node
     else:
         by = f": provisioner {found['provisioner']} has not made a volume" if found else ""
         since = times.ago(claim["metadata"]["creationTimestamp"], facts.now)
-        yield Finding("UnboundClaim", f"claim {name} is not bound{by} (for {since})", about, evidence, _modes(spec))
+        yield Finding("UnboundClaim", f"claim {name} is not bound{by} (for {since})", about, evidence, _advice(spec))
 
 
-def _is_due(facts: Facts) -> bool:
+def _has_node(facts: Facts) -> bool:
+    """Whether one of its pods has a node: then a claim that waits for its first consumer should be bound."""
     return any(rank.pod["spec"].get("nodeName") for rank in facts.ranks)
 
 
-def _default(classes: Sequence[Mapping[str, Any]]) -> bool:
+def _has_default(classes: Sequence[Mapping[str, Any]]) -> bool:
     return any((each["metadata"].get("annotations") or {}).get(_DEFAULT) == "true" for each in classes)
 
 
-def _modes(spec: Mapping[str, Any]) -> str:
+def _advice(spec: Mapping[str, Any]) -> str:
     many = "ReadWriteMany" in spec.get("accessModes", [])
     return "does that provisioner offer ReadWriteMany? Block storage does not" if many else ""

@@ -1,19 +1,18 @@
-"""What does the cluster know that may say why a run does not run? Read here; judged in diagnosis.py."""
+"""What does the cluster hold that may explain why a run does not run? Read here, judged in judge.py."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from fino1.k8s import times
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.cluster.errors import ApiError
-from fino1.k8s.state import nodes as capacity
-from fino1.k8s.state import place, pods
-from fino1.k8s.state import status as standing
-from fino1.k8s.state.nodes import Node
-from fino1.k8s.state.place import Queue
-from fino1.k8s.state.pods import Ended, Pod, Rank
+from fino1.k8s.objects.backends import pod_templates
+from fino1.k8s.state import status
+from fino1.k8s.state.nodes import Node, list_nodes
+from fino1.k8s.state.pods import Ended, Pod, Rank, root_failures
+from fino1.k8s.state.queue import Queue, list_queues
 from fino1.k8s.state.run import Run
 from fino1.k8s.state.status import Reading
 
@@ -24,9 +23,10 @@ Object = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Facts:
-    """All that is known of one run. None: it could not be read, and `unread` says why.
+    """What is known of one run. None: it could not be read, and `unread` of the Reading says why.
 
-    `claims` has None for a claim that does not exist. `tail` are the last lines of the container that failed first.
+    `claims` has None for a claim that does not exist. `tail` are the last lines of the container that failed first, `tail_of`.
+    `pods_known`: its pods could be listed. `nodes_limit`: why more of the nodes may be used than `nodes` say.
     """
 
     run: Run
@@ -44,117 +44,106 @@ class Facts:
 
     @property
     def age_s(self) -> float:
-        """How old is the run object?"""
+        """Seconds since the run object was created."""
         return (self.now - times.parse(self.run.created)).total_seconds()
 
     @property
-    def template(self) -> Object:
-        """The pod spec that its controller was given; empty for a TrainJob, whose pods are described in its runtime."""
-        spec = self.run.object["spec"]
-        if self.run.kind == "PyTorchJob":
-            roles = spec["pytorchReplicaSpecs"]
-            return next(iter(roles.values()))["template"]["spec"]
-        if self.run.kind == "JobSet":
-            return spec["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
-        return spec["template"]["spec"] if self.run.kind == "Job" else {}
+    def claim_names(self) -> set[str]:
+        """Names of the claims that its pods mount, or will; none of a TrainJob without pods, whose runtime has the template."""
+        specs = [rank.pod["spec"] for rank in self.ranks] or [t["spec"] for t in pod_templates(self.run.object)[:1]]
+        volumes = [volume for spec in specs for volume in spec.get("volumes") or []]
+        return {volume["persistentVolumeClaim"]["claimName"] for volume in volumes if "persistentVolumeClaim" in volume}
 
 
 def gather(api: Api, runs: Sequence[Run], reading: Reading) -> list[Facts]:
     """Read what concerns these runs of one name: each list once, whatever their number."""
-    listed = reading.ask(lambda: standing.pods_of(api, runs), None)
-    every = standing.standings(runs, listed or [])
-    unhappy = [each for each in every if each.run.phase != "Succeeded"]
-    queues = place.queues(api, [each.run for each in unhappy], reading)
-    bare = [
-        Facts(each.run, times.now(), each.ranks, queue=queues.get(each.run.full), pods_known=listed is not None)
+    pods = reading.ask(lambda: status.pods_of(api, runs), None)
+    every = status.standings(runs, pods or [])
+    open_ = [each.run for each in every if each.run.phase != "Succeeded"]
+    queues = list_queues(api, open_, reading)
+    events = reading.ask(lambda: api.list("v1", "Event").items, []) if open_ else []
+    found = [
+        Facts(each.run, times.now(), each.ranks, queue=queues.get(each.run.full), pods_known=pods is not None)
         for each in every
     ]
-    events = reading.ask(lambda: api.list("v1", "Event").items, []) if unhappy else []
-    claims, classes = _claims(api, [facts for facts in bare if not facts.run.is_over], reading)
-    nodes, limit = _nodes(api, bare, reading)
-    found, tails = [], 0
-    for facts in bare:
-        ended = to_read(facts.ranks) if facts.run.phase != "Succeeded" else None
-        tails += ended is not None
-        about = {
-            "events": _concerned(events, facts, claims),
-            "claims": {name: claims[name] for name in _claim_names(facts) if name in claims},
-            "tail": _tail(api, ended, facts, reading) if ended and tails <= _TAILS_AT_MOST else (),
-        }
-        found.append(_with(facts, classes=classes, nodes=nodes, nodes_limit=limit, tail_of=ended, **about))
-    return found
+    claims = _claims(api, [facts for facts in found if not facts.run.is_over], reading)
+    classes = _classes(api, claims, reading)
+    is_waiting = any(refusal_of(rank.pod) for facts in found for rank in facts.ranks)
+    nodes, limit = reading.ask(lambda: list_nodes(api), (None, "")) if is_waiting else (None, "")
+    failures = [_first_failure(facts) for facts in found]
+    to_read = [each for each in failures if each][:_TAILS_AT_MOST]
+    return [
+        replace(
+            facts,
+            events=_concerning(facts, events, claims),
+            claims={name: claims[name] for name in facts.claim_names if name in claims},
+            classes=classes,
+            nodes=nodes,
+            nodes_limit=limit,
+            tail=_tail(api, failure, facts, reading) if failure in to_read else (),
+            tail_of=failure,
+        )
+        for facts, failure in zip(found, failures, strict=True)
+    ]
 
 
-def to_read(ranks: Sequence[Rank]) -> Ended | None:
-    """Which container's last words matter most?"""
-    return next(iter(pods.root_failures(ranks)), None)
-
-
-def is_unschedulable(pod: Pod) -> Object | None:
-    """What does the scheduler say against a pod? None: nothing."""
+def refusal_of(pod: Pod) -> Object | None:
+    """The scheduler's condition that says why no node takes the pod; None where it says nothing against it."""
     for each in (pod.get("status") or {}).get("conditions") or []:
         if each["type"] == "PodScheduled" and each["status"] == "False":
             return each
     return None
 
 
-def _with(facts: Facts, **more: Any) -> Facts:
-    return Facts(**{**vars(facts), **more})
+def when(event: Object) -> str:
+    """When the event happened last, in RFC 3339."""
+    series = event.get("series") or {}
+    moments = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
+    return next((each for each in moments if each), event["metadata"]["creationTimestamp"])
 
 
-def _nodes(api: Api, every: Sequence[Facts], reading: Reading) -> tuple[Sequence[Node] | None, str]:
-    """The nodes with what is free, if a pod waits for one."""
-    waiting = any(is_unschedulable(rank.pod) for facts in every for rank in facts.ranks)
-    return reading.ask(lambda: capacity.nodes(api), (None, "")) if waiting else (None, "")
+def flat(text: str | None) -> str:
+    """A message of several lines in one."""
+    return " ".join((text or "").split())
 
 
-def _claims(
-    api: Api, every: Sequence[Facts], reading: Reading
-) -> tuple[dict[str, Object | None], Sequence[Object] | None]:
-    """The claims that the runs mount, and the storage classes if one of them is not bound."""
-    names = sorted({name for facts in every for name in _claim_names(facts)})
-    found: dict[str, Object | None] = {}
-    for name in names:
-        unknown: Object = {}
-        claim = reading.ask(lambda name=name: api.get("v1", "PersistentVolumeClaim", name), unknown)
-        if claim is not unknown:
-            found[name] = claim
-    if all(claim and claim.get("status", {}).get("phase") == "Bound" for claim in found.values()):
-        return found, None
-    return found, reading.ask(lambda: api.list("storage.k8s.io/v1", "StorageClass").items, None)
+def _claims(api: Api, every: Sequence[Facts], reading: Reading) -> dict[str, Object | None]:
+    """The claims that the runs mount, None for one that does not exist; without those that may not be read."""
+    unknown: Object = {}
+    names = sorted({name for facts in every for name in facts.claim_names})
+    found = {
+        name: reading.ask(lambda name=name: api.get("v1", "PersistentVolumeClaim", name), unknown) for name in names
+    }
+    return {name: claim for name, claim in found.items() if claim is not unknown}
 
 
-def _claim_names(facts: Facts) -> set[str]:
-    specs = [rank.pod["spec"] for rank in facts.ranks] or [facts.template]
-    volumes = [volume for spec in specs for volume in spec.get("volumes") or []]
-    return {volume["persistentVolumeClaim"]["claimName"] for volume in volumes if "persistentVolumeClaim" in volume}
+def _classes(api: Api, claims: Mapping[str, Object | None], reading: Reading) -> Sequence[Object] | None:
+    """The storage classes; None where all claims are bound, or the classes may not be read."""
+    if all(claim and claim.get("status", {}).get("phase") == "Bound" for claim in claims.values()):
+        return None
+    return reading.ask(lambda: api.list("storage.k8s.io/v1", "StorageClass").items, None)
 
 
-def _concerned(events: Iterable[Object], facts: Facts, claims: Iterable[str]) -> list[Object]:
-    """The events of the run, of all that is named after it (pods that are gone too) and of its claims; the newest last."""
-    full, mine = facts.run.full, set(claims) & _claim_names(facts)
-    workload = (facts.queue.workload if facts.queue else None) or {"metadata": {"name": ""}}
+def _concerning(facts: Facts, events: Iterable[Object], claims: Iterable[str]) -> list[Object]:
+    """The events of the run, of all objects named after it (pods that are gone too) and of its claims; the newest last."""
+    full, mine = facts.run.full, set(claims) & facts.claim_names
+    workload = facts.queue.workload["metadata"]["name"] if facts.queue and facts.queue.workload else full
     found = []
     for event in events:
-        about = event["involvedObject"]
-        name = about.get("name", "")
-        is_claim = about.get("kind") == "PersistentVolumeClaim" and name in mine
-        if name == full or name.startswith(f"{full}-") or is_claim or name == workload["metadata"]["name"] != "":
+        kind, name = (event["involvedObject"].get(key, "") for key in ("kind", "name"))
+        is_claim = kind == "PersistentVolumeClaim" and name in mine
+        if name in (full, workload) or name.startswith(f"{full}-") or is_claim:
             found.append(event)
     return sorted(found, key=when)
 
 
-def when(event: Object) -> str:
-    """When did it happen last?"""
-    series = event.get("series") or {}
-    times_ = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
-    return next((each for each in times_ if each), event["metadata"]["creationTimestamp"])
+def _first_failure(facts: Facts) -> Ended | None:
+    return next(iter(root_failures(facts.ranks)), None) if facts.run.phase != "Succeeded" else None
 
 
 def _tail(api: Api, ended: Ended, facts: Facts, reading: Reading) -> Sequence[str]:
     """The last lines of that start of the container; none where its kubelet no longer has them."""
-    rank = next((rank for rank in facts.ranks if rank.name == ended.pod), None)
-    is_past = rank is not None and rank.is_running
+    is_past = any(rank.is_running for rank in facts.ranks if rank.name == ended.pod)
     query = {"container": ended.container, "tailLines": _TAIL, "timestamps": "true"}
     query["previous"] = "true" if is_past else None
 

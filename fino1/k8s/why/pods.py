@@ -1,4 +1,4 @@
-"""What keeps a run's pods from running: no node, no volume, no image, no secret, a container that ended, a node that went?"""
+"""What keeps a run's pods from running: no node, volume, image or secret, a failed container, a lost node?"""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,14 +9,15 @@ from fino1.k8s import times
 from fino1.k8s.finding import Finding
 from fino1.k8s.state import pods
 from fino1.k8s.state.pods import Ended, Rank
-from fino1.k8s.why import scheduler as unscheduled
-from fino1.k8s.why.facts import Facts, is_unschedulable, when
+from fino1.k8s.state.queue import condition
+from fino1.k8s.why import scheduler
+from fino1.k8s.why.facts import Facts, flat, refusal_of
 
 _IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
 _MISSING = re.compile(r'(secret|configmap) "([^"]+)" not found', re.IGNORECASE)
 _KEY = re.compile(r"couldn't find key (\S+) in (Secret|ConfigMap) (?:[^/\s]+/)?(\S+)")
 _MOUNT = ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox")
-_STUCK_S = 120  # for longer than its grace period no pod should be ending
+_STUCK_S = 120  # after the end of its grace period a pod should be gone
 _DISRUPTED = {
     "PreemptionByScheduler": "preempted by a pod of higher priority",
     "DeletionByTaintManager": "put off its node by a taint (the node is not ready, or is being emptied)",
@@ -27,7 +28,7 @@ _DISRUPTED = {
 
 
 def ended(facts: Facts) -> Iterator[Finding]:
-    """Containers that have failed: the rank that failed first, with what the code means; then those it took along."""
+    """The container that failed first and what its exit code means; in the evidence those that it brought down."""
     failures = pods.root_failures(facts.ranks)
     if not failures:
         return
@@ -43,64 +44,65 @@ def ended(facts: Facts) -> Iterator[Finding]:
 
 
 def disrupted(facts: Facts) -> Iterator[Finding]:
-    """Pods whose node went, or that had to give way."""
+    """Pods that were evicted or preempted, or lost with their node."""
     for rank in facts.ranks:
         for pod in (rank.pod, *rank.before[-1:]):
             status = pod.get("status") or {}
-            told = [
-                c for c in status.get("conditions") or [] if c["type"] == "DisruptionTarget" and c["status"] == "True"
-            ]
-            where = (f"rank {rank.index} ({pod['metadata']['name']})",)
+            target = condition(pod, "DisruptionTarget")
+            about = (f"rank {rank.index} ({pod['metadata']['name']})",)
             on = f" on node {pod['spec']['nodeName']}" if pod["spec"].get("nodeName") else ""
-            if told:
-                reason = told[0].get("reason", "")
+            if target.get("status") == "True":
+                reason = target.get("reason", "")
                 says = f"a pod{on} was {_DISRUPTED.get(reason, f'disrupted ({reason})')}"
-                yield Finding(reason or "Disrupted", says, where, (told[0].get("message", ""),), _goes_on(facts))
+                yield Finding(reason or "Disrupted", says, about, (target.get("message", ""),), _goes_on(facts))
             elif status.get("reason") in ("Evicted", "NodeLost", "Preempting", "Shutdown", "NodeShutdown"):
                 says = (
                     f"a pod{on} was evicted" if status["reason"] == "Evicted" else f"a pod{on} was lost with its node"
                 )
-                yield Finding(status["reason"], says, where, (status.get("message", ""),), _goes_on(facts))
+                yield Finding(status["reason"], says, about, (status.get("message", ""),), _goes_on(facts))
 
 
 def waiting(facts: Facts) -> Iterator[Finding]:
-    """Pods that do not run yet, for whatever reason the scheduler or the kubelet gives."""
+    """Pods that do not run yet, with the reason that the scheduler or the kubelet gives."""
     for rank in facts.ranks:
         status = rank.pod.get("status") or {}
         if status.get("phase") in ("Succeeded", "Failed"):
             continue
-        where = (f"rank {rank.index} ({rank.name})",)
+        about = (f"rank {rank.index} ({rank.name})",)
         if rank.pod["metadata"].get("deletionTimestamp"):
-            yield from _ending(rank, facts, where)
-        elif refused := is_unschedulable(rank.pod):
-            yield unscheduled.finding(rank, refused, facts, where)
+            yield from _ending(rank, facts, about)
+        elif refusal := refusal_of(rank.pod):
+            yield scheduler.explain(rank, refusal, facts, about)
         elif not rank.is_running or any(_is_stuck(each) for each in pods.containers(rank.pod)):
-            yield from _starting(rank, facts, where)
+            yield from _starting(rank, facts, about)
 
 
-def _starting(rank: Rank, facts: Facts, where: tuple[str, ...]) -> Iterator[Finding]:
+def _starting(rank: Rank, facts: Facts, about: tuple[str, ...]) -> Iterator[Finding]:
     """A pod on a node whose containers do not all run."""
-    told = False
-    for each in pods.containers(rank.pod):
-        state = each.get("state", {}).get("waiting") or {}
-        if _is_stuck(each):
-            told = True
-            yield _stuck(rank, each["name"], state, where)
-    mounts = [event for event in _of_pod(facts, rank.name) if event.get("reason") in _MOUNT]
-    if mounts and not told:
-        yield Finding(mounts[-1]["reason"], _mount(mounts[-1]["message"]), where, (_flat(mounts[-1]["message"]),))
-    elif not told and (init := _init(rank)):
-        yield Finding("Init", init, where, advice=f"fino1-k8s logs {facts.run.name} -c {init.split()[2]}")
-    elif not told and not rank.is_running and not rank.ends:
+    stuck = [each for each in pods.containers(rank.pod) if _is_stuck(each)]
+    if stuck:
+        yield from (_stuck(rank, each["name"], each["state"]["waiting"], about) for each in stuck)
+        return
+    warnings = [e for e in facts.events if e["involvedObject"].get("name") == rank.name and e.get("type") == "Warning"]
+    mounts = [event for event in warnings if event.get("reason") in _MOUNT]
+    if mounts:
+        yield Finding(mounts[-1]["reason"], _mount(mounts[-1]["message"]), about, (flat(mounts[-1]["message"]),))
+    elif init := _awaited_init(rank):
+        advice = f"fino1-k8s logs {facts.run.name} -c {init}"
+        what = "sidecar container" if init in pods.sidecars(rank.pod) else "init container"
+        state = "is not ready yet" if init in pods.sidecars(rank.pod) else "still runs"
+        yield Finding("Init", f"{what} {init} {state}", about, advice=advice, level="wait")
+    elif not rank.is_running and not rank.ends:
         node = f" on node {rank.node}" if rank.node else ""
         since = times.ago(rank.pod["metadata"]["creationTimestamp"], facts.now)
-        latest = [event.get("message", "") for event in _of_pod(facts, rank.name)][-1:]
-        yield Finding("Starting", f"its containers are being started{node} (for {since})", where, tuple(latest))
+        latest = tuple(event.get("message", "") for event in warnings[-1:])
+        says = f"its containers are being started{node} (for {since})"
+        yield Finding("Starting", says, about, latest, level="wait")
 
 
-def _stuck(rank: Rank, name: str, state: Mapping[str, str], where: tuple[str, ...]) -> Finding:
+def _stuck(rank: Rank, name: str, state: Mapping[str, str], about: tuple[str, ...]) -> Finding:
     """A container that the kubelet cannot start."""
-    reason, message = state.get("reason", ""), _flat(state.get("message", ""))
+    reason, message = state.get("reason", ""), flat(state.get("message", ""))
     evidence = (f"{name}: {reason}: {message}",) if message else (f"{name}: {reason}",)
     if reason in _IMAGE:
         spec = [*rank.pod["spec"].get("initContainers", []), *rank.pod["spec"]["containers"]]
@@ -108,21 +110,21 @@ def _stuck(rank: Rank, name: str, state: Mapping[str, str], where: tuple[str, ..
         advice = "check image.repository, tag or digest, and image.pullSecrets"
         last = message.rpartition(": ")[2] if image in message and "failed to" in message else ""
         says = f"image {image} cannot be pulled{f': {last}' if last else ''}"
-        return Finding(reason, says, where, evidence, advice)
+        return Finding(reason, says, about, evidence, advice)
     if key := _KEY.search(message):
         says = f"{key[2]} {key[3]} has no key {key[1]}"
-        return Finding(reason, says, where, evidence, f"add the key to the {key[2]}, or change secretEnv")
+        return Finding(reason, says, about, evidence, f"add the key to the {key[2]}, or change secretEnv")
     if thing := _MISSING.search(message):
         kind = {"secret": "Secret", "configmap": "ConfigMap"}[thing[1].lower()]
         advice = f"create the {kind}{_keys(rank, thing[2])}; the container then starts by itself"
-        return Finding(reason, f"{kind} {thing[2]} does not exist", where, evidence, advice)
+        return Finding(reason, f"{kind} {thing[2]} does not exist", about, evidence, advice)
     if reason == "CrashLoopBackOff":
-        return Finding(reason, f"container {name} ends again and again; the next start waits", where, evidence)
-    return Finding(reason, f"container {name} cannot be started: {message or reason}", where, evidence)
+        return Finding(reason, f"container {name} ends again and again; the next start waits", about, evidence)
+    return Finding(reason, f"container {name} cannot be started: {message or reason}", about, evidence)
 
 
 def _keys(rank: Rank, secret: str) -> str:
-    """With which keys, as the pod's variables ask for them?"""
+    """The keys of a Secret that the pod's variables name, for the advice; empty without any."""
     every = [each for c in rank.pod["spec"]["containers"] for each in c.get("env", [])]
     wanted = [each.get("valueFrom", {}).get("secretKeyRef", {}) for each in every]
     keys = sorted({ref["key"] for ref in wanted if ref.get("name") == secret})
@@ -130,28 +132,27 @@ def _keys(rank: Rank, secret: str) -> str:
 
 
 def _is_stuck(status: Mapping[str, Any]) -> bool:
+    """Whether the container waits for something else than the usual start."""
     reason = (status.get("state", {}).get("waiting") or {}).get("reason", "")
     return reason not in ("", "ContainerCreating", "PodInitializing")
 
 
-def _init(rank: Rank) -> str:
-    """Which init container does it wait for? Empty: none."""
-    sidecars = {c["name"] for c in rank.pod["spec"].get("initContainers", []) if c.get("restartPolicy") == "Always"}
+def _awaited_init(rank: Rank) -> str:
+    """Name of the init container or sidecar that the pod waits for; empty without one."""
+    sidecars = pods.sidecars(rank.pod)
     for each in (rank.pod.get("status") or {}).get("initContainerStatuses") or []:
-        if each["name"] in sidecars and not each.get("started"):
-            return f"sidecar container {each['name']} is not ready yet"
-        if "running" in each.get("state", {}) and each["name"] not in sidecars:
-            return f"init container {each['name']} still runs"
+        if not each.get("started") if each["name"] in sidecars else "running" in each.get("state", {}):
+            return each["name"]
     return ""
 
 
-def _ending(rank: Rank, facts: Facts, where: tuple[str, ...]) -> Iterator[Finding]:
-    """A pod that is being deleted: news only when it takes too long, as on a node that does not answer."""
+def _ending(rank: Rank, facts: Facts, about: tuple[str, ...]) -> Iterator[Finding]:
+    """A pod that is being deleted: a cause only when that takes too long, as on a node that does not answer."""
     late = (facts.now - times.parse(rank.pod["metadata"]["deletionTimestamp"])).total_seconds()
     if late > _STUCK_S:
         says = f"a pod should have ended {times.short(late)} ago: node {rank.node or '?'} does not answer"
         yield Finding(
-            "Terminating", says, where, advice=f"when the node is gone: kubectl delete pod {rank.name} --force"
+            "Terminating", says, about, advice=f"when the node is gone: kubectl delete pod {rank.name} --force"
         )
 
 
@@ -172,7 +173,7 @@ def _evidence(failures: list[Ended], facts: Facts) -> Iterator[str]:
         again = f", restarted {each.restarts} times" if each.restarts else ""
         yield f"{each.pod}: exit code {each.code}{reason} at {each.at or '?'}{again}: {each.meaning}"
         if each.message:
-            yield f"{each.pod}: {_flat(each.message)}"
+            yield f"{each.pod}: {flat(each.message)}"
     if len(failures) > 8:
         yield f"and {len(failures) - 8} more"
 
@@ -193,12 +194,6 @@ def _goes_on(facts: Facts) -> str:
     return "" if facts.run.is_over else "its controller makes a new pod, which goes on from the newest checkpoint"
 
 
-def _of_pod(facts: Facts, name: str) -> list[Mapping[str, Any]]:
-    return [
-        e for e in facts.events if e["involvedObject"].get("name") == name and when(e) and e.get("type") == "Warning"
-    ]
-
-
 def _mount(message: str) -> str:
     if thing := _MISSING.search(message):
         kind = {"secret": "Secret", "configmap": "ConfigMap"}[thing[1].lower()]
@@ -206,7 +201,3 @@ def _mount(message: str) -> str:
     if "Multi-Attach" in message:
         return "a volume is still attached to another node (access mode ReadWriteOnce)"
     return "a volume cannot be mounted, or its network cannot be made"
-
-
-def _flat(text: str) -> str:
-    return " ".join(text.split())

@@ -3,27 +3,25 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from fractions import Fraction
+from decimal import Decimal
 from typing import Any
 
 from fino1.k8s.finding import Finding
-from fino1.k8s.state import demand
-from fino1.k8s.state.demand import shown
-from fino1.k8s.state.nodes import PRODUCT, Node
+from fino1.k8s.state.nodes import PRODUCT, Node, format_amount, pod_requests
 from fino1.k8s.state.pods import Rank
-from fino1.k8s.why.facts import Facts
+from fino1.k8s.why.facts import Facts, flat
 
 _MESSAGE = re.compile(r"(\d+)/(\d+) nodes are available(?:: )?(.*)", re.DOTALL)
 _PART = re.compile(r"(\d+) (.+)")
 _UNBOUND = "unbound immediate PersistentVolumeClaims"
 
 
-def parts(message: str) -> tuple[int, dict[str, int]] | None:
-    """How many nodes are there, and how many refuse the pod for which reason? None for another kind of message.
+def parse_message(message: str) -> tuple[int, dict[str, int]] | None:
+    """Read the scheduler's message: the number of nodes, and for each reason how many refuse the pod. None: another message.
 
-    The scheduler joins reasons by commas and ends with a full stop; what it says of preemption after that is left out.
+    Reasons are joined by commas and end with a full stop; what follows on preemption is left out.
     """
-    found = _MESSAGE.match(" ".join(message.split()))
+    found = _MESSAGE.match(flat(message))
     if not found:
         return None
     reasons = re.split(r"\. (?=preemption:|no new claims|\Z)|\.$", found[3])[0]
@@ -34,43 +32,50 @@ def parts(message: str) -> tuple[int, dict[str, int]] | None:
     return int(found[2]), counted
 
 
-def finding(rank: Rank, refused: Mapping[str, Any], facts: Facts, where: tuple[str, ...]) -> Finding:
-    """The scheduler's word against a pod."""
-    message = " ".join(refused.get("message", "").split())
-    if refused.get("reason") == "SchedulingGated":
+def explain(rank: Rank, refusal: Mapping[str, Any], facts: Facts, about: tuple[str, ...]) -> Finding:
+    """The cause in a pod's condition `PodScheduled: False`."""
+    message = flat(refusal.get("message"))
+    if refusal.get("reason") == "SchedulingGated":
         gates = ", ".join(gate["name"] for gate in rank.pod["spec"].get("schedulingGates", []))
-        return Finding("SchedulingGated", f"its pods wait for a scheduling gate ({gates})", where, (message,))
-    counted = parts(message)
-    evidence = (message, *_nodes(rank, facts))
+        says = f"its pods wait for a scheduling gate ({gates})"
+        return Finding("SchedulingGated", says, about, (message,), level="wait")
+    counted = parse_message(message)
+    evidence = (message, *_node_lines(rank, facts))
     if _UNBOUND in message or ("persistentvolumeclaim" in message and "not found" in message):
-        return Finding("UnboundClaim", "a volume that it mounts is not bound", where, (message,))
+        return Finding("UnboundClaim", "a volume that it mounts is not bound", about, (message,))
     if not counted:
-        return Finding("Unschedulable", f"no node takes it: {message}", where, evidence)
+        return Finding("Unschedulable", f"no node takes it: {message}", about, evidence)
     total, reasons = counted
-    asked = demand.of_running(rank.pod)
+    asked = pod_requests(rank.pod["spec"])
     says = f"no node takes it: {_in_words(total, reasons, asked)}"
-    numbers = {"nodes": total, "refusals": reasons, "asked": {r: shown(r, a) for r, a in asked.items() if r != "pods"}}
-    return Finding("Unschedulable", says, where, evidence, _advice(rank, facts, reasons), numbers)
+    numbers = {
+        "nodes": total,
+        "refusals": reasons,
+        "asked": {r: format_amount(r, a) for r, a in asked.items() if r != "pods"},
+    }
+    return Finding("Unschedulable", says, about, evidence, _advice(rank, facts, reasons), numbers)
 
 
-def _in_words(total: int, reasons: Mapping[str, int], asked: Mapping[str, Fraction]) -> str:
+def _in_words(total: int, reasons: Mapping[str, int], asked: Mapping[str, Decimal]) -> str:
     if not total:
         return "the cluster has no nodes"
-    told = []
+    clauses = []
     for reason, count in sorted(reasons.items(), key=lambda item: -item[1]):
         resource = reason.removeprefix("Insufficient ")
         if resource != reason and resource in asked:
-            told.append(f"{count} of {total} have less than {shown(resource, asked[resource])} {resource} free")
+            clauses.append(
+                f"{count} of {total} have less than {format_amount(resource, asked[resource])} {resource} free"
+            )
         else:
-            told.append(f"{count} of {total} {reason}")
-    return ", ".join(told)
+            clauses.append(f"{count} of {total} {reason}")
+    return ", ".join(clauses)
 
 
-def _nodes(rank: Rank, facts: Facts) -> Iterator[str]:
-    """What do the nodes have of what is short? By product: how much each can give, and what is free of it."""
+def _node_lines(rank: Rank, facts: Facts) -> Iterator[str]:
+    """A line for each GPU product (without GPUs: one for all nodes): how much a node can give, and what is free."""
     if facts.nodes is None:
         return
-    asked = demand.of_running(rank.pod)
+    asked = pod_requests(rank.pod["spec"])
     resource = next((r for r in asked if "/" in r), "cpu")
     if resource not in asked:
         return
@@ -78,14 +83,14 @@ def _nodes(rank: Rank, facts: Facts) -> Iterator[str]:
     for node in facts.nodes:
         if node.allocatable.get(resource):
             by_product[node.labels.get(PRODUCT, "")].append(node)
-    yield f"asked: {shown(resource, asked[resource])} {resource}{_selected(rank)}"
+    yield f"asked: {format_amount(resource, asked[resource])} {resource}{_selected(rank)}"
     for product, nodes in sorted(by_product.items()):
-        free = [node.allocatable[resource] - node.used[resource] for node in nodes]
+        free = [node.free(resource) for node in nodes]
         largest = max(node.allocatable[resource] for node in nodes)
         refusals = sorted({reason for node in nodes if (reason := node.refuses(rank.pod["spec"]))})
         yield (
-            f"{product or 'nodes'}: {len(nodes)} with {resource}, at most {shown(resource, largest)} each,"
-            f" free {', '.join(shown(resource, each) for each in sorted(free, reverse=True)[:8])}"
+            f"{product or 'nodes'}: {len(nodes)} with {resource}, at most {format_amount(resource, largest)} each,"
+            f" free {', '.join(format_amount(resource, each) for each in sorted(free, reverse=True)[:8])}"
             + (f" ({'; '.join(refusals[:3])})" if refusals else "")
         )
     if not by_product:
@@ -100,13 +105,13 @@ def _selected(rank: Rank) -> str:
 
 
 def _advice(rank: Rank, facts: Facts, reasons: Mapping[str, int]) -> str:
-    """Will waiting help? Not where even an empty node is too small."""
+    """Whether waiting helps: not where even an empty node is too small. Empty: not known."""
     if facts.nodes is None:
         return ""
-    asked = demand.of_running(rank.pod)
+    asked = pod_requests(rank.pod["spec"])
     useful = [node for node in facts.nodes if not node.refuses(rank.pod["spec"])]
     if not useful:
         return "waiting does not help: no node may take it; check gpu.product, nodeSelector and tolerations"
-    if not any(node.room(asked, is_empty=True) for node in useful):
+    if not any(node.count_fitting(asked, when_empty=True) for node in useful):
         return "waiting does not help: no node is that large, even when empty; ask for less (resources.requests, gpus_per_node)"
     return "it starts when other pods end" if any(reason.startswith("Insufficient") for reason in reasons) else ""

@@ -1,9 +1,12 @@
-"""What do the words around a number say about it: a date, an operand, a decrease? (reference/fino1.md §4.6.5, §4.6.8)"""
+"""What do the words around a number say about it?
+
+A date, a label or an operand is no answer (docs/scoring.md §3); "decreased by" makes a number negative (§7).
+"""
 
 import re
 
 from fino1.tasks.scoring.numbers import Number, find_numbers
-from fino1.tasks.scoring.question import Asked
+from fino1.tasks.scoring.question import QuestionFacts
 
 _MONTHS = (
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?"
@@ -78,20 +81,20 @@ _BEHIND = re.compile(
 )
 
 
-def countable(sentence: str, asked: Asked) -> list[Number]:
-    """Which numbers of a sentence can be an answer: no dates, labels, durations, operands of a calculation?"""
+def find_candidates(sentence: str, facts: QuestionFacts) -> list[Number]:
+    """Find the numbers of a sentence that can be an answer: no dates, labels, durations, operands of a calculation."""
     dated = _DATE.sub(lambda match: " " * len(match[0]), sentence)
     numbers = [number for number in find_numbers(dated) if not _is_label(number, dated)]
-    weak = [number for number in numbers if _is_weak(number, dated, asked)]
-    numbers = [number for number in numbers if not _is_date(number, dated, asked)]
+    weak = [number for number in numbers if _is_weak(number, dated, facts)]
+    numbers = [number for number in numbers if not _is_date(number, dated, facts)]
     if len(weak) < len(numbers):
         numbers = [number for number in numbers if number not in weak]
-    operands = _operands(numbers, dated, asked)
+    operands = _find_operands(numbers, dated, facts)
     return [number for index, number in enumerate(numbers) if index not in operands]
 
 
-def is_down(sentence: str, number: Number) -> bool:
-    """Do the words of the answer make this number a decrease? (§4.6.5: decreased by, decline of, lower)
+def is_decrease(sentence: str, number: Number) -> bool:
+    """True if the words around a number make it a decrease: decreased by, decline of, lower (§7).
 
     The word behind the number decides ("15 % lower"), else the nearest one before it; a neutral word ("a change of") passes
     on to the verb before it. "decreased to 94" states a level, no change.
@@ -115,7 +118,7 @@ def is_down(sentence: str, number: Number) -> bool:
 
 
 def _is_label(number: Number, text: str) -> bool:
-    """Is it a list number, "S&P 500", "Note 5", "1st"?"""
+    """True if it is a list number or part of a name: "S&P 500", "Note 5", "1st"."""
     whole = number.plain and not number.money and number.step >= 1
     before, after = text[max(0, number.digits_start - 16) : number.digits_start], text[number.end :]
     if whole and (_LABEL.search(before) or _COMPOUND.match(after)):
@@ -134,25 +137,25 @@ def _is_year(number: Number) -> bool:
     )
 
 
-def _is_date(number: Number, text: str, asked: Asked) -> bool:
-    """Is it a year: "in 2015", or one the question names? Behind "=" or "was" it is a value."""
+def _is_date(number: Number, text: str, facts: QuestionFacts) -> bool:
+    """True if it is a year: "in 2015", or one the question names. Behind "=" or "was" it is a value."""
     if not _is_year(number):
         return False
     before = text[max(0, number.start - 24) : number.digits_start]
-    if asked.year or _RESULT.search(before) or text.strip(" .*") == number.text:
+    if facts.year or _RESULT.search(before) or text.strip(" .*") == number.text:
         return False
-    return bool(_YEAR_BEFORE.search(before)) or number.text.strip("()") in asked.years
+    return bool(_YEAR_BEFORE.search(before)) or number.text.strip("()") in facts.years
 
 
-def _is_weak(number: Number, text: str, asked: Asked) -> bool:
-    """Would it give way to any other number: year-shaped, or a duration nobody asked for?"""
+def _is_weak(number: Number, text: str, facts: QuestionFacts) -> bool:
+    """True if any other number is preferred: it looks like a year, or is a duration that is not asked for."""
     if _is_year(number):
-        return not asked.year and not _RESULT.search(text[max(0, number.start - 24) : number.digits_start])
-    return number.plain and not number.money and not asked.duration and bool(_DURATION.match(text[number.end :]))
+        return not facts.year and not _RESULT.search(text[max(0, number.start - 24) : number.digits_start])
+    return number.plain and not number.money and not facts.duration and bool(_DURATION.match(text[number.end :]))
 
 
-def _operands(numbers: list[Number], text: str, asked: Asked) -> set[int]:
-    """Which numbers only restate what was calculated with?"""
+def _find_operands(numbers: list[Number], text: str, facts: QuestionFacts) -> set[int]:
+    """Find the indexes of numbers that only restate what was calculated with."""
     found: set[int] = set()
     partner, last = "", -1
     for index, number in enumerate(numbers):
@@ -175,7 +178,7 @@ def _operands(numbers: list[Number], text: str, asked: Asked) -> set[int]:
             last = index
         elif (
             index
-            and asked.change
+            and facts.change
             and re.search(r"^[^.;,=≈]{0,30}\bto" + _FILLER, gap, re.IGNORECASE)
             and index - 1 not in found
         ):

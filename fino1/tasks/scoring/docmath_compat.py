@@ -1,7 +1,7 @@
-"""What would the public DocMath-Eval evaluator say of this text? (reference/fino1.md §4.3)
+"""What does the public DocMath-Eval evaluator decide on this text? (docs/scoring.md §2)
 
-Its decisions, odd ones included, on our own code: what it hands to Python's evaluator is read here by a small arithmetic
-reader. One exception (DESIGN C8): text without a number is unparsed = None, where the public evaluator reads 0.
+Its decisions, odd ones included, with code of our own: what it gives to Python's eval() is read here by a small arithmetic
+reader. There is one exception: text without a number is unparsed (None), where the public evaluator reads 0.
 """
 
 import math
@@ -20,19 +20,19 @@ _LIMIT = 200
 """Characters read: no number is longer, and nested brackets stay shallow."""
 
 
-def docmath_compat(text: str, gold: float) -> bool | None:
-    """Would the public evaluator accept this answer text for this gold? None where the text holds no number."""
+def accepts(text: str, gold: float) -> bool | None:
+    """True if the public evaluator accepts this answer text for this gold; None where the text holds no number."""
     prepared = _normalise(text[:_LIMIT])
     if prepared in {"True", "False"}:
-        return same_number(float(prepared == "True"), gold)
+        return accepts_number(float(prepared == "True"), gold)
     if not re.search(r"[0-9]", prepared):
         return None
-    value = _arithmetic(prepared)
-    return value is not None and same_number(value, gold)
+    value = _calculate(prepared)
+    return value is not None and accepts_number(value, gold)
 
 
-def same_number(prediction: float, gold: float) -> bool:
-    """Are the two equal to the public evaluator: any power of ten, ×100/1,000/100,000, three decimals up, 0.15 %?"""
+def accepts_number(prediction: float, gold: float) -> bool:
+    """True if the public evaluator takes them for equal: any power of ten, ×100/1,000/100,000, three decimals up, 0.15 %."""
     if not (math.isfinite(prediction) and math.isfinite(gold)):
         return False
     large, small = max(abs(prediction), abs(gold)), min(abs(prediction), abs(gold))
@@ -40,14 +40,14 @@ def same_number(prediction: float, gold: float) -> bool:
         power = math.log10(large / small) if math.isfinite(large / small) else 0.5
         if power == int(power):
             return True
-        if any(large >= factor / 2 * small and _near(small * factor, large) for factor in (100, 1000, 100000)):
+        if any(large >= factor / 2 * small and _is_near(small * factor, large) for factor in (100, 1000, 100000)):
             return True
     if large < 1e300 and math.ceil(large * 1000) == math.ceil(small * 1000):
         return True
-    return _near(prediction, gold)
+    return _is_near(prediction, gold)
 
 
-def _near(value: float, gold: float) -> bool:
+def _is_near(value: float, gold: float) -> bool:
     return abs(value - gold) <= 0.0015 * abs(gold) * (1 + 1e-12)
 
 
@@ -72,8 +72,8 @@ def _normalise(text: str) -> str:
     return text.replace(",", "").strip() if clean_number else text.strip()
 
 
-def _arithmetic(text: str) -> float | None:
-    """Which number does a Python expression of + - * / ** and brackets give? None for anything else (a tuple, an error)."""
+def _calculate(text: str) -> float | None:
+    """Compute a Python expression of + - * / ** and brackets; None for anything else (a tuple, an error)."""
     tokens, at = [], 0
     while at < len(text):
         match = _TOKEN.match(text, at)
@@ -84,44 +84,44 @@ def _arithmetic(text: str) -> float | None:
     if max((len(token) for token in tokens), default=0) > 60 or tokens.count("(") > 20:
         return None
     try:
-        value, rest = _sum(tokens)
+        value, rest = _read_sum(tokens)
     except (ValueError, ZeroDivisionError, OverflowError, IndexError):
         return None
     return value if not rest and isinstance(value, float) and math.isfinite(value) else None
 
 
-def _sum(tokens: list[str]) -> tuple[float, list[str]]:
-    value, tokens = _product(tokens)
+def _read_sum(tokens: list[str]) -> tuple[float, list[str]]:
+    value, tokens = _read_product(tokens)
     while tokens and tokens[0] in {"+", "-"}:
         sign = 1 if tokens[0] == "+" else -1
-        term, tokens = _product(tokens[1:])
+        term, tokens = _read_product(tokens[1:])
         value += sign * term
     return value, tokens
 
 
-def _product(tokens: list[str]) -> tuple[float, list[str]]:
-    value, tokens = _signed(tokens)
+def _read_product(tokens: list[str]) -> tuple[float, list[str]]:
+    value, tokens = _read_signed(tokens)
     while tokens and tokens[0] in {"*", "/"}:
         divides = tokens[0] == "/"
-        factor, tokens = _signed(tokens[1:])
+        factor, tokens = _read_signed(tokens[1:])
         value = value / factor if divides else value * factor
     return value, tokens
 
 
-def _signed(tokens: list[str]) -> tuple[float, list[str]]:
+def _read_signed(tokens: list[str]) -> tuple[float, list[str]]:
     sign = 1
     while tokens[0] in {"+", "-"}:
         sign, tokens = (-sign if tokens[0] == "-" else sign), tokens[1:]
-    base, tokens = _atom(tokens)
+    base, tokens = _read_atom(tokens)
     if tokens and tokens[0] == "**":
-        exponent, tokens = _signed(tokens[1:])
+        exponent, tokens = _read_signed(tokens[1:])
         base = math.pow(base, exponent)
     return sign * base, tokens
 
 
-def _atom(tokens: list[str]) -> tuple[float, list[str]]:
+def _read_atom(tokens: list[str]) -> tuple[float, list[str]]:
     if tokens[0] == "(":
-        value, tokens = _sum(tokens[1:])
+        value, tokens = _read_sum(tokens[1:])
         if tokens[0] != ")":
             raise ValueError(tokens[0])
         return value, tokens[1:]

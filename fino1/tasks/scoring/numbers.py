@@ -1,4 +1,4 @@
-"""Which numbers stand in a text, and how was each of them written? (reference/fino1.md §4.6.2-4.6.4)
+"""Which numbers stand in a text, and how was each of them written? (docs/scoring.md §4 to §6)
 
 Every pattern here has bounded or disjoint repeats: a completion is untrusted text and must be read in linear time.
 """
@@ -77,7 +77,7 @@ class Number:
     percent: bool = False
     basis_points: bool = False
     scale: float = 1.0
-    """What the scale word multiplies by; 1 where there is none."""
+    """Factor of the scale word; 1 where there is none."""
     money: bool = False
     start: int = 0
     digits_start: int = 0
@@ -85,23 +85,23 @@ class Number:
 
     @property
     def decimals(self) -> bool:
-        """Is at least one decimal printed?"""
+        """True if at least one decimal is printed."""
         return self.step < 1
 
     @property
     def plain(self) -> bool:
-        """Is it printed without percent, basis points or a scale word?"""
+        """True if it is printed without percent, basis points or a scale word."""
         return not self.percent and not self.basis_points and self.scale == 1.0
 
     @property
     def value(self) -> float:
-        """What the number says by itself: percent as a fraction, scale words multiplied out."""
+        """The number by itself: percent as a fraction, scale words multiplied out."""
         factor = 1e-4 if self.basis_points else 1e-2 if self.percent else self.scale
         return (-1 if self.negative else 1) * self.magnitude * factor
 
 
 def clean(text: str) -> str:
-    """Which plain text does this LaTeX or Markdown show? Unicode minus, dashes and spaces become ASCII (§4.6.3)."""
+    """Reduce LaTeX and Markdown to plain text. Unicode minus, dashes and spaces become ASCII (§5)."""
     text = text.translate(_CHARACTERS)
     if "\\" in text or "{" in text:
         text = text.replace("\\$", "$").replace("$$", " ")
@@ -111,22 +111,22 @@ def clean(text: str) -> str:
 
 
 def find_numbers(text: str) -> list[Number]:
-    """Which finite numbers does a cleaned text print, in order?"""
-    found = (_number(match, text) for match in _NUMBER.finditer(text))
+    """Find the finite numbers of a cleaned text, in order."""
+    found = (_read_match(match, text) for match in _NUMBER.finditer(text))
     return [number for number in found if number is not None]
 
 
 def parse_number(text: str) -> Number | None:
-    """Which number is this text, if it is one number and its unit and nothing else?"""
+    """Read a text that is one number with its unit and nothing else; None where it is not."""
     text = clean(text).strip().rstrip(".").strip()
     match = _NUMBER.match(text)
     if match is None or text[match.end() :].strip(" $)") or len(text) > 80:
         return None
-    return _number(match, text)
+    return _read_match(match, text)
 
 
-def printed(text: str) -> tuple[float, int]:
-    """What are the unit of the last printed digit and the count of significant digits of a plain decimal?
+def read_precision(text: str) -> tuple[float, int]:
+    """Return the unit of the last printed digit and the count of significant digits of a plain decimal.
 
     `text` has digits, a point and an exponent only. The lone ".0" that Python gives every whole float is not counted.
     """
@@ -137,12 +137,12 @@ def printed(text: str) -> tuple[float, int]:
     return 10.0 ** (int(exponent or 0) - len(decimals)), len(digits)
 
 
-def _number(match: re.Match[str], text: str) -> Number | None:
+def _read_match(match: re.Match[str], text: str) -> Number | None:
     raw = match["number"]
     if len(raw) > 60:
         return None
-    mantissa = _without_groups(raw)
-    exponent = _exponent(match["exponent"])
+    mantissa = _drop_groups(raw)
+    exponent = _read_exponent(match["exponent"])
     magnitude = float(mantissa) * 10.0**exponent if exponent <= 300 else math.inf
     if not math.isfinite(magnitude):
         return None
@@ -171,7 +171,7 @@ def _number(match: re.Match[str], text: str) -> Number | None:
         digits=len((whole + decimals).lstrip("0")),
         percent=late_percent or unit.startswith(("%", "per", "pct", "pp")),
         basis_points=unit.startswith(("bp", "basis")),
-        scale=_scale(unit),
+        scale=_read_scale(unit),
         money=bool(match["currency"]),
         start=start,
         digits_start=match.start("number"),
@@ -179,19 +179,19 @@ def _number(match: re.Match[str], text: str) -> Number | None:
     )
 
 
-def _without_groups(raw: str) -> str:
+def _drop_groups(raw: str) -> str:
     if re.fullmatch(r"[0-9]+,[0-9]{1,2}", raw):  # 12,3: a decimal comma, no group has one or two digits
         return raw.replace(",", ".")
     return re.sub(r"[, ']", "", raw)
 
 
-def _exponent(text: str | None) -> int:
+def _read_exponent(text: str | None) -> int:
     if not text:
         return 0
     return int(re.sub(r"^(?:[eE]|\s?[×xX*]\s?10\s?\^\s?\(?)", "", text).rstrip(")"))
 
 
-def _scale(unit: str) -> float:
+def _read_scale(unit: str) -> float:
     unit = unit.removeprefix("(").removeprefix("in ")
     if not unit or unit.startswith(("%", "p", "bp", "ba")):
         return 1.0
@@ -199,7 +199,7 @@ def _scale(unit: str) -> float:
 
 
 def _is_minus(match: re.Match[str], text: str) -> bool:
-    """Is the sign a minus? "change is - 3.2 %" has one; "- 94 million was paid" is a list item, "answer - 94" a dash."""
+    """True if the sign is a minus. "change is - 3.2 %" has one; "- 94 million was paid" is a list item, "answer - 94" a dash."""
     sign = (match["sign"] or "").lower()
     if sign.strip() not in {"-", "minus", "negative"}:
         return False
@@ -212,7 +212,7 @@ def _is_minus(match: re.Match[str], text: str) -> bool:
 
 
 def _is_accounting(match: re.Match[str], text: str) -> bool:
-    """Do these brackets mean a minus? In "0.5 (50%)" and "the rate (12%) rose" they only add a remark (§4.6.3)."""
+    """True if these brackets mean a minus. In "0.5 (50%)" and "the rate (12%) rose" they only add a remark (§5)."""
     before = text[max(0, match.start() - 24) : match.start()]
     if match["late_open"] and match["currency"]:
         return True

@@ -1,4 +1,4 @@
-"""What kind of number does a question ask for? (reference/fino1.md §4.6.2, §4.6.4, §4.6.5)"""
+"""What kind of number does a question ask for? (docs/scoring.md §4 percentages, §6 its unit, §7 a change or a decrease)"""
 
 import re
 from dataclasses import dataclass
@@ -31,11 +31,29 @@ _CHANGE = re.compile(
 _DURATION = re.compile(
     r"\b(?:years|months|days|quarters|weeks|how long|life|term|duration|period in|dso|dpo|maturity)\b"
 )
+_STOP = frozenset(  # words that many questions have: they do not show which number is asked for
+    [
+        "what",
+        "were",
+        "from",
+        "that",
+        "this",
+        "with",
+        "have",
+        "which",
+        "when",
+        "does",
+        "many",
+        "much",
+        "million",
+        "billion",
+    ]
+)
 _YEAR = re.compile(r"(?<![0-9$.,])((?:19|20)[0-9]{2})(?![0-9.,]*[0-9%])")
 
 
 @dataclass(frozen=True)
-class Asked:
+class QuestionFacts:
     """What a question lets one assume about the number that answers it."""
 
     percent: bool
@@ -43,6 +61,7 @@ class Asked:
     ratio: bool
     """It asks for a percentage or for a quantity usually given as one, so that the gold may be in percent."""
     basis_points: bool
+    """It asks for basis points in so many words."""
     unit: float | None
     """The unit it states ("in millions" = 1e6); None where it states none."""
     decrease: bool
@@ -54,17 +73,19 @@ class Asked:
     year: bool
     """It asks which year."""
     years: frozenset[str]
+    """The years it names."""
     words: frozenset[str]
+    """Its words of four letters or more, without those that many questions have."""
 
 
 @lru_cache(maxsize=4096)
-def asked(question: str) -> Asked:
-    """What does this question ask for?"""
+def read_facts(question: str) -> QuestionFacts:
+    """Read from its words what a question asks for."""
     text = question[:4000].lower()
     percent = bool(_PERCENT.search(text))
     unit = _UNIT.search(text)
     decrease = bool(_DECREASE.search(_NOT_ASKED.sub(" ", text))) and not _INCREASE.search(text)
-    return Asked(
+    return QuestionFacts(
         percent=percent,
         ratio=percent or bool(_RATIO.search(text)),
         basis_points=bool(_BASIS_POINTS.search(text)),
@@ -76,21 +97,3 @@ def asked(question: str) -> Asked:
         years=frozenset(_YEAR.findall(text)),
         words=frozenset(word for word in re.findall(r"[a-z]{4,}", text) if word not in _STOP),
     )
-
-
-_STOP = {
-    "what",
-    "were",
-    "from",
-    "that",
-    "this",
-    "with",
-    "have",
-    "which",
-    "when",
-    "does",
-    "many",
-    "much",
-    "million",
-    "billion",
-}

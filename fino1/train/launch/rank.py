@@ -1,4 +1,4 @@
-"""What does one rank do? Read the run, train, and end with the code that says what happened. (DESIGN C5)
+"""What does one rank do? Read the run, train, and end with the code that says what happened. (docs/design.md C5)
 
 `python -m fino1.train.launch.rank --config FILE --name NAME --work DIR --launcher PID`, started by `launch` with
 torch's variables.
@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from fino1 import exits, files, processes, runs
+from fino1 import exits, files, processes, runs, trackers
 from fino1.errors import Fino1Error, SpecError, first_line
 from fino1.spec import load
 from fino1.spec.run import RunSpec
@@ -50,22 +50,22 @@ class Run:
 
     @property
     def is_main(self) -> bool:
-        """Is this the rank that writes what all ranks share?"""
+        """True for the rank that writes what all ranks share."""
         return self.rank == 0
 
     @property
     def directory(self) -> Path:
-        """The run's directory (C13)."""
+        """The run's directory (docs/design.md C13)."""
         return runs.directory(self.work, self.name, self.spec)
 
     @property
     def checkpoints(self) -> Path:
-        """Where its checkpoints are."""
+        """Directory of its checkpoints."""
         return self.directory / "checkpoints"
 
     @property
     def use_cpu(self) -> bool:
-        """Is there no GPU? (The local backend hides them from a run that asks for none.)"""
+        """True where there is no GPU; `fino1 run` hides them from a run that asks for none."""
         import torch
 
         return not torch.cuda.is_available()
@@ -107,21 +107,25 @@ def main() -> int:
         spec = load.build(json.loads(arguments.config.read_text()), source or str(arguments.config), world_size)
     except Fino1Error as error:
         return _explain(error, source)
+    trackers.hide_others()  # before anything imports deepspeed or trl
     return _guarded(Run(spec, arguments.name, arguments.work, rank, world_size), source)
 
 
 def _guarded(run: Run, source: str | None) -> int:
     """Train, and turn whatever ends the training into an exit code of the table."""
-    from fino1.train import checkpoint, shard
+    with processes.loading_modules():
+        from fino1.train import checkpoint, shard
 
-    shard.prepare(run.use_cpu)
-    _quiet()
+        shard.prepare(run.use_cpu)
+        _quiet()
     try:
         if run.is_main:
             for directory in (run.directory, run.checkpoints):
                 checkpoint.clear_temporary(directory)
             checkpoint.prune(run.checkpoints, run.spec.trained.save_total_limit)
-        importlib.import_module(_METHODS[run.spec.method]).main(run)
+        with processes.loading_modules():
+            method = importlib.import_module(_METHODS[run.spec.method])
+        method.main(run)
     except checkpoint.Stopped:
         return exits.TERMINATED
     except Fino1Error as error:
@@ -147,7 +151,7 @@ def _explain(error: Fino1Error, source: str | None) -> int:
 
 
 def _quiet() -> None:
-    """Leave standard output to our own lines."""
+    """Keep other libraries' lines out of the output."""
     import accelerate.utils.other
     import datasets
     import transformers

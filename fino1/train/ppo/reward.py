@@ -1,4 +1,7 @@
-"""What is a response worth? One number per response, from the rule verifier or from a classifier. (reference fino1.md §1.5)"""
+"""What is a response worth? One number per response, from the rule verifier or from a classifier.
+
+The scale 0, 0.1, 1 is described in docs/recipe.md#ppo-an-update.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +16,7 @@ from fino1.tasks import task
 from fino1.tasks.record import Record, Scorer, well_formed
 from fino1.tasks.scoring import answer
 from fino1.train import model
-from fino1.train.data import Rows
+from fino1.train.data.rows import Rows
 from fino1.train.verifier import classifier
 
 Reward = Callable[[Sequence[str], Sequence[Record]], list[float]]
@@ -23,12 +26,12 @@ _KEY = "ppo.reward.model"
 
 
 def scorer(spec: RunSpec) -> Scorer:
-    """Which matcher judges this run's answers? C7 rows, which name no task, get the one all tasks share."""
+    """The matcher that judges this run's answers; rows in Fino1's columns, which name no task, get the one all tasks share."""
     return answer.score if spec.data.task is None else task(spec.data.task).score
 
 
 def check_targets(spec: RunSpec, rows: Rows) -> None:
-    """Can the rule judge every row? Raises SpecError naming the rows whose gold answer is neither a number nor yes or no."""
+    """Raise SpecError where the rule cannot judge a row: its reference answer is neither a number nor yes or no."""
     if spec.ppo.reward.source != "rule":
         return
     bad = [r for r in (*rows.train, *rows.evaluation) if answer.read_target(r.target) is None]
@@ -41,7 +44,7 @@ def check_targets(spec: RunSpec, rows: Rows) -> None:
 
 
 def check(block: RewardBlock, work: Path) -> tuple[str, str | None] | None:
-    """Which classifier gives the reward? None for the rule.
+    """Find the classifier that gives the reward: its directory or hub id, and revision; None where the rule does.
 
     Raises SpecError where it is no classifier (its head would be random), or has neither one nor two classes.
     """

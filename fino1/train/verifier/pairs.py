@@ -1,4 +1,6 @@
-"""Which (response, reference answer) pairs does a verifier learn from, and which of them are right? (DESIGN C7, §4)
+"""Which (response, reference answer) pairs does a verifier learn from, and which of them are right?
+
+(docs/design.md C7, docs/verifier.md)
 
 A row's own label wins; where it has none the rule matcher judges, and what that cannot judge is left out and counted. As many
 right pairs as wrong ones are kept, on either side; no question is on both. What became of the rows goes to data.json.
@@ -14,7 +16,7 @@ from fino1.errors import SpecError
 from fino1.spec.run import RunSpec
 from fino1.tasks import ledger
 from fino1.tasks.record import Record
-from fino1.train import data
+from fino1.train.data import rows
 from fino1.train.ppo import reward
 from fino1.train.verifier import classifier
 
@@ -58,15 +60,15 @@ class Pairs:
 
 
 def read(spec: RunSpec) -> Pairs:
-    """Which pairs does this run train on and hold out? Raises SpecError for bad rows, or where one class is empty."""
+    """Read the pairs that a run trains on and holds out. Raises SpecError for bad rows, or where one class is empty."""
     block, counts = spec.data, Counts()
     if block.task == "ledger" and block.path is None:
         sides = _generated(spec)
         counts.read = len(sides[0])
     else:
-        records = data.read_file(block, "verifier")
-        excluded = [r for other in block.exclude for r in data.evaluated(other, spec.seed)]
-        kept = data.without(block.task, records, excluded)
+        records = rows.read_file(block, "verifier")
+        excluded = [r for other in block.exclude for r in rows.read_evaluation_set(other, spec.seed)]
+        kept = rows.leave_out(block.task, records, excluded)
         counts.read, counts.excluded = len(records), len(records) - len(kept)
         sides = _split(_judged(spec, kept, counts), block.eval_size)
     train, evaluation = (_balanced(side, spec.seed) for side in sides)
@@ -84,13 +86,16 @@ def read(spec: RunSpec) -> Pairs:
 def _generated(spec: RunSpec) -> tuple[list[Pair], list[Pair]]:
     block = spec.data
     made = [
-        [Pair(*each) for each in ledger.pairs(split, n, spec.seed, block.slip_rate)]
+        [Pair(*each) for each in ledger.generate_pairs(split, n, spec.seed, block.slip_rate)]
         for split, n in (("ppo", block.size), ("validation", block.eval_size))
     ]
     train, evaluation = made[0][: block.limit], made[1]
     records = [pair.record for pair in train]
-    for rows in ([pair.record for pair in evaluation], *(data.evaluated(other, spec.seed) for other in block.exclude)):
-        ledger.check_held_out(records, rows)
+    for held_out in (
+        [pair.record for pair in evaluation],
+        *(rows.read_evaluation_set(other, spec.seed) for other in block.exclude),
+    ):
+        ledger.check_held_out(records, held_out)
     return train, evaluation
 
 
@@ -129,11 +134,11 @@ def _key(pair: Pair) -> str:
     """Hash of the question with its document, in whatever spelling: a short question is asked of many."""
     record = pair.record
     document = " ".join((*record.before, *record.table, *record.after))
-    return hashlib.sha256(data.plain(f"{document} {record.question}").encode()).hexdigest()
+    return hashlib.sha256(rows.words_of(f"{document} {record.question}").encode()).hexdigest()
 
 
 def _balanced(pairs: Sequence[Pair], seed: int) -> list[Pair]:
-    """As many right pairs as wrong ones, chosen by `seed`, in the order they had."""
+    """Leave as many right pairs as wrong ones, chosen by `seed`, in the order they had."""
     places: tuple[list[int], list[int]] = ([], [])
     for i, pair in enumerate(pairs):
         places[pair.label].append(i)

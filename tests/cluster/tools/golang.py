@@ -1,5 +1,7 @@
 """How is a Go program built, or a Go module's files fetched, without leaving gigabytes behind?"""
 
+import atexit
+import functools
 import json
 import os
 import re
@@ -77,16 +79,26 @@ def module_files(module: str, version: str, sum_: str, folder: Path) -> Path:
     return Path(answer["Dir"])
 
 
+@functools.cache
+def _caches() -> Path:
+    """A folder for Go's caches, gone when this process ends: builds share much, and in the user's own would leave 20 GB."""
+    for left in cache.root().glob(".go-*"):
+        if not Path("/proc", left.name.removeprefix(".go-")).exists():  # its process was killed
+            shutil.rmtree(left)
+    folder = cache.root() / f".go-{os.getpid()}"
+    folder.mkdir(parents=True, exist_ok=True)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def _environment(scratch: Path) -> dict[str, str]:
-    """Private caches: these builds together would leave 20 GB in the user's own, and modules there are read-only."""
-    for name in ("gocache", "gopath", "gotmp"):
-        (scratch / name).mkdir(exist_ok=True)
+    (scratch / "gotmp").mkdir(exist_ok=True)
     return os.environ | {
         "CGO_ENABLED": "0",
-        "GOCACHE": str(scratch / "gocache"),
-        "GOFLAGS": f"{os.environ.get('GOFLAGS', '')} -modcacherw".strip(),
-        "GOMODCACHE": str(scratch / "gopath" / "pkg" / "mod"),
-        "GOPATH": str(scratch / "gopath"),
+        "GOCACHE": str(_caches() / "build"),
+        "GOFLAGS": f"{os.environ.get('GOFLAGS', '')} -modcacherw".strip(),  # modules are read-only otherwise
+        "GOMODCACHE": str(_caches() / "modules"),
+        "GOPATH": str(_caches()),
         "GOTMPDIR": str(scratch / "gotmp"),
         "GOTOOLCHAIN": "local",  # else go would download another go
     }

@@ -7,17 +7,17 @@ from fino1.tasks.record import Record
 
 
 def take(records: Sequence[Record], fold: str | None, limit: int | None) -> list[Record]:
-    """Which records are the first `limit` of part `fold` ("k/n", 1 ≤ k ≤ n)? All, where both are None."""
+    """Take the first `limit` records of part `fold` ("k/n", 1 ≤ k ≤ n); all where both are None."""
     if fold is None:
         return list(records[:limit])
     part, parts = (int(number) for number in fold.split("/"))
-    return [record for record in records if _digest(group(record)) % parts == part - 1][:limit]
+    return [record for record in records if _hash(group(record)) % parts == part - 1][:limit]
 
 
 def group(record: Record) -> str:
-    """What do the record's table mates have in common with it? The table, else the page, else nothing but itself."""
+    """Return what records of one part share: the table, else the page, else the record's own id."""
     return record.fields.get("table_hash") or record.page or record.id
 
 
-def _digest(text: str) -> int:
+def _hash(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest())

@@ -1,4 +1,8 @@
-"""How are C7 rows read from a file or the hub? (DESIGN C7)"""
+"""How are rows in Fino1's columns read, from a file or the hub? (docs/design.md C7)
+
+The columns are those of TheFinAI/Fino1_Reasoning_Path_FinQA: `Question`, `Complex_CoT` and `Response` for SFT, `Open-ended
+Verifiable Question` and `Ground-True Answer` for PPO; a verifier's pairs have PPO's, `Response` and perhaps `label`.
+"""
 
 import math
 import re
@@ -21,28 +25,28 @@ Numbered = list[tuple[int, dict[str, Any]]]
 
 
 def read(block: RowsBlock, method: str) -> list[Record]:
-    """Which records do the rows of `block.path` or `block.hub` make? Raises SpecError naming file, row and field of bad ones."""
+    """Read the rows of `block.path` or `block.hub` as records. Raises SpecError naming file, row and field of bad ones."""
     columns = {"sft": SFT_COLUMNS, "verifier": PAIR_COLUMNS}.get(method, RL_COLUMNS)
     given = block.columns if isinstance(block, DataBlock) else {}
     if isinstance(block, DataBlock) and block.is_default:
         given = DEFAULT_COLUMNS | given
     names = {column: given.get(column, column) for column in columns}
     if block.path is not None:
-        return _c7_records(block.path, *_load_local(Path(block.path)), names)
+        return _records(block.path, *_load_local(Path(block.path)), names)
     hub = block.hub or DEFAULT_DATA
-    return _c7_records(hub, _load_hub(hub, block), [], names)
+    return _records(hub, _load_hub(hub, block), [], names)
 
 
-def shown(problems: list[str], source: str) -> list[str]:
-    """The first problems, and how many more there are."""
+def first_problems(problems: list[str], source: str) -> list[str]:
+    """The first _SHOWN problems, and a line that says how many more there are."""
     more = [f"{source}: and {len(problems) - _SHOWN} more problems"] if len(problems) > _SHOWN else []
     return problems[:_SHOWN] + more
 
 
 def _load_local(path: Path) -> tuple[Numbered, list[str]]:
-    """Rows of a file (JSON arrays and Parquet numbered by index, JSONL by line), and what in it is none.
+    """Rows of a file (JSON arrays and Parquet numbered by index, JSONL by line), and the problems of what is no row.
 
-    It writes no cache: `/models` may be read-only (C4).
+    Writes no cache, as `datasets` would: `/models` may be read-only.
     """
     kinds = (".json", ".jsonl", ".parquet")
     if not path.is_file():
@@ -72,12 +76,12 @@ def _load_hub(hub: str, block: RowsBlock) -> Numbered:
         raise SpecError(f"data.hub: {hub}: expected a dataset that can be read, got {error}") from error
 
 
-def _c7_records(source: str, raw: Numbered, problems: list[str], names: dict[str, str]) -> list[Record]:
-    """C7 rows as records: the text between `Context:` and `Question:` is the document, the rest is never cut.
+def _records(source: str, raw: Numbered, problems: list[str], names: dict[str, str]) -> list[Record]:
+    """Rows as records: the text between `Context:` and `Question:` is the document, the rest is never cut.
 
     A pair's label, where it has one, is "true" or "false" in the record's fields.
     """
-    check = _pair_problem if "label" in names else _c7_problem
+    check = _pair_problem if "label" in names else _problem
     records = []
     for number, row in raw:
         found = [
@@ -104,12 +108,12 @@ def _c7_records(source: str, raw: Numbered, problems: list[str], names: dict[str
             )
         )
     if problems:
-        raise SpecError(shown(problems, source))
+        raise SpecError(first_problems(problems, source))
     return records
 
 
-def _c7_problem(column: str, value: Any) -> str:
-    """What is wrong with this field of a C7 row? "" where nothing is."""
+def _problem(column: str, value: Any) -> str:
+    """What is wrong with this field of a row; "" where nothing is."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not isinstance(value, str):
         right = column == RL_COLUMNS[1] and is_number
@@ -122,10 +126,10 @@ def _c7_problem(column: str, value: Any) -> str:
 
 
 def _pair_problem(column: str, value: Any) -> str:
-    """What is wrong with this field of a verifier's pair? A response may be whatever a model has said, and a label may lack."""
+    """What is wrong with this field of a verifier's pair; a response may be any text, and a label may be absent."""
     if column == "label":
         good = value is None or isinstance(value, bool | int) and str(value) in _LABELS
         return "" if good else f"expected true, false or none, got {value!r}"
     if column == "Response":
         return "" if isinstance(value, str) else f"expected text, got {'none' if value is None else repr(value)[:80]}"
-    return "" if column == RL_COLUMNS[1] and isinstance(value, bool) else _c7_problem(column, value)
+    return "" if column == RL_COLUMNS[1] and isinstance(value, bool) else _problem(column, value)

@@ -1,0 +1,45 @@
+"""Which earlier runs of the same name are in the way of a submit, and what of an earlier attempt has still to end?"""
+
+from collections.abc import Collection, Sequence
+
+from fino1.errors import SpecError
+from fino1.k8s.change.owned import INSTANCE, Object, is_run, label, list_pods, run_of
+from fino1.k8s.cluster.client import Api
+from fino1.k8s.state.run import Run
+
+
+def find_leftovers(api: Api, objects: Sequence[Object], there: Collection[Object]) -> list[Object]:
+    """What earlier attempts at these run objects have left and has still to end: objects that are being deleted, and pods.
+
+    `there`: what exists now, from `dryrun.present`. A rank of the attempt before must not join the new one
+    (docs/design.md C12).
+    """
+    ending = [thing for thing in there if thing["metadata"].get("deletionTimestamp") and run_of(thing)]
+    alive = {run_of(thing) for thing in there if is_run(thing) and thing not in ending}
+    absent = {run_of(thing) for thing in objects if run_of(thing)} - alive
+    if not absent:
+        return []
+    return ending + list_pods(api, f"{INSTANCE}={objects[0]['metadata']['labels'][INSTANCE]}", absent)
+
+
+def check_earlier(objects: Sequence[Object], there: Collection[Object]) -> list[str]:
+    """Warnings about runs of the same name with another hash that are not over.
+
+    Raises SpecError where one of them writes to the same directory.
+    """
+    mine = {label(thing) for thing in objects}
+    directories = {Run(thing).directory for thing in objects if is_run(thing)}
+    warnings, problems = [], []
+    for run in (Run(thing) for thing in there if is_run(thing) and label(thing) not in mine):
+        stands = f"{run.kind}/{run.full}, an earlier run of this name, is {run.phase}"
+        cancel = f"`fino1-k8s cancel {run.full}`"
+        if run.directory in directories and not run.is_over:
+            problems.append(
+                f"{stands} and writes to the same directory, {run.directory}: {cancel} first, the new run"
+                " goes on from its checkpoints"
+            )
+        elif not run.is_over:
+            warnings.append(f"{stands}; both will run ({cancel} ends it)")
+    if problems:
+        raise SpecError(problems)
+    return warnings

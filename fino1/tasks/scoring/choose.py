@@ -1,0 +1,145 @@
+"""Which of a sentence's numbers is the one that is asked for? (docs/scoring.md §3)
+
+Rules narrow the numbers down one after the other; a rule that would keep none is passed over. Where several different
+numbers are left at the end, none is chosen.
+"""
+
+import re
+
+from fino1.tasks.scoring.numbers import Number
+from fino1.tasks.scoring.question import QuestionFacts
+
+_RESULT = re.compile(
+    r"[=≈]|\b(?:equals?|equal to|gives?|giving|yields?|yielding|results? in|resulting in|comes? (?:out )?to|amount(?:s|ed)? to"
+    r"|works? out (?:to|at)|we get)(?![a-z])",
+    re.IGNORECASE,
+)
+_CONCLUSION = re.compile(
+    r"(?:^|[,;:(]\s*|\s)(?:so|thus|therefore|hence|giving|leaving|making|for an?|meaning|representing|i\.e\.)\s"
+    r"|,\s*(?:an?|the)\s",
+    re.IGNORECASE,
+)
+_KEY = "change|difference|increase|decrease|decline|growth|total|sum|average|mean|ratio|percentage|proportion|return|margin|rate"
+_KEYED = re.compile(
+    rf"\b(?:{_KEY})\b[^.;,=0-9]{{0,60}}?(?:\b(?:of|is|was|by|equals|be)\s|:)\s*(?:about|approximately|roughly|an?)?\s*\W{{0,3}}$",
+    re.IGNORECASE,
+)
+_REASON = re.compile(
+    r"\b(?:made up of|consisting of|comprising|composed of|including|since|because|based on|computed|calculated|derived|where)\b",
+    re.I,
+)
+_COPULA = re.compile(r"\b(?:is|was|are|were|be)\s(?:about |approximately |roughly |only )?[$€£¥(\s-]*$", re.IGNORECASE)
+_OF_TWO_YEARS = frozenset({"change", "changed", "difference", "increase", "decrease", "decline", "variation"})
+_YEAR_BEHIND = re.compile(r"^[^0-9.;,|:]{0,40}?\b((?:19|20)[0-9]{2})\b")
+_YEAR_BEFORE = re.compile(r"\b((?:19|20)[0-9]{2})\b[^0-9.;]{0,30}$")
+
+
+def choose(numbers: list[Number], sentence: str, facts: QuestionFacts) -> Number | None:
+    """Choose the number of the sentence that is asked for; None where that is not clear."""
+    if len(drop_repeated(numbers)) <= 1:
+        hedged = len({number.negative for number in numbers}) > 1 and re.search(r"\bor\b|\beither\b|±|\+/-", sentence)
+        return None if hedged else _take_most_precise(numbers)
+    for narrow in (
+        _keep_before_reason,
+        _keep_after_result,
+        _keep_asked_kind,
+        _keep_final_copula,
+        _keep_keyed,
+        _keep_concluding,
+        _keep_asked_year,
+    ):
+        kept = narrow(numbers, sentence, facts)
+        if kept and len(drop_repeated(kept)) == 1:
+            return _add_percent(_take_most_precise(kept), numbers)
+        numbers = kept or numbers
+    return None
+
+
+def _add_percent(chosen: Number | None, numbers: list[Number]) -> Number | None:
+    """Take the same digits with their % sign, where the sentence shows it elsewhere ("37.81 % (137.81 - 100 = 37.81)")."""
+    if chosen is None or not chosen.plain:
+        return chosen
+    same = [number for number in numbers if number.percent and number.magnitude == chosen.magnitude]
+    return same[0] if same and same[0].negative == chosen.negative else chosen
+
+
+def _keep_after_result(numbers: list[Number], sentence: str, facts: QuestionFacts) -> list[Number]:
+    """Keep numbers behind the last "=", "gives", "which is"."""
+    marks = [mark.end() for mark in _RESULT.finditer(sentence)]
+    for mark in reversed(marks):
+        if kept := [number for number in numbers if number.start >= mark]:
+            return kept
+    return []
+
+
+def _keep_before_reason(numbers: list[Number], sentence: str, facts: QuestionFacts) -> list[Number]:
+    """Keep numbers said before the sentence turns to its parts or reasons ("…, made up of", "…, since")."""
+    reason = _REASON.search(sentence)
+    return [number for number in numbers if reason and number.end <= reason.start()]
+
+
+def _keep_final_copula(numbers: list[Number], sentence: str, facts: QuestionFacts) -> list[Number]:
+    """Keep the last number, where it alone is stated by a verb ("the average of 10, 20 and 30 is 20")."""
+    stated = [number for number in numbers if _COPULA.search(sentence[max(0, number.start - 24) : number.start])]
+    return stated if stated == numbers[-1:] else []
+
+
+def _keep_asked_kind(numbers: list[Number], sentence: str, facts: QuestionFacts) -> list[Number]:
+    """Keep percentages where a percentage is asked, money or plain numbers where it is not."""
+    if facts.percent:
+        return [number for number in numbers if number.percent or number.basis_points]
+    return [number for number in numbers if number.percent is facts.ratio]
+
+
+def _keep_asked_year(numbers: list[Number], sentence: str, facts: QuestionFacts) -> list[Number]:
+    """Keep numbers stated for the one year the question names."""
+    if len(facts.years) != 1 or facts.words & _OF_TWO_YEARS:
+        return []
+    (year,) = facts.years
+    kept = []
+    for number in numbers:
+        stated = _YEAR_BEHIND.search(sentence[number.end : number.end + 60]) or _YEAR_BEFORE.search(
+            sentence[max(0, number.start - 60) : number.start]
+        )
+        if stated and stated[1] == year:
+            kept.append(number)
+    return kept
+
+
+def _keep_keyed(numbers: list[Number], sentence: str, facts: QuestionFacts) -> list[Number]:
+    """Keep numbers introduced by a word that the question uses too ("the change was", "a total of")."""
+    kept = []
+    for number in numbers:
+        match = _KEYED.search(sentence[max(0, number.start - 90) : number.start])
+        if match and match[0].split()[0].lower()[:6] in {word[:6] for word in facts.words}:
+            kept.append(number)
+    return kept
+
+
+def _keep_concluding(numbers: list[Number], sentence: str, facts: QuestionFacts) -> list[Number]:
+    """Keep numbers of the clause that draws the conclusion ("…, so the change is", "…, a change of")."""
+    marks = list(_CONCLUSION.finditer(sentence))
+    for mark in reversed(marks):
+        if kept := [number for number in numbers if number.start >= mark.end() - 1]:
+            return kept
+    return []
+
+
+def drop_repeated(numbers: list[Number]) -> list[Number]:
+    """Drop numbers that are another one in other notation (0.153 and 15.3 %, within rounding)."""
+    kept: list[Number] = []
+    for number in numbers:
+        if not any(_is_same(number, other) for other in kept):
+            kept.append(number)
+    return kept
+
+
+def _is_same(left: Number, right: Number) -> bool:
+    coarse = max(abs(number.value) * 0.5 * number.step / (number.magnitude or 1) for number in (left, right))
+    return abs(abs(left.value) - abs(right.value)) <= max(coarse * 1.01, 1e-9 * abs(left.value))
+
+
+def _take_most_precise(numbers: list[Number]) -> Number | None:
+    if not numbers:
+        return None
+    return max(reversed(numbers), key=lambda number: (number.negative, number.scale > 1, number.digits, number.percent))

@@ -1,0 +1,135 @@
+"""Which rows does a run train on, and which does it hold out? (docs/design.md C7)
+
+Rows are read, left out where an evaluation set has their page or question, and split with the run's seed. Nothing is dropped
+silently: `Counts` goes to data.json.
+"""
+
+import random
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from fino1.errors import SpecError
+from fino1.spec.inputs import DataBlock, RowsBlock
+from fino1.tasks import ledger, task
+from fino1.tasks.fold import group, take
+from fino1.tasks.record import Record
+from fino1.train.data import columns
+
+
+@dataclass
+class Counts:
+    """What became of the rows: how many were read, left out, used, cut."""
+
+    read: int = 0
+    without_solution: int = 0
+    excluded: int = 0
+    train: int = 0
+    evaluation: int = 0
+    cut: int = 0
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Training and held-out records of a run; `render` puts a record into words."""
+
+    train: list[Record]
+    evaluation: list[Record]
+    render: Callable[[Record], str]
+    counts: Counts = field(default_factory=Counts)
+
+    def as_dict(self) -> dict[str, int]:
+        """The counts, for data.json."""
+        return asdict(self.counts)
+
+
+def read_rows(block: DataBlock, method: str, seed: int) -> Rows:
+    """Read a run's rows and split them. Raises SpecError naming file, line and field of every bad row."""
+    counts = Counts()
+    if block.task == "ledger" and block.path is None:
+        split = "sft" if method == "sft" else "ppo"
+        slip_rate = block.slip_rate if method == "sft" else 0.0
+        train = ledger.generate(split, n=block.size, seed=seed, slip_rate=slip_rate)[: block.limit]
+        evaluation = ledger.generate("validation", n=block.eval_size, seed=seed)
+        for rows in (evaluation, *(read_evaluation_set(other, seed) for other in block.exclude)):
+            ledger.check_held_out(train, rows)
+        counts.read = len(train)
+    else:
+        records = read_file(block, method)
+        counts.read = len(records)
+        if method == "sft":
+            records = [r for r in records if r.cot and r.response]
+            counts.without_solution = counts.read - len(records)
+        kept = leave_out(block.task, records, [r for other in block.exclude for r in read_evaluation_set(other, seed)])
+        counts.excluded = len(records) - len(kept)
+        held_in, evaluation = hold_out(kept, block.eval_size, seed)
+        train = leave_out(block.task, held_in, evaluation)
+        counts.excluded += len(held_in) - len(train)
+    if not train:
+        raise SpecError(f"data: {block.source}: expected rows to train on, got none of {counts.read} read")
+    counts.train, counts.evaluation = len(train), len(evaluation)
+    return Rows(train, evaluation, _renderer(block), counts)
+
+
+def _renderer(block: RowsBlock) -> Callable[[Record], str]:
+    if block.task is None:
+        return lambda record: "".join(
+            (record.fields["head"], *record.before, *record.table, *record.after, record.question)
+        )
+    chosen = task(block.task)
+    preset = getattr(block, "prompt", "fino1")
+    return lambda record: chosen.prompt(record, preset)
+
+
+def read_evaluation_set(block: RowsBlock, seed: int) -> list[Record]:
+    """Read the records of an evaluation set, which training rows may not share a page or question with."""
+    if block.task == "ledger" and block.path is None:
+        return ledger.generate("test", n=block.size, seed=seed)[: block.limit]
+    return read_file(block, "ppo")
+
+
+def read_file(block: RowsBlock, method: str) -> list[Record]:
+    """Read the records of a file or a hub dataset: of the fold asked for, the first `limit`."""
+    if block.task is not None and block.path is not None:
+        records = task(block.task).read(Path(block.path))
+    else:
+        records = columns.read(block, method)
+    return take(records, block.fold, block.limit)
+
+
+def leave_out(name: str | None, records: list[Record], others: list[Record]) -> list[Record]:
+    """Leave out the records that share page, table or question text with one of the others. `name` is the task's, if any."""
+    sources = {source for record in others for source in _sources(record)}
+    # A ledger's pages say it all, and its questions repeat.
+    questions = set() if name == "ledger" else {words_of(record.question) for record in others}
+    return [r for r in records if not sources & _sources(r) and words_of(r.question) not in questions]
+
+
+def _sources(record: Record) -> set[str]:
+    """A record's page and the hash of its table: of one page's rows some name the page and others do not."""
+    return {record.page, record.fields.get("table_hash", "")} - {""}
+
+
+def words_of(question: str) -> str:
+    """The words of a question in lower case, without punctuation and the labels around them."""
+    text = re.sub(r"\A\s*question:|answer:\s*\Z", "", question.lower())
+    return " ".join(re.findall(r"\w+", text))
+
+
+def hold_out(records: list[Record], eval_size: int, seed: int) -> tuple[list[Record], list[Record]]:
+    """Hold out `eval_size` records or a few fewer, at most a tenth, as whole tables and pages.
+
+    Chosen by `seed` alone: every rank and every attempt holds out the same.
+    """
+    wanted = min(eval_size, len(records) // 10)
+    groups: dict[str, list[int]] = {}
+    order = list(range(len(records)))
+    random.Random(seed).shuffle(order)
+    for i in order:
+        groups.setdefault(group(records[i]), []).append(i)
+    held: set[int] = set()
+    for members in groups.values():
+        if len(held) + len(members) <= wanted:
+            held.update(members)
+    return [r for i, r in enumerate(records) if i not in held], [records[i] for i in sorted(held)]
