@@ -1,6 +1,7 @@
 """Which documents may a user write? Hypothesis strategies over the tree of the spec, with and without a fault."""
 
 import copy
+import functools
 import re
 from typing import Any
 
@@ -222,6 +223,7 @@ def with_fault(document: dict[str, Any], path: tuple[str, ...], wrong: Any) -> d
     return document
 
 
+@functools.cache
 def some(number: int) -> list[dict[str, Any]]:
     """So many sound documents, the same ones each time."""
     found: list[dict[str, Any]] = []

@@ -36,15 +36,10 @@ def test_run_files(helm, path):
 NAMES = ["abc", "a", "run-1", "x" * 34]
 
 
-@pytest.fixture(scope="module")
-def documents():
-    """Drawn documents. Of what 600 show (kinds, keys and lengths of lists that are rendered), 200 show seven eighths."""
-    return drawn.some(200)
-
-
 @pytest.mark.parametrize("name", NAMES)
-def test_sound_documents(helm, documents, tmp_path, name):
-    mine = documents[NAMES.index(name) :: len(NAMES)]
+def test_sound_documents(helm, tmp_path, name):
+    """Drawn documents. Of what 600 show (kinds, keys and lengths of lists that are rendered), 200 show seven eighths."""
+    mine = drawn.some(200)[NAMES.index(name) :: len(NAMES)]
     for document, helms in zip(mine, all_by_helm(helm, mine, name, tmp_path / "cases"), strict=True):
         assert helms == by_render(document, name), document
 
