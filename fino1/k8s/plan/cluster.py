@@ -33,8 +33,7 @@ def survey(api: Api) -> dict[str, Any]:
             notes.append(f"{about}: {error}")
             return instead
 
-    rules = rights.read_rules(api)
-    lacking = rules.lacking(rights.of_role(api))
+    lacking, unlisted = rights.find_lacking(api, rights.of_role(api))
     report = {
         "client": {
             "fino1": __version__,
@@ -59,8 +58,8 @@ def survey(api: Api) -> dict[str, Any]:
     problems = []
     if report["namespace"] is None:
         problems.append(f"namespace {api.namespace} does not exist")
-    if lacking and rules.incomplete:
-        notes.append(f"rights: perhaps lacking: {lacking} ({rules.incomplete})")
+    if lacking and unlisted:
+        notes.append(f"rights: perhaps lacking: {lacking} ({unlisted})")
     elif lacking:
         problems.append(f"rights: this user lacks {lacking}; the Role in docs/rbac.md has them")
     return report | {"notes": notes, "missing": problems}

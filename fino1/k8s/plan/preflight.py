@@ -95,13 +95,12 @@ class _Look:
             yield missing("kinds", "; ".join(error.problems))
 
     def _rights(self) -> Iterator[Finding]:
-        wanted, rules = rights.to_apply(self.api, self.objects), rights.read_rules(self.api)
-        lacking = rules.lacking(wanted)
-        if lacking and rules.incomplete:
-            yield note("rights", f"perhaps lacking: {lacking} ({rules.incomplete})")
+        wanted = rights.to_apply(self.api, self.objects)
+        lacking, unlisted = rights.find_lacking(self.api, wanted)
+        if lacking and unlisted:
+            yield note("rights", f"perhaps lacking: {lacking} ({unlisted})")
         elif lacking:
-            place = f"in namespace {self.api.namespace}; the Role in docs/rbac.md has them"
-            yield missing("rights", f"{lacking} {place}")
+            yield missing("rights", f"{lacking} in namespace {self.api.namespace}; the Role in docs/rbac.md has them")
         else:
             yield ok("rights", f"all {len(wanted)} that submit needs")
 
