@@ -68,7 +68,7 @@ class MemoryEstimate:
 
 
 def estimate(spec: RunSpec, models: Finder) -> MemoryEstimate:
-    """How much does each rank take? One rank divides nothing, unless it offloads. The models that `models` cannot find
+    """What each rank takes at its peak. One rank divides nothing, unless it offloads. The models that `models` cannot find
     (`models.unknown`) are in no figure, and without the policy there is none.
     """
     launch, host = spec.launch, {}
@@ -187,24 +187,18 @@ def _serve(spec: RunSpec, ranks: int, models: Finder) -> Iterator[Moment]:
 
 
 def _remedies(spec: RunSpec, stage: int, offloads: bool) -> dict[str, tuple[str, ...]]:
-    """What in the run file makes which part smaller?"""
+    """Part → what in the run file makes it smaller, without what is done already."""
     if spec.method == "eval":
         return {"KV cache": ("smaller eval.models.N.context_length",), "weights": ("more gpus_per_node",)}
     method, block = spec.method, getattr(spec, spec.method)
-    model = ["more gpus_per_node or nodes"] if stage else []
-    if stage < 3:
-        model.append("launch.zero_stage: 3" + ("" if spec.world_size > 1 else " with more GPUs"))
-    if method != "ppo" and not offloads:
-        model.append("launch.offload_optimizer_device: cpu")
-    length = "response_length or max_prompt_length" if method == "ppo" else "max_length"
-    batch = [f"smaller {method}.per_device_train_batch_size"] if block.per_device_train_batch_size > 1 else []
-    batch += [] if block.gradient_checkpointing else [f"{method}.gradient_checkpointing: true"]
-    batch.append(f"smaller {method}.{length}")
+    divide = f"launch.zero_stage: 3{'' if spec.world_size > 1 else ' with more GPUs'}" if stage < 3 else ""
+    offload = "" if method == "ppo" or offloads else "launch.offload_optimizer_device: cpu"
+    length = f"smaller {method}.{'response_length or max_prompt_length' if method == 'ppo' else 'max_length'}"
+    rows = f"smaller {method}.per_device_train_batch_size" if block.per_device_train_batch_size > 1 else ""
+    again = "" if block.gradient_checkpointing else f"{method}.gradient_checkpointing: true"
     sampled = ("smaller ppo.local_rollout_forward_batch_size", "smaller ppo.max_prompt_length")
-    divided = ("weights", "gradients", "optimizer", "buckets", "reference", "step")
-    return (
-        dict.fromkeys(divided, tuple(model))
-        | dict.fromkeys(("autocast copies",), tuple(m for m in model if "zero_stage" in m))
-        | dict.fromkeys(("activations", "backward"), tuple(batch))
-        | {"logits and loss": (f"smaller {method}.{length}",), "KV cache": sampled, "forward": sampled}
-    )
+    model = ("more gpus_per_node or nodes" if stage else "", divide, offload)
+    parts = dict.fromkeys(("weights", "gradients", "optimizer", "buckets", "reference", "step"), model)
+    parts |= {"autocast copies": (divide,), "activations": (rows, again, length), "backward": (rows, again, length)}
+    parts |= {"logits and loss": (length,), "KV cache": sampled, "forward": sampled}
+    return {part: tuple(filter(None, changes)) for part, changes in parts.items()}

@@ -127,7 +127,7 @@ class _Look:
         yield ok("dry run", f"the server takes all {len(changes)} objects: {said}")
 
     def _admission(self) -> Iterator[Finding]:
-        """Would the pods be admitted? Pod Security, LimitRanges and quotas look at pods, not at the objects that make them."""
+        """Whether the pods would be admitted: Pod Security, LimitRanges and quotas look at pods, not at the objects that make them."""
         findings: dict[str, Finding] = {}  # by what is said: the pods of an evaluation's models are alike
         for place, body in enumerate(dryrun.sample_pods(self.objects)):
             pods = self.pods[place]
@@ -185,7 +185,7 @@ class _Look:
 
 
 def access(api: Api) -> Iterator[Finding]:
-    """Which server answers, and as whom does it know us?"""
+    """Which server answers, and as whom it knows this user."""
     version = api.connection.ask("GET", "/version")[1]
     review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview", "metadata": {"name": ""}}
     try:
