@@ -127,7 +127,7 @@ class _Look:
         yield ok("dry run", f"the server takes all {len(changes)} objects: {said}")
 
     def _admission(self) -> Iterator[Finding]:
-        """Whether the pods would be admitted: Pod Security, LimitRanges and quotas look at pods, not at the objects that make them."""
+        """Whether pods would be admitted: Pod Security, LimitRanges and quotas look at them, not at what makes them."""
         findings: dict[str, Finding] = {}  # by what is said: the pods of an evaluation's models are alike
         for place, body in enumerate(dryrun.sample_pods(self.objects)):
             pods = self.pods[place]
