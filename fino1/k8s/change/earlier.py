@@ -1,20 +1,19 @@
 """Which earlier runs of the same name are in the way of a submit, and what of an earlier attempt has still to end?"""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 from fino1.errors import SpecError
-from fino1.k8s.change.dryrun import present
 from fino1.k8s.change.owned import INSTANCE, Object, is_run, label, list_pods, run_of
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.state.run import Run
 
 
-def find_leftovers(api: Api, objects: Sequence[Object]) -> list[Object]:
+def find_leftovers(api: Api, objects: Sequence[Object], there: Collection[Object]) -> list[Object]:
     """What earlier attempts at these run objects have left and has still to end: objects that are being deleted, and pods.
 
-    A rank of the attempt before must not join the new one (docs/design.md C12).
+    `there`: what exists now, from `dryrun.present`. A rank of the attempt before must not join the new one
+    (docs/design.md C12).
     """
-    there = present(api, objects).values()
     ending = [thing for thing in there if thing["metadata"].get("deletionTimestamp") and run_of(thing)]
     alive = {run_of(thing) for thing in there if is_run(thing) and thing not in ending}
     absent = {run_of(thing) for thing in objects if run_of(thing)} - alive
@@ -23,7 +22,7 @@ def find_leftovers(api: Api, objects: Sequence[Object]) -> list[Object]:
     return ending + list_pods(api, f"{INSTANCE}={objects[0]['metadata']['labels'][INSTANCE]}", absent)
 
 
-def check_earlier(objects: Sequence[Object], there: Iterable[Object]) -> list[str]:
+def check_earlier(objects: Sequence[Object], there: Collection[Object]) -> list[str]:
     """Warnings about runs of the same name with another hash that are not over.
 
     Raises SpecError where one of them writes to the same directory.

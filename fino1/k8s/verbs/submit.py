@@ -47,14 +47,16 @@ def main(arguments: argparse.Namespace) -> int:
 def _find_changes(api: Api, objects: Sequence[owned.Object], is_dry: bool) -> list[Change]:
     """What an apply would do, once what an earlier attempt has left is gone."""
     dryrun.kinds_served(api, objects)
-    _warn(check_earlier(objects, dryrun.present(api, objects).values()))
-    left = find_leftovers(api, objects)
+    there = dryrun.present(api, objects)
+    _warn(check_earlier(objects, there.values()))
+    left = find_leftovers(api, objects, there.values())
     if left and is_dry:
         _warn([f"without --dry-run this waits for the end of {owned.join_names(map(label, left))}"])
     elif left:
         patience = owned.patience_s(thing for thing in left if thing["kind"] == "Pod")
-        owned.wait_until_gone(lambda: find_leftovers(api, objects), patience)
-    changes = dryrun.changes(api, objects, dryrun.present(api, objects))
+        owned.wait_until_gone(lambda: find_leftovers(api, objects, dryrun.present(api, objects).values()), patience)
+        there = dryrun.present(api, objects)
+    changes = dryrun.changes(api, objects, there)
     _warn(dryrun.claims_that_differ(changes))
     return changes
 
