@@ -426,7 +426,7 @@ def test_doctor(kubeconfig, namespace, capsys, pool, shared, queue):
 
 
 def test_doctor_compares_with_the_role_that_we_document(kubeconfig, namespace, capsys, account):
-    """What the verbs need is in the Role (test_steer.py, test_fetch.py run them with it)."""
+    """What the verbs need is in the Role (test_roles.py, test_fetch.py run them with it)."""
     roles = {role["metadata"]["name"]: role["rules"] for role in yaml.safe_load_all(RBAC.read_text())}
     lacking = {}
     for name, rules in roles.items():
