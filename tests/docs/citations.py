@@ -29,6 +29,7 @@ FOLDERS = "fino1|tests|charts|manifests|docs|ci|images|benchmarks|tools"
 FILE = re.compile(
     rf"(?<![\w./~:@{{$-])(?:\.\./)*((?:{FOLDERS})/[\w./*{{}},<>-]*[\w*}}]\.(?:py|md|ya?ml|tpl|json|css|js|j2|txt|svg|png|sh))\b"
 )
+TEST = re.compile(r"(?<![\w/*{,-])test_\w+\.py\b")
 PLACEHOLDER = re.compile(r"[<>]|\b[A-Z]{3,}\b")
 BINARY = {".png", ".sum", ".gz", ".whl"}
 
@@ -137,9 +138,14 @@ def _pages(file: str, text: str) -> Findings:
 
 def _files(file: str, text: str) -> Findings:
     for match in FILE.finditer(text):
-        is_code = file.endswith(".py") and text[match.start() - 1] in "\"'"  # a path that the code itself opens
+        is_code = (
+            file.endswith((".py", ".toml")) and text[match.start() - 1] in "\"'"
+        )  # a path that the code itself opens
         if not is_code and not PLACEHOLDER.search(match[1]) and not all(map(_is_there, _expanded(match[1]))):
             yield match, "no such file"
+    for match in TEST.finditer(text):
+        if not _is_there(match[0]):
+            yield match, "no such test"
 
 
 def _links(file: str, text: str) -> Findings:

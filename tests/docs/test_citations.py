@@ -40,6 +40,7 @@ def test_the_pages_that_code_cites_have_their_numbers():
         ("fino1/x.py", "# docs/none.md"),
         ("fino1/x.py", "# docs/plan.md#none"),
         ("fino1/x.py", "# fino1/none.py"),
+        ("tests/x.py", "# as test_none.py does"),
         ("README.md", "`tests/train/{test_launch,none}.py`"),
         ("docs/x.md", "[x](none.md)"),
         ("docs/x.md", "[x](plan.md#none)"),

@@ -1,4 +1,4 @@
-"""Do ranks of two attempts ever train together, or one of them wait for ever? (DESIGN C12)
+"""Do ranks of two attempts ever train together, or one of them wait for ever? (docs/design.md C12)
 
 The trap: restarted pods keep their DNS names. So a run of two pods is deleted and made again at once, past `fino1-k8s`, which
 would wait for the old pods; then one pod of the new two goes without a word.

@@ -1,4 +1,4 @@
-"""Does a run whose pods are killed, in every way that a cluster has, end as if nothing had happened? (DESIGN C5, C6)
+"""Does a run whose pods are killed, in every way that a cluster has, end as if nothing had happened? (docs/design.md C5, C6)
 
 KILLS_SEED repeats the moments of an earlier session.
 """
