@@ -26,7 +26,7 @@ def examine(work: Path, gpus: int, wanted: str | None = None) -> int:
         print(f"{part}: " + ", ".join(f"{package} {number or '(not installed)'}" for package, number in found.items()))
         if wanted in (part, None):
             lacks += [f"{package}, for {part}" for package, number in found.items() if number is None]
-    lacks += [] if wanted == "evaluate" else trackers.missing(trackers.named())
+    lacks += [] if wanted == "evaluate" else trackers.missing(trackers.from_environment())
     lacks += _devices(gpus) + _directory("--work", work)
     models = os.environ.get("HF_HOME")
     print(f"model cache: {models or '~/.cache/huggingface (HF_HOME is not set)'}")

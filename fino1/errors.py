@@ -44,7 +44,7 @@ class ClusterError(Fino1Error):
 
 
 class AttemptError(Fino1Error):
-    """An attempt cannot begin: one before it has not ended, or its nodes do not find together (docs/design.md C12)."""
+    """An attempt cannot begin: one before it has not ended, or its nodes do not meet (docs/design.md C12)."""
 
     exit_code = exits.PEER_LOST
 
@@ -64,5 +64,5 @@ def guarded(verb: Callable[[], int]) -> int:
 
 
 def first_line(error: Exception) -> str:
-    """What does an error of a library say, in a line?"""
+    """First line of a library's error, or its type where it has no text."""
     return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -1,4 +1,4 @@
-"""What does an exit code mean? (docs/design.md C5: the one table)
+"""What does an exit code mean? (docs/design.md C5; this is the one table)
 
 0 done · 2 the user's mistake, never retried · 74 the disk, not retried, checkpoints intact · other 1–127 a bug, not
 retried · ≥ 128 try again. Pod failure policies, JobSet rules and the local backend's restarts all follow from here.
@@ -30,17 +30,17 @@ DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})  #
 
 
 def of_signal(number: int) -> int:
-    """Which code stands for a process that signal `number` ended? (128 + number, as shells and Kubernetes say it)"""
+    """Exit code of a process that signal `number` ended: 128 + number, as shells and Kubernetes have it."""
     return 128 + number
 
 
 def is_retryable(code: int) -> bool:
-    """Should a run that ended with `code` be started again? (PyTorchJob's `restartPolicy: ExitCode` draws the same line)"""
+    """True where a run that ended with `code` is started again; PyTorchJob's `restartPolicy: ExitCode` draws the same line."""
     return code >= 128
 
 
 def meaning(code: int) -> str:
-    """What does `code` mean, in words?"""
+    """What `code` means, in words."""
     if code in MEANING:
         return MEANING[code]
     return f"ended by signal {code - 128}: tried again" if is_retryable(code) else MEANING[BUG]

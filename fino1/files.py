@@ -23,7 +23,7 @@ _LOOK_S = 0.5  # between two looks at a lock
 
 
 def try_lock(handle: int, kind: int = fcntl.LOCK_EX) -> bool:
-    """Is this open file locked for us now? On a file system without locks too: there nothing keeps anybody out."""
+    """Try to lock an open file; False where another has it. A file system without locks keeps nobody out: True."""
     try:
         fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -40,15 +40,15 @@ def lock(folder: Path, wait_s: float) -> Iterator[None]:
     Raises AttemptError, naming who holds it, for one that is still held after `wait_s` seconds.
     """
     with (folder / ".lock").open("a+") as file:
-        end, told = time.monotonic() + wait_s, False
+        end, has_warned = time.monotonic() + wait_s, False
         while not try_lock(file.fileno()):
             file.seek(0)
             holder = file.read().strip() or "somebody"
             if time.monotonic() >= end:
                 raise AttemptError(f"{folder}: expected no other attempt after {wait_s:.0f} s, got one by {holder}")
-            if not told:
+            if not has_warned:
                 print(f"fino1: waiting for another attempt in {folder}: {holder}", file=sys.stderr, flush=True)
-                told = True
+                has_warned = True
             time.sleep(_LOOK_S)
         file.truncate(0)
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

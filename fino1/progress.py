@@ -19,18 +19,18 @@ INTERVAL_S = 5.0
 
 
 class Progress:
-    """A bar on a terminal, JSON lines elsewhere; silent where `shown` is False (ranks other than 0)."""
+    """A bar on a terminal, JSON lines elsewhere; silent where `is_shown` is False (ranks other than 0)."""
 
-    def __init__(self, stage: str, total: int, done: int = 0, shown: bool = True, **labels: str) -> None:
+    def __init__(self, stage: str, total: int, done: int = 0, is_shown: bool = True, **labels: str) -> None:
         self._line = {"event": "progress", "stage": stage, **labels}
-        self._total, self._done, self._printed, self._shown = total, done, 0.0, shown
-        bar = shown and sys.stderr.isatty()
+        self._total, self._done, self._printed, self._is_shown = total, done, 0.0, is_shown
+        bar = is_shown and sys.stderr.isatty()
         text = " ".join(dict.fromkeys([stage, *labels.values()]))  # a run is often named for its stage
         self._bar = tqdm(total=total, initial=done, desc=text, file=sys.stderr, dynamic_ncols=True) if bar else None
 
     def update(self, done: int, **numbers: float) -> None:
-        """Say that `done` of the total are done; `numbers` are shown beside it."""
-        if not self._shown:
+        """Show that `done` of the total are done, with `numbers` beside it."""
+        if not self._is_shown:
             return
         if self._bar is not None:
             self._bar.set_postfix({key: f"{value:.3g}" for key, value in numbers.items()}, refresh=False)

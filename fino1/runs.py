@@ -21,14 +21,14 @@ from fino1.spec.run import RunSpec
 
 
 def directory(work: Path, name: str, spec: RunSpec) -> Path:
-    """Which directory belongs to this run? Raises SpecError for a name that is none."""
+    """The run's directory. Raises SpecError for a name that no run may have."""
     if not re.fullmatch(NAME, name):
         raise SpecError(f"--name: expected at most 34 lower-case letters, digits, - and ., got {name!r}")
     return work / "runs" / f"{name}-{load.run_hash(spec)}"
 
 
 def check_work(work: Path) -> None:
-    """Can runs be written there? Raises SpecError where the directory cannot be made or written, OSError for the disk."""
+    """Make the work directory. Raises SpecError where it cannot be made or written, OSError where the disk is to blame."""
     try:
         work.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=work):
@@ -38,7 +38,7 @@ def check_work(work: Path) -> None:
 
 
 def finished(work: Path, name: str, key: str = "run") -> Path:
-    """Which directory is the finished run `name`, or `NAME-HASH`? Raises SpecError, naming `key`, where none or several are."""
+    """Find the directory of the finished run NAME or NAME-HASH. Raises SpecError, naming `key`, for none and for several."""
     there = sorted(done.parent for done in (work / "runs").glob("*/done.json"))
     found = [path for path in there if name == path.name] or [
         path for path in there if name == path.name.rpartition("-")[0]
@@ -55,7 +55,7 @@ def finished(work: Path, name: str, key: str = "run") -> Path:
 
 
 def resolve(ref: ModelRef, work: Path, default: str | None = None, key: str = "") -> tuple[str, str | None]:
-    """Which directory or hub id holds this model, and at which revision?
+    """Find the directory or hub id that holds this model, and the revision.
 
     Raises SpecError, naming `key`, for a run that is not finished or left no model, and a path that holds no `config.json`.
     """
@@ -77,7 +77,7 @@ def resolve(ref: ModelRef, work: Path, default: str | None = None, key: str = ""
 
 
 def inputs(document: Any, path: str = "") -> dict[str, str]:
-    """Which runs does a document take models of? Key → NAME or NAME-HASH, of every `{run: NAME}` inside."""
+    """The runs that a document takes models of: key → NAME or NAME-HASH, of every `{run: NAME}` inside."""
     if isinstance(document, dict):
         items: Iterable[tuple[Any, Any]] = document.items()
     else:
@@ -90,9 +90,9 @@ def inputs(document: Any, path: str = "") -> dict[str, str]:
 
 
 def pin(document: Any, work: Path, stages: Mapping[str, str], source: str) -> Any:
-    """Which document names its input runs by hash? A run's own hash then says what it was made from.
+    """Name a document's input runs by hash, so that the run's own hash says what it was made from.
 
-    Every `{run: NAME}` inside becomes `{run: NAME-HASH}`: of the recipe's own `stages` (name → directory name), or of the
+    Every `{run: NAME}` inside becomes `{run: NAME-HASH}`: of the recipe's `stages` (name → directory name), or of the
     finished run of that name. Raises SpecError, naming `source`, with every run that is not there.
     """
     problems, names = [], {}

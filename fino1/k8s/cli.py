@@ -133,7 +133,7 @@ def _of_single_verbs(commands: dict[str, argparse.ArgumentParser]) -> None:
 
 
 def _of_logs(command: argparse.ArgumentParser) -> None:
-    """Which part of the logs?"""
+    """The options of `logs`."""
     command.add_argument("-f", "--follow", action="store_true", help="go on until the run is over")
     command.add_argument("--since", metavar="TIME", help="seconds ago (90s, 5m, 2h), or RFC 3339")
     command.add_argument("--tail", type=int, metavar="N", help="the last N lines of each pod")

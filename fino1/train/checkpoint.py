@@ -4,8 +4,8 @@ A checkpoint is a directory `step-00000020`. It is written as `.step-00000020.tm
 `manifest.json`, everything is fsynced, and it is renamed. What has the final name is whole; a manifest that disagrees with the
 files (a damaged disk, a hand that touched them) makes a checkpoint invalid, and the next older one is taken.
 
-A checkpoint is gone on from by as many ranks as wrote it. Every rank's random numbers and its share of each batch are in it:
-another number of ranks would go on, but not to the same end, so it is refused.
+A run resumes with as many ranks as wrote its checkpoint. Every rank's random numbers and its share of each batch are in it:
+another number of ranks would end with other weights, so it is refused.
 """
 
 import json
@@ -22,7 +22,7 @@ from fino1.errors import SpecError
 
 MANIFEST = "manifest.json"
 _NAME = re.compile(r"step-(\d{8})")
-# What torch.save says of a disk that is full: where it has got to is not where it should be.
+# torch.save's errors on a full disk: it finds itself at another position than it should be at.
 _DISK_TEXTS = {os.strerror(number) for number in exits.DISK_ERRORS} | {
     "PytorchStreamWriter failed writing",
     "unexpected pos ",
@@ -34,9 +34,9 @@ class Stopped(Exception):  # noqa: N818, no error: the run was asked to stop and
 
 
 class StopSignal:
-    """Has this process been asked to stop? SIGTERM and SIGINT only set `received`; the training loop looks at it.
+    """SIGTERM and SIGINT set `received`, which the training loop looks at, and do nothing else.
 
-    Made once the ranks have met: one that waits for the others (torch's rendezvous) would not hear of it until they come.
+    Made once the ranks have met: one that waits for the others (torch's rendezvous) would not look at it until they come.
     """
 
     def __init__(self) -> None:
@@ -49,19 +49,19 @@ class StopSignal:
 
 
 def step_of(path: Path) -> int:
-    """After how many steps was this checkpoint written?"""
+    """Number of steps after which this checkpoint was written."""
     match = _NAME.fullmatch(path.name)
     assert match, f"{path} is no checkpoint"
     return int(match[1])
 
 
 def all_valid(directory: Path) -> list[Path]:
-    """Which checkpoints in `directory` are whole, oldest first?"""
+    """The whole checkpoints in `directory`, oldest first."""
     return [path for path in _all(directory) if _is_valid(path)]
 
 
 def newest(directory: Path, world_size: int) -> Path | None:
-    """Which checkpoint do `world_size` ranks go on from? Raises SpecError where it was written by another number of them."""
+    """The newest whole checkpoint, or None. Raises SpecError where another number of ranks than `world_size` wrote it."""
     path = next(reversed(all_valid(directory)), None)
     if path is not None and (ranks := json.loads((path / MANIFEST).read_text())["world_size"]) != world_size:
         raise SpecError(
@@ -72,8 +72,8 @@ def newest(directory: Path, world_size: int) -> Path | None:
 
 
 def agree_on_newest(directory: Path, world_size: int) -> Path | None:
-    """As `newest`, the same on every rank: the first one's view (a shared file system may show another an older one)."""
-    from accelerate.utils import broadcast_object_list  # seconds, which the launcher need not wait
+    """As `newest`, the same on every rank: rank 0's view (a shared file system may show another rank an older one)."""
+    from accelerate.utils import broadcast_object_list  # takes seconds, which the launcher need not wait
 
     chosen = [newest(directory, world_size)]
     broadcast_object_list(chosen)
@@ -145,7 +145,7 @@ def publish_model(temporary: Path, final: Path) -> None:
 
 
 def is_disk_error(error: BaseException) -> bool:
-    """Is this the disk's fault (full, read-only, unreadable)? Libraries wrap it, so causes and texts are looked at too."""
+    """True where the disk is to blame (full, read-only, unreadable). Libraries wrap it: causes and texts are looked at too."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in exits.DISK_ERRORS:

@@ -75,7 +75,7 @@ def train_tokenizer(texts: Iterable[str], init: InitBlock) -> PreTrainedTokenize
 
 
 def load_tokenizer(source: str, revision: str | None, key: str = "model") -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a model and see that it can be trained with. Raises SpecError, naming `key`, where it cannot."""
+    """Load the tokenizer of a model to train with. Raises SpecError, naming `key`, for one without chat template or end token."""
     tokenizer = read_tokenizer(source, revision, key)
     if tokenizer.chat_template is None:
         raise SpecError(f"{key}: {source}: expected a tokenizer with a chat template, got none")
@@ -87,7 +87,7 @@ def load_tokenizer(source: str, revision: str | None, key: str = "model") -> Pre
 
 
 def read_tokenizer(source: str, revision: str | None, key: str) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a model as it is. Raises SpecError, naming `key`, where there is none; of the disk's, as `_load`."""
+    """Load the tokenizer of a model as it is. Raises SpecError, naming `key`, for none, and the disk's own errors."""
     try:
         return AutoTokenizer.from_pretrained(source, revision=revision)
     except (OSError, ValueError) as error:
@@ -107,7 +107,7 @@ def load_config(key: str, source: str, revision: str | None) -> PretrainedConfig
 
 
 def init_config(init: InitBlock, tokenizer: PreTrainedTokenizerBase) -> LlamaConfig:
-    """Which Llama has these sizes and this tokenizer's vocabulary?"""
+    """Config of a Llama of these sizes with this tokenizer's vocabulary."""
     sizes = init.model_dump(exclude={"vocab_size"})
     return LlamaConfig(
         vocab_size=len(tokenizer),
@@ -142,7 +142,7 @@ def load_verifier(config: PretrainedConfig, source: str | None, revision: str | 
 def _load_headed(
     key: str, config: PretrainedConfig, source: str | None, revision: str | None, labels: int
 ) -> PreTrainedModel:
-    """A head that the source does not have starts at 0: as values do, and as one who knows nothing (p = 0.5)."""
+    """Load a model with a head of `labels` numbers. A head that the source does not have starts at 0: value 0, or p = 0.5."""
     config = copy.deepcopy(config)
     config.num_labels = labels
     if source is None:
@@ -162,7 +162,7 @@ def load_classifier(source: str, revision: str | None) -> PreTrainedModel:
 
 
 def _load(kind: Any, key: str, source: str, revision: str | None, **options: Any) -> Any:
-    """Load weights. Raises SpecError where there are none; an error of the disk stays what it is."""
+    """Load weights. Raises SpecError where there are none; an OSError of the disk stays."""
     try:
         return kind.from_pretrained(source, revision=revision, **options)
     except OSError as error:
@@ -191,18 +191,18 @@ def value_config(
 
 
 def context_length(config: PretrainedConfig) -> int:
-    """How many tokens can the model read and write together?"""
+    """Tokens that the model can read and write together; 2^31 where its config names no limit."""
     return getattr(config, "max_position_embeddings", None) or 2**31
 
 
 def parameters(config: PretrainedConfig) -> int:
-    """How many parameters has a causal model of this config? Built on the meta device: no memory is taken."""
+    """Number of parameters of a causal model of this config, built on the meta device: no memory is taken."""
     with torch.device("meta"):
         return sum(p.numel() for p in AutoModelForCausalLM.from_config(config).parameters())
 
 
 def check_disk(directory: Path, parameter_count: int, checkpoints: int) -> None:
-    """Is there room for the checkpoints (one more than kept, while it is written)? Raises SpecError with both figures."""
+    """Raise SpecError where the disk has no room for `checkpoints` and the one that is being written."""
     needed = parameter_count * BYTES_PER_PARAMETER * (checkpoints + 1)
     there = directory
     while not there.exists():
@@ -216,7 +216,7 @@ def check_disk(directory: Path, parameter_count: int, checkpoints: int) -> None:
 
 
 def own_source(ref: ModelRef, work: Path, default: str = DEFAULT_MODEL) -> Source:
-    """Where does the run's own model come from? (None, None) for random weights."""
+    """Directory or hub id, and revision, of the run's own model; (None, None) for random weights."""
     return (None, None) if ref.init is not None else runs.resolve(ref, work, default, "model")
 
 

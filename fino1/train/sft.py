@@ -18,9 +18,9 @@ from fino1.train import model
 from fino1.train.data.examples import make_sft_examples
 from fino1.train.data.rows import read_rows
 from fino1.train.launch.rank import Run
-from fino1.train.trainer import AtomicCheckpointTrainer, arguments, publish, start, train
+from fino1.train.trainer import AtomicCheckpointTrainer, find_base, publish, train, training_arguments
 
-_UNCOUNTED = -100  # torch's cross entropy passes over such a label
+_IGNORED = -100  # torch's cross entropy leaves such a label out
 
 
 def main(run: Run) -> None:
@@ -29,39 +29,39 @@ def main(run: Run) -> None:
     spec, block = run.spec, run.spec.sft
     rows = read_rows(spec.data, "sft", spec.seed)
     texts = (f"{rows.render(r)}\n{solution(r.cot, r.response)}" for r in rows.train)
-    begun = start(run, DEFAULT_MODEL, texts, model.load_tokenizer)
-    length = min(block.max_length, begun.length)
+    base = find_base(run, DEFAULT_MODEL, texts, model.load_tokenizer)
+    length = min(block.max_length, base.length)
     examples, evaluation = (
-        datasets.Dataset.from_list(part) for part in make_sft_examples(rows, begun.tokenizer, length)
+        datasets.Dataset.from_list(part) for part in make_sft_examples(rows, base.tokenizer, length)
     )
     if run.is_main:
         files.write_json(run.directory / "data.json", rows.as_dict())
 
     transformers.set_seed(spec.seed)
-    made = model.load_policy(begun.config, None, None) if begun.source is None else None
-    settings = arguments(run, len(evaluation) > 0)  # from here on weights that are read are sharded at once
+    made = model.load_policy(base.config, None, None) if base.source is None else None
+    settings = training_arguments(run, len(evaluation) > 0)  # from here on weights that are read are sharded at once
     trainer = _Trainer(
         run=run,
-        model=made or model.load_policy(begun.config, begun.source, begun.revision),
+        model=made or model.load_policy(base.config, base.source, base.revision),
         args=SFTConfig(**settings, max_length=length, packing=block.packing),
         train_dataset=examples,
         eval_dataset=evaluation if block.eval_strategy == "steps" and len(evaluation) else None,
-        processing_class=begun.tokenizer,
+        processing_class=base.tokenizer,
     )
     train(run, trainer)
-    publish(run, trainer, begun.tokenizer)
+    publish(run, trainer, base.tokenizer)
     if run.is_main:
         run.finish(started, steps=trainer.state.global_step, rows=rows.counts.train)
 
 
 class _Trainer(AtomicCheckpointTrainer, SFTTrainer):
-    """SFTTrainer with our checkpoints and what it counts for the log in them, and one held-out loss for any number of ranks."""
+    """SFTTrainer with our checkpoints, its log's sums in them, and the same held-out loss for any number of ranks."""
 
     def __init__(self, run: Run, **arguments: Any) -> None:
         super().__init__(run, **arguments)
         if self.eval_dataset is not None:
             parts = self._fill_evaluation() // self.args.per_device_eval_batch_size
-            tokens = sum(label != _UNCOUNTED for labels in self.eval_dataset["labels"] for label in labels)
+            tokens = sum(label != _IGNORED for labels in self.eval_dataset["labels"] for label in labels)
             self._tokens_per_part = tokens / parts
 
     def _fill_evaluation(self) -> int:
@@ -72,27 +72,27 @@ class _Trainer(AtomicCheckpointTrainer, SFTTrainer):
         missing = -len(self.eval_dataset) % (self.args.per_device_eval_batch_size * self.args.world_size)
         if missing:
             added = self.eval_dataset.select([0] * missing)
-            added = added.map(lambda row: {"labels": [_UNCOUNTED] * len(row["labels"])}, features=added.features)
+            added = added.map(lambda row: {"labels": [_IGNORED] * len(row["labels"])}, features=added.features)
             self.eval_dataset = datasets.concatenate_datasets([self.eval_dataset, added])
         return len(self.eval_dataset)
 
     def prediction_step(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> tuple:
-        """One part of an evaluation. The Trainer averages over parts, whose tokens differ: weighed, that is the mean of all."""
-        tokens = inputs["labels"].ne(_UNCOUNTED).sum().item()
+        """Weigh the loss of a part of an evaluation by its tokens: the Trainer averages over parts, whose tokens differ."""
+        tokens = inputs["labels"].ne(_IGNORED).sum().item()
         loss, *others = super().prediction_step(model, inputs, *args, **kwargs)
         return loss * (tokens / self._tokens_per_part), *others
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """Leave the run's directory to what docs/design.md C13 puts there."""
+        """Write none: a run's directory holds what docs/design.md C13 lists."""
 
-    def _counted(self) -> dict[str, Any]:
+    def _log_state(self) -> dict[str, Any]:
         return {
-            **super()._counted(),
+            **super()._log_state(),
             "tokens": self._total_train_tokens,
             "metrics": dict(self._metrics["train"]),
         }
 
-    def _count_on(self, counted: dict[str, Any]) -> None:
-        super()._count_on(counted)
-        self._total_train_tokens = counted["tokens"]
-        self._metrics["train"].update(counted["metrics"])
+    def _restore_log_state(self, state: dict[str, Any]) -> None:
+        super()._restore_log_state(state)
+        self._total_train_tokens = state["tokens"]
+        self._metrics["train"].update(state["metrics"])

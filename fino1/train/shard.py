@@ -1,4 +1,4 @@
-"""What of a model does one rank hold? Its share, where there are several. (docs/ranks.md)
+"""What does one rank hold of a model? Its share, where there are several. (docs/ranks.md)
 
 SFT is sharded by DeepSpeed, which the Trainer drives: this module writes its configuration. PPO, whose loop is ours, is sharded
 by torch's fully_shard, which does what ZeRO stage 3 does: a layer's weights are whole on a rank while it computes with them,
@@ -36,7 +36,7 @@ PROCESS_GROUP_TIMEOUT = timedelta(minutes=30)
 
 
 def stage(spec: RunSpec, world_size: int) -> int:
-    """Which ZeRO stage is trained with? One rank shards nothing: without offload it is trained plainly, to the same numbers."""
+    """ZeRO stage of the run. One rank without offload has nothing to share: 0, plain training, to the same numbers."""
     offload = {spec.launch.offload_optimizer_device, spec.launch.offload_param_device} != {"none"}
     return spec.launch.zero_stage if world_size > 1 or offload else 0
 
@@ -70,7 +70,7 @@ def deepspeed_config(spec: RunSpec, world_size: int) -> dict[str, Any] | None:
 
 
 def prepare(use_cpu: bool) -> None:
-    """Tell DeepSpeed what it computes on, before anything imports it."""
+    """Set DeepSpeed's device in the environment, before anything imports it."""
     os.environ.setdefault("DS_ACCELERATOR", "cpu" if use_cpu else "cuda")
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
 
@@ -78,7 +78,7 @@ def prepare(use_cpu: bool) -> None:
 def join(use_cpu: bool) -> None:
     """Join the ranks to one another for DeepSpeed; the Trainer then finds that done (`use_configured_state`).
 
-    By itself it would join no ranks that have no GPU: each would train alone, and say nothing.
+    By itself it joins no ranks without GPUs: each would train alone, without an error.
     """
     if use_cpu:
         from deepspeed import ops
@@ -88,8 +88,10 @@ def join(use_cpu: bool) -> None:
     PartialState(backend="gloo" if use_cpu else None, timeout=PROCESS_GROUP_TIMEOUT)
 
 
-def hollow(load: Callable[..., PreTrainedModel], config: PretrainedConfig, device: torch.device) -> PreTrainedModel:
-    """Make the model that `load` makes, without weights; what it has computed beside them is on `device`."""
+def load_without_weights(
+    load: Callable[..., PreTrainedModel], config: PretrainedConfig, device: torch.device
+) -> PreTrainedModel:
+    """Make the model that `load` makes, its weights on the meta device, its buffers on `device`."""
     with init_empty_weights(include_buffers=False), no_init_weights(), device:
         model = load(config, None, None)
     model.tie_weights()
@@ -97,7 +99,7 @@ def hollow(load: Callable[..., PreTrainedModel], config: PretrainedConfig, devic
 
 
 class Sharding:
-    """How models are divided over all ranks: by layers, each cut along its weights' first dimension."""
+    """Divides models over all ranks: by layers, each cut along its weights' first dimension."""
 
     def __init__(self, device: torch.device, bf16: bool, is_main: bool) -> None:
         self.device, self.is_main = device, is_main
@@ -106,7 +108,7 @@ class Sharding:
 
     def load(self, load: Callable[..., PreTrainedModel], config: PretrainedConfig, source: tuple) -> PreTrainedModel:
         """Load a model for `divide`: one rank reads the weights, and the others wait for their shares."""
-        return load(config, *source) if self.is_main else hollow(load, config, self.device)
+        return load(config, *source) if self.is_main else load_without_weights(load, config, self.device)
 
     def divide(self, module: nn.Module) -> None:
         """Leave each rank its share of the weights that the main rank has."""
@@ -131,8 +133,8 @@ class Sharding:
         _assign(module, share)
 
     @contextmanager
-    def whole(self, module: nn.Module, into: PreTrainedModel) -> Iterator[PreTrainedModel]:
-        """Gather the weights of `module`, once, in the precision that is computed with, into the hollow model `into`."""
+    def gathered(self, module: nn.Module, into: PreTrainedModel) -> Iterator[PreTrainedModel]:
+        """Gather the weights of `module`, once, in the precision that is computed with, into the model without weights `into`."""
         weights = dict(module.named_parameters())
         _assign(into, lambda name, _: weights[name].full_tensor().to(self.dtype))
         yield into
@@ -146,7 +148,7 @@ def save(directory: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -
 
 
 def load(directory: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Read them again."""
+    """Load this rank's shares of the weights and of the optimizer's state."""
     weights, state = get_state_dict(module, optimizer)
     found = {"model": weights, "optimizer": state}
     checkpoint.load(found, checkpoint_id=directory)
@@ -154,7 +156,7 @@ def load(directory: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -
 
 
 def gather(module: nn.Module) -> dict[str, Tensor]:
-    """Return the whole weights, each once, in the main rank's memory; the others' answer is empty."""
+    """Gather the whole weights, each once, in the main rank's memory; the other ranks get an empty dict."""
     found = get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
     twice = {name for name, _ in module.named_parameters(remove_duplicate=False)} - dict(
         module.named_parameters()
@@ -163,7 +165,7 @@ def gather(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _assign(module: nn.Module, make: Callable[[str, Tensor], Tensor]) -> None:
-    """Give the module other weights; what was tied stays tied."""
+    """Replace the module's weights; what was tied stays tied."""
     made = {
         id(weight): nn.Parameter(make(name, weight.detach()), requires_grad=weight.requires_grad)
         for name, weight in module.named_parameters()

@@ -1,6 +1,7 @@
 """Where do a run's lines of metrics go? To metrics.jsonl always, and to the trackers it names, through accelerate's.
 
-Contract: docs/design.md C11.
+(docs/design.md C11)
+
 metrics.jsonl is the record; a tracker is a view of it. One that fails is left out for the rest of the attempt, after one
 warning: a run that has a GPU node does not end for a dashboard. What a tracker lacks when an attempt begins (it failed, it was
 not asked for, the attempt before was killed) it is given from metrics.jsonl, and nothing that it has is given to it again.
@@ -26,7 +27,7 @@ from fino1.progress import Metrics
 from fino1.spec import load
 from fino1.train.launch.rank import Run
 
-_PATIENCE_S = 60.0  # for a tracker's every act: its start, a line, its end
+_TIMEOUT_S = 60.0  # for a tracker's every act: its start, a line, its end
 _ENVIRONMENT = {  # where the user has not said otherwise
     "MLFLOW_ALLOW_FILE_STORE": "true",  # a database on a volume of many nodes is worse than a store without new features
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -46,21 +47,21 @@ class _Opened:
 
     @property
     def is_new(self) -> bool:
-        """Does it hold nothing?"""
+        """True where it holds nothing yet."""
         return not self.held and self.floor < 0
 
     def lacks(self, name: str, step: int) -> bool:
-        """Is this number new to it?"""
+        """True where it does not hold this number of this step."""
         return step > max(self.held.get(name, -1), self.floor)
 
 
 class Log:
-    """The lines of a run, each with the number of its step under `key`; rank 0 has one."""
+    """A run's metrics, each line with the number of its step under `key`; rank 0 has one."""
 
     def __init__(self, run: Run, key: str, resumed_at: int) -> None:
         path = run.directory / "metrics.jsonl"
         self._metrics = Metrics(path, key, resumed_at)
-        names = trackers.named()
+        names = trackers.from_environment()
         lines = [json.loads(line) for line in path.read_text().splitlines()] if names and path.exists() else []
         self._reporters = [_Reporter(name, run, key, resumed_at, lines) for name in names]
 
@@ -82,24 +83,24 @@ class _Reporter:
     def __init__(self, name: str, run: Run, key: str, resumed_at: int, lines: list[dict[str, Any]]) -> None:
         self._name, self._key, self._failed = name, key, False
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
-        self._do(lambda: self._open(run, resumed_at))
+        self._try(lambda: self._open(run, resumed_at))
         for line in lines:
             self.write(line)
 
     def write(self, numbers: Mapping[str, Any]) -> None:
         """Report one line, but for what the tracker holds."""
-        self._do(lambda: self._report(numbers))
+        self._try(lambda: self._report(numbers))
 
     def close(self) -> None:
         """End the tracker's run."""
-        self._do(lambda: self._opened.tracker.finish())
+        self._try(lambda: self._opened.tracker.finish())
 
     def _open(self, run: Run, resumed_at: int) -> None:
         for variable, value in _ENVIRONMENT.items():
             os.environ.setdefault(variable, value)
         self._opened = _OPEN[self._name](run, resumed_at)
         if self._opened.is_new:
-            config = {"run": run.directory.name, **flat(load.config(run.spec))}
+            config = {"run": run.directory.name, **flatten(load.config(run.spec))}
             self._opened.tracker.store_init_configuration(config)
 
     def _report(self, numbers: Mapping[str, Any]) -> None:
@@ -108,14 +109,14 @@ class _Reporter:
         if new:
             self._opened.tracker.log(new, step=step)
 
-    def _do(self, act: Callable[[], None]) -> None:
+    def _try(self, act: Callable[[], None]) -> None:
         if self._failed:
             return
         try:
-            self._worker.submit(act).result(_PATIENCE_S)
+            self._worker.submit(act).result(_TIMEOUT_S)
         except Exception as error:  # of any library, network or disk: see above
             self._failed = True
-            text = f"no answer in {_PATIENCE_S:.0f} s" if isinstance(error, TimeoutError) else first_line(error)
+            text = f"no answer in {_TIMEOUT_S:.0f} s" if isinstance(error, TimeoutError) else first_line(error)
             print(
                 f"fino1: {self._name} is left out from here on: {text}; metrics.jsonl has every line",
                 file=sys.stderr,
@@ -123,8 +124,8 @@ class _Reporter:
             )
 
 
-def flat(document: Any, path: str = "") -> dict[str, Any]:
-    """Which single values has a document? Their paths, with dots between keys and places in lists."""
+def flatten(document: Any, path: str = "") -> dict[str, Any]:
+    """The single values of a document by their paths, with dots between keys and indices of lists."""
     if isinstance(document, Mapping):
         items = list(document.items())
     elif isinstance(document, list):
@@ -133,12 +134,12 @@ def flat(document: Any, path: str = "") -> dict[str, Any]:
         return {path: document}
     found: dict[str, Any] = {}
     for key, value in items:
-        found |= flat(value, f"{path}.{key}" if path else str(key))
+        found |= flatten(value, f"{path}.{key}" if path else str(key))
     return found
 
 
 def _tensorboard(run: Run, resumed_at: int) -> _Opened:
-    """In `tensorboard/`: another file each attempt, which says from which step on those before it are void."""
+    """Open TensorBoard's files in `tensorboard/`: one for each attempt, which says from which step on earlier ones are void."""
     from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
 
     folder = run.directory / "tensorboard"
@@ -153,7 +154,7 @@ def _tensorboard(run: Run, resumed_at: int) -> _Opened:
 
 
 def _wandb(run: Run, resumed_at: int) -> _Opened:
-    """In `wandb/`, to be sent by `wandb sync`; or at once, where there is a key and the hub is not forbidden.
+    """Open a W&B run in `wandb/`, to be sent by `wandb sync`; or online, where there is a key and the hub is not forbidden.
 
     An attempt offline cannot go on in the file of the one before: it writes all of the run anew, under the same id.
     """
@@ -167,13 +168,13 @@ def _wandb(run: Run, resumed_at: int) -> _Opened:
     tracker = accelerated.WandBTracker(
         os.environ.get("WANDB_PROJECT", "fino1"),
         name=run.name,
-        id=_remembered(run, "wandb", secrets.token_hex(4)),
+        id=_recall(run, "wandb", secrets.token_hex(4)),
         group=run.spec.method,
         dir=str(run.directory),
         mode=mode,
         resume=None if mode == "offline" else "allow",
         settings=wandb.Settings(
-            silent=True, console="off", disable_git=True, disable_code=True, init_timeout=_PATIENCE_S
+            silent=True, console="off", disable_git=True, disable_code=True, init_timeout=_TIMEOUT_S
         ),
     )
     tracker.start()
@@ -181,18 +182,18 @@ def _wandb(run: Run, resumed_at: int) -> _Opened:
 
 
 def _mlflow(run: Run, resumed_at: int) -> _Opened:
-    """In `mlruns/`, or on the server that MLFLOW_TRACKING_URI names."""
+    """Open an MLflow run in `mlruns/`, or on the server that MLFLOW_TRACKING_URI names."""
     import mlflow
 
     logging.getLogger("mlflow").setLevel(logging.ERROR)
     server = os.environ.get("MLFLOW_TRACKING_URI")
     mlflow.set_tracking_uri(server or (run.directory.absolute() / "mlruns").as_uri())
     place = f"mlflow {server or 'mlruns'}"
-    before = _remembered(run, place)
+    before = _recall(run, place)
     tracker = accelerated.MLflowTracker(f"fino1-{run.spec.method}", run_id=before, run_name=run.name)
     tracker.start()
     run_id = tracker.tracker.info.run_id
-    _remembered(run, place, run_id)
+    _recall(run, place, run_id)
     client = mlflow.MlflowClient()
     names = client.get_run(run_id).data.metrics if before else ()
     return _Opened(tracker, {name: max(m.step for m in client.get_metric_history(run_id, name)) for name in names})
@@ -205,8 +206,8 @@ _OPEN: Mapping[str, Callable[[Run, int], _Opened]] = {
 }
 
 
-def _remembered(run: Run, key: str, new: str | None = None) -> str | None:
-    """What does the tracker call this run? What was said first stays; `new` is kept where nothing was."""
+def _recall(run: Run, key: str, new: str | None = None) -> str | None:
+    """What the tracker calls this run, by trackers.json in its directory; `new` is written there where nothing is yet."""
     file: Path = run.directory / "trackers.json"
     known = json.loads(file.read_text()) if file.exists() else {}
     if key not in known and new is not None:

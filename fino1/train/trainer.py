@@ -1,7 +1,7 @@
 """What do the methods share that Transformers' Trainer drives? Settings, order of rows, our checkpoints, and the end.
 
-Saving and finding checkpoints is ours, the state in them is the Trainer's own: weights, optimizer, scheduler, every
-rank's random numbers, data position.
+Saving and finding checkpoints is ours (docs/design.md C6), the state in them is the Trainer's own: weights, optimizer,
+scheduler, every rank's random numbers, data position.
 """
 
 import itertools
@@ -32,8 +32,8 @@ from fino1.train.tracking import Log
 
 
 @dataclass(frozen=True)
-class Start:
-    """What a run trains: where its weights come from (None: random ones), its tokenizer and its config."""
+class Base:
+    """The model that a run starts from: where its weights come from (None: random ones), its tokenizer and its config."""
 
     source: str | None
     revision: str | None
@@ -42,14 +42,14 @@ class Start:
 
     @property
     def length(self) -> int:
-        """How many tokens can it read?"""
+        """Tokens that it can read."""
         return model.context_length(self.config)
 
 
-def start(
+def find_base(
     run: Run, default: str, texts: Iterable[str], load_tokenizer: Callable[..., PreTrainedTokenizerBase]
-) -> Start:
-    """What does the run begin with? Random weights get a tokenizer that is trained on `texts`.
+) -> Base:
+    """Find the model that the run starts from. Random weights get a tokenizer that is trained on `texts`.
 
     Raises SpecError where the model is none, or the disk has no room for the run's checkpoints.
     """
@@ -64,7 +64,7 @@ def start(
         config = model.load_config("model", source, revision)
     missing = run.spec.trained.save_total_limit - len(checkpoint.all_valid(run.checkpoints))
     model.check_disk(run.directory, model.parameters(config), missing)
-    return Start(source, revision, tokenizer, config)
+    return Base(source, revision, tokenizer, config)
 
 
 # transformers 5.17 loads the optimizer of several ranks to accelerate's "cpu:0"; 5.23 to "cpu", all that torch knows.
@@ -72,7 +72,7 @@ torch.serialization.register_package(
     11, lambda storage: None, lambda storage, location: storage if location == "cpu:0" else None
 )
 
-_SAME = (  # what Transformers calls as we do
+_SAME_NAMES = (  # keys that Transformers spells as the run file does
     "learning_rate",
     "per_device_train_batch_size",
     "num_train_epochs",
@@ -91,14 +91,14 @@ _SAME = (  # what Transformers calls as we do
 )
 
 
-def arguments(run: Run, has_evaluation: bool) -> dict[str, Any]:
-    """Which of Transformers' settings say what the spec says?"""
+def training_arguments(run: Run, has_evaluation: bool) -> dict[str, Any]:
+    """The run's settings as Transformers' TrainingArguments."""
     block = run.spec.trained
     deepspeed = shard.deepspeed_config(run.spec, run.world_size)
     if deepspeed is not None:
         shard.join(run.use_cpu)
     return {
-        **{key: getattr(block, key) for key in _SAME},
+        **{key: getattr(block, key) for key in _SAME_NAMES},
         "output_dir": str(run.directory),
         "gradient_accumulation_steps": block.global_batch_size // (run.world_size * block.per_device_train_batch_size),
         "max_steps": block.max_steps or -1,
@@ -128,7 +128,7 @@ def train(run: Run, trainer: Trainer) -> None:
     assert (kind == DistributedType.DEEPSPEED) == (trainer.args.deepspeed is not None), kind
     resumed = checkpoint.agree_on_newest(run.checkpoints, run.world_size)
     trainer.remove_callback(transformers.PrinterCallback)
-    trainer.add_callback(_Watch(run, stop, checkpoint.step_of(resumed) if resumed else 0))
+    trainer.add_callback(_Callback(run, stop, checkpoint.step_of(resumed) if resumed else 0))
     trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
     if trainer.state.global_step < trainer.state.max_steps:
         raise checkpoint.Stopped
@@ -146,7 +146,7 @@ def publish(run: Run, trainer: Trainer, tokenizer: PreTrainedTokenizerBase) -> N
 
 
 class _Order(torch.utils.data.Sampler[int]):
-    """Every epoch's rows in an order of its own, filled up from its start to whole global batches.
+    """Orders each epoch's rows anew, filled up from the start of the order to whole global batches.
 
     Any number of ranks then takes the same steps with the same rows; the Trainer fills up each rank's share by itself.
     """
@@ -164,9 +164,9 @@ class _Order(torch.utils.data.Sampler[int]):
 
 
 class AtomicCheckpointTrainer(Trainer):
-    """A Trainer whose checkpoints appear whole under our names, and whose order of rows any number of ranks shares.
+    """A Trainer whose checkpoints appear whole under our names, and whose order of rows is the same for any number of ranks.
 
-    Mixed into one of TRL's or used as it is.
+    Used as it is, or as a mixin of one of TRL's trainers.
     """
 
     def __init__(self, run: Run, **arguments: Any) -> None:
@@ -195,7 +195,7 @@ class AtomicCheckpointTrainer(Trainer):
         """Train an epoch, or what a checkpoint leaves of it; of one written after the last step, nothing."""
         resumed = arguments["resume_from_checkpoint"]
         if resumed and arguments["epoch"] == arguments["epochs_trained"]:
-            self._count_on(json.loads((Path(resumed) / f"log_{self._run.rank}.json").read_text()))
+            self._restore_log_state(json.loads((Path(resumed) / f"log_{self._run.rank}.json").read_text()))
         self._order.epoch = arguments["epoch"]  # not through the wrappers that a resume lays around it
         if self.state.global_step < self.state.max_steps:
             super()._run_epoch(**arguments)
@@ -212,7 +212,7 @@ class AtomicCheckpointTrainer(Trainer):
             # The Trainer writes `checkpoint-N` below the directory it asks for; its contents belong in ours.
             self._folder = str(directory)
             super(AtomicCheckpointTrainer, self)._save_checkpoint(model, trial)
-            (directory / f"log_{run.rank}.json").write_text(json.dumps(self._counted()))
+            (directory / f"log_{run.rank}.json").write_text(json.dumps(self._log_state()))
             self.accelerator.wait_for_everyone()
             if run.is_main:
                 inner = directory / f"checkpoint-{self.state.global_step}"
@@ -231,20 +231,20 @@ class AtomicCheckpointTrainer(Trainer):
             barrier=self.accelerator.wait_for_everyone,
         )
 
-    def _counted(self) -> dict[str, Any]:
-        """What has been counted since the last line of the log, which the Trainer forgets in a checkpoint."""
+    def _log_state(self) -> dict[str, Any]:
+        """What was summed up since the last line of the log, which the Trainer leaves out of a checkpoint."""
         return {"loss": self._tr_loss.item(), "logged_at": self._globalstep_last_logged}
 
-    def _count_on(self, counted: dict[str, Any]) -> None:
-        self._tr_loss += counted["loss"]
-        self._globalstep_last_logged = counted["logged_at"]
+    def _restore_log_state(self, state: dict[str, Any]) -> None:
+        self._tr_loss += state["loss"]
+        self._globalstep_last_logged = state["logged_at"]
 
 
-_CLOCKED = ("_runtime", "_per_second")  # what an evaluation says of its speed: no run repeats it
+_TIMINGS = ("_runtime", "_per_second")  # an evaluation's speed: no run repeats it
 
 
-class _Watch(TrainerCallback):
-    """Progress, metrics, and the end on SIGTERM after a checkpoint that all ranks agree on."""
+class _Callback(TrainerCallback):
+    """Shows progress, writes metrics, and on SIGTERM stops after a checkpoint that all ranks agree on."""
 
     def __init__(self, run: Run, stop: checkpoint.StopSignal, resumed_at: int) -> None:
         self._run, self._stop, self._resumed_at = run, stop, resumed_at
@@ -254,14 +254,14 @@ class _Watch(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Open the bar."""
+        """Show progress from here on."""
         self._progress = Progress(
             self._run.spec.method, state.max_steps, state.global_step, self._run.is_main, name=self._run.name
         )
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Stop where any rank was asked to, at the same step on all of them."""
-        if agree(self._stop.received, self._run) and state.global_step < state.max_steps:
+        if any_rank(self._stop.received, self._run) and state.global_step < state.max_steps:
             control.should_save = control.should_training_stop = True
 
     def on_log(
@@ -270,7 +270,7 @@ class _Watch(TrainerCallback):
         """Append a line to the metrics."""
         if self._metrics is None or "train_runtime" in logs:
             return
-        numbers = {key.replace("eval_", "eval/"): value for key, value in logs.items() if not key.endswith(_CLOCKED)}
+        numbers = {key.replace("eval_", "eval/"): value for key, value in logs.items() if not key.endswith(_TIMINGS)}
         self._metrics.write({"step": state.global_step, **numbers})
         if self._progress is not None and "loss" in logs:
             self._progress.update(state.global_step, loss=float(logs["loss"]))
@@ -278,18 +278,18 @@ class _Watch(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Close the bar and the metrics; a run that is stopped comes here too."""
+        """Close progress and metrics; a run that is stopped comes here too."""
         if self._progress is not None:
             self._progress.close()
         if self._metrics is not None:
             self._metrics.close()
 
 
-def agree(asked: bool, run: Run) -> bool:
-    """Was any rank asked? One small all-reduce, so that all ranks take the same way."""
+def any_rank(flag: bool, run: Run) -> bool:
+    """True on every rank where `flag` is True on any: one small all-reduce."""
     if run.world_size == 1:
-        return asked
+        return flag
     device = "cpu" if run.use_cpu else f"cuda:{torch.cuda.current_device()}"
-    flag = torch.tensor([int(asked)], device=device)
-    torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
-    return bool(flag.item())
+    flags = torch.tensor([int(flag)], device=device)
+    torch.distributed.all_reduce(flags, op=torch.distributed.ReduceOp.MAX)
+    return bool(flags.item())

@@ -1,4 +1,7 @@
-"""Which launchers meet, and how does each learn of the others' end? Real processes, no ranks. (docs/design.md C12)"""
+"""Which launchers meet, and how does each learn of the others' end? Real processes and sockets, without ranks.
+
+(docs/design.md C12)
+"""
 
 import json
 import os
@@ -38,6 +41,11 @@ class Node:
 
     def code(self):
         return self.process.wait(SOON)
+
+    def says(self, text):
+        """Wait for a line with this text."""
+        while text not in (line := self.process.stderr.readline()):
+            assert line, f"ended without {text}"
 
     def said(self):
         return self.process.stderr.read()
@@ -79,11 +87,10 @@ def test_all_go_with_the_same_word_and_with_another_the_next_time(start):
 def test_nodes_of_two_attempts_never_go_together(start):
     old = start(0, attempt="a")
     new = start(1, attempt="b")
+    new.says("node 0 is of attempt 'a', node 1 of 'b'")
     assert new.word(NOW) is None and old.word(0) is None
     old.process.kill()
     assert [node.word() for node in (start(0, attempt="b"), new)].count(None) == 0
-    new.process.kill()
-    assert "node 0 is of attempt 'a', node 1 of 'b'" in new.said()
 
 
 def test_a_newcomer_waits_while_others_train_and_then_joins_its_own(start):

@@ -131,7 +131,7 @@ def test_every_number_of_metrics_jsonl_is_in_every_tracker(reported, monkeypatch
 @pytest.mark.parametrize("reported", METHODS, indirect=True)
 def test_trackers_know_the_run_by_its_name_method_and_config(reported, monkeypatch):
     method = reported.spec.method
-    config = {"run": reported.directory.name, **tracking.flat(load.config(reported.spec))}
+    config = {"run": reported.directory.name, **tracking.flatten(load.config(reported.spec))}
     assert config["seed"] == 42 and config[f"{method}.global_batch_size"] in (8, 16)
     client, run = mlflow_run(reported.directory, monkeypatch)
     assert run.info.run_name == "run" and run.info.status == "FINISHED"
@@ -217,7 +217,7 @@ def log_of(tmp_path, monkeypatch, tracker):
 
 
 def test_a_tracker_that_hangs_is_waited_for_once(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(tracking, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(tracking, "_TIMEOUT_S", 0.2)
     ends = threading.Event()
     tracker = Slow(ends)
     log = log_of(tmp_path, monkeypatch, tracker)
@@ -259,4 +259,4 @@ def test_a_tracker_gets_no_number_that_it_holds(tmp_path, monkeypatch):
 
 def test_a_document_is_flattened_to_its_single_values():
     document = {"a": {"b": 1, "c": []}, "d": [{"e": "x"}, True], "f": {}}
-    assert tracking.flat(document) == {"a.b": 1, "d.0.e": "x", "d.1": True}
+    assert tracking.flatten(document) == {"a.b": 1, "d.0.e": "x", "d.1": True}

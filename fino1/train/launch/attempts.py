@@ -1,4 +1,4 @@
-"""Does the run still get anywhere? (docs/design.md C5)
+"""Does the run still make progress? (docs/design.md C5)
 
 A Job, a JobSet and a TrainJob count their restarts and give up. A PyTorchJob whose pods start again by exit code does not:
 training-operator counts restarts of containers (1.9.3, and each of its pods is new; measured: 77 pods in 4 minutes with
@@ -36,7 +36,7 @@ class Attempts:
         self._write(self._count + 1)
 
     def end(self, code: int) -> None:
-        """Say with which code it ended: one that was asked to end does not count."""
+        """Record with which code it ended: one that was asked to end does not count."""
         if code == exits.DONE:
             self._file.unlink()
         elif code == exits.TERMINATED:

@@ -1,4 +1,4 @@
-"""How do the ranks start, and with which code do they end? (docs/design.md C4, C5, C12)
+"""How do the ranks start, and with which code do they end? (docs/design.md C5, C12)
 
 The operator's PET_* variables are the launcher's defaults, as they are torchrun's. The launcher is used as a library: torchrun
 as a program ends with 1 whatever its ranks did.
@@ -38,7 +38,7 @@ def start_ranks(config: Path, name: str, work: Path, source: str | None = None) 
 
     Raises SpecError for a run that cannot be, AttemptError where another attempt is in the way or other nodes do not come.
     """
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # what has failed is said below
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # failures are printed below
     arguments = ["--config", str(config), "--name", name, "--work", str(work), "--launcher", str(os.getpid())]
     arguments += ["--source", source] if source else []
     options = ["--max-restarts=0", "--module", "fino1.train.launch.rank"]  # who started us starts us again
@@ -65,7 +65,7 @@ def start_ranks(config: Path, name: str, work: Path, source: str | None = None) 
         group = Group(identity, parsed.node_rank, parsed.master_addr, parsed.master_port, done.is_file)
         if not group.join():
             return exits.DONE
-        launch.run_id, launch.rdzv_endpoint = group.word, f"{parsed.master_addr}:{group.port}"
+        launch.run_id, launch.rdzv_endpoint = group.rendezvous_id, f"{parsed.master_addr}:{group.port}"
         launch.rdzv_configs["timeout"] = RENDEZVOUS_TIMEOUT_S
         return group.end(_run(launch, command, attempts, group.killed))
 
@@ -113,10 +113,10 @@ def _close(self: PContext, death_sig: signal.Signals | None = None, timeout: int
 
 
 def _first_code(failures: Mapping[int, ProcessFailure], killed: Collection[int] = ()) -> int:
-    """Which code has the rank that failed first? One that ended because it lost a peer did not, even if it was noticed first,
+    """Exit code of the rank that failed first. One that ended because it lost a peer did not, even if it was noticed first,
     nor did one that we have `killed` (process ids) because it hung without its peer.
 
-    Says which rank it was where that cannot have said it itself.
+    Prints which rank it was where that cannot have printed anything itself.
     """
     codes = {}
     for rank, failure in sorted(failures.items(), key=lambda item: item[1].timestamp):

@@ -50,7 +50,7 @@ class Run:
 
     @property
     def is_main(self) -> bool:
-        """Is this the rank that writes what all ranks share?"""
+        """True for the rank that writes what all ranks share."""
         return self.rank == 0
 
     @property
@@ -60,12 +60,12 @@ class Run:
 
     @property
     def checkpoints(self) -> Path:
-        """Where its checkpoints are."""
+        """Directory of its checkpoints."""
         return self.directory / "checkpoints"
 
     @property
     def use_cpu(self) -> bool:
-        """Is there no GPU? (The local backend hides them from a run that asks for none.)"""
+        """True where there is no GPU; `fino1 run` hides them from a run that asks for none."""
         import torch
 
         return not torch.cuda.is_available()
@@ -151,7 +151,7 @@ def _explain(error: Fino1Error, source: str | None) -> int:
 
 
 def _quiet() -> None:
-    """Leave standard output to our own lines."""
+    """Keep other libraries' lines out of the output."""
     import accelerate.utils.other
     import datasets
     import transformers

@@ -1,4 +1,4 @@
-"""What does PPO start from, which models does it hold, and what does it leave? Their set-up and their passes, no maths."""
+"""What does PPO start from, which models does it hold, and what does it leave? Their set-up and passes; the maths is in rl.py."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -24,7 +24,7 @@ _SHARDS = "shards"
 
 
 class Inputs:
-    """What a run starts from, checked before any weight is read."""
+    """Rows, prompts, tokenizer and configs of a run, checked before any weight is read. Raises SpecError."""
 
     def __init__(self, run: Run) -> None:
         spec, block = run.spec, run.spec.ppo
@@ -53,6 +53,7 @@ class Actors:
     def __init__(self, run: Run, inputs: Inputs) -> None:
         self.run, self.inputs = run, inputs
         self.block: PpoBlock = run.spec.ppo
+        self._saved_at: int | None = None
         self.updates = -(-self.block.total_episodes // self.block.global_batch_size)
         self.schedule = rl.schedule(
             self.block.lr_scheduler_type, round(self.block.warmup_ratio * self.updates), self.updates
@@ -68,7 +69,7 @@ class Actors:
         self.sharding = None
         if shard.stage(run.spec, run.world_size):
             self.sharding = shard.Sharding(device, self.block.bf16, run.is_main)
-            self.sampler = shard.hollow(model.load_policy, inputs.config, device).eval()
+            self.sampler = shard.load_without_weights(model.load_policy, inputs.config, device).eval()
         both = model.ActorCritic(
             self._load(model.load_policy, inputs.config, inputs.policy),
             self._load(model.load_value, inputs.value_config, inputs.value),
@@ -79,8 +80,14 @@ class Actors:
         self._place(both)
         self.reference = model.Reference(self._load(model.load_policy, inputs.config, inputs.policy))
         self._place(self.reference)
+        self.both, self.optimizer = both, self._make_optimizer(both)
+        if self.sharding is None:
+            self.both, self.optimizer = self.accelerator.prepare(both, self.optimizer)
+        self.reward = reward.make(run.spec, inputs.classifier, device, self.block.local_rollout_forward_batch_size)
+
+    def _make_optimizer(self, both: model.ActorCritic) -> torch.optim.AdamW:
         self.peaks = (self.block.learning_rate, self.block.value_learning_rate or self.block.learning_rate)
-        optimizer = torch.optim.AdamW(
+        return torch.optim.AdamW(
             [
                 {"params": part.parameters(), "lr": peak}
                 for part, peak in zip((both.policy, both.value), self.peaks, strict=True)
@@ -89,10 +96,6 @@ class Actors:
             eps=self.block.adam_epsilon,
             weight_decay=self.block.weight_decay,
         )
-        self.both, self.optimizer = both, optimizer
-        if self.sharding is None:
-            self.both, self.optimizer = self.accelerator.prepare(both, optimizer)
-        self.reward = reward.make(run.spec, inputs.classifier, device, self.block.local_rollout_forward_batch_size)
 
     def _load(
         self, load: Callable[..., PreTrainedModel], config: PretrainedConfig, source: model.Source
@@ -112,24 +115,24 @@ class Actors:
 
     @property
     def stop_tokens(self) -> list[int]:
-        """Which tokens end a response?"""
+        """Ids of the tokens that end a response; none where it is sampled on to `response_length`."""
         return [self.inputs.tokenizer.eos_token_id] if self.block.stop_token == "eos" else []
 
     @property
-    def one_row(self) -> bool:
-        """Does attention need all episodes in one row? Flash attention tells episodes apart in a single row only."""
+    def needs_one_row(self) -> bool:
+        """True where all episodes go into one row: flash attention tells episodes apart in a single row only."""
         return "flash" in (self.unwrapped.policy.config._attn_implementation or "")
 
-    def text(self, tokens: list[int]) -> str:
-        """What does a response say?"""
+    def decode(self, tokens: list[int]) -> str:
+        """The text of a response."""
         return self.inputs.tokenizer.decode(tokens, skip_special_tokens=True)
 
     def sample(
-        self, prompts: Sequence[list[int]], draws: Sequence | None, between: rollout.Between = rollout.go_on
+        self, prompts: Sequence[list[int]], draws: Sequence | None, between: rollout.Between = rollout.ignore
     ) -> list[rollout.Response]:
-        """The policy's response to each prompt (rollout.sample); one that is sharded is gathered once for all of them."""
+        """Sample a response to each prompt (rollout.sample); a policy that is sharded is gathered once for all of them."""
         policy = self.unwrapped.policy
-        gathered = nullcontext(policy) if self.sharding is None else self.sharding.whole(policy, self.sampler)
+        gathered = nullcontext(policy) if self.sharding is None else self.sharding.gathered(policy, self.sampler)
         with gathered as whole, self.accelerator.autocast():
             return rollout.sample(
                 whole,
@@ -144,10 +147,10 @@ class Actors:
             )
 
     @torch.no_grad()
-    def look_back(self, episodes: list[Episode]) -> None:
+    def add_reference_and_values(self, episodes: list[Episode]) -> None:
         """Fill in the reference's log-probabilities and the values of what was sampled."""
         for part in parts(episodes, self.block.local_rollout_forward_batch_size):
-            packed = pack(part, self.accelerator.device, self.one_row)
+            packed = pack(part, self.accelerator.device, self.needs_one_row)
             with self.accelerator.autocast():
                 logprobs = self.reference(packed, self.block.temperature)
                 values = self.unwrapped(packed, None)
@@ -163,18 +166,22 @@ class Actors:
         policy["lr"] = 0.0 if update < self.block.value_warmup_updates else factor * self.peaks[0]
         value["lr"] = factor * self.peaks[1]
 
-    def learn(self, packed: Packed) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probabilities, entropies and values (each (N,)) to learn from."""
-        with nullcontext() if self.sharding is None else self.accelerator.autocast():  # `prepare` has put DDP's into it
+    def forward(self, packed: Packed) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probabilities, entropies and values (each (N,)), with gradients."""
+        with (
+            nullcontext() if self.sharding is None else self.accelerator.autocast()
+        ):  # `prepare` has put it into the module
             return self.both(packed, self.block.temperature)
 
-    def accumulate(self, final: bool) -> AbstractContextManager:
-        """Leave the ranks' gradients apart until the final part of a mini-batch; shares are added up at once, for memory."""
-        is_apart = self.sharding is None and not final
-        return self.accelerator.no_sync(self.both) if is_apart else nullcontext()
+    def accumulate(self, is_final: bool) -> AbstractContextManager:
+        """Add up gradients over ranks only in the final part of a mini-batch; those of shards in each part, for memory."""
+        is_local = self.sharding is None and not is_final
+        return self.accelerator.no_sync(self.both) if is_local else nullcontext()
 
     def save(self, update: int) -> None:
-        """Write the checkpoint of the state after `update` updates."""
+        """Write the checkpoint of the state after `update` updates, unless the newest one is of it."""
+        if update == self._saved_at:
+            return
 
         def write(directory: Path) -> None:
             self.accelerator.save_state(str(directory))
@@ -190,9 +197,11 @@ class Actors:
             is_main=self.run.is_main,
             barrier=self.accelerator.wait_for_everyone,
         )
+        self._saved_at = update
 
     def load(self, directory: Path) -> None:
-        """Go on from a checkpoint."""
+        """Load a checkpoint."""
+        self._saved_at = checkpoint.step_of(directory)
         self.accelerator.load_state(str(directory))
         if self.sharding is not None:
             shard.load(directory / _SHARDS, self.both, self.optimizer)

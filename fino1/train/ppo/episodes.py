@@ -1,4 +1,4 @@
-"""How does an update's experience look, and how is it laid out for a forward pass?
+"""What does an update learn from, and how is it laid out for a forward pass?
 
 Legend: B episodes, R response tokens padded to the longest, K rows of L tokens that hold episodes end to end, N response
 tokens of a pass.
@@ -16,7 +16,7 @@ from fino1.train.ppo import rl
 
 @dataclass
 class Episode:
-    """One prompt (token ids) with its sampled response and what is known of each of its tokens."""
+    """One prompt (token ids) with its sampled response and the numbers of each of its tokens."""
 
     index: int
     prompt: list[int]

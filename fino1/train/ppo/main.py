@@ -1,4 +1,4 @@
-"""Proximal policy optimisation of a language model against a verifier (TRL has none any more).
+"""Proximal policy optimisation of a language model against a verifier; TRL 1 has no PPO trainer.
 
 One update: sample a response to each prompt, score it, compare it with the frozen reference, estimate advantages with the value
 model, then take a few clipped steps. Sampling is keyed by (seed, update, prompt) and every rank sees the experience of all, so
@@ -22,7 +22,7 @@ from fino1.train.ppo import reward, rl, rollout
 from fino1.train.ppo.actors import Actors, Inputs
 from fino1.train.ppo.episodes import Batch, Episode, batch, pack, parts
 from fino1.train.tracking import Log
-from fino1.train.trainer import agree
+from fino1.train.trainer import any_rank
 
 
 def main(run: Run) -> None:
@@ -31,57 +31,45 @@ def main(run: Run) -> None:
     block = run.spec.ppo
     actors = Actors(run, Inputs(run))
     stop = checkpoint.StopSignal()
-    updates = actors.updates
     resumed = checkpoint.agree_on_newest(run.checkpoints, run.world_size)
-    saved = done = checkpoint.step_of(resumed) if resumed else -1
+    done = checkpoint.step_of(resumed) if resumed else -1
     if resumed:
         actors.load(resumed)
     ppo = _Ppo(actors, done)
     metrics = Log(run, "update", done) if run.is_main else None
-    progress = Progress("ppo", updates, max(done, 0), run.is_main, name=run.name)
+    progress = Progress("ppo", actors.updates, max(done, 0), run.is_main, name=run.name)
 
-    def save(update: int) -> None:
-        nonlocal saved
-        if saved != update:
-            saved = update
-            actors.save(update)
+    def log(update: int, numbers: dict[str, float]) -> None:
+        if metrics is not None and numbers:
+            metrics.write({"update": update, "episode": update * block.global_batch_size, **numbers})
 
     def stop_if_asked(update: int) -> None:
-        if agree(stop.received, run):
-            save(update)
+        if any_rank(stop.received, run):
+            actors.save(update)
             if metrics is not None:
                 metrics.close()
             raise checkpoint.Stopped
 
-    def evaluated(update: int) -> dict[str, float]:
-        due = update in (0, updates) or update % block.eval_steps == 0
-        return ppo.evaluate(update) if due and block.eval_strategy == "steps" else {}
-
     if done < 0:
-        done = 0
-        first = evaluated(0)
-        if metrics is not None and first:
-            metrics.write({"update": 0, "episode": 0, **first})
-    for update in range(done, updates):
-        numbers = ppo.update(update, lambda finished, update=update: stop_if_asked(update))
-        numbers |= evaluated(update + 1)
-        if metrics is not None:
-            metrics.write({"update": update + 1, "episode": (update + 1) * block.global_batch_size, **numbers})
+        log(0, ppo.evaluate_if_due(0))
+    for update in range(max(done, 0), actors.updates):
+        numbers = ppo.update(update, lambda _, update=update: stop_if_asked(update))
+        log(update + 1, numbers | ppo.evaluate_if_due(update + 1))
         progress.update(update + 1, score=numbers["objective/scores"], kl=numbers["objective/kl"])
         if (update + 1) % block.save_steps == 0:
-            save(update + 1)
-        if update + 1 < updates:
+            actors.save(update + 1)
+        if update + 1 < actors.updates:
             stop_if_asked(update + 1)
     progress.close()
     if metrics is not None:
         metrics.close()
     actors.publish()
     if run.is_main:
-        run.finish(started, updates=updates, episodes=updates * block.global_batch_size)
+        run.finish(started, updates=actors.updates, episodes=actors.updates * block.global_batch_size)
 
 
 class _Ppo:
-    """What is done with the models in one update."""
+    """The steps of one update, and the evaluation between updates."""
 
     def __init__(self, actors: Actors, resumed_at: int) -> None:
         self.actors = actors
@@ -96,21 +84,26 @@ class _Ppo:
         self.actors.set_learning_rates(update)
         episodes = self._experience(update, between)
         shuffle = torch.Generator().manual_seed(self.run.spec.seed + update) if self.block.reward.shuffle else None
-        known = batch(episodes, self.block, shuffle)
-        sums = self._learn(update, episodes, known)
+        experience = batch(episodes, self.block, shuffle)
+        sums = self._learn(update, episodes, experience)
         return {
             "eps": len(episodes) / (time.monotonic() - started),
-            **_objectives(known, episodes, self.inputs.tokenizer),
+            **_objectives(experience, episodes, self.inputs.tokenizer),
             **sums,
             "lr": self.actors.optimizer.param_groups[0]["lr"],
         }
 
+    def evaluate_if_due(self, update: int) -> dict[str, float]:
+        """Evaluate before the first update, every `eval_steps`, and after the last; else return nothing."""
+        is_due = update in (0, self.actors.updates) or update % self.block.eval_steps == 0
+        return self.evaluate(update) if is_due and self.block.eval_strategy == "steps" else {}
+
     def evaluate(self, update: int) -> dict[str, float]:
-        """Greedy accuracy on the held-out rows (and now and then what the answers look like)."""
+        """Greedy accuracy on the held-out rows. `num_sample_generations` times a run some answers go to generations.jsonl."""
         mine = range(self.run.rank, len(self.inputs.held_out), self.run.world_size)
         responses = self.actors.sample([self.inputs.held_out[i] for i in mine], None)
         records = [self.inputs.rows.evaluation[i] for i in mine]
-        texts = [self.actors.text(response.tokens) for response in responses]
+        texts = [self.actors.decode(response.tokens) for response in responses]
         judge = reward.scorer(self.run.spec)
         right = [judge(t, r.question, r.target).strict is True for t, r in zip(texts, records, strict=True)]
         found = gather_object(list(zip(mine, texts, right, strict=True)))
@@ -124,7 +117,7 @@ class _Ppo:
         return {"eval/accuracy": sum(is_right for *_, is_right in found) / len(found)}
 
     def _experience(self, update: int, between: rollout.Between) -> list[Episode]:
-        """The update's episodes, of all ranks, in the order of their prompts."""
+        """Sample and score the update's episodes; return those of all ranks, in the order of their prompts."""
         size, rank, world = self.block.global_batch_size, self.run.rank, self.run.world_size
         chosen = _prompts_of(update, size, len(self.inputs.prompts), self.run.spec.seed)
         mine = range(rank, size, world)
@@ -132,42 +125,42 @@ class _Ppo:
         records = [self.inputs.rows.train[chosen[i]] for i in mine]
         draws = [rollout.uniforms(self.run.spec.seed, update, i, self.block.response_length) for i in mine]
         responses = self.actors.sample(prompts, draws, between)
-        scores = self.actors.reward([self.actors.text(response.tokens) for response in responses], records)
+        scores = self.actors.reward([self.actors.decode(response.tokens) for response in responses], records)
         episodes = [
             Episode(i, prompt, r.tokens, torch.tensor(r.logprobs), score, r.tokens[-1] in self.actors.stop_tokens)
             for i, prompt, r, score in zip(mine, prompts, responses, scores, strict=True)
         ]
-        self.actors.look_back(episodes)
+        self.actors.add_reference_and_values(episodes)
         return sorted(gather_object(episodes), key=lambda episode: episode.index)
 
-    def _learn(self, update: int, episodes: list[Episode], known: Batch) -> dict[str, float]:
+    def _learn(self, update: int, episodes: list[Episode], experience: Batch) -> dict[str, float]:
         """Take num_ppo_epochs × num_mini_batches clipped steps; return the averages over all tokens of all passes."""
         totals = torch.zeros(len(_STATISTICS) + 1, dtype=torch.float64, device=self.accelerator.device)
         for epoch in range(self.block.num_ppo_epochs):
             order = list(range(len(episodes)))
             random.Random(f"{self.run.spec.seed} {update} {epoch}").shuffle(order)
             for members in parts(order, len(order) // self.block.num_mini_batches):
-                totals += self._step(sorted(members, key=lambda i: -len(episodes[i].response)), episodes, known)
+                totals += self._step(sorted(members, key=lambda i: -len(episodes[i].response)), episodes, experience)
         totals = self.accelerator.reduce(totals, "sum")
         averages = (totals[:-1] / totals[-1]).tolist()
         numbers = dict(zip(_STATISTICS, averages, strict=True))
         numbers["val/ratio_var"] -= numbers["val/ratio"] ** 2
         return numbers
 
-    def _step(self, members: list[int], episodes: list[Episode], known: Batch) -> Tensor:
+    def _step(self, members: list[int], episodes: list[Episode], experience: Batch) -> Tensor:
         """One optimizer step on a mini-batch; return this rank's sums of the statistics over its tokens, and their number."""
-        tokens = int(known.mask[members].sum())
+        tokens = int(experience.mask[members].sum())
         mine = members[self.run.rank :: self.run.world_size]
         micro = list(parts(mine, self.block.per_device_train_batch_size))
         sums = torch.zeros(len(_STATISTICS) + 1, dtype=torch.float64, device=self.accelerator.device)
         for number, part in enumerate(micro, start=1):
-            packed = pack([episodes[i] for i in part], self.accelerator.device, self.actors.one_row)
+            packed = pack([episodes[i] for i in part], self.accelerator.device, self.actors.needs_one_row)
             old = [
-                torch.cat([tensor[i][known.mask[i]] for i in part]).to(self.accelerator.device)
-                for tensor in (known.logprobs, known.values, known.advantages, known.returns)
+                torch.cat([tensor[i][experience.mask[i]] for i in part]).to(self.accelerator.device)
+                for tensor in (experience.logprobs, experience.values, experience.advantages, experience.returns)
             ]
-            with self.actors.accumulate(final=number == len(micro)):
-                logprobs, entropy, values = self.actors.learn(packed)
+            with self.actors.accumulate(is_final=number == len(micro)):
+                logprobs, entropy, values = self.actors.forward(packed)
                 result = rl.ppo_loss(
                     logprobs,
                     values,
@@ -216,22 +209,22 @@ def _sums(result: rl.PpoLoss, entropy: Tensor) -> Tensor:
     return torch.stack([column.double().sum() for column in columns])
 
 
-def _objectives(known: Batch, episodes: Sequence[Episode], tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
-    """What the update's episodes were worth, per episode."""
-    non_score = known.rewards.sum(1).mean() - known.scores.mean()
+def _objectives(experience: Batch, episodes: Sequence[Episode], tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
+    """Means of the update's episodes: KL, entropy, reward, score, length; and how many ended."""
+    non_score = experience.rewards.sum(1).mean() - experience.scores.mean()
     return {
-        "objective/kl": known.kl.sum(1).mean().item(),
-        "objective/entropy": -torch.where(known.mask, known.logprobs, 0).sum(1).mean().item(),
+        "objective/kl": experience.kl.sum(1).mean().item(),
+        "objective/entropy": -torch.where(experience.mask, experience.logprobs, 0).sum(1).mean().item(),
         "objective/non_score_reward": non_score.item(),
-        "objective/rlhf_reward": (non_score + known.scores.mean()).item(),
-        "objective/scores": known.scores.mean().item(),
+        "objective/rlhf_reward": (non_score + experience.scores.mean()).item(),
+        "objective/scores": experience.scores.mean().item(),
         "val/num_eos_tokens": sum(e.response[-1] == tokenizer.eos_token_id for e in episodes),
         "response_length": sum(len(e.response) for e in episodes) / len(episodes),
     }
 
 
 def _prompts_of(update: int, size: int, count: int, seed: int) -> list[int]:
-    """Which prompts does this update take? The next `size` of endless passes, each in an order of its own."""
+    """Indices of the update's prompts: the next `size` of endless passes over all, each in an order of its own."""
     places = range(update * size, (update + 1) * size)
     orders = {}
     for turn in {place // count for place in places}:

@@ -1,7 +1,7 @@
 """How are responses sampled?
 
-One row per prompt; a row that has ended leaves the batch and its keys and values leave the cache, so no token is decoded in
-vain. Each row draws its own random numbers, keyed by (seed, update, prompt): what is sampled does not depend on which rank or
+One row per prompt; a row that has ended leaves the batch and its keys and values leave the cache, so no token is decoded for
+nothing. Each row draws its own random numbers, keyed by (seed, update, prompt): what is sampled does not depend on which rank or
 batch a prompt is in. Prompts are sorted by length, so that a batch pads to little more than its own prompts.
 """
 
@@ -25,7 +25,7 @@ class Response:
 Between = Callable[[int], None]
 
 
-def go_on(finished: int) -> None:
+def ignore(finished: int) -> None:
     """Do nothing between batches."""
 
 
@@ -46,7 +46,7 @@ def sample(
     stop_tokens: Sequence[int],
     pad_token: int,
     batch_size: int,
-    between: Between = go_on,
+    between: Between = ignore,
 ) -> list[Response]:
     """Sample one response per prompt by inverse transform of `draws` (one array per prompt), or greedily where it is None.
 
@@ -107,11 +107,8 @@ def _sample_batch(
         keep = [i for i, row in enumerate(alive) if tokens[row][-1] not in stop_tokens]
         if not keep or step + 1 == response_length:
             break
-        ids, mask, positions = (
-            picked[:, None],
-            torch.cat([mask, mask.new_ones(len(alive), 1)], 1),
-            positions[:, -1:] + 1,
-        )
+        ids, positions = picked[:, None], positions[:, -1:] + 1
+        mask = torch.cat([mask, mask.new_ones(len(alive), 1)], 1)
         if len(keep) < len(alive):
             index = torch.tensor(keep, device=policy.device)
             cache.batch_select_indices(index)

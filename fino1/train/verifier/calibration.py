@@ -10,7 +10,7 @@ BINS = 10
 
 
 def report(probabilities: Sequence[float], labels: Sequence[bool], threshold: float) -> dict[str, Any]:
-    """What is to be said of these pairs' probabilities of being right? `threshold` is PPO's, beside 0.5.
+    """Figures on these pairs' probabilities of being right, at 0.5 and at PPO's `threshold`.
 
     Brier: mean of (p − label)² (Brier 1950). Expected calibration error: mean over pairs of |mean p − share right| of their
     tenth of 0…1 (Naeini et al. 2015).
@@ -27,7 +27,7 @@ def report(probabilities: Sequence[float], labels: Sequence[bool], threshold: fl
 
 
 def at(pairs: Sequence[tuple[float, bool]], threshold: float) -> dict[str, Any]:
-    """Which verdicts does p > threshold give? Counts, and the accuracy with its 95 % Wilson interval."""
+    """Counts of the verdicts that p > threshold gives, and the accuracy with its 95 % Wilson interval."""
     counts = {
         f"{'true' if said == label else 'false'}_{'right' if said else 'wrong'}": sum(
             (p > threshold) is said and bool(is_right) is label for p, is_right in pairs
@@ -46,7 +46,7 @@ def at(pairs: Sequence[tuple[float, bool]], threshold: float) -> dict[str, Any]:
 
 
 def reliability(pairs: Sequence[tuple[float, bool]]) -> list[dict[str, Any]]:
-    """Of the pairs in each tenth of p: how many, their mean p (null where there are none), and how many are right."""
+    """For each tenth of p: number of pairs, their mean p (None where there are none), and how many are right."""
     bins: list[list[tuple[float, bool]]] = [[] for _ in range(BINS)]
     for p, label in pairs:
         bins[min(int(p * BINS), BINS - 1)].append((p, label))

@@ -1,6 +1,6 @@
 """What does a verifier read, and how does it become token ids? The same when it is trained and when it gives PPO's reward.
 
-(docs/verifier.md: the final response and the reference answer, no question)
+The final response and the reference answer, no question (docs/verifier.md).
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ _INPUT = (
 
 
 def text(response: str, reference: float | bool | str) -> str:
-    """How is a pair put to the verifier? Of a whole solution, what follows the last heading."""
+    """The verifier's input: the reference answer and the response, of a whole solution only what follows the last heading."""
     return _INPUT.format(response=response.rpartition(FINAL)[2].strip(), reference=reference)
 
 

@@ -20,7 +20,7 @@ from fino1 import files
 from fino1.spec.inputs import DEFAULT_VALUE_MODEL
 from fino1.train import model
 from fino1.train.launch.rank import Run
-from fino1.train.trainer import AtomicCheckpointTrainer, Start, arguments, publish, start, train
+from fino1.train.trainer import AtomicCheckpointTrainer, Base, find_base, publish, train, training_arguments
 from fino1.train.verifier import calibration, classifier, pairs
 
 
@@ -29,10 +29,10 @@ def main(run: Run) -> None:
     started = time.monotonic()
     spec = run.spec
     found = pairs.read(spec)
-    begun = start(run, DEFAULT_VALUE_MODEL, (pair.text for pair in found.train), classifier.load_tokenizer)
-    begun.config.pad_token_id = begun.tokenizer.pad_token_id
-    examples, found.counts.cut = _examples(found.train, begun, spec.verifier.max_length)
-    evaluation, _ = _examples(found.evaluation, begun, spec.verifier.max_length)
+    base = find_base(run, DEFAULT_VALUE_MODEL, (pair.text for pair in found.train), classifier.load_tokenizer)
+    base.config.pad_token_id = base.tokenizer.pad_token_id
+    examples, found.counts.cut = _examples(found.train, base, spec.verifier.max_length)
+    evaluation, _ = _examples(found.evaluation, base, spec.verifier.max_length)
     if run.is_main:
         counts = dataclasses.asdict(found.counts)
         files.write_json(run.directory / "data.json", counts)
@@ -42,11 +42,11 @@ def main(run: Run) -> None:
     threshold = spec.ppo.reward.threshold
     trainer = AtomicCheckpointTrainer(
         run=run,
-        model=model.load_verifier(begun.config, begun.source, begun.revision),
-        args=TrainingArguments(**arguments(run, len(evaluation) > 0)),
+        model=model.load_verifier(base.config, base.source, base.revision),
+        args=TrainingArguments(**training_arguments(run, len(evaluation) > 0)),
         train_dataset=examples,
         eval_dataset=evaluation if len(evaluation) else None,
-        processing_class=begun.tokenizer,
+        processing_class=base.tokenizer,
         compute_loss_func=_loss,
         compute_metrics=lambda prediction: _figures(prediction, threshold),
     )
@@ -54,13 +54,13 @@ def main(run: Run) -> None:
         trainer.add_callback(_JudgeLast())
     train(run, trainer)
     report = _report(trainer, evaluation, found, threshold) if len(evaluation) else None
-    publish(run, trainer, begun.tokenizer)
+    publish(run, trainer, base.tokenizer)
     if run.is_main:
         run.finish(started, steps=trainer.state.global_step, rows=found.counts.train, held_out=report)
 
 
-def _examples(of: Sequence[pairs.Pair], begun: Start, max_length: int) -> tuple[Dataset, int]:
-    ids, cut = classifier.ids(begun.tokenizer, (pair.text for pair in of), max_length, begun.config)
+def _examples(of: Sequence[pairs.Pair], base: Base, max_length: int) -> tuple[Dataset, int]:
+    ids, cut = classifier.ids(base.tokenizer, (pair.text for pair in of), max_length, base.config)
     return Dataset.from_dict({"input_ids": ids, "labels": [int(pair.label) for pair in of]}), cut
 
 
@@ -74,10 +74,10 @@ def _loss(output: Any, labels: Tensor, num_items_in_batch: Tensor | int | None =
 
 
 class _JudgeLast(TrainerCallback):
-    """The held-out pairs are judged after the last step too, before its checkpoint: the line is in metrics.jsonl once."""
+    """Judges the held-out pairs after the last step too, before its checkpoint: the line is in metrics.jsonl once."""
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Ask for it."""
+        """Ask for an evaluation after the last step."""
         if state.global_step >= state.max_steps:
             control.should_evaluate = True
 
@@ -106,7 +106,7 @@ def _report(
 
 
 def _probabilities(logits: np.ndarray) -> list[float]:
-    """P of the second class, as PPO takes it."""
+    """Probabilities of the second class, as PPO takes them."""
     return torch.from_numpy(logits).float().softmax(-1)[:, 1].tolist()
 
 

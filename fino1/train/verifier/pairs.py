@@ -60,7 +60,7 @@ class Pairs:
 
 
 def read(spec: RunSpec) -> Pairs:
-    """Which pairs does this run train on and hold out? Raises SpecError for bad rows, or where one class is empty."""
+    """Read the pairs that a run trains on and holds out. Raises SpecError for bad rows, or where one class is empty."""
     block, counts = spec.data, Counts()
     if block.task == "ledger" and block.path is None:
         sides = _generated(spec)
@@ -138,7 +138,7 @@ def _key(pair: Pair) -> str:
 
 
 def _balanced(pairs: Sequence[Pair], seed: int) -> list[Pair]:
-    """As many right pairs as wrong ones, chosen by `seed`, in the order they had."""
+    """Leave as many right pairs as wrong ones, chosen by `seed`, in the order they had."""
     places: tuple[list[int], list[int]] = ([], [])
     for i, pair in enumerate(pairs):
         places[pair.label].append(i)
