@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line; the documentation's commands are parsed with it."""
+    """The whole command line."""
     top, commands = commandline.parser(
         "fino1", "Train and evaluate financial-reasoning language models on this machine.", _GROUPS
     )

@@ -8,7 +8,7 @@ from fino1.errors import SpecError
 from fino1.spec import canonical, load, yamlfile
 from fino1.spec.fields import Block
 from fino1.spec.placement import PLACEMENT
-from fino1.spec.run import RunSpec
+from fino1.spec.run import READ, RunSpec
 
 LEDGER = {"method": "sft", "gpus_per_node": 0, "sft": {"per_device_train_batch_size": 16}, "data": {"task": "ledger"}}
 ONE = {"gpus_per_node": 0, "data": {"task": "ledger"}}
@@ -450,6 +450,8 @@ def test_unknown_keys_have_a_hint(changes, hint):
 
 # identity
 
+PPO = {"method": "ppo", "model": {"run": "sft"}}
+EVAL = {"models": [{"name": "a", "run": "b"}], "tasks": [{"task": "ledger"}]}
 OTHERS = [
     {"seed": 43},
     {"model": {"hub": "a/b"}},
@@ -459,17 +461,26 @@ OTHERS = [
     {"data": {"exclude": [{"task": "ledger"}]}},
     {"sft": {"learning_rate": 1e-5}},
     {"sft": {"packing": True}},
-    {"ppo": {"stop_token": "none"}},  # of another method: still another document
-    {"ppo": {"reward": {"wrong": 0}}},
-    {"ppo": {"value_model": {"path": "x"}}},
-    {"eval": {"tasks": [{"task": "ledger"}]}},
     {"launch": {"zero_stage": 2}},
+    PPO,
+    {**PPO, "ppo": {"stop_token": "none"}},
+    {**PPO, "ppo": {"reward": {"wrong": 0}}},
+    {**PPO, "ppo": {"value_model": {"path": "x"}}},
+    {"method": "verifier"},
+    {"method": "verifier", "ppo": {"reward": {"threshold": 0.5}}},
+    {"method": "eval", "eval": EVAL},
+    {"method": "eval", "eval": {**EVAL, "max_tokens": 7}},
 ]
 
 
-def test_every_key_but_placement_makes_another_run():
+def test_every_key_that_the_method_reads_makes_another_run():
     hashes = [load.run_hash(build(**changes)) for changes in [{}, *OTHERS]]
     assert len(set(hashes)) == len(hashes)
+
+
+@pytest.mark.parametrize("changes", [{"ppo": {"stop_token": "none"}}, {"verifier": {"max_length": 7}}, {"eval": EVAL}])
+def test_another_methods_settings_leave_the_run_what_it_is(changes):
+    assert load.run_hash(build(**changes)) == load.run_hash(build())
 
 
 @pytest.mark.parametrize("changes", [{"gpus_per_node": 4}, {"processes_per_node": 2}, {"nodes": 2}])
@@ -483,13 +494,17 @@ def test_writing_a_default_changes_nothing():
     assert load.run_hash(build(**load.effective(build()))) == load.run_hash(build())
 
 
-@pytest.mark.parametrize("changes", [{}, *OTHERS, {"ppo": {"missing_eos_penalty": 0, "temperature": "1e-3"}}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, *OTHERS, {**PPO, "ppo": {"missing_eos_penalty": 0, "temperature": "1e-3"}}], ids=str
+)
 def test_config_json_reads_back_as_the_same_run(tmp_path, changes):
     spec = build(**changes)
     runs.write_config(tmp_path / "config.json", spec)
     read = load.build(json.loads((tmp_path / "config.json").read_text()), "config.json", world_size=1)
     assert load.config(read) == load.config(spec)
-    assert read.model_copy(update={key: getattr(spec, key) for key in PLACEMENT}) == spec
+    keys = {path for path in READ[spec.method] if "." not in path}
+    assert [getattr(read, key) for key in keys] == [getattr(spec, key) for key in keys]
+    assert read.ppo.reward.threshold == spec.ppo.reward.threshold
     assert load.run_hash(read) == load.run_hash(spec)
     assert (tmp_path / "config.json").read_text() == canonical.dumps(load.config(read))
 

@@ -8,7 +8,7 @@ import pytest
 from fino1 import doctor, trackers
 from fino1.errors import SpecError
 from fino1.k8s.objects import pod
-from fino1.k8s.objects import unit as plan
+from fino1.k8s.objects import unit as units
 from fino1.local import run as local
 from fino1.spec import load
 from fino1.spec.placement import Tracker
@@ -19,7 +19,7 @@ KEY = {"WANDB_API_KEY": {"name": "wandb", "key": "api-key"}}
 
 
 def unit(**changes):
-    (found,) = plan.units(load.build({**RUN, **changes}, "F"), "abc")
+    (found,) = units.units(load.build({**RUN, **changes}, "F"), "abc")
     return found
 
 
@@ -33,7 +33,7 @@ def test_every_tracker_of_the_spec_has_its_packages():
 
 
 def test_trackers_are_placement():
-    """The object is another, the run is the same: it goes on from its checkpoints (C3)."""
+    """The object is another, the run is the same: it goes on from its checkpoints (docs/design.md C3)."""
     plain, reported = unit(), unit(report_to=["wandb"])
     assert plain.full != reported.full
     assert (plain.config, plain.run_hash) == (reported.config, reported.run_hash)
@@ -77,7 +77,7 @@ def test_an_evaluation_reports_to_none():
     ],
 )
 def test_pods_reach_the_servers_that_the_run_reports_to(changes, ports):
-    assert plan.ports(unit(model={"init": {}}, **changes)) == ports
+    assert units.ports(unit(model={"init": {}}, **changes)) == ports
 
 
 def test_a_tracker_below_a_method_s_block_is_found_at_the_top():

@@ -12,8 +12,9 @@ from typing import Any
 from fino1 import __version__, exits
 from fino1.k8s import cli
 from fino1.k8s.objects import unit
-from fino1.spec import canonical
+from fino1.spec import canonical, load
 from fino1.spec.placement import PLACEMENT, RESERVED_ENV
+from fino1.spec.run import READ
 from tools import pivot, schema
 from tools.schema import Node
 
@@ -52,7 +53,9 @@ def _facts(root: Node) -> dict[str, Any]:
     return {
         "comment": HEADER,
         "name": f"^{unit.NAME}$",
-        "placement": PLACEMENT,
+        "configKeys": READ,
+        "objectKeys": {method: load.object_keys(method) for method in READ},
+        "added": schema.added(root),
         "reserved": RESERVED_ENV,
         "fatal": exits.FATAL,
         "vllm": unit.VLLM_IMAGE,

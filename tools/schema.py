@@ -23,9 +23,9 @@ _KEPT = ("type", "enum", "const", "pattern", "minLength")
 LARGEST = 2**53  # of a whole number: beyond, a float64 is not exact
 
 
-def tree() -> Node:
+def tree(model: type[RunSpec] = RunSpec) -> Node:
     """The tree of a whole run file."""
-    schema = RunSpec.model_json_schema()
+    schema = model.model_json_schema()
     return _node(schema, schema["$defs"], _docs())
 
 
@@ -72,8 +72,7 @@ def json_schema(node: Node) -> dict[str, Any]:
 def compact(node: Node) -> Node:
     """A node with only what `_complete.tpl` reads: kinds, defaults, and the bounds of numbers."""
     kept: Node = {"kind": node["kind"]}
-    if "default" in node:
-        kept["default"] = node["default"]
+    kept |= {key: node[key] for key in ("default", "added") if key in node}
     if node["kind"] == "block":
         kept["fields"] = {key: compact(field) for key, field in node["fields"].items()}
     for key, value in (("values", node.get("values")), ("items", node.get("items"))):
@@ -84,6 +83,15 @@ def compact(node: Node) -> Node:
     if node["kind"] == "quantity":
         kept["pattern"] = _QUANTITY
     return kept
+
+
+def added(node: Node, path: str = "") -> list[str]:
+    """Paths of the keys that are marked as added (fields.ADDED); `*` is any item or key."""
+    if node["kind"] == "block":
+        inner = {f"{path}.{key}".lstrip("."): field for key, field in node["fields"].items()}
+    else:
+        inner = {f"{path}.*": node[key] for key in ("items", "values") if key in node}
+    return [found for key, field in inner.items() for found in [key] * ("added" in field) + added(field, key)]
 
 
 def _nullable(node: Node, *types: str) -> list[str] | str:
@@ -129,6 +137,8 @@ def _block(schema: Mapping[str, Any], defs: Mapping[str, Any], docs: Mapping[tup
             default = {}  # the block's own defaults are its fields'
         if default is not None:
             field["default"] = default
+        if "added" in part:
+            field["added"] = True
         doc = docs.get((schema["title"], key)) or (field.get("doc") if field["kind"] == "block" else "")
         fields[key] = field | {"nullable": not required, "doc": doc or ""}
     own = docs.get((schema["title"], ""), "")

@@ -21,7 +21,7 @@ from fino1.evaluate.endpoint import Cancelled
 from fino1.evaluate.questions import Question
 
 INDEX = "JOB_COMPLETION_INDEX"  # Kubernetes sets it in the pods of an Indexed Job
-LOOK_S = 1.0  # between two looks at a lock
+LOOK_S = 0.2  # between two looks at a lock
 
 Item = TypeVar("Item")
 

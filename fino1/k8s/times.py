@@ -1,4 +1,4 @@
-"""How are times read and told? RFC 3339 for programs; `5m`, `2h` and `3d` for people."""
+"""How are times read and written? RFC 3339 for programs; `5m`, `2h` and `3d` for people."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -10,17 +10,17 @@ _LENGTH = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 
 
 def parse(text: str) -> datetime:
-    """Which moment is this RFC 3339 text, as Kubernetes writes it?"""
+    """The moment of an RFC 3339 text, as Kubernetes writes it."""
     return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def now() -> datetime:
-    """By this machine's clock."""
+    """The moment, by this machine's clock."""
     return datetime.now(UTC)
 
 
 def short(seconds: float) -> str:
-    """A length of time, in the two digits or so that people read: 45s, 12m, 3h5m, 4d2h."""
+    """A length of time for people, in at most two units: 45s, 12m, 3h5m, 4d2h."""
     left = max(int(seconds), 0)
     if left < 60:
         return f"{left}s"
@@ -32,12 +32,12 @@ def short(seconds: float) -> str:
 
 
 def ago(text: str, at: datetime) -> str:
-    """How long before `at` was the moment `text`?"""
+    """How long before `at` the moment `text` was, for people."""
     return short((at - parse(text)).total_seconds())
 
 
 def length(text: str, key: str) -> timedelta:
-    """How long is `90s`, `5m`, `2h` or `7d`? Raises SpecError in the name of the option `key`."""
+    """The length of `90s`, `5m`, `2h` or `7d`. Raises SpecError in the name of the option `key`."""
     match = _LENGTH.fullmatch(text)
     if not match:
         raise SpecError(f"{key}: expected a time such as 90s, 5m, 2h or 7d, got {text!r}")
@@ -45,7 +45,7 @@ def length(text: str, key: str) -> timedelta:
 
 
 def since(text: str, key: str) -> datetime:
-    """Which moment does an option mean: a length of time ago, or RFC 3339 (without a zone: UTC)? Raises SpecError."""
+    """The moment that an option means: a length of time ago, or RFC 3339 (without a zone: UTC). Raises SpecError."""
     if _LENGTH.fullmatch(text):
         return now() - length(text, key)
     try:

@@ -1,4 +1,4 @@
-"""How is the report on runs in a work directory written and shown? By `fino1 report`, a process of its own: no area of ours."""
+"""How is the report on runs in a work directory written and shown? By `fino1 report`, as a process of its own."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from fino1 import exits
 
 
 def write(work: Path, directories: Iterable[str], *options: str) -> int:
-    """Write WORK/report on these runs' directories, print its leaderboard and where it is; the exit code of `fino1 report`."""
+    """Write WORK/report on the runs in these directories; print leaderboard and path. Returns `fino1 report`'s exit code."""
     out = work / "report"
     runs = [part for directory in directories for part in ("--run", directory)]
     command = [sys.executable, "-m", "fino1", "report", "--work", str(work), "--out", str(out), *options, *runs]

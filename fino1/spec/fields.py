@@ -5,6 +5,7 @@ import re
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from fino1.spec.canonical import dumps
@@ -63,7 +64,32 @@ Quantity = Annotated[
 """A Kubernetes quantity (`500m`, `64Gi`); a bare number is read as one."""
 
 
+ADDED = Field(json_schema_extra={"added": True})
+"""Marks a key that came after version 0.1: `key: Annotated[TYPE, ADDED] = DEFAULT`. Its default must mean what was done before
+there was the key; while it has that value it is left out of config.json and of both hashes, so that names last (C3)."""
+
+
 class Block(BaseModel):
     """Base of all blocks: unknown keys are refused, values do not change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def given(self) -> dict[str, Any]:
+        """The block as plain data, without nulls and without added keys that have their default."""
+        fields = type(self).model_fields
+        return {
+            key: _given(value) for key, value in self if value is not None and not _is_as_before(fields[key], value)
+        }
+
+
+def _given(value: Any) -> Any:
+    if isinstance(value, Block):
+        return value.given()
+    if isinstance(value, dict):
+        return {key: _given(item) for key, item in value.items()}
+    return [_given(item) for item in value] if isinstance(value, list) else value
+
+
+def _is_as_before(field: FieldInfo, value: Any) -> bool:
+    extra = field.json_schema_extra
+    return isinstance(extra, dict) and "added" in extra and value == field.default

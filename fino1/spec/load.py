@@ -17,8 +17,8 @@ import pydantic
 from fino1.errors import SpecError
 from fino1.spec import canonical
 from fino1.spec.fields import Block
-from fino1.spec.placement import PLACEMENT
-from fino1.spec.run import RunSpec
+from fino1.spec.placement import OF_PODS, OF_TRAINING, PLACEMENT
+from fino1.spec.run import READ, RunSpec
 from fino1.spec.yamlfile import show
 
 # Spellings of the original scripts (docs/flags.md, and the fields of TRL 0.13 that they take over) → ours.
@@ -174,16 +174,34 @@ def effective(spec: RunSpec) -> dict[str, Any]:
 
 
 def config(spec: RunSpec) -> dict[str, Any]:
-    """What travels to the pod as `config.json`: the effective document without placement.
-
-    Its digest is the run's (docs/design.md C3).
-    """
-    return {key: value for key, value in effective(spec).items() if key not in PLACEMENT}
+    """What travels to the pod as `config.json`: what the method reads. Its digest is the run's (docs/design.md C3)."""
+    return _only(spec.given(), READ[spec.method])
 
 
 def run_hash(spec: RunSpec) -> str:
     """First 10 hex digits of the run's digest: they end the name of its directory (docs/design.md C13)."""
     return canonical.digest(config(spec))[:10]
+
+
+def object_hash(spec: RunSpec) -> str:
+    """First 10 hex digits of the digest of what the run's pods are made of: they end the names of its objects (C3)."""
+    return canonical.digest(_only(spec.given(), object_keys(spec.method)))[:10]
+
+
+def object_keys(method: str) -> tuple[str, ...]:
+    """Paths of the keys that the pods of this method are made of."""
+    return READ[method] + tuple(key for key in OF_PODS if method != "eval" or key not in OF_TRAINING)
+
+
+def _only(document: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
+    """The document with these paths alone, where it has them."""
+    found: dict[str, Any] = {}
+    for path in paths:
+        key, _, rest = path.partition(".")
+        if key in document:
+            part = _only(document[key], [rest]) if rest else document[key]
+            found = merge(found, {key: part})
+    return found
 
 
 def located(error: SpecError, source: str | None) -> SpecError:

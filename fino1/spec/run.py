@@ -21,6 +21,14 @@ from fino1.spec.train import (
     launch_complaints,
 )
 
+READ = {
+    "sft": ("method", "seed", "model", "data", "sft", "launch"),
+    "verifier": ("method", "seed", "model", "data", "verifier", "launch", "ppo.reward.threshold"),
+    "ppo": ("method", "seed", "model", "data", "ppo", "launch"),
+    "eval": ("method", "seed", "eval"),
+}
+"""What each method reads of a run file, besides placement. A verifier is judged at the threshold that PPO will use."""
+
 
 class RunSpec(Placement):
     """One run: what a run file says, complete with its defaults."""

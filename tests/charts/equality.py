@@ -16,6 +16,7 @@ from fino1.spec import load
 from tools import pivot
 
 CHARTS = Path(__file__).parents[2] / "charts"
+RUNS = sorted((CHARTS.parent / "manifests" / "runs").glob("*.yaml"))
 Objects = dict[tuple[str, str], dict[str, Any]]
 
 

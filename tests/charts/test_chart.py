@@ -7,10 +7,9 @@ import subprocess
 import pytest
 
 from fino1.spec.yamlfile import read_yaml
-from tests.charts.equality import CHARTS, Refused, by_helm, by_render, read, template
+from tests.charts.equality import CHARTS, RUNS, Refused, by_helm, by_render, read, template
 
 CHART = CHARTS / "fino1"
-RUNS = sorted((CHARTS.parent / "manifests" / "runs").glob("*.yaml"))
 CI_VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
 TEMPLATES = [path for path in (CHART / "templates").rglob("*") if path.is_file()]
 
@@ -59,9 +58,11 @@ def steps_of(action):
     return [step.strip() for step in steps]
 
 
-def is_safe(steps):
+def is_safe(steps, safe_variables):
     """Does the pipeline print JSON, quoted text, a whole number or a map's YAML, or what a helper of such has printed?"""
     steps = steps[:-1] if steps[-1].startswith("nindent ") else steps
+    if len(steps) == 1 and steps[0] in safe_variables:
+        return True
     if len(steps) == 1 and (helper := re.match(r'include "([^"]+)"', steps[0])):
         return helper[1] not in TEXT_ON_PURPOSE
     return PRINTS_SAFELY.match(steps[-1]) is not None
@@ -72,13 +73,15 @@ def bare_leaves(text):
 
     A bare {{ .Values.n }} prints 1000000 as 1e+06, and text that YAML takes for something else.
     """
-    helper, found = "", []
+    helper, variables, found = "", set(), []
     for action in re.findall(r"{{-?\s*(.*?)\s*-?}}", text, re.DOTALL):
         if name := re.match(r'define "([^"]+)"', action):
             helper = name[1]
+        if assigned := re.match(r"(\$\w+)\s*:?=\s*(.*)", action, re.DOTALL):
+            (variables.add if is_safe(steps_of(assigned[2]), variables) else variables.discard)(assigned[1])
         is_text = helper in TEXT_ON_PURPOSE or helper.startswith(("fino1.complete", "fino1.notes", "fino1.plan"))
         if not (is_text or helper.startswith("fino1.unit")) and not NOT_PRINTED.match(action):
-            found += [] if CONSTANTS.match(action) or is_safe(steps_of(action)) else [action]
+            found += [] if CONSTANTS.match(action) or is_safe(steps_of(action), variables) else [action]
     return found
 
 

@@ -7,9 +7,8 @@ import pytest
 from fino1.spec import load
 from fino1.spec.yamlfile import read_yaml
 from tests.charts import drawn
-from tests.charts.equality import CHARTS, Refused, all_by_helm, by_helm, by_render, in_base, read, template
+from tests.charts.equality import CHARTS, RUNS, Refused, all_by_helm, by_helm, by_render, in_base, read, template
 
-RUNS = sorted((CHARTS.parent / "manifests" / "runs").glob("*.yaml"))
 pytestmark = [pytest.mark.slow, pytest.mark.helm]
 
 
@@ -162,6 +161,20 @@ def test_the_seed_s_job_needs_no_values(helm, tmp_path, method):
     assert container["resources"]["limits"] == {"nvidia.com/gpu": "8"}
     (network,) = [thing["spec"] for (kind, _), thing in mine.items() if kind == "NetworkPolicy"]
     assert {"ports": [{"port": 443, "protocol": "TCP"}]} in network["egress"]
+
+
+def test_empty_text_wins_too(helm, tmp_path):
+    """Over a variable, a label, a node label of ours: Helm's own merge would pass over it."""
+    changes = {
+        "env": {"NCCL_DEBUG": "", "OMP_NUM_THREADS": ""},
+        "podLabels": {"app.kubernetes.io/part-of": ""},
+        "podAnnotations": {"a": ""},
+        "gpus_per_node": 1,
+        "gpu": {"product": "x"},
+        "nodeSelector": {"nvidia.com/gpu.product": ""},
+    }
+    helms, mine = both(helm, load.merge(SOUND["sft"], changes), tmp_path)
+    assert helms == mine
 
 
 @pytest.mark.parametrize("name", ["Abc", "1a", "a.b", "x" * 35, "a-"])

@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from fino1 import __version__
+from fino1.k8s.state.run import KINDS
 from fino1.spec.yamlfile import read_yaml
 from tests.charts.applications import GITOPS, RUNS, application
 from tests.charts.equality import CHARTS
@@ -120,6 +122,36 @@ def test_an_application_is_the_run(applications, path):
     for source in sources[1:]:
         assert (ROOT / source["path"] / "kustomization.yaml").is_file()
         assert source["kustomize"] == {"nameSuffix": f"-{path.stem}"}
+
+
+def test_a_run_that_is_there_stays_as_it_is():
+    """Of all kinds that hold pods: Argo CD sends what is there, Flux applies them once."""
+    kinds = {(version, kind) for kind, version in KINDS.items()} | {
+        ("trainer.kubeflow.org/v1alpha1", "TrainingRuntime")
+    }
+    template = read("argocd/runs.yaml")["spec"]["template"]["spec"]
+    assert "RespectIgnoreDifferences=true" in template["syncPolicy"]["syncOptions"]
+    ignored = {(each["group"], each["kind"]): each["jsonPointers"] for each in template["ignoreDifferences"]}
+    assert ignored == {(version.partition("/")[0], kind): ["/spec"] for version, kind in kinds}
+    (patch,) = read("flux/overlay.yaml")["spec"]["patches"]
+    assert all(re.fullmatch(patch["target"]["kind"], kind) for _, kind in kinds)
+
+
+@pytest.mark.slow
+def test_fluxs_patch_is_of_runs_alone(tmp_path):
+    kubectl = needed(programs.kubectl)
+    shutil.copytree(ROOT / "manifests" / "base" / "sft-tiny", tmp_path / "base")
+    patches = read("flux/overlay.yaml")["spec"]["patches"]
+    (tmp_path / "kustomization.yaml").write_text(json.dumps({"resources": ["base"], "patches": patches}))
+    done = subprocess.run([kubectl, "kustomize", tmp_path], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    annotation = "kustomize.toolkit.fluxcd.io/ssa"
+    once = {
+        thing["kind"]
+        for thing in yaml.safe_load_all(done.stdout)
+        if thing["metadata"].get("annotations", {}).get(annotation) == "IfNotPresent"
+    }
+    assert once == {"PyTorchJob"}
 
 
 def test_tiny_runs_are_left_out():

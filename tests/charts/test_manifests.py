@@ -11,14 +11,13 @@ import yaml
 from fino1.k8s.objects import unit
 from fino1.spec import load
 from fino1.spec.yamlfile import read_yaml
-from tests.charts.equality import CHARTS, by_render, canonical_yaml, in_base, read
+from tests.charts.equality import CHARTS, RUNS, by_render, canonical_yaml, in_base, read
 from tests.cluster.tools import programs
 from tests.needs import needed
 from tools import generate
 
 ROOT = CHARTS.parent
 MANIFESTS = ROOT / "manifests"
-RUNS = sorted((MANIFESTS / "runs").glob("*.yaml"))
 OVERLAYS = sorted(path.parent for path in (MANIFESTS / "overlays").glob("*/kustomization.yaml"))
 MATRIX_RUNS = ("eval", "eval-large", "eval-hosted")
 GENERATED = ("Chart.yaml", "README.md", "files/spec.json", "values.schema.json", "values.yaml")

@@ -5,7 +5,6 @@ second on, `previous` for the start before, 400 where there is none. `cut` says 
 through before the connection breaks.
 """
 
-import contextlib
 import secrets
 import ssl
 import subprocess
@@ -29,6 +28,7 @@ class Kubelet:
         self.node = f"node-{secrets.token_hex(4)}"
         self.cut = lambda: None  # bytes until the next answer breaks; None: it does not
         self.answers, self.broken = 0, 0
+        self.is_down = False  # while it restarts: no answer goes on, none begins
         self.changed = threading.Condition()
         self.containers = {}  # (namespace, pod, container) -> starts, each {"lines": [(ns, bytes)], "ended": bool}
         key, certificate = folder / "kubelet.key", folder / "kubelet.crt"
@@ -78,8 +78,10 @@ class Kubelet:
     def lines(self, start, at, since, follow):
         while True:
             with self.changed:
-                while follow and at == len(start["lines"]) and not start["ended"]:
-                    self.changed.wait(0.5)
+                while follow and at == len(start["lines"]) and not start["ended"] and not self.is_down:
+                    self.changed.wait(0.1)
+                if self.is_down:
+                    raise ConnectionError
                 lines = start["lines"][at:]
             at += len(lines)
             yield from (_stamp(when) + b" " + text for when, text in lines if when >= since)
@@ -149,12 +151,17 @@ class _Handler(BaseHTTPRequestHandler):
         split = urlsplit(self.path)
         query = {name: values[0] for name, values in parse_qs(split.query).items()}
         self.kubelet.answers += 1
+        if self.kubelet.is_down:
+            self.close_connection = True
+            return None
         try:
             lines = self.kubelet.answer(tuple(split.path.split("/")[2:5]), query)
         except LookupError as error:
             return self.refuse(str(error).encode())
-        with contextlib.suppress(OSError):  # the API server, or its client, went away
+        try:
             self.send(lines)
+        except OSError:  # the API server, its client, or this kubelet went away
+            self.close_connection = True
 
     def send(self, lines):
         self.send_response(200)

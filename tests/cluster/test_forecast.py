@@ -299,20 +299,15 @@ def test_the_gpu_s_memory_is_the_nodes_word(plan, pool):
     assert report["missing"][0].startswith("GPU memory: a rank takes ")
 
 
-def test_classes(plan, made):
-    code, report = plan(priorityClassName="nope", workloadPriorityClass="nope", queue=None)
+def test_priority_classes(plan, made):
+    code, report = plan(priorityClassName="nope")
+    verdict, text = one(report, "pods")
+    assert (code, verdict) == (2, "missing") and "no PriorityClass with name nope was found" in text
+    code, report = plan(workloadPriorityClass="nope")
     assert code == 2
-    assert one(report, "priorityClassName")[1].startswith("nope: expected a PriorityClass, got none (there: ")
-    assert one(report, "workloadPriorityClass")[1].startswith("nope: expected a WorkloadPriorityClass, got none")
-    name = made(
-        {
-            "apiVersion": "scheduling.k8s.io/v1",
-            "kind": "PriorityClass",
-            "metadata": {"name": f"p-{secrets.token_hex(4)}"},
-            "value": 10,
-        }
+    assert one(report, "workloadPriorityClass")[1].startswith(
+        "nope: expected a WorkloadPriorityClass, got none (there: "
     )
-    assert one(plan(priorityClassName=name)[1], "priorityClassName") == ("ok", f"{name}: there")
 
 
 def test_gang(plan):
@@ -357,13 +352,17 @@ def kueue(kind, name, spec):
     return {"apiVersion": KUEUE, "kind": kind, "metadata": {"name": f"{name}-{secrets.token_hex(4)}"}, "spec": spec}
 
 
-def test_kueue(plan, queue):
+def test_kueue(plan, queue, api):
     name = queue()
     assert one(plan(queue="team")[1], "queue") == ("ok", f"team → {name}: there")
-    name = queue(stopPolicy="Hold")
+    closed = {"type": "Active", "status": "False", "reason": "ClusterQueueIsInactive", "message": "it is stopped"}
+    status = {"conditions": [{**closed, "lastTransitionTime": "2026-01-01T00:00:00Z"}]}
+    api.patch(KUEUE, "LocalQueue", "team", {"status": status}, subresource="status")  # as Kueue writes it
     code, report = plan(queue="team")
-    assert code == 0
-    assert one(report, "queue") == ("wait", f"team → {name}: is stopped by its administrator (Hold)")
+    assert (code, one(report, "queue")) == (0, ("wait", f"team → {name}: is not active: it is stopped"))
+    code, report = plan(queue="other")
+    text = f"other: expected a LocalQueue in namespace {api.namespace}, got none (there: team)"
+    assert (code, one(report, "queue")) == (2, ("missing", text))
 
 
 def test_a_run_that_is_there_already(plan, kubeconfig, namespace, tmp_path, stage, api, capsys):

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 
 CHARTS = Path(__file__).parents[2] / "charts"
 TINY = Path(__file__).parents[2] / "manifests" / "runs" / "sft-tiny.yaml"
+SECRET = "secretEnv.HF_TOKEN.name=huggingface,secretEnv.HF_TOKEN.key=token"
 pytestmark = [pytest.mark.cluster, pytest.mark.helm, pytest.mark.slow]
 
 
@@ -55,6 +58,84 @@ def test_install_upgrade_uninstall(release, cluster, namespace):
     assert len(names(cluster, namespace, "persistentvolumeclaims")) == 2, "results stay"
     release("install", "fino1-sft", CHARTS / "train", "-f", TINY)
     assert names(cluster, namespace, "pytorchjobs") == [("PyTorchJob", first)], "and are found again"
+
+
+def of_version(version, folder):
+    """The chart of another version of fino1, which renders other pods."""
+    chart = folder / version
+    shutil.copytree(CHARTS / "fino1", chart)
+    about = (chart / "Chart.yaml").read_text()
+    (chart / "Chart.yaml").write_text(
+        re.sub(r"^(version|appVersion): .*$", rf"\1: {version}", about, flags=re.MULTILINE)
+    )
+    env = (chart / "templates" / "_env.tpl").read_text()
+    (chart / "templates" / "_env.tpl").write_text(
+        env.replace("HF_HOME: /models", f"HF_HOME: /models\nVERSION: {version}")
+    )
+    return chart
+
+
+BACKENDS = {
+    "pytorchjob": "pytorchjobs",
+    "job": "jobs",
+    "jobset": "jobsets.jobset.x-k8s.io",
+    "trainjob": "trainingruntimes.trainer.kubeflow.org,trainjobs.trainer.kubeflow.org",
+}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_upgrade_of_the_chart_leaves_a_run_as_it_is(release, cluster, namespace, tmp_path, backend):
+    """The same values by the next version, which renders another template; other values are another run; and back."""
+
+    def runs():
+        items = cluster.ask("get", BACKENDS[backend], "--namespace", namespace)["items"]
+        return {item["metadata"]["name"]: (item["metadata"]["uid"], item["spec"]) for item in items}
+
+    values = ("-f", TINY, "--set", f"backend={backend},nodes=2,sft.per_device_train_batch_size=8")
+    release("install", "s", of_version("0.1.1", tmp_path), *values)
+    first = runs()
+    assert '"ghcr.io/fino1/train:0.1.1"' in json.dumps(first)
+    release("upgrade", "s", of_version("0.2.0", tmp_path), *values)
+    assert runs() == first
+    release("upgrade", "s", tmp_path / "0.2.0", *values, "--set", "seed=7")
+    assert runs().keys().isdisjoint(first) and '"ghcr.io/fino1/train:0.2.0"' in json.dumps(runs())
+    release("rollback", "s", "2")
+    again = runs()
+    assert again.keys() == first.keys() and '"ghcr.io/fino1/train:0.1.1"' in json.dumps(again)
+
+
+@pytest.mark.parametrize("backend", ["pytorchjob", "job", "jobset"])
+def test_what_is_not_of_the_pods_changes_in_place(release, cluster, namespace, backend):
+    def only(kind):
+        (item,) = cluster.ask("get", kind, "--namespace", namespace)["items"]
+        return item["metadata"]["uid"], item["spec"].get("runPolicy", item["spec"])
+
+    values = ("-f", TINY, "--set", f"backend={backend}")
+    release("install", "s", CHARTS / "train", *values)
+    kind = BACKENDS[backend]
+    uid, spec = only(kind)
+    assert not spec.get("suspend")
+    later = (
+        "suspend=true,ttlSecondsAfterFinished=60,test.gpu=true,networkPolicy.enabled=false,volumes.work.create=false"
+    )
+    release("upgrade", "s", CHARTS / "train", *values, "--set", later)
+    assert only(kind)[0] == uid
+    assert only(kind)[1] == spec | {"suspend": True, "ttlSecondsAfterFinished": 60}
+    assert names(cluster, namespace, "networkpolicies") == []
+    release("upgrade", "s", CHARTS / "train", *values)
+    assert only(kind) == (uid, spec)
+
+
+def test_a_second_release_shares_the_claims(release, cluster, namespace):
+    said = release("install", "one", CHARTS / "train", "-f", TINY)
+    needs = said[said.index("It needs") :]
+    assert "PyTorchJob (kubeflow.org/v1), of Kubeflow's training-operator" in needs
+    assert "storage class (the default one) that offers ReadWriteMany" in needs
+    options = re.search(r"--set volumes\S+ --set volumes\S+", needs)[0].split()
+    assert "exists" in release("install", "two", CHARTS / "train", "-f", TINY, code=1)
+    said = release("install", "two", CHARTS / "train", "-f", TINY, *options, "--set", SECRET)
+    assert "PersistentVolumeClaim fino1-work" in said and "Secret huggingface with key token, for HF_TOKEN" in said
+    assert len(names(cluster, namespace, "persistentvolumeclaims")) == 2
 
 
 def test_an_evaluation_is_a_job_a_model(release, cluster, namespace, tmp_path):

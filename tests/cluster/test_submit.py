@@ -6,10 +6,11 @@ import time
 
 import pytest
 
-from fino1 import __version__, exits
+from fino1 import exits
 from fino1.k8s.cli import main
 from fino1.k8s.cluster.client import Api, ApiError
 from fino1.k8s.cluster.errors import Lost
+from fino1.k8s.objects import pod, render
 from fino1.k8s.state.run import list_runs
 from tests.cluster.stage import EVAL, RULES
 
@@ -237,31 +238,6 @@ def test_it_waits_for_the_pods_of_an_earlier_attempt(api, fino1):
     assert (code, out.splitlines()[0]) == (exits.DONE, f"PyTorchJob/{run.full}: created")
 
 
-@pytest.mark.parametrize("backend", ["pytorchjob", "job", "jobset", "trainjob"])
-def test_what_another_version_has_submitted_is_kept(api, fino1, monkeypatch, backend):
-    """A newer fino1 renders another image tag and other labels from the same run file; the running pods stay as they are."""
-    document = (*TINY, "--set", f"backend={backend}")
-    fino1("submit", *document)
-    [run] = list_runs(api)
-    runtime = ("trainer.kubeflow.org/v1alpha1", "TrainingRuntime", run.full)
-    before = api.get(*runtime)
-    for module in ("render", "pod"):
-        monkeypatch.setattr(f"fino1.k8s.objects.{module}.__version__", "99.0.0")
-    code, out, err = fino1("submit", *document)
-    assert (code, out.splitlines()[0]) == (exits.DONE, f"{run.kind}/{run.full}: unchanged")
-    kept = (
-        f"note: {run.kind}/{run.full} stays as fino1 {__version__} has made it, the run file is the same;"
-        f" to have it made anew: `fino1-k8s cancel {run.full}` first\n"
-    )
-    assert err == kept
-    [now] = list_runs(api)
-    assert now.object == run.object and api.get(*runtime) == before
-    assert api.get("v1", "ConfigMap", run.full)["metadata"]["labels"]["app.kubernetes.io/version"] == "99.0.0"
-    assert fino1("diff", *document)[::2] == (exits.DONE, kept)
-    code, out, _ = fino1("submit", *document, "--set", "seed=7")
-    assert code == exits.DONE and ": created" in out.splitlines()[0]
-
-
 def test_suspended_by_a_user_is_no_difference(api, fino1):
     document = (*TINY, "--set", "suspend=true")
     fino1("submit", *document)
@@ -271,6 +247,41 @@ def test_suspended_by_a_user_is_no_difference(api, fino1):
     assert out.splitlines()[0].endswith(": unchanged")
     assert not list_runs(api)[0].is_suspended
     assert fino1("diff", *document)[0] == 0
+
+
+def made_by(monkeypatch, version):
+    """What another version of fino1 makes: its images, and perhaps other variables."""
+    for module in (render, pod):
+        monkeypatch.setattr(module, "__version__", version)
+    fixed = pod._fixed
+    monkeypatch.setattr(pod, "_fixed", lambda document: {**fixed(document), "OF_VERSION": version})
+
+
+@pytest.mark.parametrize("backend", ["pytorchjob", "job", "jobset", "trainjob"])
+def test_a_run_of_another_version_stays_as_it_is(api, fino1, backend):
+    """The same run file, rendered by yesterday's version and submitted again by today's."""
+    document = (*TINY, *TWO, "--set", f"backend={backend}")
+    with pytest.MonkeyPatch.context() as yesterday:
+        made_by(yesterday, "0.0.9")
+        assert fino1("submit", *document)[0] == exits.DONE
+    [run] = list_runs(api)
+    there = everything(api)
+    code, out, _ = fino1("submit", *document)
+    assert code == exits.DONE
+    made_anew = f"(as fino1 0.0.9 has made it; to have it made anew: `fino1-k8s cancel {run.full}` first)"
+    assert out.splitlines()[0] == f"{run.kind}/{run.full}: unchanged {made_anew}"
+    [after] = list_runs(api)
+    assert after.object["metadata"]["resourceVersion"] == run.object["metadata"]["resourceVersion"]
+    holder = (
+        api.get("trainer.kubeflow.org/v1alpha1", "TrainingRuntime", run.full) if backend == "trainjob" else run.object
+    )
+    assert "ghcr.io/fino1/train:0.0.9" in json.dumps(holder["spec"]) and "OF_VERSION" in json.dumps(holder["spec"])
+    assert everything(api) == there
+    code, out, err = fino1("diff", *document)
+    assert (code, out) == (exits.DONE, "")
+    assert f"note: {run.kind}/{run.full} stays as fino1 0.0.9 has made it" in err
+    assert fino1("submit", *document, "--set", "seed=7")[0] == exits.DONE
+    assert len(list_runs(api)) == 2, "another run file is another run"
 
 
 def test_a_trainjob_whose_webhook_looks_for_the_runtime(cluster, api, fino1, namespace):

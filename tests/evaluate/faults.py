@@ -1,14 +1,12 @@
 """Which faults does an endpoint have, and what comes of each? test_faults.py, or this as a program, prints the table.
 
-Every scenario is a server of its own and one or two runs of the public door against it.
+Every scenario is a server of its own and one or two runs of `fino1 evaluate` against it.
 """
 
 import contextlib
 import json
-import os
 import signal
 import struct
-import subprocess
 import sys
 import tempfile
 import threading
@@ -25,18 +23,11 @@ from socket import SHUT_RDWR, SO_LINGER, SOL_SOCKET
 from fino1 import exits, runs
 from fino1.spec import load
 from fino1.tasks import ledger
+from tests.evaluate.forks import Fork
 
 SAMPLES, CONCURRENCY, TIMEOUT_S = 40, 4, 8.0
 SECRET = "sk-fault-0123456789"
 USED = {"prompt_tokens": 90, "completion_tokens": 10, "total_tokens": 100}
-# The public door with a shorter cap on Retry-After: ten minutes are too long for a test.
-CAPPED = """
-import sys
-from fino1 import __main__
-from fino1.evaluate import endpoint
-endpoint.LONGEST_RETRY_AFTER_S = 0.5
-sys.exit(__main__.main(sys.argv[1:]))
-"""
 
 
 class Shop(ThreadingHTTPServer):
@@ -270,7 +261,7 @@ class Outcome:
 def play(scenario: Scenario, folder: Path) -> Outcome:
     """Run the scenario to its end, and count."""
     shop = Shop(scenario.fault)
-    codes, texts, kept = [], [], []
+    codes, kept = [], []
     for attempt, expected in enumerate(scenario.codes):
         if attempt and scenario.kill is None:
             shop.fault = some(None)
@@ -280,8 +271,8 @@ def play(scenario: Scenario, folder: Path) -> Outcome:
         if scenario.kill and attempt == 0:
             shop.wait(12)
             process.send_signal(scenario.kill)
-        texts += process.communicate(timeout=900)
-        codes.append(process.returncode if process.returncode >= 0 else 128 - process.returncode)
+        code = process.wait(900)
+        codes.append(code if code >= 0 else 128 - code)
         lines = samples(folder)
         kept.append(len(lines))
         if codes[-1] != expected:
@@ -289,7 +280,7 @@ def play(scenario: Scenario, folder: Path) -> Outcome:
     shop.end()
     names = [line["id"] for line in lines]
     about = next((json.loads(p.read_text()) for p in folder.glob("cells/*/cell.json")), {})
-    everything = "".join([*texts, *(p.read_text() for p in folder.rglob("*") if p.is_file())])
+    everything = "".join(p.read_text() for p in folder.rglob("*") if p.is_file())
     return Outcome(
         codes=codes,
         lost=SAMPLES - len(set(names)),
@@ -316,20 +307,9 @@ def start(scenario, shop, folder, budget):
     }
     spec = load.build({"method": "eval", "eval": block | scenario.block}, "test")
     runs.write_config(folder / "config.json", spec)
-    door = ["-c", CAPPED] if scenario.capped else ["-m", "fino1"]
-    command = [
-        sys.executable,
-        *door,
-        "evaluate",
-        "--config",
-        folder / "config.json",
-        "--work",
-        folder,
-        "--name",
-        "eval",
-    ]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, env={**os.environ, "FAULT_KEY": SECRET}, **pipes)
+    arguments = ["evaluate", "--config", folder / "config.json", "--work", folder, "--name", "eval"]
+    cap = 0.5 if scenario.capped else None
+    return Fork(arguments, {"FAULT_KEY": SECRET}, folder / "printed", cap)
 
 
 def come_back(shop):

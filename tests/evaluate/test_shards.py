@@ -1,8 +1,5 @@
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -17,6 +14,7 @@ from fino1.evaluate.main import main
 from fino1.evaluate.samples import INDEX
 from fino1.spec import load
 from fino1.tasks import ledger
+from tests.evaluate.forks import Fork
 
 N = 14  # five, five and four questions for three shards
 
@@ -69,12 +67,9 @@ def what_counts(work):
     return found
 
 
-def start(config, work, index=None, name="eval"):
-    environment = {key: value for key, value in os.environ.items() if key != INDEX}
-    if index is not None:
-        environment[INDEX] = str(index)
-    command = [sys.executable, "-m", "fino1", "evaluate", "--config", config, "--work", work, "--name", name]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+def start(config, work, index):
+    arguments = ["evaluate", "--config", config, "--work", work, "--name", "eval"]
+    return Fork(arguments, {INDEX: str(index)})
 
 
 def written(tmp_path, spec):

@@ -178,13 +178,13 @@ def container(cpu, **keys):
 )
 def test_what_a_pod_requests(init, main, cpu):
     """As kubernetes' resourcehelper.PodRequests counts it."""
-    pods = Pods("run", 1, {"initContainers": init, "containers": [container(c) for c in main]}, {})
+    pods = Pods("run", 1, {"initContainers": init, "containers": [container(c) for c in main]})
     assert pods.requests == {"cpu": cpu, "pods": 1}
 
 
 def test_a_limit_without_a_request_is_one():
     resources = {"limits": {"cpu": "2", "memory": "1Gi"}, "requests": {"cpu": "1"}}
-    pods = Pods("run", 1, {"containers": [{"name": "c", "resources": resources}]}, {})
+    pods = Pods("run", 1, {"containers": [{"name": "c", "resources": resources}]})
     assert pods.requests == {"cpu": 1, "memory": 2**30, "pods": 1}
 
 

@@ -9,7 +9,7 @@ import yaml
 from fino1 import __main__ as entry
 from fino1 import doctor
 from fino1.errors import SpecError
-from fino1.local import recipe as chain
+from fino1.local import recipe as local_recipe
 from fino1.spec import recipe, yamlfile
 
 PYTHON = sys.executable  # before a test changes it
@@ -229,8 +229,10 @@ def test_unknown_names_list_the_built_in_ones(capsys):
 
 def test_each_document_is_validated_once(place, monkeypatch):
     seen = []
-    build = chain.load.build
-    monkeypatch.setattr(chain.load, "build", lambda document, source: seen.append(source) or build(document, source))
+    build = local_recipe.load.build
+    monkeypatch.setattr(
+        local_recipe.load, "build", lambda document, source: seen.append(source) or build(document, source)
+    )
     assert entry.main(["run", write(place, TWO)]) == 0
     assert seen == ["chain.yaml: stage first", "chain.yaml: stage second"]
     assert entry.main(["run", "sft.yaml"]) == 0
@@ -290,7 +292,7 @@ def test_a_full_disk_is_74(place, monkeypatch, capsys):
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(chain.runs, "check_work", full)
+    monkeypatch.setattr(local_recipe.runs, "check_work", full)
     assert entry.main(["run", write(place, TWO)]) == 74
     assert "No space left on device" in capsys.readouterr().err
 
@@ -302,5 +304,5 @@ def test_built_in_recipes_are_sound(name, tmp_path, monkeypatch):
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(path.parent.parent.parent)
-    chain.Chain(wanted, path, [], [], work)
+    local_recipe.Chain(wanted, path, [], [], work)
     assert os.listdir(work) == []

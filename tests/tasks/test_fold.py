@@ -9,7 +9,7 @@ from fino1.spec.load import build
 from fino1.tasks import finqa
 from fino1.tasks.fold import take
 from fino1.tasks.record import Record
-from fino1.train.data.rows import leave_out, split
+from fino1.train.data.rows import hold_out, leave_out
 
 PARTS = 5
 ROWS = [
@@ -50,7 +50,7 @@ def test_rows_of_one_table_are_told_with_and_without_their_page(tmp_path):
 
 
 def test_rows_held_out_while_training_share_no_page_with_the_others():
-    found = split(ROWS, 9, seed=1)
+    found = hold_out(ROWS, 9, seed=1)
     assert len(found[1]) <= 9 and len(found[0]) + len(found[1]) == len(ROWS)
     assert not {r.page for r in found[0]} & ({r.page for r in found[1]} - {""})
 

@@ -6,13 +6,14 @@ import re
 import pytest
 from transformers import AutoConfig, LlamaConfig
 
+from fino1 import __main__ as entry
 from fino1.errors import SpecError
-from fino1.k8s import cli
 from fino1.spec import load
 from fino1.spec.inputs import InitBlock, ModelRef
 from fino1.spec.train import RewardBlock
 from fino1.train import model
 from fino1.train.data.rows import read_rows
+from fino1.train.launch import rank
 from fino1.train.ppo import reward
 from tests.train.conftest import LLAMA, PPO, SFT, TrainRun
 
@@ -46,63 +47,70 @@ def rows(place, *rows):
     return str(path)
 
 
-def refused(document, work, ranks=1):
-    """The one message of a run that ends with 2 and leaves no checkpoint."""
-    run = TrainRun(document, work, ranks)
-    assert run.start() == 2, run.output
-    assert "Traceback" not in run.output
-    assert not run.checkpoints.exists()
-    assert not (run.directory / "model").exists()
-    assert not (run.directory / "metrics.jsonl").exists()
-    torch_says = r"E\d{4} .*torch/distributed/elastic|Signal 15 \(SIGTERM\) received by PID"  # of a rank beside
-    return [line for line in run.output.splitlines() if not re.match(torch_says, line)]
+def left_nothing(run):
+    return not any((run.directory / name).exists() for name in ("checkpoints", "model", "metrics.jsonl"))
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch):
+    """The one message of a rank that ends with 2 and leaves nothing. It runs in this process: its start takes seconds."""
+
+    def refused(document):
+        run = TrainRun(document, tmp_path)
+        said = tmp_path / "error.json"
+        monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(said))
+        monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+        assert rank._guarded(rank.Run(run.spec, "run", tmp_path, 0, 1), None) == 2
+        assert left_nothing(run)
+        return json.loads(said.read_text())["message"].splitlines()
+
+    return refused
 
 
 @pytest.mark.slow
 def test_rows_that_are_bad_and_two_ranks_that_say_it_once(tmp_path):
     path = rows(tmp_path, {"Question": "q", "Complex_CoT": "c"}, {"Question": "q", "Complex_CoT": "c", "Response": ""})
-    document = load.merge(SFT, {"data": {"task": None, "path": path}})
-    assert refused(document, tmp_path, ranks=2) == [
+    run = TrainRun(load.merge(SFT, {"data": {"task": None, "path": path}}), tmp_path, ranks=2)
+    assert run.start() == 2, run.output
+    assert "Traceback" not in run.output
+    assert left_nothing(run)
+    torch_says = r"E\d{4} .*torch/distributed/elastic|Signal 15 \(SIGTERM\) received by PID"  # of a rank beside
+    assert [line for line in run.output.splitlines() if not re.match(torch_says, line)] == [
         f"{path}:1: Response: expected text, got none",
         f"{path}:2: Response: expected text, got an empty one",
     ]
 
 
-@pytest.mark.slow
-def test_a_question_that_does_not_fit(tmp_path):
+def test_a_question_that_does_not_fit(tmp_path, refused):
     path = rows(tmp_path, {"Question": "12345 " * 80, "Complex_CoT": "c", "Response": "r"})
-    (line,) = refused(load.merge(SFT, {"data": {"task": None, "path": path}}), tmp_path)
+    (line,) = refused(load.merge(SFT, {"data": {"task": None, "path": path}}))
     assert line.startswith("data: row 1: expected a question and answer that fit, got the question alone has ")
 
 
-@pytest.mark.slow
-def test_no_room_for_checkpoints(tmp_path):
-    (line,) = refused(load.merge(SFT, {"sft": {"save_total_limit": 10**9}}), tmp_path)
+def test_no_room_for_checkpoints(tmp_path, refused):
+    (line,) = refused(load.merge(SFT, {"sft": {"save_total_limit": 10**9}}))
     assert f"--work: {tmp_path}/runs/run-" in line
     assert "GiB free for 100000000" in line
 
 
-@pytest.mark.slow
-def test_a_value_model_with_another_vocabulary(tmp_path, saved):
+def test_a_value_model_with_another_vocabulary(saved, refused):
     policy, value = saved(), saved(vocab_size=290)
     document = load.merge(PPO, {"model": {"path": str(policy)}, "ppo": {"value_model": None}})
-    (line,) = refused(load.merge(document, {"ppo": {"value_model": {"path": str(value)}}}), tmp_path)
+    (line,) = refused(load.merge(document, {"ppo": {"value_model": {"path": str(value)}}}))
     sizes = [AutoConfig.from_pretrained(folder).vocab_size for folder in (policy, value)]
     assert line == (f"ppo.value_model: {value}: expected the policy's vocabulary of {sizes[0]} tokens, got {sizes[1]}")
 
 
-@pytest.mark.slow
-def test_a_model_without_weights(tmp_path, saved):
-    (line,) = refused(load.merge(SFT, {"model": {"init": None, "path": str(saved())}}), tmp_path)
+def test_a_model_without_weights(saved, refused):
+    (line,) = refused(load.merge(SFT, {"model": {"init": None, "path": str(saved())}}))
     assert "expected weights, got " in line
 
 
-@pytest.mark.slow
 def test_a_run_that_is_not_finished_and_a_file_that_is_not_there(tmp_path, capsys):
     run = tmp_path / "bad.yaml"
     run.write_text(json.dumps(load.merge(PPO, {"model": {"run": "sft"}})))
     (tmp_path / "runs" / "sft-0123456789" / "model").mkdir(parents=True)
-    assert cli.main(["run", str(run), "--work", str(tmp_path)]) == 2
+    assert entry.main(["run", str(run), "--work", str(tmp_path)]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith(f"{run}: model.run: sft: expected a finished run in {tmp_path}/runs, got none")
     assert not list((tmp_path / "runs").glob("bad-*"))

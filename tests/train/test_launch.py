@@ -1,5 +1,6 @@
 """With which code do the ranks end? (docs/design.md C5)"""
 
+import os
 import signal
 import subprocess
 import sys
@@ -25,12 +26,12 @@ sys.exit(launch._elastic(config, command, ()))
 RANK = """
 import pathlib, signal, sys, time
 
-def told(*_):
-    time.sleep(33)
+def write(*_):
+    time.sleep(6)
     pathlib.Path(sys.argv[1], "written").touch()
     sys.exit(143)
 
-signal.signal(signal.SIGTERM, told)
+signal.signal(signal.SIGTERM, write)
 pathlib.Path(sys.argv[1], "started").touch()
 time.sleep(300)
 """
@@ -88,7 +89,8 @@ def test_a_rank_that_could_say_nothing_is_named(capsys):
 @pytest.mark.slow
 def test_a_rank_may_write_for_longer_than_torch_would_wait(tmp_path):
     command = [sys.executable, "-c", LAUNCHER, RANK, str(tmp_path)]
-    with subprocess.Popen(command, cwd=ROOT) as launcher:
+    environment = {**os.environ, "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "2"}  # 30 by default
+    with subprocess.Popen(command, cwd=ROOT, env=environment) as launcher:
         while launcher.poll() is None and not (tmp_path / "started").exists():
             time.sleep(0.1)
         launcher.send_signal(signal.SIGTERM)

@@ -7,14 +7,13 @@ import safetensors.torch
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.train.conftest import PPO, WHOLE, TrainRun
-from tests.train.conftest import SFT as ONE
+from tests.train.conftest import PPO, SFT, WHOLE, TrainRun
 
 pytestmark = pytest.mark.slow
 
 CLOSE = 1e-4  # relative
 SHARDED = {"launch": {"zero_stage": 3}}
-SFT = {**ONE, **WHOLE}
+SFT_WHOLE = {**SFT, **WHOLE}
 
 
 def compare(one, two, keys):
@@ -55,7 +54,7 @@ def test_sft_of_two_ranks_has_the_rows_and_losses_of_one(sft, sft_of_two):
 
 
 def test_sft_of_two_ranks_killed_and_stopped_ends_the_same(sft_of_two, tmp_path):
-    run = TrainRun(SFT, tmp_path, ranks=2)
+    run = TrainRun(SFT_WHOLE, tmp_path, ranks=2)
     faults = "kill-rank@backward:10@1,term@backward:2@0"  # step 10, in the second epoch, where 9 ends
     assert [run.start(faults) for _ in range(2)] == [137, 143], run.output
     assert run.refused(ranks=1)
@@ -66,7 +65,7 @@ def test_sft_of_two_ranks_killed_and_stopped_ends_the_same(sft_of_two, tmp_path)
 
 def test_packed_sft_of_two_ranks_has_the_packs_and_losses_of_one(tmp_path):
     parts = {"packing": True, "per_device_train_batch_size": 2, "max_steps": 10, "logging_steps": 1, "eval_steps": 5}
-    packed = {**SFT, "sft": {**SFT["sft"], **parts}}
+    packed = {**SFT_WHOLE, "sft": {**SFT["sft"], **parts}}
     one, *others = started(tmp_path, packed, WHOLE, SHARDED)
     assert [line["step"] for line in one.lines() if "loss" in line] == list(range(1, 11))
     assert all(part["starts"] > len(part["rows"]) for part in one.saw("rows"))  # several rows are one

@@ -32,10 +32,21 @@ Takes value, node (a part of spec.json), path, and state, to whose problems it a
 {{- end -}}
 {{- if not (kindIs "invalid" $value) -}}
 {{- $entry := dict "value" $value "node" $field "state" $.state "in" $.path "key" $key -}}
-{{- $entries = append $entries (include "fino1.complete.entry" $entry) -}}
+{{- $text := include "fino1.complete.entry" $entry -}}
+{{- $default := include "fino1.complete.default" $entry -}}
+{{- if ne $text $default -}}
+{{- $entries = append $entries $text -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- printf "{%s}" (join "," $entries) -}}
+{{- end -}}
+
+{{/* The entry that is left out, where added keys are: that of an added key with its default. */}}
+{{- define "fino1.complete.default" -}}
+{{- if and .node.added .state.leavesAddedOut (hasKey .node "default") -}}
+{{- set (deepCopy .) "value" .node.default | include "fino1.complete.entry" -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "fino1.complete.map" -}}

@@ -1,21 +1,19 @@
 {{/* Environment of a container of the unit: fixed variables, the run file's, and those from Secrets. */}}
 {{- define "fino1.env" -}}
-{{- $all := include "fino1.fixedEnv" . | fromYaml -}}
-{{- $all = mergeOverwrite $all .doc.env (include "fino1.secretEnv" . | fromYaml) -}}
-{{- include "fino1.envList" $all -}}
+{{- include "fino1.envList" (list . dict) -}}
 {{- end -}}
 
 {{/* The same for the container that trains, which is launched. */}}
 {{- define "fino1.mainEnv" -}}
-{{- $all := include "fino1.fixedEnv" . | fromYaml -}}
-{{- $all = mergeOverwrite $all (include "fino1.launchEnv" . | fromYaml) -}}
-{{- $all = mergeOverwrite $all .doc.env (include "fino1.secretEnv" . | fromYaml) -}}
-{{- include "fino1.envList" $all -}}
+{{- include "fino1.envList" (list . (include "fino1.launchEnv" . | fromYaml)) -}}
 {{- end -}}
 
-{{/* A map of variables, text or a source each, as a container wants them. */}}
+{{/* The same with further variables, text or a source each: (list UNIT VARIABLES). */}}
 {{- define "fino1.envList" -}}
-{{- range $name, $value := . }}
+{{- $unit := index . 0 -}}
+{{- $fixed := include "fino1.fixedEnv" $unit | fromYaml -}}
+{{- $secret := include "fino1.secretEnv" $unit | fromYaml -}}
+{{- range $name, $value := include "fino1.merged" (list $fixed (index . 1) $unit.doc.env $secret) | fromJson }}
 - name: {{ quote $name }}
   {{- if kindIs "string" $value }}
   value: {{ quote $value }}

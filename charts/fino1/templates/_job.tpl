@@ -38,9 +38,7 @@ template:
 {{/* The Job of a JobSet or a TrainingRuntime; takes the unit. */}}
 {{- define "fino1.replicatedSpec" -}}
 backoffLimit: 0
-{{- with .doc.activeDeadlineSeconds }}
-activeDeadlineSeconds: {{ toJson . }}
-{{- end }}
+{{- include "fino1.deadline" .doc }}
 {{- include "fino1.jobSpec" . }}
 {{- end -}}
 
@@ -53,15 +51,9 @@ rules:
     onJobFailureReasons: ["PodFailurePolicy"]
 {{- end -}}
 
-{{/* How long a run may take and stays, and whether it waits; takes the document. */}}
-{{- define "fino1.limits" -}}
+{{/* When a run is ended; takes the document. */}}
+{{- define "fino1.deadline" -}}
 {{- with .activeDeadlineSeconds }}
 activeDeadlineSeconds: {{ toJson . }}
-{{- end }}
-{{- if hasKey . "ttlSecondsAfterFinished" }}
-ttlSecondsAfterFinished: {{ toJson .ttlSecondsAfterFinished }}
-{{- end }}
-{{- if .suspend }}
-suspend: true
 {{- end }}
 {{- end -}}

@@ -1,3 +1,22 @@
+{{/* JSON of a document with these paths alone, where it has them: (list DOCUMENT PATHS). */}}
+{{- define "fino1.only" -}}
+{{- $found := dict -}}
+{{- range $path := index . 1 -}}
+{{- $keys := splitList "." $path -}}
+{{- $value := index $ 0 -}}
+{{- range $key := $keys -}}
+{{- $value = index $value $key -}}
+{{- end -}}
+{{- if not (kindIs "invalid" $value) -}}
+{{- range $key := reverse $keys -}}
+{{- $value = dict $key $value -}}
+{{- end -}}
+{{- $found = mergeOverwrite $found $value -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $found -}}
+{{- end -}}
+
 {{/* A name and the first ten hex digits of a text's SHA-256: (list NAME TEXT). */}}
 {{- define "fino1.hashed" -}}
 {{- index . 1 | sha256sum | trunc 10 | printf "%s-%s" (index . 0) -}}
@@ -26,48 +45,13 @@ PyTorchJob
 {{- printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* What all objects of a release have in common. */}}
-{{- define "fino1.commonLabels" -}}
-app.kubernetes.io/name: fino1
-app.kubernetes.io/instance: {{ quote .instance }}
-app.kubernetes.io/part-of: fino1
+{{/* JSON of several maps in one. The later ones win, also with empty text, which mergeOverwrite would pass over. */}}
+{{- define "fino1.merged" -}}
+{{- $all := dict -}}
+{{- range $map := . -}}
+{{- range $key, $value := $map -}}
+{{- $_ := set $all $key $value -}}
 {{- end -}}
-
-{{/* Labels of a unit's pods. No version and no chart: a Job's template cannot change (helm/helm#7082). */}}
-{{- define "fino1.podLabels" -}}
-{{ include "fino1.commonLabels" . }}
-app.kubernetes.io/component: {{ quote .doc.method }}
-fino1/run: {{ quote .full }}
 {{- end -}}
-
-{{/* What says which release of the chart made an object. */}}
-{{- define "fino1.versionLabels" -}}
-app.kubernetes.io/version: {{ quote .version }}
-helm.sh/chart: {{ quote .chart }}
-{{- end -}}
-
-{{/* Labels of a unit's objects. */}}
-{{- define "fino1.labels" -}}
-{{ include "fino1.podLabels" . }}
-{{ include "fino1.versionLabels" . }}
-{{- end -}}
-
-{{/* Metadata of a unit's object. */}}
-{{- define "fino1.metadata" -}}
-name: {{ quote .full }}
-labels:
-  {{- include "fino1.labels" . | nindent 2 }}
-{{- end -}}
-
-{{/* Metadata of an object that a controller runs. */}}
-{{- define "fino1.runMetadata" -}}
-{{ include "fino1.metadata" . }}
-  {{- with .doc.queue }}
-  kueue.x-k8s.io/queue-name: {{ quote . }}
-  {{- end }}
-  {{- with .doc.workloadPriorityClass }}
-  kueue.x-k8s.io/priority-class: {{ quote . }}
-  {{- end }}
-annotations:
-  fino1/directory: {{ quote .directory }}
+{{- toJson $all -}}
 {{- end -}}

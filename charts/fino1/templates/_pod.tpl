@@ -2,11 +2,11 @@
 {{- define "fino1.podTemplate" -}}
 metadata:
   {{- $labels := include "fino1.podLabels" . | fromYaml }}
-  {{- $labels = mergeOverwrite $labels (include "fino1.gangLabels" . | fromYaml) .doc.podLabels }}
+  {{- $gang := include "fino1.gangLabels" . | fromYaml }}
   labels:
-    {{- toYaml $labels | nindent 4 }}
+    {{- include "fino1.merged" (list $labels $gang .doc.podLabels) | fromJson | toYaml | nindent 4 }}
   {{- $annotations := include "fino1.schedulingAnnotations" . | fromYaml }}
-  {{- with mergeOverwrite $annotations .doc.podAnnotations }}
+  {{- with include "fino1.merged" (list $annotations .doc.podAnnotations) | fromJson }}
   annotations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
@@ -28,7 +28,8 @@ spec:
         {{- include "fino1.mainEnv" . | nindent 8 }}
       {{- $limits := .doc.resources.limits }}
       {{- if not .model }}
-      {{- $limits = mergeOverwrite (deepCopy $limits) (include "fino1.devices" .doc | fromYaml) }}
+      {{- $devices := include "fino1.devices" .doc | fromYaml }}
+      {{- $limits = include "fino1.merged" (list $limits $devices) | fromJson }}
       {{- end }}
       {{- include "fino1.resources" (list .doc.resources.requests $limits) | nindent 6 }}
 {{- end -}}

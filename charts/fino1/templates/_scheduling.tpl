@@ -43,7 +43,7 @@ affinity:
 {{- if and $hasGpus .doc.gpu.product }}
 {{- $_ := set $selector "nvidia.com/gpu.product" .doc.gpu.product }}
 {{- end }}
-{{- with mergeOverwrite $selector .doc.nodeSelector }}
+{{- with include "fino1.merged" (list $selector .doc.nodeSelector) | fromJson }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
 {{- end }}

@@ -27,37 +27,45 @@ A unit has instance, name, full (its objects' name), doc (its complete document)
 {{- if $state.problems -}}
 {{- join "\n" $state.problems | printf "\n%s" | fail -}}
 {{- toJson (dict "units" list) -}}
-{{- else if eq $doc.method "eval" -}}
-{{- include "fino1.units.eval" (dict "root" $ "spec" $spec "doc" $doc) -}}
 {{- else -}}
-{{- $unit := dict "root" $ "spec" $spec "doc" $doc "name" .Release.Name -}}
-{{- printf "{\"units\":[%s]}" (include "fino1.unit" $unit) -}}
+{{- $given := $doc -}}
+{{- if $spec.added -}}
+{{- $_ := set $state "leavesAddedOut" true -}}
+{{- $given = include "fino1.complete" $root | fromJson -}}
+{{- end -}}
+{{- $unit := dict "root" $ "spec" $spec "doc" $doc "given" $given "name" .Release.Name -}}
+{{- printf "{\"units\":[%s]}" (include "fino1.units.json" $unit) -}}
 {{- end -}}
 {{- end -}}
 
-{{/* An evaluation has a unit for each model, so that one more changes no other's objects. */}}
-{{- define "fino1.units.eval" -}}
+{{/* An evaluation has a unit for each model, so that one more changes no other's objects; other runs are one. */}}
+{{- define "fino1.units.json" -}}
+{{- if ne .doc.method "eval" -}}
+{{- include "fino1.unit" . -}}
+{{- else -}}
 {{- $units := list -}}
-{{- range $model := .doc.eval.models -}}
+{{- range $i, $model := .doc.eval.models -}}
 {{- $name := printf "%s-%s" $.root.Release.Name (replace "." "-" $model.name) | trunc 34 | trimAll "-" -}}
-{{- $eval := set (deepCopy $.doc.eval) "models" (list $model) -}}
-{{- $doc := set (deepCopy $.doc) "eval" $eval -}}
-{{- $unit := dict "root" $.root "spec" $.spec "doc" $doc "name" $name "model" $model -}}
+{{- $doc := deepCopy $.doc -}}
+{{- $_ := set $doc.eval "models" (list $model) -}}
+{{- $given := deepCopy $.given -}}
+{{- $_ := set $given.eval "models" (index $.given.eval.models $i | list) -}}
+{{- $unit := dict "root" $.root "spec" $.spec "doc" $doc "given" $given "name" $name "model" $model -}}
 {{- $units = append $units (include "fino1.unit" $unit) -}}
 {{- end -}}
-{{- printf "{\"units\":[%s]}" (join "," $units) -}}
+{{- join "," $units -}}
+{{- end -}}
 {{- end -}}
 
-{{/* JSON of one unit: takes root, spec, doc, name, and the evaluated model where there is one. */}}
+{{/*
+JSON of one unit: takes root, spec, doc, given (doc without added keys that have their default), name, and the evaluated
+model where there is one.
+*/}}
 {{- define "fino1.unit" -}}
-{{- $hashed := merge (dict "version" .root.Chart.Version) .doc | toJson -}}
-{{- $config := .doc -}}
-{{- range $key := .spec.placement -}}
-{{- $config = omit $config $key -}}
-{{- end -}}
-{{- $config = toJson $config -}}
+{{- $config := include "fino1.only" (list .given (get .spec.configKeys .doc.method)) -}}
+{{- $object := include "fino1.only" (list .given (get .spec.objectKeys .doc.method)) -}}
 {{- $unit := dict "instance" .root.Release.Name "name" .name "doc" .doc "config" $config -}}
-{{- $_ := set $unit "full" (include "fino1.hashed" (list .name $hashed)) -}}
+{{- $_ := set $unit "full" (include "fino1.hashed" (list .name $object)) -}}
 {{- $_ := set $unit "directory" (include "fino1.hashed" (list .name $config)) -}}
 {{- $_ := set $unit "kind" (include "fino1.kind" .doc) -}}
 {{- $_ := set $unit "model" (default dict .model) -}}

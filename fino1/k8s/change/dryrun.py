@@ -111,7 +111,6 @@ def admit_pods(api: Api, objects: Sequence[Object]) -> list[str]:
     """
     if not api.can("create", "pods"):
         return ["not asked whether the cluster admits the run's pods: this user may not create pods (docs/rbac.md)"]
-    accounts = {thing["metadata"]["name"] for thing in objects if thing["kind"] == "ServiceAccount"}
     is_queued = any("kueue.x-k8s.io/queue-name" in thing["metadata"]["labels"] for thing in objects)
     warnings: list[str] = []
     problems: dict[str, Exception] = {}  # by reason: the pods of an evaluation's models are alike
@@ -128,9 +127,24 @@ def admit_pods(api: Api, objects: Sequence[Object]) -> list[str]:
             else:
                 problems[reason] = ApiError(f"{name}: the pods of this run would be refused: {reason}", error.status)
 
-    in_parallel(ask, [_pod(thing, template, accounts) for thing in objects for template in pod_templates(thing)])
+    in_parallel(ask, sample_pods(objects))
     raise_all(list(problems.values()))
     return warnings
+
+
+def sample_pods(objects: Sequence[Object]) -> list[dict[str, Any]]:
+    """A pod of each template, as a controller would make it; without an account among `objects`, which admission would miss."""
+    accounts = {thing["metadata"]["name"] for thing in objects if thing["kind"] == "ServiceAccount"}
+    found = []
+    for name, template in (
+        (each["metadata"]["name"], template) for each in objects for template in pod_templates(each)
+    ):
+        spec = dict(template["spec"])
+        if spec.get("serviceAccountName") in accounts:
+            del spec["serviceAccountName"]
+        metadata = {"name": name, **template.get("metadata", {})}
+        found.append({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+    return found
 
 
 def claims_that_differ(changed: Sequence[Change]) -> Iterator[str]:
@@ -145,14 +159,12 @@ def claims_that_differ(changed: Sequence[Change]) -> Iterator[str]:
                 yield f"{label(change.object)}: {has}; a claim that exists is left as it is"
 
 
-def runs_of_other_versions(changed: Sequence[Change]) -> Iterator[str]:
-    """A line for each run object that is kept because another version of fino1 has submitted it."""
-    for change in changed:
-        if change.before and is_run(change.object) and _version(change.before) != _version(change.object):
-            yield (
-                f"{label(change.object)} stays as fino1 {_version(change.before)} has made it, the run file is the same;"
-                f" to have it made anew: `fino1-k8s cancel {change.object['metadata']['name']}` first"
-            )
+def describe_kept(change: Change) -> str:
+    """Why a run object stays though this version of fino1 would make another one, for a message; empty for other changes."""
+    if not change.before or not is_run(change.object) or _version(change.before) == _version(change.object):
+        return ""
+    anew = f"to have it made anew: `fino1-k8s cancel {change.object['metadata']['name']}` first"
+    return f"as fino1 {_version(change.before)} has made it; {anew}"
 
 
 def raise_all(problems: Sequence[Exception]) -> None:
@@ -233,15 +245,6 @@ def _with_suspend_of(before: Object, thing: Object) -> Object:
         return thing
     kept = {**spec, "suspend": there.get("suspend", False)}
     return {**thing, "spec": {**thing["spec"], "runPolicy": kept} if "runPolicy" in thing["spec"] else kept}
-
-
-def _pod(thing: Object, template: Mapping[str, Any], accounts: set[str]) -> dict[str, Any]:
-    """A pod as a controller would make it, without a service account that is not there yet: admission looks for it."""
-    spec = dict(template["spec"])
-    if spec.get("serviceAccountName") in accounts:
-        del spec["serviceAccountName"]
-    metadata = {"name": thing["metadata"]["name"], **template.get("metadata", {})}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
 def _claim_fields(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -130,7 +130,7 @@ def patience_s(pods_left: Iterable[Object]) -> float:
     return 60.0 + max((pod["spec"].get("terminationGracePeriodSeconds") or 30 for pod in pods_left), default=600)
 
 
-def wait_until_gone(left: Callable[[], list[dict[str, Any]]], timeout_s: float) -> None:
+def wait_until_gone(left: Callable[[], Sequence[Object]], timeout_s: float) -> None:
     """Wait until `left` finds nothing, twice. Raises ClusterError that names what is left when time is up.
 
     An old rank must not join a new attempt (docs/design.md C12).
@@ -150,7 +150,7 @@ def wait_until_gone(left: Callable[[], list[dict[str, Any]]], timeout_s: float) 
         time.sleep(_PAUSE_S)
 
 
-def _look_again(left: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+def _look_again(left: Callable[[], Sequence[Object]]) -> Sequence[Object]:
     """Look again after _LATE_S: a controller may still create a pod of an object that was just deleted."""
     time.sleep(_LATE_S)
     return left()

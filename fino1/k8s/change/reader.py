@@ -10,6 +10,7 @@ from fino1.errors import ClusterError
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.objects.backends import pod_templates
 from fino1.k8s.state import pods
+from fino1.k8s.state.pods import Rank
 from fino1.k8s.state.run import Run
 
 START_S = 300.0  # for a node to be found and the image to be pulled
@@ -44,8 +45,7 @@ def reader(api: Api, run: Run) -> Iterator[tuple[str, str]]:
 def running(api: Api, run: Run) -> tuple[str, str] | None:
     """A pod of the run whose main container runs, and that container; None without one."""
     for pod in api.list("v1", "Pod", label_selector=run.pods).items:
-        status = pods.main_status(pod)
-        if status and "running" in status.get("state", {}) and not pod["metadata"].get("deletionTimestamp"):
+        if Rank(0, pod).is_running and not pod["metadata"].get("deletionTimestamp"):
             return pod["metadata"]["name"], pods.main_container(pod)
     return None
 
@@ -109,20 +109,19 @@ def _wait(api: Api, name: str) -> None:
         pod = api.get("v1", "Pod", name)
         if pod is None:
             raise ClusterError(f"Pod {name}: expected it to start, somebody deleted it")
-        status = pods.main_status(pod) or {}
-        state = status.get("state", {})
-        if "running" in state:
+        rank = Rank(0, pod)
+        if rank.is_running:
             return
-        why = _why(pod, state)
         is_late = time.monotonic() > deadline
-        if is_late or state.get("waiting", {}).get("reason") in _HOPELESS or "terminated" in state:
+        if is_late or rank.has_ended or rank.phase in _HOPELESS:
             late = f" within {START_S:.0f} s" if is_late else ""
-            raise ClusterError(f"Pod {name}: expected it to run{late}, to read the run's volume: {why}")
+            raise ClusterError(f"Pod {name}: expected it to run{late}, to read the run's volume: {_reason(pod)}")
         time.sleep(0.3)
 
 
-def _why(pod: Mapping[str, Any], state: Mapping[str, Any]) -> str:
+def _reason(pod: pods.Pod) -> str:
     """What keeps a pod from running, in the words of the scheduler or the kubelet."""
+    state = (pods.main_status(pod) or {}).get("state", {})
     for each in (state.get("waiting"), state.get("terminated")):
         if each:
             return ": ".join(filter(None, (each.get("reason"), each.get("message"))))

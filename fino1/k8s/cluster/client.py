@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fino1.k8s.cluster.connection import Connection, Query, Stream
 
 FIELD_MANAGER = "fino1"
+_WRITE = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
 _PAGE = 500
 _SERVER_FIELDS = {"resourceVersion", "managedFields", "generation"}
 _REVIEW = Resource("authorization.k8s.io/v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", namespaced=False)
@@ -67,7 +68,7 @@ class Api:
         """The kinds that the server has in this group and version (none: {}), by name; asked once."""
         if api_version not in self._kinds:
             path = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
-            entries = (self._group(path) or {}).get("resources") or []
+            entries = (self._find("GET", path) or {}).get("resources") or []
             self._kinds[api_version] = {
                 entry["kind"]: Resource(api_version, entry["kind"], entry["name"], entry["namespaced"])
                 for entry in entries
@@ -77,7 +78,7 @@ class Api:
 
     def versions(self, group: str) -> list[str]:
         """The apiVersions of a group that are served, the preferred one first (not installed: [])."""
-        answer = self._group(f"/apis/{group}")
+        answer = self._find("GET", f"/apis/{group}")
         if answer is None:
             return []
         preferred = answer["preferredVersion"]["groupVersion"]
@@ -109,12 +110,7 @@ class Api:
 
     def get(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> dict[str, Any] | None:
         """The object, or None if there is none of that name."""
-        try:
-            return self.connection.ask("GET", self._request("get", api_version, kind, name, namespace))[1]
-        except ApiError as error:
-            if error.status == 404 and not isinstance(error, KindMissing):
-                return None
-            raise
+        return self._find("GET", self._request("get", api_version, kind, name, namespace))
 
     def list(
         self,
@@ -153,8 +149,7 @@ class Api:
         )
         if before is None:
             before = self.get(obj["apiVersion"], obj["kind"], request.name, request.namespace) or {}
-        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict", "force": "true" if force else None}
-        query["dryRun"] = "All" if dry_run else None
+        query = {**_WRITE, "force": "true" if force else None, "dryRun": "All" if dry_run else None}
         code, after = self.connection.ask("PATCH", request, query, obj, "application/apply-patch+yaml", repeatable=True)
         if code == 201:
             return Applied(after, "created")
@@ -164,8 +159,7 @@ class Api:
         """Create an object that must not exist yet; returns it as the server holds it."""
         metadata = obj["metadata"]
         request = self._request("create", obj["apiVersion"], obj["kind"], metadata["name"], metadata.get("namespace"))
-        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict", "dryRun": "All" if dry_run else None}
-        return self.connection.ask("POST", request, query, obj)[1]
+        return self.connection.ask("POST", request, {**_WRITE, "dryRun": "All" if dry_run else None}, obj)[1]
 
     def patch(
         self,
@@ -179,8 +173,7 @@ class Api:
     ) -> dict[str, Any]:
         """Change a few fields of an existing object (JSON merge patch: null removes); returns the object."""
         request = self._request("patch", api_version, kind, name, namespace, subresource)
-        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
-        return self.connection.ask("PATCH", request, query, change, "application/merge-patch+json", repeatable=True)[1]
+        return self.connection.ask("PATCH", request, _WRITE, change, "application/merge-patch+json", repeatable=True)[1]
 
     def delete(
         self,
@@ -194,16 +187,8 @@ class Api:
     ) -> bool:
         """Delete an object; returns whether there was one. With `uid` only that one: another of its name is a 409 error."""
         request = self._request("delete", api_version, kind, name, namespace)
-        options: dict[str, Any] = {"propagationPolicy": propagation}
-        if uid:
-            options["preconditions"] = {"uid": uid}
-        try:
-            self.connection.ask("DELETE", request, body=options, repeatable=True)
-        except ApiError as error:
-            if error.status == 404 and not isinstance(error, KindMissing):
-                return False
-            raise
-        return True
+        options = {"propagationPolicy": propagation, **({"preconditions": {"uid": uid}} if uid else {})}
+        return self._find("DELETE", request, options) is not None
 
     # Answers that go on
 
@@ -235,12 +220,12 @@ class Api:
         place = self.namespace if namespace is None else namespace
         return Request(verb, resource, place if resource.namespaced else "", name, subresource)
 
-    def _group(self, path: str) -> Mapping[str, Any] | None:
-        """A document of discovery; None where the server has no such group or version."""
+    def _find(self, method: str, request: Request | str, body: Any = None) -> dict[str, Any] | None:
+        """The answer; None where there is no such object, or no such document of discovery."""
         try:
-            return self.connection.ask("GET", path)[1]
+            return self.connection.ask(method, request, body=body, repeatable=True)[1]
         except ApiError as error:
-            if error.status == 404:
+            if error.status == 404 and not isinstance(error, KindMissing):
                 return None
             raise
 

@@ -133,39 +133,31 @@ class _Retry:
         self._began = time.monotonic()
         self._has_renewed = self._has_warned = False
 
-    def may_help(self, error: Exception) -> bool:
+    def may_help(self, error: ApiError) -> bool:
         """Whether to send again after this error; may read the credentials again for that."""
-        elapsed, is_warming_up = (
-            time.monotonic() - self._began,
-            time.monotonic() - self._connection.lost_at < _WARM_UP_S,
-        )
+        elapsed = time.monotonic() - self._began
         if isinstance(error, Lost):
-            return self._may_come_back(error, elapsed)
-        if not isinstance(error, ApiError):
-            return False
+            self._connection.note_loss()
+            limit_s = self._limit_s if self._connection.has_answered else _FIRST_RETRY_S
+            if not (self._repeatable or error.unsent) or elapsed >= limit_s:
+                return False
+            if self._connection.has_answered and not self._has_warned:
+                print(f"{error}; trying again for {limit_s:.0f} s", file=sys.stderr)
+                self._has_warned = True
+            return True
+        is_warming_up = time.monotonic() - self._connection.lost_at < _WARM_UP_S
         if error.status == 401 and not self._has_renewed:
             self._has_renewed = True
             self._connection.renew()
             return True
         if error.status in (401, 403):
             return is_warming_up
-        if error.status == 429 or error.status >= 500:
-            if error.retry_after_s:  # as client-go: it wants to be asked again
-                return elapsed + error.retry_after_s < self._limit_s
-            limit_s = self._limit_s if is_warming_up else _ERROR_RETRY_S
-            return error.status >= 500 and self._repeatable and elapsed < limit_s
-        return False
-
-    def _may_come_back(self, error: Lost, elapsed: float) -> bool:
-        self._connection.note_loss()
-        has_answered = self._connection.has_answered
-        limit_s = self._limit_s if has_answered else _FIRST_RETRY_S
-        if not (self._repeatable or error.unsent) or elapsed >= limit_s:
-            return False
-        if has_answered and not self._has_warned:
-            print(f"{error}; trying again for {limit_s:.0f} s", file=sys.stderr)
-            self._has_warned = True
-        return True
+        if error.retry_after_s and (
+            error.status == 429 or error.status >= 500
+        ):  # as client-go: it asks to be asked again
+            return elapsed + error.retry_after_s < self._limit_s
+        limit_s = self._limit_s if is_warming_up else _ERROR_RETRY_S
+        return error.status >= 500 and self._repeatable and elapsed < limit_s
 
 
 def _cause(error: Exception) -> str:

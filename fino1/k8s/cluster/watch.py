@@ -47,7 +47,7 @@ class Watch:
         *,
         start: Listing | None = None,
         timeout_s: float = math.inf,
-        **selected: Any,  # as of Api.list
+        **selected: Any,
     ) -> None:
         self._api, self._kind, self._selected = api, (api_version, kind), selected
         self._known = {item["metadata"]["uid"]: item for item in start.items} if start else {}

@@ -5,16 +5,14 @@ leaves the others' objects as they are. `charts/fino1/templates/_units.tpl` says
 """
 
 import functools
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fino1 import __version__
 from fino1.errors import SpecError
 from fino1.spec import canonical, load
-from fino1.spec.placement import PLACEMENT
+from fino1.spec.evaluation import EvalModel
 from fino1.spec.run import RunSpec
 
 NAME = r"[a-z]([-a-z0-9]{0,32}[a-z0-9])?"  # DNS-1035, which PyTorchJob wants; with the hash 45 characters
@@ -32,29 +30,33 @@ def given(**keys: Any) -> dict[str, Any]:
 class Unit:
     """One run object and what belongs to it.
 
-    `document` is the unit's effective document, `name` its run's name. `full`, the name of its objects, is `name` and the first
-    ten hex digits of the SHA-256 of the document with the version that renders it: another version may render another pod, and a
-    Job's template cannot change. `config` is the text of `config.json`.
+    `spec` is the run, of an evaluation with one model; `name` its run's name. `full`, the name of its objects, is `name` and the
+    hash of what its pods are made of: another version of fino1 gives the same name, and leaves the object that is there as it is.
     """
 
     instance: str
     name: str
-    document: Mapping[str, Any]
+    spec: RunSpec
+
+    @functools.cached_property
+    def document(self) -> Mapping[str, Any]:
+        """The effective document."""
+        return load.effective(self.spec)
 
     @functools.cached_property
     def full(self) -> str:
         """Name of the unit's objects."""
-        return f"{self.name}-{canonical.digest({**self.document, 'version': __version__})[:10]}"
+        return f"{self.name}-{load.object_hash(self.spec)}"
 
     @functools.cached_property
     def config(self) -> str:
-        """Text of `config.json`: the document without placement."""
-        return canonical.dumps({key: value for key, value in self.document.items() if key not in PLACEMENT})
+        """Text of `config.json`."""
+        return canonical.dumps(load.config(self.spec))
 
     @functools.cached_property
     def run_hash(self) -> str:
         """Ends the name of the run's directory (C13)."""
-        return hashlib.sha256(self.config.encode()).hexdigest()[:10]
+        return load.run_hash(self.spec)
 
     @property
     def model(self) -> Mapping[str, Any] | None:
@@ -80,11 +82,13 @@ def units(spec: RunSpec, name: str) -> list[Unit]:
     if problems := _complaints(document, name):
         raise SpecError(problems)
     if spec.method != "eval":
-        return [Unit(name, name, document)]
-    return [
-        Unit(name, _joined(name, model["name"]), document | {"eval": document["eval"] | {"models": [model]}})
-        for model in document["eval"]["models"]
-    ]
+        return [Unit(name, name, spec)]
+    return [Unit(name, _joined(name, model.name), _of_model(spec, model)) for model in spec.eval.models]
+
+
+def _of_model(spec: RunSpec, model: EvalModel) -> RunSpec:
+    """The evaluation of this model alone."""
+    return spec.model_copy(update={"eval": spec.eval.model_copy(update={"models": [model]})})
 
 
 def _complaints(document: Mapping[str, Any], name: str) -> list[str]:

@@ -114,70 +114,46 @@ def _to_make(api: Api, block: ClaimBlock, name: str) -> Iterator[Finding]:
         yield ok("claim", f"{what}, StorageClass {used}{'' if block.accessModes == ['ReadWriteOnce'] else several}")
 
 
-def classes(api: Api, spec: RunSpec) -> Iterator[Finding]:
-    """Are the priority classes there that the run names?"""
-    named = [("scheduling.k8s.io/v1", "PriorityClass", "priorityClassName", spec.priorityClassName)]
-    served = kueue_version(api)
-    if served:
-        named.append((served, "WorkloadPriorityClass", "workloadPriorityClass", spec.workloadPriorityClass))
-    for version, kind, key, name in named:
-        if name:
-            yield from readable(key, lambda v=version, k=kind, key=key, name=name: _class(api, v, k, key, name))
-
-
-def _class(api: Api, version: str, kind: str, key: str, name: str) -> Iterator[Finding]:
-    if api.get(version, kind, name) is not None:
-        yield ok(key, f"{name}: there")
-        return
-    try:
-        names = ", ".join(body["metadata"]["name"] for body in api.list(version, kind).items) or "none"
-    except ApiError as error:
-        names = f"not known: {error}"
-    yield missing(key, f"{name}: expected a {kind}, got none (there: {names})")
+def priority_class(api: Api, name: str) -> Iterator[Finding]:
+    """Is the run's Kueue WorkloadPriorityClass there? (Its PriorityClass the server looks for when it admits a pod.)"""
+    version, kind = kueue_version(api), "WorkloadPriorityClass"
+    names = [body["metadata"]["name"] for body in api.list(version, kind).items] if version else []
+    if name in names:
+        yield ok("workloadPriorityClass", f"{name}: there")
+    else:
+        there = f"(there: {', '.join(names) or 'none'})"
+        yield missing("workloadPriorityClass", f"{name}: expected a {kind}, got none {there}")
 
 
 def gang_scheduler(api: Api, spec: RunSpec) -> Iterator[Finding]:
     """Do the pods of a run of several nodes start together? By the gang scheduler that it names, or by its Kueue queue."""
-    if spec.method == "eval" or (spec.nodes == 1 and not spec.gang):
-        return
     groups = {name: group_of(each.api_version) for name, each in GANG_SCHEDULERS.items()}
     offered = [name for name, group in groups.items() if api.versions(group)]
     if spec.gang and spec.gang not in offered:
         group = groups[spec.gang]
         has = f"this cluster offers {' and '.join(offered) or 'none'}; to install it: {OPERATORS[group].how}"
         yield missing("gang", f"{spec.gang}: its PodGroup ({group}) is not served; {has}")
-    elif spec.gang:
-        yield ok("gang", f"{spec.gang}: its PodGroup is served")
-    elif spec.queue:
-        yield ok("gang", "Kueue admits all pods of the run at once")
-    else:
+    elif spec.gang or spec.queue:
+        yield ok(
+            "gang", f"{spec.gang}: its PodGroup is served" if spec.gang else "Kueue admits all pods of the run at once"
+        )
+    elif spec.nodes > 1:
         hint = f"set gang: {offered[0]}" if offered else "a Kueue queue admits them together"
         yield note("gang", f"{spec.nodes} pods may start one by one and wait for each other; {hint}")
 
 
 def queue(api: Api, name: str) -> Iterator[Finding]:
-    """Is the Kueue queue there and open, and its ClusterQueue? Whether its quota suffices, Kueue says after submit (`why`)."""
+    """Is the Kueue queue there and open? Whether its ClusterQueue has the quota, Kueue says after submit (`why`)."""
     served = kueue_version(api)
+    queues = {each["metadata"]["name"]: each for each in api.list(served, "LocalQueue").items} if served else {}
     if not served:
         text = "the cluster has no Kueue: remove `queue`, or install it: " + OPERATORS[GROUP].how
         yield missing("queue", f"{name}: {text}")
-        return
-    local = api.get(served, "LocalQueue", name)
-    if local is None:
-        names = ", ".join(q["metadata"]["name"] for q in api.list(served, "LocalQueue").items) or "none"
-        yield missing("queue", f"{name}: expected a LocalQueue in namespace {api.namespace}, got none (there: {names})")
-        return
-    both = f"{name} → {local['spec']['clusterQueue']}"
-    found = [wait("queue", f"{name}: {text}") for _, text in stopped(local)]
-    try:
-        cluster = api.get(served, "ClusterQueue", local["spec"]["clusterQueue"])
-    except ApiError as error:
-        if error.status != 403:
-            raise
-        yield from found or [note("queue", f"{both}: the ClusterQueue cannot be read ({error})")]
-        return
-    if cluster is None:
-        yield missing("queue", f"{both}: expected a ClusterQueue, got none")
-        return
-    found += [wait("queue", f"{both}: {text}") for _, text in stopped(cluster)]
-    yield from found or [ok("queue", f"{both}: there")]
+    elif name not in queues:
+        there = f"(there: {', '.join(queues) or 'none'})"
+        yield missing("queue", f"{name}: expected a LocalQueue in namespace {api.namespace}, got none {there}")
+    else:
+        full = f"{name} → {queues[name]['spec']['clusterQueue']}"
+        yield from [wait("queue", f"{full}: {text}") for _, text in stopped(queues[name])] or [
+            ok("queue", f"{full}: there")
+        ]

@@ -24,7 +24,6 @@ class Pods:
     run: str
     count: int
     spec: Mapping[str, Any]
-    metadata: Mapping[str, Any]
 
     @property
     def requests(self) -> Amounts:
@@ -36,7 +35,7 @@ def list_pods(spec: RunSpec, objects: Sequence[Mapping[str, Any]]) -> list[Pods]
     """The pods that the run's controllers will make of these objects."""
     count = spec.eval.shards if spec.method == "eval" else spec.nodes
     return [
-        Pods(thing["metadata"]["name"], count, template["spec"], template.get("metadata") or {})
+        Pods(thing["metadata"]["name"], count, template["spec"])
         for thing in objects
         for template in pod_templates(thing)
     ]

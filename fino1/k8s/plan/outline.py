@@ -143,9 +143,7 @@ def _count_rows(block: RowsBlock) -> int | None:
 
 def _list_images(objects: Sequence[Mapping[str, Any]]) -> list[str]:
     specs = [template["spec"] for thing in objects for template in pod_templates(thing)]
-    return [
-        container["image"] for spec in specs for container in [*spec.get("initContainers", []), *spec["containers"]]
-    ]
+    return [each["image"] for spec in specs for each in [*spec.get("initContainers", []), *spec["containers"]]]
 
 
 def _describe_claim(spec: RunSpec, mount: str) -> dict[str, Any]:

@@ -62,8 +62,11 @@ class _Look:
             yield from self._admission()
             yield from needs.secrets(api, spec)
             yield from needs.claims(api, spec, sum(each.count for each in self.pods))
-            yield from needs.classes(api, spec)
-            yield from needs.gang_scheduler(api, spec)
+            if spec.workloadPriorityClass:
+                name = spec.workloadPriorityClass
+                yield from readable("workloadPriorityClass", lambda: needs.priority_class(api, name))
+            if spec.method != "eval" and (spec.nodes > 1 or spec.gang):
+                yield from needs.gang_scheduler(api, spec)
             if spec.queue and not self.is_there:
                 yield from readable("queue", lambda: needs.queue(api, spec.queue or ""))
             yield from readable("quota", self._quotas)
@@ -126,13 +129,9 @@ class _Look:
 
     def _admission(self) -> Iterator[Finding]:
         """Would the pods be admitted? Pod Security, LimitRanges and quotas look at pods, not at the objects that make them."""
-        own = {body["metadata"]["name"] for body in self.objects if body["kind"] == "ServiceAccount"}
         findings: dict[str, Finding] = {}  # by what is said: the pods of an evaluation's models are alike
-        for place, pods in enumerate(self.pods):
-            spec = dict(pods.spec)
-            if spec.get("serviceAccountName") in own:  # admission looks for it, and submit makes it
-                del spec["serviceAccountName"]
-            body = {"apiVersion": "v1", "kind": "Pod", "metadata": {**pods.metadata, "name": pods.run}, "spec": spec}
+        for place, body in enumerate(dryrun.sample_pods(self.objects)):
+            pods = self.pods[place]
             try:
                 admitted = self.api.create(body, dry_run=True)["spec"]
             except ApiError as error:
@@ -140,7 +139,7 @@ class _Look:
                 findings.setdefault(refusal.says.replace(pods.run, ""), refusal)
                 continue
             self.pods[place] = replace(pods, spec=admitted)
-            if added := _added(spec, admitted):
+            if added := _added(body["spec"], admitted):
                 text = f"the namespace adds to containers that set none: {added}"
                 findings.setdefault(text, note("limits", text))
         yield from findings.values()

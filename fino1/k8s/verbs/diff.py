@@ -33,8 +33,9 @@ def main(arguments: argparse.Namespace) -> int:
         return exits.USER
     for warning in dryrun.claims_that_differ(changes):
         print(f"warning: {warning}", file=sys.stderr)
-    for line in dryrun.runs_of_other_versions(changes):
-        print(f"note: {line}", file=sys.stderr)
+    for change in changes:
+        if kept := dryrun.describe_kept(change):
+            print(f"note: {label(change.object)} stays {kept}", file=sys.stderr)
     changed = [change for change in changes if change.outcome != "unchanged"]
     if arguments.output != "text":
         print_structured([list_fields(change) for change in changed], arguments.output)

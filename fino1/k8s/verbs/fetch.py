@@ -22,7 +22,7 @@ DEFAULT_WORK = Path("out")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Verb `fetch`: of all run objects called NAME, the newest; of an evaluation every model's."""
+    """Fetch the newest of the run objects called NAME; of an evaluation, every model's."""
     try:
         for run, came in fetch_runs(arguments, arguments.name, arguments.all):
             for path in came.directories:

@@ -2,7 +2,7 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fino1 import exits
@@ -84,11 +84,12 @@ def _describe_run(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "object", f"{model}{run['name']}, results in {run['directory']}"
     if len(report["runs"]) > _SHOWN:
         yield "", f"and {len(report['runs']) - _SHOWN} more"
-    devices = f"{pods['gpus_per_pod']} {pods['resource']}" if pods["gpus_per_pod"] else "no GPU"
-    product = f" ({pods['product'] or 'any product'})" if pods["gpus_per_pod"] else ""
-    gpus = f", {_plural(pods['gpus'], 'GPU')} in all" if pods["gpus"] else ""
-    ranks = f", {_plural(pods['ranks'], 'rank')}" if pods["ranks"] else ""
-    yield "pods", f"{_plural(pods['count'], 'pod')} × {devices}{product}{gpus}{ranks}"
+    devices = "no GPU"
+    if pods["gpus_per_pod"]:
+        devices = f"{pods['gpus_per_pod']} {pods['resource']} ({pods['product'] or 'any product'})"
+    gpus = f", {_count(pods['gpus'], 'GPU')} in all" if pods["gpus"] else ""
+    ranks = f", {_count(pods['ranks'], 'rank')}" if pods["ranks"] else ""
+    yield "pods", f"{_count(pods['count'], 'pod')} × {devices}{gpus}{ranks}"
     if batch:
         mini = f" × {batch['mini_batches']} mini-batches" if batch.get("mini_batches", 1) > 1 else ""
         product = f"{batch['per_device']} per device × {batch['ranks']} ranks × {batch['accumulation']} accumulation"
@@ -99,21 +100,16 @@ def _describe_run(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for claim in report["claims"]:
         made = f"made with {claim['size']}" if claim["create"] else "expected to exist"
         yield "claim", f"{claim['name']} at {claim['mount']}, {', '.join(claim['access_modes'])}, {made}"
-    yield "objects", _list_objects(report["objects"])
+    names = [f"{item['kind']}/{item['name']}" for item in report["objects"]]
+    counts = Counter(item["kind"] for item in report["objects"]).items()
+    many = ", ".join(f"{count} {kind}" for kind, count in counts)
+    yield "objects", many if len(names) > 2 * _SHOWN else ", ".join(names)
     yield "lint", f"{report['lint']['errors']} errors, {report['lint']['warnings']} warnings"
-    for finding in report["lint"]["findings"]:
-        yield "", finding
+    yield from (("", finding) for finding in report["lint"]["findings"])
 
 
-def _list_objects(found: Sequence[Mapping[str, str]]) -> str:
-    """By name, or counted by kind where they are many."""
-    if len(found) <= 2 * _SHOWN:
-        return ", ".join(f"{item['kind']}/{item['name']}" for item in found)
-    return ", ".join(f"{count} {kind}" for kind, count in Counter(item["kind"] for item in found).items())
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" + ("" if count == 1 else "s")
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _describe_memory(found: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
@@ -140,11 +136,12 @@ def _describe_memory(found: Mapping[str, Any] | None) -> Iterator[tuple[str, str
         yield "memory", f"not estimated: {text}"
 
 
-def _describe_cost(found: Mapping[str, Any] | None) -> Sequence[tuple[str, str]]:
+def _describe_cost(found: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
     """The lines about money."""
     if found is None:
-        return []
-    rate = f"{found['gpus']} GPUs, {found['per_hour']:.2f} {found['currency']} an hour"
+        return
+    total = ""
     if found["amount"] is not None:
-        rate += f"; {found['bound']} {found['amount']:.2f} {found['currency']} for {found['hours']:g} hours"
-    return [("cost", rate), *(("", f"not in it: {text}") for text in found["unpriced"])]
+        total = f"; {found['bound']} {found['amount']:.2f} {found['currency']} for {found['hours']:g} hours"
+    yield "cost", f"{found['gpus']} GPUs, {found['per_hour']:.2f} {found['currency']} an hour{total}"
+    yield from (("", f"not in it: {text}") for text in found["unpriced"])

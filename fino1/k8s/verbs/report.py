@@ -9,7 +9,7 @@ from fino1.local import page
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Verb `report`: fetch what is named; write the evaluations' leaderboard and the others' curves as one page."""
+    """Fetch what is named; write the evaluations' leaderboard and the others' curves as one page."""
     directories = []
     try:
         for name in arguments.names:

@@ -6,5 +6,5 @@ from fino1.local import recipe
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Verb `run`."""
+    """Run a run file or a recipe on this machine."""
     return recipe.main(arguments)

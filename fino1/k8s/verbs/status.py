@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from fino1 import exits
 from fino1.k8s import times
@@ -37,10 +36,10 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _print_one(each: Standing, queue: Queue | None, blind: bool) -> None:
     """A run: a line for each thing known, and a table of its ranks."""
-    run, now = each.run, times.now()
+    run = each.run
     lines = {
         "run": f"{run.full}  ({run.method}, {run.kind})",
-        "phase": f"{run.phase} for {times.ago(run.since, now)} (since {run.since})",
+        "phase": f"{run.phase} for {times.ago(run.since, times.now())} (since {run.since})",
         "queue": describe_place(run, queue) if run.queue else "",
         "pods": "" if blind else each.ready if each.ready == "done" else f"{each.ready} running",
         "progress": str(each.furthest or ""),
@@ -54,41 +53,33 @@ def _print_one(each: Standing, queue: Queue | None, blind: bool) -> None:
         print()
         columns = ["rank", "pod", "phase", "restarts", "node", "last exit"]
         columns += ["progress"] if len(each.progress) > 1 else []
-        print_table([_rank_row(each, rank) for rank in each.ranks], columns, styles=PHASE_STYLES)
-
-
-def _rank_row(each: Standing, rank: Any) -> dict[str, Any]:
-    end = rank.last_end
-    return {
-        "rank": rank.index,
-        "pod": rank.name,
-        "phase": rank.phase,
-        "restarts": rank.restarts,
-        "node": rank.node or "-",
-        "last exit": f"{end.code}: {end.meaning}" if end else "-",
-        "progress": str(each.progress.get(rank.name, "")),
-    }
+        rows = [
+            {
+                "rank": rank.index,
+                "pod": rank.name,
+                "phase": rank.phase,
+                "restarts": rank.restarts,
+                "node": rank.node or "-",
+                "last exit": f"{rank.last_end.code}: {rank.last_end.meaning}" if rank.last_end else "-",
+                "progress": str(each.progress.get(rank.name, "")),
+            }
+            for rank in each.ranks
+        ]
+        print_table(rows, columns, styles=PHASE_STYLES)
 
 
 def _print_many(every: Sequence[Standing], queues: Mapping[str, Queue]) -> None:
     """An evaluation: a row for each model."""
-    first, now = every[0].run, times.now()
+    first, now, rows = every[0].run, times.now(), []
     print(f"{first.name}  ({first.method}, {len(every)} models)  {summarize([each.run for each in every])}\n")
-    rows = []
     for each in sorted(every, key=lambda each: each.run.full):
         ends = [rank.last_end for rank in each.ranks if rank.last_end and rank.last_end.code]
-        rows.append(
-            {
-                "run": each.run.full,
-                "phase": each.run.phase,
-                "pods": each.ready,
-                "for": times.ago(each.run.since, now),
-                "restarts": each.restarts,
-                "last exit": f"{ends[0].code}: {ends[0].meaning}" if ends else "-",
-                "progress": str(each.furthest or "") or describe_place(each.run, queues.get(each.run.full)),
-            }
-        )
-    print_table(rows, ("run", "phase", "for", "pods", "restarts", "last exit", "progress"), styles=PHASE_STYLES)
+        row = {"run": each.run.full, "phase": each.run.phase, "for": times.ago(each.run.since, now)}
+        row |= {"pods": each.ready, "restarts": str(each.restarts)}
+        row["last exit"] = f"{ends[0].code}: {ends[0].meaning}" if ends else "-"
+        row["progress"] = str(each.furthest or "") or describe_place(each.run, queues.get(each.run.full))
+        rows.append(row)
+    print_table(rows, list(rows[0]), styles=PHASE_STYLES)
     print(f"\nresults   {every[0].results} on the work volume")
 
 

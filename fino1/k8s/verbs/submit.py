@@ -10,7 +10,7 @@ from fino1.errors import SpecError
 from fino1.k8s.change import dryrun, owned
 from fino1.k8s.change.apply import apply
 from fino1.k8s.change.dryrun import Change
-from fino1.k8s.change.earlier import Leftovers, check_earlier
+from fino1.k8s.change.earlier import check_earlier, find_leftovers
 from fino1.k8s.change.owned import INSTANCE, is_run, label
 from fino1.k8s.cluster.client import Api, connect
 from fino1.k8s.finding import Finding
@@ -49,17 +49,15 @@ def _find_changes(api: Api, objects: Sequence[owned.Object], is_dry: bool) -> li
     dryrun.kinds_served(api, objects)
     there = dryrun.present(api, objects)
     _warn(check_earlier(objects, there.values()))
-    leftovers = Leftovers.of(api, objects, there)
-    left = leftovers.find()
+    left = find_leftovers(api, objects, there.values())
     if left and is_dry:
         _warn([f"without --dry-run this waits for the end of {owned.join_names(map(label, left))}"])
     elif left:
-        owned.wait_until_gone(leftovers.find, owned.patience_s(thing for thing in left if thing["kind"] == "Pod"))
+        patience = owned.patience_s(thing for thing in left if thing["kind"] == "Pod")
+        owned.wait_until_gone(lambda: find_leftovers(api, objects, dryrun.present(api, objects).values()), patience)
         there = dryrun.present(api, objects)
     changes = dryrun.changes(api, objects, there)
     _warn(dryrun.claims_that_differ(changes))
-    for line in dryrun.runs_of_other_versions(changes):
-        print(f"note: {line}", file=sys.stderr)
     return changes
 
 
@@ -82,7 +80,8 @@ def _print_outcomes(changes: Sequence[Change], is_dry: bool) -> None:
     for change in changes:
         outcome = f"would be {change.outcome}" if is_dry and change.outcome != "unchanged" else change.outcome
         if is_run(change.object):
-            print(f"{label(change.object)}: {outcome}")
+            kept = dryrun.describe_kept(change)
+            print(f"{label(change.object)}: {outcome}{f' ({kept})' if kept else ''}")
         else:
             others[outcome, change.object["kind"]] += 1
     for outcome in dict.fromkeys(outcome for outcome, _ in others):

@@ -8,12 +8,34 @@ from fino1.k8s import times
 from fino1.k8s.finding import Finding
 from fino1.k8s.why.facts import Facts, flat, when
 
-_QUOTA = re.compile(r"exceeded quota: (\S+), requested: (.+?), used: (.+?), limited: (.+?)$")
-_SECURITY = re.compile(r'violates PodSecurity "([^"]+)": (.+)$')
-_WEBHOOK = re.compile(r'admission webhook "([^"]+)" denied the request: (.+)$')
-_ACCOUNT = re.compile(r'serviceaccount "([^"]+)" not found')
-_PRIORITY = re.compile(r"no PriorityClass with name (\S+) was found")
-_LIMITS = re.compile(r"(?:maximum|minimum) \S+ usage per (?:Container|Pod) is .+")
+_REFUSALS = (  # pattern of the API server's message, cause, what it says, advice
+    (
+        r"exceeded quota: (?P<quota>\S+), requested: (?P<requested>.+?), used: (?P<used>.+?), limited: (?P<limit>.+?)$",
+        "QuotaExceeded",
+        "quota {} is used up: asked {}, used {}, limit {}",
+        "its controller tries again when others end",
+    ),
+    (r'violates PodSecurity "([^"]+)": (.+)$', "PodSecurity", "Pod Security {} refuses its pods: {}", ""),
+    (
+        r'admission webhook "([^"]+)" denied the request: (.+)$',
+        "Webhook",
+        "admission webhook {} refuses its pods: {}",
+        "",
+    ),
+    (
+        r'serviceaccount "([^"]+)" not found',
+        "NoServiceAccount",
+        "ServiceAccount {} does not exist",
+        "submit the run again, or create it",
+    ),
+    (r"no PriorityClass with name (\S+) was found", "NoPriorityClass", "PriorityClass {} does not exist", ""),
+    (
+        r"((?:maximum|minimum) \S+ usage per (?:Container|Pod) is .+)",
+        "LimitRange",
+        "a LimitRange refuses its pods: {}",
+        "change resources",
+    ),
+)
 _DEFAULT = "storageclass.kubernetes.io/is-default-class"
 _LATER = "WaitForFirstConsumer"
 
@@ -39,23 +61,9 @@ def refused(facts: Facts) -> Iterator[Finding]:
 def _refusal(message: str, event: Mapping[str, Any]) -> Finding:
     about = (f"{event['involvedObject'].get('kind')} {event['involvedObject'].get('name')}",)
     evidence = (f"{when(event)} {event.get('reason')} (×{event.get('count') or 1}): {message}",)
-    if found := _QUOTA.search(message):
-        name, requested, used, limited = found.groups()
-        says = f"quota {name} is used up: asked {requested}, used {used}, limit {limited}"
-        numbers = {"quota": name, "requested": requested, "used": used, "limit": limited}
-        return Finding("QuotaExceeded", says, about, evidence, "its controller tries again when others end", numbers)
-    if found := _SECURITY.search(message):
-        says = f"Pod Security {found[1]} refuses its pods: {found[2]}"
-        return Finding("PodSecurity", says, about, evidence)
-    if found := _WEBHOOK.search(message):
-        return Finding("Webhook", f"admission webhook {found[1]} refuses its pods: {found[2]}", about, evidence)
-    if found := _ACCOUNT.search(message):
-        says = f"ServiceAccount {found[1]} does not exist"
-        return Finding("NoServiceAccount", says, about, evidence, "submit the run again, or create it")
-    if found := _PRIORITY.search(message):
-        return Finding("NoPriorityClass", f"PriorityClass {found[1]} does not exist", about, evidence)
-    if found := _LIMITS.search(message):
-        return Finding("LimitRange", f"a LimitRange refuses its pods: {found[0]}", about, evidence, "change resources")
+    for pattern, cause, says, advice in _REFUSALS:
+        if found := re.search(pattern, message):
+            return Finding(cause, says.format(*found.groups()), about, evidence, advice, found.groupdict())
     return Finding("FailedCreate", f"its pods cannot be made: {message}", about, evidence)
 
 

@@ -75,18 +75,10 @@ def _state(facts: Facts) -> str:
     """Its phase and since when, as the beginning of a sentence."""
     run = facts.run
     since = times.ago(run.since, facts.now)
-    words = {
-        "Pending": "is pending",
-        "Queued": "is queued",
-        "Suspended": "is suspended",
-        "Running": "is running",
-        "Restarting": "is restarting",
-        "Succeeded": "has succeeded",
-        "Failed": "has failed",
-    }
     if run.phase == "Running" and (bad := sum(not rank.is_running for rank in facts.ranks)):
         return f"runs, without {bad} of its {run.wanted} pods (for {since})"
-    return f"{words[run.phase]} ({since}{' ago' if run.is_over else ''})"
+    phase = run.phase.lower()
+    return f"has {phase} ({since} ago)" if run.is_over else f"is {phase} ({since})"
 
 
 def _deadline(facts: Facts) -> Iterator[Finding]:

@@ -63,7 +63,7 @@ def read_rows(block: DataBlock, method: str, seed: int) -> Rows:
             counts.without_solution = counts.read - len(records)
         kept = leave_out(block.task, records, [r for other in block.exclude for r in read_evaluation_set(other, seed)])
         counts.excluded = len(records) - len(kept)
-        held_in, evaluation = split(kept, block.eval_size, seed)
+        held_in, evaluation = hold_out(kept, block.eval_size, seed)
         train = leave_out(block.task, held_in, evaluation)
         counts.excluded += len(held_in) - len(train)
     if not train:
@@ -117,7 +117,7 @@ def words_of(question: str) -> str:
     return " ".join(re.findall(r"\w+", text))
 
 
-def split(records: list[Record], eval_size: int, seed: int) -> tuple[list[Record], list[Record]]:
+def hold_out(records: list[Record], eval_size: int, seed: int) -> tuple[list[Record], list[Record]]:
     """Hold out `eval_size` records or a few fewer, at most a tenth, as whole tables and pages.
 
     Chosen by `seed` alone: every rank and every attempt holds out the same.

@@ -107,12 +107,12 @@ def main() -> int:
         spec = load.build(json.loads(arguments.config.read_text()), source or str(arguments.config), world_size)
     except Fino1Error as error:
         return _explain(error, source)
+    trackers.hide_others()  # before anything imports deepspeed or trl
     return _guarded(Run(spec, arguments.name, arguments.work, rank, world_size), source)
 
 
 def _guarded(run: Run, source: str | None) -> int:
     """Train, and turn whatever ends the training into an exit code of the table."""
-    trackers.hide_others()  # before anything imports deepspeed or trl
     with processes.loading_modules():
         from fino1.train import checkpoint, shard
 

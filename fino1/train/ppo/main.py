@@ -28,7 +28,6 @@ from fino1.train.trainer import any_rank
 def main(run: Run) -> None:
     """Train the policy, from the newest checkpoint if there is one, and leave `model/`, `value_model/` and `done.json`."""
     started = time.monotonic()
-    block = run.spec.ppo
     actors = Actors(run, Inputs(run))
     stop = checkpoint.StopSignal()
     resumed = checkpoint.agree_on_newest(run.checkpoints, run.world_size)
@@ -41,7 +40,7 @@ def main(run: Run) -> None:
 
     def log(update: int, numbers: dict[str, float]) -> None:
         if metrics is not None and numbers:
-            metrics.write({"update": update, "episode": update * block.global_batch_size, **numbers})
+            metrics.write({"update": update, "episode": update * actors.block.global_batch_size, **numbers})
 
     def stop_if_asked(update: int) -> None:
         if any_rank(stop.received, run):
@@ -56,7 +55,7 @@ def main(run: Run) -> None:
         numbers = ppo.update(update, lambda _, update=update: stop_if_asked(update))
         log(update + 1, numbers | ppo.evaluate_if_due(update + 1))
         progress.update(update + 1, score=numbers["objective/scores"], kl=numbers["objective/kl"])
-        if (update + 1) % block.save_steps == 0:
+        if (update + 1) % actors.block.save_steps == 0:
             actors.save(update + 1)
         if update + 1 < actors.updates:
             stop_if_asked(update + 1)
@@ -65,7 +64,7 @@ def main(run: Run) -> None:
         metrics.close()
     actors.publish()
     if run.is_main:
-        run.finish(started, updates=actors.updates, episodes=actors.updates * block.global_batch_size)
+        run.finish(started, updates=actors.updates, episodes=actors.updates * actors.block.global_batch_size)
 
 
 class _Ppo:

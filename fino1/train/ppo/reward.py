@@ -1,6 +1,6 @@
 """What is a response worth? One number per response, from the rule verifier or from a classifier.
 
-(docs/recipe.md#ppo-an-update: the scale 0, 0.1, 1)
+The scale 0, 0.1, 1 is described in docs/recipe.md#ppo-an-update.
 """
 
 from collections.abc import Callable, Sequence
