@@ -52,7 +52,7 @@ def _offered(api: Api) -> dict[str, Any]:
     """The client, the server, and the operators that this finds there: what everybody may ask."""
     client = {"fino1": __version__, "kubernetes": version("kubernetes"), "python": python_version()}
     return {
-        "client": {**client, "credentials": api.server.who.source},
+        "client": {**client, "credentials": api.who.source},
         "server": next(preflight.access(api)).numbers,
         "operators": [
             {"name": operator.name, "group": group, "versions": [each.rpartition("/")[2] for each in served]}
