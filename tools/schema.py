@@ -1,5 +1,6 @@
-"""What may a values file hold, as a tree from which schema, values, reference and the charts' own reading follow? (DESIGN C1)
+"""What may a values file hold, as a tree from which schema, values, reference and the charts' own reading follow?
 
+Contract: docs/design.md C1.
 A node is a dict with `kind` (block, map, list, number, quantity, any, value), its `default` where it has one, `doc`, and for
 scalars the JSON-schema keywords that bound it. The tree is pydantic's schema of `RunSpec` with the docstrings in fino1/spec.
 """

@@ -66,7 +66,7 @@ Quantity = Annotated[
 
 ADDED = Field(json_schema_extra={"added": True})
 """Marks a key that came after version 0.1: `key: Annotated[TYPE, ADDED] = DEFAULT`. Its default must mean what was done before
-there was the key; while it has that value it is left out of config.json and of both hashes, so that names last (C3)."""
+there was the key; while it has that value it is left out of config.json and of both hashes, so that names last."""
 
 
 class Block(BaseModel):

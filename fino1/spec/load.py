@@ -184,7 +184,7 @@ def run_hash(spec: RunSpec) -> str:
 
 
 def object_hash(spec: RunSpec) -> str:
-    """First 10 hex digits of the digest of what the run's pods are made of: they end the names of its objects (C3)."""
+    """First 10 hex digits of the digest of what the run's pods are made of: they end the names of its objects."""
     return canonical.digest(_only(spec.given(), object_keys(spec.method)))[:10]
 
 

@@ -249,6 +249,6 @@ OF_PODS = (
     *(key for key in PLACEMENT if key not in _NOT_OF_PODS),
     *("volumes.work.claimName", "volumes.models.claimName", "volumes.models.readOnly"),
 )
-"""Keys that the pods of a run are made of: a change is another run object. The others change what is there (C3)."""
+"""Keys that the pods of a run are made of: a change is another run object. The others change what is there."""
 OF_TRAINING = ("backend", "nodes", "processes_per_node", "gang")
 """Those of them that the pods of an evaluation are not made of."""

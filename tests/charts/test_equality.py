@@ -1,4 +1,4 @@
-"""helm = `fino1-k8s render` = manifests/, for every built-in run file and for drawn documents (DESIGN C1)."""
+"""helm = `fino1-k8s render` = manifests/, for every built-in run file and for drawn documents (docs/design.md C1)."""
 
 import functools
 
@@ -151,7 +151,7 @@ def test_what_no_schema_can_say(helm, tmp_path, case):
 
 
 @pytest.mark.parametrize("method", ["sft", "ppo", "verifier"])
-def test_the_seed_s_job_needs_no_values(helm, tmp_path, method):
+def test_the_original_job_needs_no_values(helm, tmp_path, method):
     """Llama-3.1-8B-Instruct on 8 GPUs, on the published reasoning paths; a verifier's rows must be named."""
     document = {"method": method, **({"data": {"hub": "a/b"}} if method == "verifier" else {})}
     helms, mine = both(helm, document, tmp_path)

@@ -207,7 +207,7 @@ def test_the_hook_reports_the_newest_of_each_evaluation(tmp_path):
 
 
 def test_hooks_have_no_traps():
-    """reference/kubernetes.md §3: no TTL, no sidecar, a fixed name that the next sync replaces."""
+    """docs/gitops.md: no TTL, no sidecar, a fixed name that the next sync replaces."""
     hook = read("argocd/leaderboard/job.yaml")
     assert hook["metadata"]["annotations"] == {
         "argocd.argoproj.io/hook": "PostSync",

@@ -27,7 +27,7 @@ OF_RUN = pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
 # The runs
 
 
-MATRIX = {  # reference/fino1.md §3.2: the 16 models of the paper's first version
+MATRIX = {  # arXiv 2502.08127, version 1: its 16 models
     *("gpt-4o", "o1", "o3-mini", "deepseek-v3", "deepseek-r1"),
     *("qwen2.5-72b-instruct", "qwen2.5-math-72b", "r1-distill-llama-70b", "r1-distill-qwen-32b"),
     *("llama-3-70b-instruct", "llama-3.1-70b-instruct", "llama-3.3-70b-instruct"),

@@ -1,4 +1,4 @@
-"""What does one pod look like? (DESIGN C4) `charts/fino1/templates/_pod.tpl` says the same in Helm's language."""
+"""What does one pod look like? (docs/design.md C4) `charts/fino1/templates/_pod.tpl` says the same in Helm's language."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -240,7 +240,7 @@ def _launch(unit: Unit) -> dict[str, Any]:
 
 
 def _attempt(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What tells a pod which attempt it is of (C12): its Job, which a JobSet's restart makes anew. A PyTorchJob's pods have
+    """What tells a pod which attempt it is of: its Job, which a JobSet's restart makes anew. A PyTorchJob's pods have
     no such label, and as their operator does not count them they count their attempts themselves (train/attempts.py).
     """
     if document["backend"] == "pytorchjob":

@@ -1,4 +1,4 @@
-"""Which objects does a run need, as plain dicts in a fixed order? (DESIGN C1) The chart's templates say the same."""
+"""Which objects does a run need, as plain dicts in a fixed order? (docs/design.md C1) The chart's templates say the same."""
 
 from collections.abc import Mapping
 from typing import Any

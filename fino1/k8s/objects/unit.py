@@ -1,4 +1,4 @@
-"""Which numbers and names follow from a run, before anything is rendered? (DESIGN C3)
+"""Which numbers and names follow from a run, before anything is rendered? (docs/design.md C3)
 
 A *unit* is what one object trains or evaluates: the whole run, or one model of an evaluation, so that a model more or less
 leaves the others' objects as they are. `charts/fino1/templates/_units.tpl` says the same in Helm's language.
@@ -55,7 +55,7 @@ class Unit:
 
     @functools.cached_property
     def run_hash(self) -> str:
-        """Ends the name of the run's directory (C13)."""
+        """Ends the name of the run's directory (docs/design.md C13)."""
         return load.run_hash(self.spec)
 
     @property
