@@ -89,7 +89,7 @@ def test_an_upgrade_of_the_chart_leaves_a_run_as_it_is(release, cluster, namespa
 
     def runs():
         items = cluster.ask("get", BACKENDS[backend], "--namespace", namespace)["items"]
-        return {(item["kind"], item["metadata"]["name"]): [item["metadata"]["uid"], item["spec"]] for item in items}
+        return {f"{item['kind']}/{item['metadata']['name']}": [item["metadata"]["uid"], item["spec"]] for item in items}
 
     values = ("-f", TINY, "--set", f"backend={backend},nodes=2,sft.per_device_train_batch_size=8")
     release("install", "s", of_version("0.1.1", tmp_path), *values)
