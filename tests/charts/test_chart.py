@@ -172,12 +172,15 @@ def test_package(helm, tmp_path, link, name):
 @pytest.mark.slow
 @pytest.mark.helm
 def test_a_version_with_build_metadata(helm, tmp_path):
-    """A label's value has no `+`."""
+    """A label's value has no `+`; nothing else holds the chart's version."""
     packed = package(helm, CHART, tmp_path, "--version", "0.1.0+abc")
     values = CHARTS.parent / "manifests" / "runs" / "sft-tiny.yaml"
-    found = read(template(helm, "abc", packed, "-f", values))
-    labels = {thing["metadata"]["labels"].get("helm.sh/chart") for thing in found.values()}
+    found, plain = read(template(helm, "abc", packed, "-f", values)), by_render(read_yaml(values), "abc")
+    labels = {thing["metadata"]["labels"].pop("helm.sh/chart", None) for thing in found.values()}
     assert labels - {None} == {"fino1-0.1.0_abc"}
+    for thing in plain.values():
+        thing["metadata"]["labels"].pop("helm.sh/chart", None)
+    assert found == plain
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ Nothing where there is no such object, and for `helm template`. Takes (list ROOT
 {{- end -}}
 {{- end -}}
 
-{{/* The same of a Job, without what the server says of a Job's own pods: a rollback may have to make the Job again. */}}
+{{/* The same of a Job, without what the server says of its pods: a rollback may have to make the Job again. */}}
 {{- define "fino1.keptJob" -}}
 {{- with include "fino1.kept" . | fromYaml -}}
 {{- $labels := .template.metadata.labels -}}

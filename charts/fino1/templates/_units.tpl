@@ -1,6 +1,6 @@
 {{/*
-JSON {"units": […]}: a unit is what one run object trains or evaluates, as fino1's Python plans it. All templates share
-one reckoning, which the root keeps.
+JSON {"units": […]}: a unit is what one run object trains or evaluates, as fino1's Python plans it. All templates
+share one reckoning, which the root keeps.
 A unit has instance, name, full (its objects' name), doc (its complete document), config (the text of config.json).
 */}}
 {{- define "fino1.units" -}}
