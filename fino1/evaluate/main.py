@@ -123,7 +123,7 @@ def _ask_model(
     with connect(source) if needed else contextlib.nullcontext() as endpoint:
 
         def ask(cell: PlannedCell, question: Question, halt: threading.Event) -> Answer:
-            assert endpoint is not None, "a question was left, and none was found before"
+            assert endpoint is not None, f"{cell.key}: nothing was left to ask, now {question.id} is"
             prompt, label = question.prompt, f"{cell.key} {question.id}"
             with account.request(cell.tariff, prompt, halt) as request:
                 options: dict[str, Any] = {"label": label, "unheard": request.count_unheard}
@@ -132,7 +132,7 @@ def _ask_model(
             return answer
 
         for cell in group:
-            if endpoint is not None:  # the list fills while it answers
+            if endpoint is not None:  # `unsupported` is filled while the model answers, before the cell is written
                 cell = dataclasses.replace(cell, provenance=cell.provenance | {"left_out": endpoint.unsupported})
             finished = asking.run(cell, functools.partial(ask, cell), block.concurrency, stop, shard)
             print(f"{source.name} on {cell.task.name}: {_describe(finished, shard)}", flush=True)

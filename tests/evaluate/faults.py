@@ -175,6 +175,17 @@ def some(fault, every=8, attempts=1):
     )
 
 
+def together():
+    """No fault, but the first answers are held back until as many questions are asked as may be at once."""
+    barrier = threading.Barrier(CONCURRENCY)
+
+    def wait(row, number):
+        if row < CONCURRENCY:
+            barrier.wait(60)
+
+    return wait
+
+
 def mixed(row, number):
     """One fault or another at the first attempt for half of the rows."""
     kinds = [(503, {}), "reset", (429, {"retry-after": "0.2"}), "empty", (500, {})]
@@ -196,7 +207,7 @@ class Scenario:
 
 
 SCENARIOS = [
-    Scenario("none", some(None)),
+    Scenario("none", together(), block={"timeout_s": 90}),
     Scenario("429, Retry-After in seconds", some((429, {"retry-after": "1"}), every=16)),
     Scenario(
         "429, Retry-After a date", some(lambda: (429, {"retry-after": formatdate(time.time() + 2, usegmt=True)}), 16)

@@ -303,7 +303,7 @@ def test_killed_and_run_again(right, tmp_path, number):
     before = (only_cell(tmp_path) / "samples.jsonl").read_bytes()
     kept = {json.loads(line)["prompt"] for line in before.split(b"\n")[:-1]}
     assert 5 <= len(kept) < 40
-    assert start(right, tmp_path, concurrency=3).wait(30) == 0
+    assert start(right, tmp_path, concurrency=3).wait(120) == 0
     samples = samples_of(only_cell(tmp_path))
     assert [sample["id"] for sample in samples] == [record.id for record in records(40)]
     assert all(right.asked[prompt] == 1 for prompt in kept)

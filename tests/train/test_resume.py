@@ -80,9 +80,9 @@ def test_sigterm_writes_a_checkpoint_of_that_moment(sft, tmp_path):
 def test_sigterm_in_a_rollout_keeps_the_state_before_the_update(ppo, ppo_document, tmp_path):
     run = TrainRun(ppo_document, tmp_path)
     assert run.start("term@rollout:15,term@optimizer:5") == TERMINATED, run.output
-    assert run.steps == [0]
+    assert run.steps == [0], run.output
     assert run.start("term@rollout:15,term@optimizer:5") == TERMINATED, run.output
-    assert run.steps == [1, 2]  # while it learns, the update is brought to its end
+    assert run.steps == [1, 2], run.output  # while it learns, the update is brought to its end
     assert run.refused(ranks=2)
     assert run.start() == 0, run.output
     same_as(ppo, run)

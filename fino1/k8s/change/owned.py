@@ -107,16 +107,14 @@ def find_owner(thing: Object) -> Owner | None:
     return None
 
 
-def remove(api: Api, things: Sequence[Object], propagation: Literal["Foreground", "Background"] = "Background") -> int:
-    """Delete these very objects, not others that have got their names since. Returns how many were still there."""
+def remove(api: Api, things: Sequence[Object], propagation: Literal["Foreground", "Background"] = "Background") -> None:
+    """Delete these very objects, not others that have got their names since."""
 
-    def one(thing: Object) -> bool:
-        metadata = thing["metadata"]
-        return api.delete(
-            thing["apiVersion"], thing["kind"], metadata["name"], propagation=propagation, uid=metadata["uid"]
-        )
+    def one(thing: Object) -> None:
+        name, uid = thing["metadata"]["name"], thing["metadata"]["uid"]
+        api.delete(thing["apiVersion"], thing["kind"], name, propagation=propagation, uid=uid)
 
-    return sum(in_parallel(one, things))
+    in_parallel(one, things)
 
 
 def list_pods(api: Api, selector: str, runs: set[str]) -> list[dict[str, Any]]:

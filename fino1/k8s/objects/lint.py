@@ -123,7 +123,7 @@ def _pytorchjob(spec: RunSpec) -> Iterator[Finding]:
 
 
 def _secrets(spec: RunSpec) -> Iterator[Finding]:
-    """No message repeats the secret."""
+    """Secrets as values; no message repeats them."""
     document = {key: value for key, value in load.effective(spec).items() if key != "secretEnv"}
     why = "whoever may read the object, its ConfigMap or its Git history reads it"
     for key, name, value in _strings(document):
@@ -136,7 +136,7 @@ def _secrets(spec: RunSpec) -> Iterator[Finding]:
 
 
 def _is_secret(name: str, value: str) -> bool:
-    """Is `name` one of secrets, and `value` more than a placeholder, or than the name of the variable that holds it?"""
+    """Whether `name` is one of secrets, and `value` more than a placeholder, or than the name of the variable that holds it."""
     is_variable = re.fullmatch(r"[A-Z][A-Z0-9_]*", value) and _SECRET_NAME.search(value)
     if is_variable or _PLACEHOLDER.fullmatch(value):
         return False

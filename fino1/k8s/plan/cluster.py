@@ -21,7 +21,6 @@ _GPU = re.compile(r"nvidia\.com/(gpu|mig-)|amd\.com/gpu|gpu\.intel\.com/|habana\
 
 def survey(api: Api) -> dict[str, Any]:
     """Everything, as JSON data: `missing` is what keeps runs from being submitted, `notes` what could not be seen."""
-    access = next(preflight.access(api)).numbers
     notes: list[str] = []
 
     def read(about: str, look: Callable[[Api], Any], instead: Any) -> Any:
@@ -33,16 +32,28 @@ def survey(api: Api) -> dict[str, Any]:
             notes.append(f"{about}: {error}")
             return instead
 
-    rules = rights.read_rules(api)
-    lacking = rules.lacking(rights.of_role(api))
     report = {
-        "client": {
-            "fino1": __version__,
-            "kubernetes": version("kubernetes"),
-            "python": python_version(),
-            "credentials": api.who.source,
-        },
-        "server": access,
+        **_offered(api),
+        "namespace": read("namespace", _namespace, {}),
+        "queues": read("queues", _queues, []),
+        "gpus": read("GPU nodes", _gpus, []),
+        "storage_classes": read("storage classes", _storage_classes, []),
+    }
+    problems = [] if report["namespace"] is not None else [f"namespace {api.namespace} does not exist"]
+    lacking, unlisted = rights.find_lacking(api, rights.of_role(api))
+    if lacking and unlisted:
+        notes.append(f"rights: perhaps lacking: {lacking} ({unlisted})")
+    elif lacking:
+        problems.append(f"rights: this user lacks {lacking}; the Role in docs/rbac.md has them")
+    return {**report, "lacking": lacking, "notes": notes, "missing": problems}
+
+
+def _offered(api: Api) -> dict[str, Any]:
+    """The client, the server, and the operators that this finds there: what everybody may ask."""
+    client = {"fino1": __version__, "kubernetes": version("kubernetes"), "python": python_version()}
+    return {
+        "client": {**client, "credentials": api.who.source},
+        "server": next(preflight.access(api)).numbers,
         "operators": [
             {"name": operator.name, "group": group, "versions": [each.rpartition("/")[2] for each in served]}
             for group, operator in OPERATORS.items()
@@ -50,20 +61,7 @@ def survey(api: Api) -> dict[str, Any]:
         ],
         "backends": [name for name, each in BACKENDS.items() if all(api.serves(*kind) for kind in each.kinds)],
         "gang": [name for name, each in GANG_SCHEDULERS.items() if api.versions(group_of(each.api_version))],
-        "namespace": read("namespace", _namespace, {}),
-        "queues": read("queues", _queues, []),
-        "gpus": read("GPU nodes", _gpus, []),
-        "storage_classes": read("storage classes", _storage_classes, []),
-        "lacking": lacking,
     }
-    problems = []
-    if report["namespace"] is None:
-        problems.append(f"namespace {api.namespace} does not exist")
-    if lacking and rules.incomplete:
-        notes.append(f"rights: perhaps lacking: {lacking} ({rules.incomplete})")
-    elif lacking:
-        problems.append(f"rights: this user lacks {lacking}; the Role in docs/rbac.md has them")
-    return report | {"notes": notes, "missing": problems}
 
 
 def rows(report: Mapping[str, Any]) -> list[tuple[str, str]]:

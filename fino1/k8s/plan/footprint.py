@@ -15,7 +15,7 @@ CHUNK = 4096  # positions whose logits PPO holds at once (fino1.train.ppo.rl)
 
 @dataclass(frozen=True)
 class Sharding:
-    """How does a rank hold a model? SFT and the verifier leave the division to DeepSpeed, PPO to torch's fully_shard."""
+    """How a rank holds a model. SFT and the verifier leave the division to DeepSpeed, PPO to torch's fully_shard."""
 
     stage: int
     ranks: int
@@ -35,7 +35,7 @@ class Sharding:
         return 4 if self.stage == 0 else self.compute
 
     def share(self, count: int) -> int:
-        """How many of `count` are this rank's?"""
+        """How many of `count` are this rank's."""
         return -(-count // self.ranks)
 
 
@@ -60,7 +60,7 @@ def states(s: Sharding, parameters: int, hidden_size: int) -> Parts:
 
 
 def gathered(s: Sharding, models: Sequence[tuple[int, Architecture]], training: bool = True) -> Parts:
-    """What of the weights exists once more while computing? `models` are (parameters, shapes)."""
+    """Bytes of weights and gradients that exist once more while computing. `models` are (parameters, shapes)."""
     total = sum(count for count, _ in models)
     if s.stage == 0:  # autocast keeps what it has cast until it is left
         return {"autocast copies": 2 * total} if s.bf16 else {}

@@ -4,7 +4,7 @@ What is held together at each point of a run; the formulas are in `footprint`, w
 in docs/memory.md. All sizes are bytes, of one rank.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fino1.k8s.plan.footprint import (
@@ -20,7 +20,7 @@ from fino1.k8s.plan.footprint import (
     states,
     step,
 )
-from fino1.k8s.plan.shapes import Finder, of_init
+from fino1.k8s.plan.shapes import Architecture, Finder, of_init
 from fino1.spec.inputs import DEFAULT_MODEL, DEFAULT_VALUE_MODEL
 from fino1.spec.run import RunSpec
 
@@ -68,7 +68,7 @@ class MemoryEstimate:
 
 
 def estimate(spec: RunSpec, models: Finder) -> MemoryEstimate:
-    """How much does each rank take? One rank divides nothing, unless it offloads. The models that `models` cannot find
+    """What each rank takes at its peak. One rank divides nothing, unless it offloads. The models that `models` cannot find
     (`models.unknown`) are in no figure, and without the policy there is none.
     """
     launch, host = spec.launch, {}
@@ -116,22 +116,34 @@ def _trainer(spec: RunSpec, s: Sharding, models: Finder) -> Iterator[Moment]:
     yield "optimizer step", held | {"step": step(s, parameters)}
 
 
-def _ppo(spec: RunSpec, s: Sharding, models: Finder) -> Iterator[Moment]:
-    """One update: sampling, then log-probabilities and values of what was sampled, then learning."""
+def _find_actors(spec: RunSpec, models: Finder) -> Sequence[Architecture | None]:
+    """PPO's policy, value model and reward model; None for what is not known, or not there."""
     block, init = spec.ppo, spec.ppo.value_model.init
     policy = models.find("model", spec.model, DEFAULT_MODEL)
     value = of_init(init, policy.vocab_size) if init and policy else None
     value = value or models.find("ppo.value_model", block.value_model, DEFAULT_VALUE_MODEL)
     judge = models.find("ppo.reward.model", block.reward.model) if block.reward.source == "model" else None
-    if policy is None or value is None:
-        return
-    critic = value.backbone + value.hidden_size
-    both = [(policy.parameters, policy), (critic, value)]
+    return policy, value, judge
+
+
+def _hold_actors(s: Sharding, policy: Architecture, critic: int, judge: Architecture | None) -> tuple[Parts, Parts]:
+    """What PPO holds all the time, and the gradients, which are there only while it learns. `critic`: parameters."""
     held = states(s, policy.parameters + critic, policy.hidden_size)
     held["reference"] = 4 * (s.share(policy.parameters) if s.stage == 3 else policy.parameters)
     if judge is not None:
         held["reward model"] = judge.dtype_bytes * (judge.backbone + 2 * judge.hidden_size)
-    gradients = {"gradients": held.pop("gradients")}  # there only while learning
+    return held, {"gradients": held.pop("gradients")}
+
+
+def _ppo(spec: RunSpec, s: Sharding, models: Finder) -> Iterator[Moment]:
+    """One update: sampling, then log-probabilities and values of what was sampled, then learning."""
+    policy, value, judge = _find_actors(spec, models)
+    if policy is None or value is None:
+        return
+    block = spec.ppo
+    critic = value.backbone + value.hidden_size
+    both = [(policy.parameters, policy), (critic, value)]
+    held, gradients = _hold_actors(s, policy, critic, judge)
 
     response = block.response_length
     prompt = max(1, min(block.max_prompt_length, min(a.max_position_embeddings for _, a in both) - response))
@@ -187,24 +199,18 @@ def _serve(spec: RunSpec, ranks: int, models: Finder) -> Iterator[Moment]:
 
 
 def _remedies(spec: RunSpec, stage: int, offloads: bool) -> dict[str, tuple[str, ...]]:
-    """What in the run file makes which part smaller?"""
+    """Part → what in the run file makes it smaller, without what is done already."""
     if spec.method == "eval":
         return {"KV cache": ("smaller eval.models.N.context_length",), "weights": ("more gpus_per_node",)}
     method, block = spec.method, getattr(spec, spec.method)
-    model = ["more gpus_per_node or nodes"] if stage else []
-    if stage < 3:
-        model.append("launch.zero_stage: 3" + ("" if spec.world_size > 1 else " with more GPUs"))
-    if method != "ppo" and not offloads:
-        model.append("launch.offload_optimizer_device: cpu")
-    length = "response_length or max_prompt_length" if method == "ppo" else "max_length"
-    batch = [f"smaller {method}.per_device_train_batch_size"] if block.per_device_train_batch_size > 1 else []
-    batch += [] if block.gradient_checkpointing else [f"{method}.gradient_checkpointing: true"]
-    batch.append(f"smaller {method}.{length}")
+    divide = f"launch.zero_stage: 3{'' if spec.world_size > 1 else ' with more GPUs'}" if stage < 3 else ""
+    offload = "" if method == "ppo" or offloads else "launch.offload_optimizer_device: cpu"
+    length = f"smaller {method}.{'response_length or max_prompt_length' if method == 'ppo' else 'max_length'}"
+    rows = f"smaller {method}.per_device_train_batch_size" if block.per_device_train_batch_size > 1 else ""
+    again = "" if block.gradient_checkpointing else f"{method}.gradient_checkpointing: true"
     sampled = ("smaller ppo.local_rollout_forward_batch_size", "smaller ppo.max_prompt_length")
-    divided = ("weights", "gradients", "optimizer", "buckets", "reference", "step")
-    return (
-        dict.fromkeys(divided, tuple(model))
-        | dict.fromkeys(("autocast copies",), tuple(m for m in model if "zero_stage" in m))
-        | dict.fromkeys(("activations", "backward"), tuple(batch))
-        | {"logits and loss": (f"smaller {method}.{length}",), "KV cache": sampled, "forward": sampled}
-    )
+    model = ("more gpus_per_node or nodes" if stage else "", divide, offload)
+    parts = dict.fromkeys(("weights", "gradients", "optimizer", "buckets", "reference", "step"), model)
+    parts |= {"autocast copies": (divide,), "activations": (rows, again, length), "backward": (rows, again, length)}
+    parts |= {"logits and loss": (length,), "KV cache": sampled, "forward": sampled}
+    return {part: tuple(filter(None, changes)) for part, changes in parts.items()}

@@ -28,7 +28,7 @@ def readable(about: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Find
 
 
 def secrets(api: Api, spec: RunSpec) -> Iterator[Finding]:
-    """Are the Secrets there, with the keys that the pods read? No value is shown."""
+    """Whether the Secrets exist, with the keys that the pods read. No value is shown."""
     names = dict.fromkeys([*spec.image.pullSecrets, *(ref.name for ref in spec.secretEnv.values())])
     for name in names:
         yield from readable("secret", lambda name=name: _secret(api, spec, name))
@@ -58,7 +58,7 @@ def _secret(api: Api, spec: RunSpec, name: str) -> Iterator[Finding]:
 
 
 def claims(api: Api, spec: RunSpec, pods: int) -> Iterator[Finding]:
-    """Are the volumes there, or can they be made, and can so many `pods` share them?"""
+    """Whether the volumes exist or can be made, and whether so many `pods` can share them."""
     blocks = {block.claimName: block for block in (spec.volumes.models, spec.volumes.work)}
     for name, block in sorted(blocks.items()):
         yield from readable("claim", lambda block=block, name=name: _claim(api, block, name, spec, pods))
@@ -115,7 +115,7 @@ def _to_make(api: Api, block: ClaimBlock, name: str) -> Iterator[Finding]:
 
 
 def priority_class(api: Api, name: str) -> Iterator[Finding]:
-    """Is the run's Kueue WorkloadPriorityClass there? (Its PriorityClass the server looks for when it admits a pod.)"""
+    """Whether the run's WorkloadPriorityClass exists. (Its PriorityClass the server looks for when it admits a pod.)"""
     version, kind = kueue_version(api), "WorkloadPriorityClass"
     names = [body["metadata"]["name"] for body in api.list(version, kind).items] if version else []
     if name in names:
@@ -126,7 +126,7 @@ def priority_class(api: Api, name: str) -> Iterator[Finding]:
 
 
 def gang_scheduler(api: Api, spec: RunSpec) -> Iterator[Finding]:
-    """Do the pods of a run of several nodes start together? By the gang scheduler that it names, or by its Kueue queue."""
+    """Whether the pods of a run of several nodes start together, by the gang scheduler that it names or by its Kueue queue."""
     groups = {name: group_of(each.api_version) for name, each in GANG_SCHEDULERS.items()}
     offered = [name for name, group in groups.items() if api.versions(group)]
     if spec.gang and spec.gang not in offered:
@@ -143,7 +143,7 @@ def gang_scheduler(api: Api, spec: RunSpec) -> Iterator[Finding]:
 
 
 def queue(api: Api, name: str) -> Iterator[Finding]:
-    """Is the Kueue queue there and open? Whether its ClusterQueue has the quota, Kueue says after submit (`why`)."""
+    """Whether the Kueue queue exists and is open. Whether its ClusterQueue has the quota, Kueue says after submit (`why`)."""
     served = kueue_version(api)
     queues = {each["metadata"]["name"]: each for each in api.list(served, "LocalQueue").items} if served else {}
     if not served:

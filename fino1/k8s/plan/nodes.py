@@ -42,7 +42,7 @@ def list_pods(spec: RunSpec, objects: Sequence[Mapping[str, Any]]) -> list[Pods]
 
 
 def judge_fit(api: Api, spec: RunSpec, pods: Sequence[Pods]) -> Iterator[Finding]:
-    """Do all the run's pods fit the nodes together?"""
+    """Whether all the run's pods fit the nodes together, and the note that not all that uses them may be known."""
     nodes, limit = list_nodes(api)
     if limit:
         yield note("nodes", limit)

@@ -95,13 +95,12 @@ class _Look:
             yield missing("kinds", "; ".join(error.problems))
 
     def _rights(self) -> Iterator[Finding]:
-        wanted, rules = rights.to_apply(self.api, self.objects), rights.read_rules(self.api)
-        lacking = rules.lacking(wanted)
-        if lacking and rules.incomplete:
-            yield note("rights", f"perhaps lacking: {lacking} ({rules.incomplete})")
+        wanted = rights.to_apply(self.api, self.objects)
+        lacking, unlisted = rights.find_lacking(self.api, wanted)
+        if lacking and unlisted:
+            yield note("rights", f"perhaps lacking: {lacking} ({unlisted})")
         elif lacking:
-            place = f"in namespace {self.api.namespace}; the Role in docs/rbac.md has them"
-            yield missing("rights", f"{lacking} {place}")
+            yield missing("rights", f"{lacking} in namespace {self.api.namespace}; the Role in docs/rbac.md has them")
         else:
             yield ok("rights", f"all {len(wanted)} that submit needs")
 
@@ -128,7 +127,7 @@ class _Look:
         yield ok("dry run", f"the server takes all {len(changes)} objects: {said}")
 
     def _admission(self) -> Iterator[Finding]:
-        """Would the pods be admitted? Pod Security, LimitRanges and quotas look at pods, not at the objects that make them."""
+        """Whether pods would be admitted: Pod Security, LimitRanges and quotas look at them, not at what makes them."""
         findings: dict[str, Finding] = {}  # by what is said: the pods of an evaluation's models are alike
         for place, body in enumerate(dryrun.sample_pods(self.objects)):
             pods = self.pods[place]
@@ -186,7 +185,7 @@ class _Look:
 
 
 def access(api: Api) -> Iterator[Finding]:
-    """Which server answers, and as whom does it know us?"""
+    """Which server answers, and as whom it knows this user."""
     version = api.connection.ask("GET", "/version")[1]
     review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview", "metadata": {"name": ""}}
     try:

@@ -135,7 +135,7 @@ class Standing:
         }
 
 
-def selector(runs: Sequence[Run]) -> str:
+def pod_selector(runs: Sequence[Run]) -> str:
     """One label selector for the pods of these runs: of one run, of all that share a name, or of all runs."""
     names = {run.name for run in runs}
     if len(runs) == 1:
@@ -144,9 +144,9 @@ def selector(runs: Sequence[Run]) -> str:
     return f"{OURS},app.kubernetes.io/component!=test{of_name}"
 
 
-def pods_of(api: Api, runs: Sequence[Run], namespace: str | None = None) -> list[Pod]:
+def list_pods(api: Api, runs: Sequence[Run], namespace: str | None = None) -> list[Pod]:
     """The pods of these runs, in one list. (`namespace` "": of all namespaces)"""
-    return api.list("v1", "Pod", label_selector=selector(runs), namespace=namespace).items
+    return api.list("v1", "Pod", label_selector=pod_selector(runs), namespace=namespace).items
 
 
 def standings(runs: Iterable[Run], pods: Iterable[Pod]) -> list[Standing]:

@@ -25,7 +25,7 @@ class Watched:
         self.reading = Reading()
         self.runs = {run.full: run for run in runs}
         self.deleted: set[str] = set()  # full names
-        self._api, self._selector = api, status.selector(runs)
+        self._api, self._selector = api, status.pod_selector(runs)
         self._pods: dict[str, Pod] = {}  # by uid; deleted ones too: their exit codes count
         self._gone: set[str] = set()  # uids of deleted pods
         self._changes: queue.Queue[tuple[str, Change | Exception]] = queue.Queue()

@@ -29,7 +29,7 @@ def main(arguments: argparse.Namespace) -> int:
     window, container, rank = Window(since, arguments.tail), arguments.container, arguments.rank
     api = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
     runs = latest_runs(api, arguments.name)
-    selector = status.selector(runs)
+    selector = status.pod_selector(runs)
     if rank is not None:
         selector += f",{_LABELS.get(runs[0].kind, podlib.INDEX[1])}={rank}"
     is_alone = sum(run.wanted for run in runs) == 1 or (len(runs) == 1 and rank is not None)

@@ -19,7 +19,7 @@ def main(arguments: argparse.Namespace) -> int:
     api = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
     namespace = "" if arguments.all_namespaces else None
     runs, reading = list_runs(api, namespace=namespace), Reading()
-    pods = reading.ask(lambda: status.pods_of(api, runs, namespace), []) if runs else []
+    pods = reading.ask(lambda: status.list_pods(api, runs, namespace), []) if runs else []
     every = status.standings(runs, pods)
     if arguments.output != "text":
         rows = [{**each.run.to_dict(), "pods": each.ready, "restarts": each.restarts} for each in every]

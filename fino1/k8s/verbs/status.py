@@ -17,7 +17,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Print phase, ranks, progress, place in the queue and results of a run."""
     api = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
     runs, reading = latest_runs(api, arguments.name), Reading()
-    pods = reading.ask(lambda: status.pods_of(api, runs), [])
+    pods = reading.ask(lambda: status.list_pods(api, runs), [])
     blind = bool(reading.unread)
     every = status.with_progress(api, status.standings(runs, pods), reading)
     queues = list_queues(api, [run for run in runs if run.phase == "Queued"], reading)

@@ -57,7 +57,7 @@ class Facts:
 
 def gather(api: Api, runs: Sequence[Run], reading: Reading) -> list[Facts]:
     """Read what concerns these runs of one name: each list once, whatever their number."""
-    pods = reading.ask(lambda: status.pods_of(api, runs), None)
+    pods = reading.ask(lambda: status.list_pods(api, runs), None)
     every = status.standings(runs, pods or [])
     open_ = [each.run for each in every if each.run.phase != "Succeeded"]
     queues = list_queues(api, open_, reading)

@@ -22,11 +22,11 @@ POINTS = {
     # the weights are written, the optimizer is not
     "sft-write": ("transformers.trainer", "Trainer._save_optimizer_and_scheduler", "before", None),
     "ppo-write": ("accelerate.checkpointing", "save", "after", None),  # at every other passage
-    "written": ("fino1.runs", "publish", "before", "step-"),
-    "renamed": ("fino1.runs", "publish", "after", "step-"),
+    "written": ("fino1.files", "publish", "before", "step-"),
+    "renamed": ("fino1.files", "publish", "after", "step-"),
     "prune": ("fino1.train.checkpoint", "shutil.rmtree", "torn", None),
-    "model": ("fino1.runs", "publish", "before", "model"),
-    "between": ("fino1.runs", "publish", "after", "model"),
+    "model": ("fino1.files", "publish", "before", "model"),
+    "between": ("fino1.files", "publish", "after", "model"),
     "save": ("fino1.train.checkpoint", "save", "before", None),
     "meet": ("accelerate.state", "torch.distributed.init_process_group", "before", None),
 }
