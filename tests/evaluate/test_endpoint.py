@@ -66,6 +66,7 @@ def test_nobody_listens():
         ("retry-after", formatdate(time.time() + 2, usegmt=True), 0.5),
         ("retry-after", "soon", 0.0),
     ],
+    ids=["seconds", "milliseconds", "date", "nonsense"],  # the same in every worker, whenever it collects
 )
 def test_retry_after(server, header, value, pause):
     if "GMT" in value:  # dates have whole seconds
