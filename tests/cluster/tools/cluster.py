@@ -96,10 +96,16 @@ def whole(folder: Path) -> Node:
 
 
 def operator(folder: Path, names: list[str]) -> None:
-    """Install operators in the whole cluster of `folder`, side by side: each is mostly waited for."""
+    """Install operators in the whole cluster of `folder`, side by side: each is mostly waited for.
+
+    Kueue comes after the others: as soon as its webhook is registered, no Deployment can be made until Kueue answers.
+    """
     node = whole(folder)
+    others = [name for name in names if name != "kueue"]
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda name: operators.install(node, name), names))
+        list(pool.map(lambda name: operators.install(node, name), others))
+    if "kueue" in names:
+        operators.install(node, "kueue")
 
 
 def push_images(folder: Path) -> None:
