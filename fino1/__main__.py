@@ -27,9 +27,9 @@ _GROUPS = {
         "doctor": "list versions and devices, check write access, and say what is missing",
     },
     "what `run` and the pods start": {
-        "train": "train, by SFT, as a verifier or by PPO, as the config's method says",
+        "train": "train with the config's method (sft, verifier or ppo)",
         "evaluate": "have every model answer every task",
-        "link": "make a path point at the evaluation's model",
+        "link": "symlink PATH to the evaluated model",
         "serve": "serve the evaluation's model, on loopback",
     },
 }
@@ -55,8 +55,10 @@ def parser() -> argparse.ArgumentParser:
         commands[verb].add_argument("--name", help=text)
         text = "the run file that messages name"
         commands[verb].add_argument("--source", metavar="FILE", help=text)
-    for verb in ("train", "evaluate", "link", "serve", "report", "doctor"):
+    for verb in ("train", "evaluate", "link", "serve"):
         commandline.add_work(commands[verb], _POD_WORK)
+    for verb in ("report", "doctor"):
+        commandline.add_work(commands[verb], commandline.WORK)
     commands["evaluate"].add_argument("--server", metavar="URL", help="serves the model without base_url (ends in /v1)")
     commands["link"].add_argument("--to", type=Path, required=True, metavar="PATH", help="the path to make")
     commands["serve"].add_argument("--port", type=int, default=_PORT, help=f"(default: {_PORT})")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fino1 import __version__
 
-WORK = Path("out")  # where `run` leaves runs and results
+WORK = Path("out")  # where `run` leaves runs and results, and `report` and `doctor` look for them
 Groups = Mapping[str, Mapping[str, str]]  # heading → verb → help
 
 
@@ -45,7 +45,9 @@ def add_run_file(command: argparse.ArgumentParser, assignment: str = "VALUE is J
 
 def add_run(command: argparse.ArgumentParser) -> None:
     """Add what the verb `run` takes, which both commands have."""
-    command.add_argument("run", metavar="RUN|RECIPE", help="built-in name, or path of a YAML file")
+    command.add_argument(
+        "run", metavar="RUN|RECIPE", help="built-in name (see `fino1-k8s runs`), or path of a YAML file"
+    )
     add_run_file(command, "VALUE is JSON, or text; with a recipe it goes to every stage, STAGE:KEY=VALUE to one")
     add_work(command, WORK)
 

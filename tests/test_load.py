@@ -5,7 +5,7 @@ import pytest
 
 from fino1 import runs
 from fino1.errors import SpecError
-from fino1.spec import canonical, load, yamlfile
+from fino1.spec import canonical, load, recipe, yamlfile
 from fino1.spec.fields import Block
 from fino1.spec.placement import PLACEMENT
 from fino1.spec.run import READ, RunSpec
@@ -100,6 +100,26 @@ def test_set_says_all_that_is_wrong():
     assert found[3] == "--set ok.b=2: expected ok to be a map, got a value set before"
 
 
+def test_problems_name_the_layer_that_gives_the_key(tmp_path):
+    """The last one that does; the run file for what follows from several keys, or from none."""
+    over = tmp_path / "over.yaml"
+    over.write_text('{"data": {"exclude": [{"pth": "x"}]}, "sft": {"learning_rate": "low", "bf17": 1}}')
+    file = written(tmp_path, '{"method": "sft", "data": {"task": "ledger", "x": 1}, "sft": {"learning_rate": "high"}}')
+    with pytest.raises(SpecError) as caught:
+        recipe.read_run(str(file), [over], ["sft.learning_rate=abc", 'model={"init":{"layers":1}}'], None)
+    found = {text.split(": expected")[0].split(": unknown")[0] for text in caught.value.problems}
+    assert found >= {
+        "--set sft.learning_rate",
+        "--set model.init.layers",
+        f"{over}: data.exclude.0.pth",
+        f"{over}: sft.bf17",
+        f"{file}: data.x",
+    }
+    assert not any(text.startswith(f"{file}: sft") for text in caught.value.problems)
+    with pytest.raises(SpecError, match=f"^{file}: method: expected a value, got none$"):
+        recipe.read_run(str(written(tmp_path, "{}")), [], ["data.task=ledger"], None)
+
+
 # YAML
 
 
@@ -121,6 +141,7 @@ def test_yaml_anchors_and_merge_keys_work(tmp_path):
         ("a: [1", "line "),
         ("- 1\n", "expected a map of keys, got the list [1]"),
         ("5", "expected a map of keys, got 5"),
+        ("root:x:0:0\nsecret\n", "expected a map of keys, got text"),
         ("a: 1\n---\nb: 2\n", "expected YAML"),
         ("a: !!python/object:os.system x\n", "expected YAML"),
         ("? [a]\n: 1\n", "expected YAML"),

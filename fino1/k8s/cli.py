@@ -47,7 +47,6 @@ _GROUPS = {  # in the order of a run's life
     },
     "your shell": {"completion": "print the completion script of a shell"},
 }
-VERBS = [verb for group in _GROUPS.values() for verb in group]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -83,8 +82,10 @@ def parser() -> argparse.ArgumentParser:
     for verb in ("status", "logs", "why", "wait", "suspend", "resume", "retry", "cancel", "fetch"):
         commands[verb].add_argument("name", metavar="NAME", help="the run's name, or its object's full name")
     for verb in ("runs", "lint", "plan", "diff", "ps", "status", "why", "doctor"):
-        commands[verb].add_argument("-o", "--output", choices=_OUTPUT, default="text")
-    commands["render"].add_argument("-o", "--output", choices=("yaml", "json"), default="yaml")
+        commands[verb].add_argument("-o", "--output", choices=_OUTPUT, default="text", help="format (default: text)")
+    commands["render"].add_argument(
+        "-o", "--output", choices=("yaml", "json"), default="yaml", help="format (default: yaml)"
+    )
     commands["render"].add_argument("--tests", action="store_true", help="the pod of `helm test` too")
     _of_single_verbs(commands)
     return top
@@ -93,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
 def _document(command: argparse.ArgumentParser) -> None:
     """The options that make a document: a run file, overlays, single keys."""
     many = {"nargs": "+", "metavar": "RUN"} if command.prog.endswith("lint") else {"metavar": "RUN"}
-    command.add_argument("run", help="built-in name, or path of a YAML file", **many)
+    command.add_argument("run", help="built-in name (see `fino1-k8s runs`), or path of a YAML file", **many)
     commandline.add_run_file(command)
 
 
@@ -114,7 +115,7 @@ def _of_single_verbs(commands: dict[str, argparse.ArgumentParser]) -> None:
     plan = commands["plan"]
     plan.add_argument("--offline", action="store_true", help="ask no cluster")
     plan.add_argument("--prices", type=Path, metavar="FILE", help="price book: what a GPU-hour costs")
-    plan.add_argument("--hours", type=float, metavar="H", help="how long the run takes, for the cost")
+    plan.add_argument("--hours", type=float, metavar="H", help="how long the run takes; needs --prices")
     commands["ps"].add_argument("-A", "--all-namespaces", action="store_true")
     _of_logs(commands["logs"])
     commands["wait"].add_argument("--timeout", type=float, metavar="S", help="seconds (default: none)")
@@ -139,7 +140,7 @@ def _of_logs(command: argparse.ArgumentParser) -> None:
     command.add_argument("--tail", type=int, metavar="N", help="the last N lines of each pod")
     command.add_argument("--rank", type=int, metavar="N", help="only of pod N")
     command.add_argument("-c", "--container", metavar="NAME", help="(default: the one that trains or evaluates)")
-    command.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    command.add_argument("-o", "--output", choices=("text", "json"), default="text", help="format (default: text)")
 
 
 if __name__ == "__main__":

@@ -36,22 +36,22 @@ class Finding:
 
 
 def ok(about: str, says: str, **numbers: Any) -> Finding:
-    """It is as the run needs it."""
+    """A finding of level `ok`: `about` is as the run needs it."""
     return Finding("", says, (about,), numbers=numbers, level="ok")
 
 
 def note(about: str, says: str, **numbers: Any) -> Finding:
-    """It may be as the run needs it, or not."""
+    """A finding of level `note`: whether `about` is as the run needs it cannot be told."""
     return Finding("", says, (about,), numbers=numbers, level="note")
 
 
 def wait(about: str, says: str, **numbers: Any) -> Finding:
-    """The run would wait for it."""
+    """A finding of level `wait`: the run would wait for `about`."""
     return Finding("", says, (about,), numbers=numbers, level="wait")
 
 
 def missing(about: str, says: str, **numbers: Any) -> Finding:
-    """The run would fail without it."""
+    """A finding of level `missing`: the run would fail without `about`."""
     return Finding("", says, (about,), numbers=numbers, level="missing")
 
 

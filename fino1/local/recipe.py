@@ -34,8 +34,12 @@ def main(arguments: argparse.Namespace) -> int:
         chain = Chain(recipe.build(document, str(path)), path, overlays, arguments.set, arguments.work)
         runs.check_work(arguments.work)
         return chain.run()
-    document = load.layered([document, *overlays, load.parse_set(arguments.set)])
-    spec = checked(document, arguments.work, {}, str(path))
+    assigned = load.parse_set(arguments.set)
+    layers = [*zip((f"{file}: " for file in arguments.values), overlays, strict=True), ("--set ", assigned)]
+    try:
+        spec = checked(load.layered([document, *overlays, assigned]), arguments.work, {}, str(path))
+    except SpecError as error:
+        raise load.attributed(error, str(path), layers) from error
     local = LocalRun(spec, arguments.name or _stem(path), arguments.work, str(path))
     runs.check_work(arguments.work)
     print(describe(spec, local.name))

@@ -211,6 +211,31 @@ def located(error: SpecError, source: str | None) -> SpecError:
     return SpecError(f"{source}: {text}" if _is_key(text.partition(":")[0]) else text for text in error.problems)
 
 
+def attributed(error: SpecError, source: str, layers: Iterable[tuple[str, Mapping[str, Any]]]) -> SpecError:
+    """The same error, whose problems `SOURCE: KEY: …` name the last layer that gives the key instead of `source`.
+
+    `layers` are what was laid over the document of `source`: how messages begin (`FILE: `, `--set `), and the keys.
+    """
+    layers, problems = list(layers), []
+    for text in error.problems:
+        rest = text.removeprefix(f"{source}: ")
+        key = rest.partition(":")[0]
+        begin = next((begin for begin, over in reversed(layers) if rest != text and _gives(over, key)), None)
+        problems.append(text if begin is None else begin + rest)
+    return SpecError(problems)
+
+
+def _gives(document: Any, key: str) -> bool:
+    """True where the document has a value at `key`, or a list or scalar on the way there, which stands for all below it."""
+    for part in key.split("."):
+        if not isinstance(document, Mapping):
+            return True
+        if part not in document:
+            return False
+        document = document[part]
+    return True
+
+
 def _is_key(path: str) -> bool:
     """True for the path of a run file's key, such as eval.tasks.0.path, and not for a file such as data.jsonl."""
     block: type[Block] | None = RunSpec

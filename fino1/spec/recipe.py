@@ -89,6 +89,9 @@ def read_run(
     document = read_yaml(path)
     if is_recipe(document):
         raise SpecError(f"{path}: expected a run file, got a recipe, which is for `fino1 run`")
-    overlays = [read_yaml(file) for file in values]
-    spec = load.build(load.layered([document, *overlays, load.parse_set(assignments)]), str(path))
+    layers = [(f"{file}: ", read_yaml(file)) for file in values] + [("--set ", load.parse_set(assignments))]
+    try:
+        spec = load.build(load.layered([document, *(over for _, over in layers)]), str(path))
+    except SpecError as error:
+        raise load.attributed(error, str(path), layers) from error
     return spec, run_name or path.stem

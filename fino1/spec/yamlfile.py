@@ -79,7 +79,9 @@ def read_yaml(path: Path) -> dict:
     if document is None:
         return {}
     if not isinstance(document, dict):
-        raise SpecError(f"{path}: expected a map of keys, got {show(document)}")
+        raise SpecError(
+            f"{path}: expected a map of keys, got {'text' if isinstance(document, str) else show(document)}"
+        )
     return document
 
 

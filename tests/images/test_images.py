@@ -81,7 +81,7 @@ def test_user_entry_and_labels(podman, image, part):
 
 def test_doctor_finds_nothing_missing_on_a_read_only_root(podman, image, part, tmp_path):
     os.chown(tmp_path, pod.USER, pod.USER)
-    ran = run(podman, image, "doctor", "--part", {"eval": "evaluate"}.get(part, part), work=tmp_path)
+    ran = run(podman, image, "doctor", "--work", "/work", "--part", {"eval": "evaluate"}.get(part, part), work=tmp_path)
     assert ran.returncode == exits.DONE, ran.stdout + ran.stderr
     assert f"fino1 {__version__}, Python 3.11" in ran.stdout
     assert "/work: can be written" in ran.stdout and "nothing is missing" in ran.stdout
@@ -89,7 +89,7 @@ def test_doctor_finds_nothing_missing_on_a_read_only_root(podman, image, part, t
 
 
 def test_doctor_says_what_is_missing(podman, image, part):
-    ran = run(podman, image, "doctor", "--gpus", "1", "--part", {"eval": "evaluate"}.get(part, part))
+    ran = run(podman, image, "doctor", "--work", "/work", "--gpus", "1", "--part", {"eval": "evaluate"}.get(part, part))
     assert ran.returncode == exits.BUG
     assert "missing: write access to /work" in ran.stdout and "missing: 1 GPUs" in ran.stdout
 

@@ -126,7 +126,7 @@ def test_a_run_that_has_not_finished_has_the_sizes_of_its_run_file(tmp_path):
     models = Finder(NOWHERE, next(path for path in recipe.built_in() if path.name == "ppo.yaml"))
     found = memory.estimate(spec("ppo", model={"run": "sft"}), models)
     assert found == estimate("ppo", {"model": LLAMA})
-    assert models.assumed == ["run sft has not finished here: it is taken to train what sft.yaml says"]
+    assert models.assumed == [f"run sft is not in {NOWHERE}/runs; its model's size is taken from sft.yaml"]
     small = {"method": "sft", "model": {"hub": "meta-llama/Llama-3.2-3B"}, "data": {"path": "/work/rows.jsonl"}}
     (tmp_path / "sft.yaml").write_text(json.dumps(small))
     beside = Finder(NOWHERE, tmp_path / "my-ppo.yaml")

@@ -74,7 +74,7 @@ def test_ppo_of_a_run_that_has_not_finished(plan):
     code, report = plan({**document, "gpu": {"product": "NVIDIA-H100-80GB-HBM3"}})
     memory = report["memory"]
     assert (code, memory["fits"], memory["unknown"]) == (0, True, [])
-    assert memory["assumed"] == ["run sft has not finished here: it is taken to train what sft.yaml says"]
+    assert memory["assumed"] == ["run sft is not in out/runs; its model's size is taken from sft.yaml"]
     # 8B policy and 3B value model, float32 weights over 8 ranks
     assert memory["parts"]["weights"] == 4 * -(-(8_030_261_248 + 3_212_749_824 + 3072) // 8)
 
@@ -110,16 +110,37 @@ def test_the_text(tmp_path, capsys):
     assert cli.main(["plan", str(path), "--offline", "--prices", str(book), "--hours", "2"]) == 0
     out = capsys.readouterr().out
     for line in (
-        "run      my-run: sft, pytorchjob",
+        "run      my-run (method sft, backend pytorchjob)",
         "pods     1 pod × 8 nvidia.com/gpu (NVIDIA-H100-80GB-HBM3), 8 GPUs in all, 8 ranks",
         "batch    128 = 2 per device × 8 ranks × 8 accumulation",
         "cost     8 GPUs, 16.00 EUR an hour; estimated 32.00 EUR for 2 hours",
         "nothing is missing by the run file alone; no cluster was asked",
     ):
         assert f"{line}\n" in out, line
-    assert "memory   31.8 GiB a rank at backward, of 75.7 GiB that a GPU has to give: fits" in out
+    assert (
+        "memory   peak 31.8 GiB per rank, in the backward pass; fits, a GPU has 75.7 GiB to give (estimated, docs/memory.md)\n"
+        in out
+    )
     assert cli.main(["plan", str(path), "--offline", "--set", "gpu.product=Tesla-T4"]) == 2
     assert "\n1. missing: GPU memory: " in capsys.readouterr().out
+
+
+def test_without_a_kubeconfig_there_is_offline(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    assert cli.main(["plan", "sft-tiny"]) == 2
+    assert capsys.readouterr().err.endswith("set KUBECONFIG to yours, or add --offline\n")
+
+
+def test_the_text_of_an_evaluation(tmp_path, capsys):
+    """It has no ranks, and its questions are not known where a task's rows are read from the hub."""
+    path = tmp_path / "my-eval.yaml"
+    tasks = [{"task": "finqa", "hub": "x/y"}, {"task": "ledger"}]
+    models = [{"name": "a", "hub": "meta-llama/Llama-3.1-8B-Instruct"}]
+    path.write_text(json.dumps({"method": "eval", "gpus_per_node": 1, "eval": {"models": models, "tasks": tasks}}))
+    assert cli.main(["plan", str(path), "--offline", "--set", "gpu.product=Some-New-GPU"]) == 0
+    out = capsys.readouterr().out
+    assert "questions  not known until the tasks are read (1 models × 2 tasks)\n" in out
+    assert " per GPU, serving a; the memory of Some-New-GPU is not known (estimated" in out
 
 
 def test_many_objects_are_counted(tmp_path, capsys):

@@ -271,6 +271,12 @@ def test_unknown_stage_in_set(place, capsys):
     ]
 
 
+def test_a_mistake_in_set_is_not_the_files(place, capsys):
+    write(place, [])
+    (line,) = said(capsys, "sft.yaml", "--set", "sft.learning_rat=1")
+    assert line.startswith("--set sft.learning_rat: unknown key; ")
+
+
 def test_bad_names(place, capsys):
     (line,) = said(capsys, write(place, TWO), "--name", "x")
     assert line == "--name: expected none, chain.yaml is a recipe whose stages have names, got x"

@@ -95,7 +95,8 @@ def _complaints(document: Mapping[str, Any], name: str) -> list[str]:
     found = []
     if not re.fullmatch(NAME, name):
         found.append(
-            f"--name: expected a letter and at most 33 lower-case letters, digits and -, the last no -, got {name!r}"
+            "name of the run (--name, or that of its file): expected a letter and at most 33 lower-case letters, digits and -, "
+            f"the last no -, got {name!r}"
         )
     places = {
         "model": document["model"],

@@ -117,19 +117,21 @@ def _count_steps(spec: RunSpec) -> dict[str, Any]:
     if spec.method == "eval":
         sizes = [_count_rows(task) for task in spec.eval.tasks]
         known = None if None in sizes else sum(size or 0 for size in sizes) * len(spec.eval.models)
-        return {"questions": known, "of": f"{len(spec.eval.models)} models × {len(spec.eval.tasks)} tasks"}
+        of = f"{len(spec.eval.models)} models × {len(spec.eval.tasks)} tasks"
+        return {"questions": known, "of": f"not known until the tasks are read ({of})" if known is None else of}
     if spec.method == "ppo":
         block = spec.ppo
         updates = -(-block.total_episodes // block.global_batch_size)
         steps = updates * block.num_ppo_epochs * block.num_mini_batches
-        of = f"{updates} updates × {block.num_ppo_epochs} passes × {block.num_mini_batches} mini-batches"
+        factors = ((block.num_ppo_epochs, "passes"), (block.num_mini_batches, "mini-batches"))
+        of = " × ".join([f"{updates} updates", *(f"{count} {noun}" for count, noun in factors if count > 1)])
         return {"steps": steps, "of": of}
     block = getattr(spec, spec.method)
     if block.max_steps:
         return {"steps": block.max_steps, "of": "max_steps"}
     rows, epochs = _count_rows(spec.data), block.num_train_epochs
     if rows is None:
-        return {"steps": None, "of": f"{epochs:g} epochs of rows that nobody has counted yet"}
+        return {"steps": None, "of": f"{epochs:g} epochs; number of rows not known"}
     steps = math.ceil(-(-rows // block.global_batch_size) * epochs)
     return {"steps": steps, "of": f"{epochs:g} epochs of at most {rows} rows"}
 

@@ -138,7 +138,7 @@ class _Look:
                 findings.setdefault(refusal.says.replace(pods.run, ""), refusal)
                 continue
             self.pods[place] = replace(pods, spec=admitted)
-            if added := _added(body["spec"], admitted):
+            if added := _list_added(body["spec"], admitted):
                 text = f"the namespace adds to containers that set none: {added}"
                 findings.setdefault(text, note("limits", text))
         yield from findings.values()
@@ -196,8 +196,8 @@ def access(api: Api) -> Iterator[Finding]:
     yield ok("access", f"{api.url}, Kubernetes {version['gitVersion']}, as {user}, namespace {api.namespace}", **facts)
 
 
-def _added(before: Mapping[str, Any], admitted: Mapping[str, Any]) -> str:
-    """Requests and limits that a LimitRange gives to containers; a memory limit that nobody chose kills a training run."""
+def _list_added(before: Mapping[str, Any], admitted: Mapping[str, Any]) -> str:
+    """The requests and limits that a LimitRange has added to containers, as text; a memory limit nobody chose can kill a run."""
     found: dict[str, None] = {}
     pairs = zip(before["containers"], admitted["containers"], strict=False)
     for mine, theirs in pairs:

@@ -99,7 +99,7 @@ class Finder:
     """Looks up the shapes of the models that a run file names. `planned` is that file, `work` where finished runs lie.
 
     `known` gives shapes by key of the run file; `unknown` has a sentence for each model not found, `assumed` one for each run
-    that has not finished, and so is taken to train what its run file says.
+    that is not in `work`, the size of whose model is taken from its run file.
     """
 
     def __init__(
@@ -123,14 +123,14 @@ class Finder:
             )
         return shapes
 
-    def _shapes(self, ref: ModelRef, default: str | None, via: tuple[Path | None, ...]) -> Architecture | None:
+    def _shapes(self, ref: ModelRef, default: str | None, visited: tuple[Path | None, ...]) -> Architecture | None:
         if ref.init is not None:
             return of_init(ref.init)
         if ref.path is not None or ref.run is not None:
             try:
                 folder, _ = runs.resolve(ref, self.work)
             except SpecError:
-                return self._of_run(ref.run, via) if ref.run else None  # a path in a pod is not here
+                return self._of_run(ref.run, visited) if ref.run else None  # a path in a pod is not here
             return read_config(Path(folder) / "config.json")
         name = ref.hub or default
         if name is None:
@@ -140,17 +140,17 @@ class Finder:
         cached = try_to_load_from_cache(name, "config.json", revision=ref.revision)
         return read_config(Path(cached)) if isinstance(cached, str) else known(name)
 
-    def _of_run(self, name: str, via: tuple[Path | None, ...]) -> Architecture | None:
-        """The shapes of what the run `name` will train. `via` are the run files on the way there, of which none comes twice."""
-        found = _run_file(re.sub(r"-[0-9a-f]{10}$", "", name), via[-1])
-        if found is None or found[0] in via or found[1].method == "eval":
+    def _of_run(self, name: str, visited: tuple[Path | None, ...]) -> Architecture | None:
+        """The shapes of what the run `name` will train. None too where the way there comes back to a run file in `visited`."""
+        found = _run_file(re.sub(r"-[0-9a-f]{10}$", "", name), visited[-1])
+        if found is None or found[0] in visited or found[1].method == "eval":
             return None
         path, spec = found
         default = DEFAULT_VALUE_MODEL if spec.method == "verifier" else DEFAULT_MODEL
-        shapes = self._shapes(spec.model, default, (*via, path))
+        shapes = self._shapes(spec.model, default, (*visited, path))
         if shapes is None:
             return None
-        sentence = f"run {name} has not finished here: it is taken to train what {path.name} says"
+        sentence = f"run {name} is not in {self.work}/runs; its model's size is taken from {path.name}"
         self.assumed += [sentence] if sentence not in self.assumed else []
         block, launch = getattr(spec, spec.method), spec.launch
         is_half = spec.method != "ppo" and spec.world_size > 1 and launch.zero_stage and block.bf16
