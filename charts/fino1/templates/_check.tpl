@@ -1,5 +1,5 @@
 {{/*
-Cross-field checks that JSON Schema cannot express, of a complete document: takes doc and state. Python has each check too,
+Cross-field checks that JSON Schema cannot express, of a complete document: takes doc and state. Python has each check,
 with the same path; tests/charts compares.
 */}}
 {{- define "fino1.check" -}}

@@ -42,10 +42,7 @@ Takes value, node (a part of spec.json), path, and state, to whose problems it a
 {{- printf "{%s}" (join "," $entries) -}}
 {{- end -}}
 
-{{/*
-The entry of an added key that has its default, which the caller leaves out (config.json and the hashes have none);
-empty for all other keys, and while state.leavesAddedOut is not set.
-*/}}
+{{/* Where state.leavesAddedOut: the entry of an added key with its default, which the block leaves out. */}}
 {{- define "fino1.complete.default" -}}
 {{- if and .node.added .state.leavesAddedOut (hasKey .node "default") -}}
 {{- set (deepCopy .) "value" .node.default | include "fino1.complete.entry" -}}
@@ -63,7 +60,7 @@ empty for all other keys, and while state.leavesAddedOut is not set.
 {{- printf "{%s}" (join "," $entries) -}}
 {{- end -}}
 
-{{/* JSON of one key and its value. Takes value, node and state as fino1.complete does, `key`, and the path it is `in`. */}}
+{{/* JSON of one key and its value. Takes value, node, state, `key`, and `in`, the path of the map around it. */}}
 {{- define "fino1.complete.entry" -}}
 {{- $path := printf "%s.%s" .in .key | trimPrefix "." -}}
 {{- toJson .key -}}
