@@ -42,7 +42,7 @@ Takes value, node (a part of spec.json), path, and state, to whose problems it a
 {{- printf "{%s}" (join "," $entries) -}}
 {{- end -}}
 
-{{/* The entry that is left out, where added keys are: that of an added key with its default. */}}
+{{/* Where state.leavesAddedOut: the entry of an added key with its default, which the block leaves out. */}}
 {{- define "fino1.complete.default" -}}
 {{- if and .node.added .state.leavesAddedOut (hasKey .node "default") -}}
 {{- set (deepCopy .) "value" .node.default | include "fino1.complete.entry" -}}
@@ -60,7 +60,7 @@ Takes value, node (a part of spec.json), path, and state, to whose problems it a
 {{- printf "{%s}" (join "," $entries) -}}
 {{- end -}}
 
-{{/* One key of a map, with its value: as fino1.complete, and `key` is the key `in` a path. */}}
+{{/* JSON of one key and its value. Takes value, node, state, `key`, and `in`, the path of the map around it. */}}
 {{- define "fino1.complete.entry" -}}
 {{- $path := printf "%s.%s" .in .key | trimPrefix "." -}}
 {{- toJson .key -}}

@@ -11,7 +11,7 @@ from typing import Any
 from fino1 import exits
 from fino1.k8s import times
 from fino1.k8s.finding import Finding, merged
-from fino1.k8s.objects.backends import CONTROLLERS, KINDS
+from fino1.k8s.objects.backends import BY_KIND, CONTROLLERS, KINDS
 from fino1.k8s.state.pods import root_failures
 from fino1.k8s.state.run import Run
 from fino1.k8s.why import claims, pods, queue
@@ -209,14 +209,7 @@ def _words(condition: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _limit(run: Run, key: str) -> int | None:
     """`activeDeadlineSeconds` or `backoffLimit`, where the run's kind has it; None where it is not set."""
-    spec = run.object["spec"]
-    if run.kind == "JobSet":
-        key = "maxRestarts" if key == "backoffLimit" else key
-        spec = spec.get("failurePolicy", {}) if key == "maxRestarts" else spec["replicatedJobs"][0]["template"]["spec"]
-    else:
-        key = "backoffLimitPerIndex" if "backoffLimitPerIndex" in spec and key == "backoffLimit" else key
-        spec = spec.get("runPolicy", spec)
-    return spec.get(key)
+    return BY_KIND[run.kind].find_limit(run.object["spec"], key)
 
 
 def _format_events(events: Sequence[Mapping[str, Any]]) -> list[str]:
