@@ -11,8 +11,8 @@ from typing import Any
 
 from fino1.errors import SpecError
 from fino1.spec.inputs import DEFAULT_COLUMNS, DEFAULT_DATA, DataBlock, RowsBlock
-from fino1.tasks import rows as task_rows
 from fino1.tasks.record import FINAL, THINKING, Record
+from fino1.tasks.rows import read_json_rows
 from fino1.train import checkpoint
 
 SFT_COLUMNS = ("Question", "Complex_CoT", "Response")
@@ -54,7 +54,7 @@ def _load_local(path: Path) -> tuple[Numbered, list[str]]:
     if path.suffix not in kinds:
         raise SpecError(f"{path}: expected a name that ends in {', '.join(kinds)}, got {path.suffix or 'none'}")
     if path.suffix != ".parquet":
-        numbered, problems = task_rows.read_json_rows(path, "")
+        numbered, problems = read_json_rows(path, "")
         return numbered, problems.found
     import pyarrow
     from pyarrow import parquet
