@@ -23,7 +23,7 @@ class Fino1Error(Exception):
 
 
 class SpecError(Fino1Error):
-    """What the user asked for cannot be done; says all of it at once.
+    """A mistake of the user in a run file, data, a path or an option; holds all problems found, not only the first.
 
     Each problem is one line `FILE: KEY: expected X, got Y` (for rows of data `FILE:LINE: FIELD: expected X, got Y`).
     """

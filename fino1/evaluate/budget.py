@@ -51,7 +51,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Tariff:
-    """What a model's questions cost: its price, None where nothing is charged, and the most tokens of an answer."""
+    """A model's price, None where nothing is charged, and the most tokens of an answer: from both follows a question's cost."""
 
     price: PriceBlock | None
     max_tokens: int

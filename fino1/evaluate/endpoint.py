@@ -48,7 +48,7 @@ class Cancelled(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back for one prompt; token counts are None where the endpoint gave none.
+    """The reply to one prompt; token counts are None where the endpoint gave none.
 
     `model` is the name of the model that answered, as a hosted endpoint gives it (`gpt-4o-2024-08-06` for `gpt-4o`);
     `unanswered` counts the attempts before that were sent and not answered, which the endpoint may have charged.

@@ -125,7 +125,7 @@ class _Reporter:
 
 
 def flatten(document: Any, path: str = "") -> dict[str, Any]:
-    """The single values of a document by their paths, with dots between keys and indices of lists."""
+    """Return the single values of a document by their paths, with dots between keys and indices of lists."""
     if isinstance(document, Mapping):
         items = list(document.items())
     elif isinstance(document, list):
@@ -207,7 +207,7 @@ _OPEN: Mapping[str, Callable[[Run, int], _Opened]] = {
 
 
 def _recall(run: Run, key: str, new: str | None = None) -> str | None:
-    """What the tracker calls this run, by trackers.json in its directory; `new` is written there where nothing is yet."""
+    """Return the tracker's id of this run from trackers.json in its directory; writes `new` there where it has none yet."""
     file: Path = run.directory / "trackers.json"
     known = json.loads(file.read_text()) if file.exists() else {}
     if key not in known and new is not None:
