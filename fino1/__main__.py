@@ -1,4 +1,4 @@
-"""Script `fino1`: what runs on this machine, or in a pod?
+"""Command line `fino1`: the verbs that run on this machine or in a pod.
 
 `run` is for people. `train` and `evaluate` are what `run` and the pods start: they take a run's config.json, whose hash and
 the run's name make the name of its directory under `--work`. `link` and `serve` are for the containers beside an evaluation,
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+    """Build the command line with all its verbs."""
     top, commands = commandline.parser(
         "fino1", "Train and evaluate financial-reasoning language models on this machine.", _GROUPS
     )
@@ -93,7 +93,7 @@ def _train(arguments: argparse.Namespace) -> int:
     config = _config(arguments.config, "sft", "verifier", "ppo")
     trackers.check(source)
     processes.leave_on_signals()  # before torch is loaded, which takes seconds
-    with processes.loading_modules():
+    with processes.pause_gc():
         from fino1.spec import load
         from fino1.train.launch.launch import start_ranks
 
@@ -155,14 +155,14 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 
 def _evaluation(arguments: argparse.Namespace) -> "RunSpec":
-    """The evaluation that the config asks for."""
+    """Read the evaluation that the config describes."""
     from fino1.spec import load
 
     return load.build(_config(arguments.config, "eval"), str(arguments.config), world_size=1)
 
 
 def _name(arguments: argparse.Namespace, method: str) -> str:
-    """The run's name. A ConfigMap carries it beside the config."""
+    """Return the run's name: `--name`, else what the file `name` beside the config says, else the method."""
     beside = arguments.config.with_name("name")
     if arguments.name is None and beside.is_file():
         return beside.read_text(encoding="utf-8").strip()
@@ -170,7 +170,7 @@ def _name(arguments: argparse.Namespace, method: str) -> str:
 
 
 def _config(path: Path, *methods: str) -> dict:
-    """Read a config.json whose method this verb runs."""
+    """Read a config.json. Raises SpecError where it is none, or its method is not one of `methods`."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

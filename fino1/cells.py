@@ -3,7 +3,7 @@
     <work>/cells/<key>/cell.json       settings, provenance and summary; there once the cell is finished
     <work>/cells/<key>/samples.jsonl   one line a question
 
-The evaluation writes cells and the report reads them: as the types below, which are the schema of both files.
+The evaluation writes cells and the report reads them. The dataclasses below are the schema of both files.
 """
 
 import functools
@@ -12,7 +12,7 @@ import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -26,10 +26,11 @@ Kind = TypeVar("Kind")
 
 @dataclass(frozen=True)
 class Sample:
-    """One question, the answer to it and what was decided of that: a line of samples.jsonl.
+    """One question, its answer and the verdict on it: a line of samples.jsonl.
 
-    `reasoning` (what the endpoint sent apart from the text) and `unheard` (attempts that were sent and not answered) are
-    in the file only where there are some. Token counts are None where the endpoint gave none.
+    `reasoning` is what the endpoint sent apart from the text; `unanswered` (`unheard` in the file) counts the attempts that
+    were sent and not answered. Both are in the file only where there are some. Token counts are None where the endpoint
+    gave none.
     """
 
     id: str
@@ -50,7 +51,7 @@ class Sample:
     cut: bool
     answered_by: str | None
     reasoning: str | None = None
-    unheard: int = 0
+    unanswered: int = field(default=0, metadata={"key": "unheard"})  # finished cells on disk have this key
 
     @property
     def truncated(self) -> bool:
@@ -84,8 +85,10 @@ class Sample:
 
     def to_line(self) -> bytes:
         """Write it as a line of samples.jsonl, in ASCII: a completion may hold half a surrogate pair."""
-        left_out = {each.name for each in fields(self) if getattr(self, each.name) == each.default}
-        return json.dumps({name: value for name, value in vars(self).items() if name not in left_out}).encode() + b"\n"
+        values = {
+            _key(each): getattr(self, each.name) for each in fields(self) if getattr(self, each.name) != each.default
+        }
+        return json.dumps(values).encode() + b"\n"
 
 
 @dataclass(frozen=True)
@@ -215,13 +218,18 @@ def _find_faults(found: Mapping[str, Any], cls: type) -> list[str]:
 
 @functools.cache
 def _list_types(cls: type) -> dict[str, tuple[tuple[type, ...], bool]]:
-    """For each field of a dataclass the types as which `json` reads it, and whether it must be there."""
+    """List for each key of a dataclass's file the types as which `json` reads it, and whether it must be there."""
     hints = typing.get_type_hints(cls)
     return {
-        each.name: (_convert(hints[each.name]), each.default is MISSING and each.default_factory is MISSING)
+        _key(each): (_convert(hints[each.name]), each.default is MISSING and each.default_factory is MISSING)
         for each in fields(cls)
         if each.name != "samples"  # in a file of their own
     }
+
+
+def _key(of: Field) -> str:
+    """Return the key that a dataclass's field has in the file."""
+    return of.metadata.get("key", of.name)
 
 
 def _convert(hint: Any) -> tuple[type, ...]:
@@ -232,4 +240,4 @@ def _convert(hint: Any) -> tuple[type, ...]:
 
 def _build(cls: type[Kind], found: Mapping[str, Any]) -> Kind:
     """Make the dataclass of a line or file without faults; keys that it has no field for are left out."""
-    return cls(**{each.name: found[each.name] for each in fields(cls) if each.name in found})
+    return cls(**{each.name: found[_key(each)] for each in fields(cls) if _key(each) in found})

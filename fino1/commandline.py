@@ -1,4 +1,4 @@
-"""What do the command lines of `fino1` and `fino1-k8s` have in common? Verbs in groups, `--version`, a run file's options."""
+"""What the command lines of `fino1` and `fino1-k8s` share: verbs in groups, `--version`, a run file's options."""
 
 import argparse
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What is on this machine, and what would a run miss?"""
+"""What is installed on this machine, and what does a run lack here?"""
 
 import os
 import platform
@@ -43,7 +43,7 @@ def examine(work: Path, gpus: int, wanted: str | None = None) -> int:
 
 
 def missing(part: str) -> list[str]:
-    """The packages of `part` (train or evaluate) that are not installed, as at most one line."""
+    """List the packages of `part` (train or evaluate) that are not installed, in at most one line."""
     names = [package for package in _PACKAGES[part] if _version(package) is None]
     return (
         [f"expected {', '.join(names)} to be installed, got none; pip install 'fino1{_EXTRAS[part]}'"] if names else []

@@ -1,10 +1,10 @@
-"""What can go wrong that is the user's business?
+"""Which errors are reported to the user without a traceback?
 
     Fino1Error          exit code 1
     ├── SpecError       the user's mistake (run file, data, missing path): exit code 2, never retried
     ├── ToolError       a program we call (helm, a model server) failed
     ├── ClusterError    the Kubernetes API refused or could not be reached
-    └── AttemptError    another attempt is in the way, or the nodes do not meet: exit code 145, tried again
+    └── AttemptError    another attempt still runs, or not all nodes connect: exit code 145, tried again
 
 Only the entry points catch these (`guarded`): the message goes to stderr without a traceback. Anything else is a bug and
 keeps its traceback.
@@ -23,7 +23,7 @@ class Fino1Error(Exception):
 
 
 class SpecError(Fino1Error):
-    """What the user asked for cannot be done; says all of it at once.
+    """A mistake of the user in a run file, data, a path or an option; holds all problems found, not only the first.
 
     Each problem is one line `FILE: KEY: expected X, got Y` (for rows of data `FILE:LINE: FIELD: expected X, got Y`).
     """
@@ -36,7 +36,7 @@ class SpecError(Fino1Error):
 
 
 class ToolError(Fino1Error):
-    """A program that we started did not do its work."""
+    """A program that we started failed."""
 
 
 class ClusterError(Fino1Error):
@@ -44,7 +44,7 @@ class ClusterError(Fino1Error):
 
 
 class AttemptError(Fino1Error):
-    """An attempt cannot begin: one before it has not ended, or its nodes do not meet (docs/design.md C12)."""
+    """An attempt cannot begin: one before it has not ended, or not all its nodes connect (docs/design.md C12)."""
 
     exit_code = exits.PEER_LOST
 
@@ -64,5 +64,5 @@ def guarded(verb: Callable[[], int]) -> int:
 
 
 def first_line(error: Exception) -> str:
-    """First line of a library's error, or its type where it has no text."""
+    """Return the first line of a library's error, or its type where it has no text."""
     return str(error).strip().partition("\n")[0] or type(error).__name__

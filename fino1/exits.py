@@ -26,11 +26,13 @@ MEANING = {
     ENDPOINT_LOST: "an endpoint or model server did not answer: tried again",
 }
 
-DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})  # of an OSError: what DISK stands for
+DISK_ERRORS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+)  # the errnos of an OSError that DISK reports
 
 
 def of_signal(number: int) -> int:
-    """Exit code of a process that signal `number` ended: 128 + number, as shells and Kubernetes have it."""
+    """Return the exit code of a process that signal `number` ended: 128 + number, as in shells and Kubernetes."""
     return 128 + number
 
 
@@ -40,7 +42,7 @@ def is_retryable(code: int) -> bool:
 
 
 def meaning(code: int) -> str:
-    """What `code` means, in words."""
+    """Return what `code` means, in words."""
     if code in MEANING:
         return MEANING[code]
     return f"ended by signal {code - 128}: tried again" if is_retryable(code) else MEANING[BUG]

@@ -1,6 +1,6 @@
-"""How does a file or a directory appear whole, and how is one kept from others? (docs/design.md C6, C12)
+"""Files and directories that appear whole or not at all, and locks between processes (docs/design.md C6, C12).
 
-Written under a temporary name, fsynced, renamed.
+Each is written under a temporary name, fsynced and renamed.
 """
 
 import contextlib
@@ -19,11 +19,11 @@ from typing import Any
 
 from fino1.errors import AttemptError
 
-_LOOK_S = 0.5  # between two looks at a lock
+_LOOK_S = 0.5  # between two tries to take a lock
 
 
 def try_lock(handle: int, kind: int = fcntl.LOCK_EX) -> bool:
-    """Try to lock an open file; False where another has it. A file system without locks keeps nobody out: True."""
+    """Try to lock an open file. Returns False where another process holds the lock; True also where the file system has none."""
     try:
         fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -35,9 +35,10 @@ def try_lock(handle: int, kind: int = fcntl.LOCK_EX) -> bool:
 
 @contextlib.contextmanager
 def lock(folder: Path, wait_s: float) -> Iterator[None]:
-    """One attempt at a time trains in a run's directory; the lock goes with its process, however that ends (docs/design.md C12).
+    """Hold the lock of a run's directory, in which one attempt at a time trains (docs/design.md C12).
 
-    Raises AttemptError, naming who holds it, for one that is still held after `wait_s` seconds.
+    The kernel releases it when its process ends, however that ends. Raises AttemptError, naming the holder, where another
+    still has it after `wait_s` seconds.
     """
     with (folder / ".lock").open("a+") as file:
         end, has_warned = time.monotonic() + wait_s, False
@@ -69,12 +70,12 @@ def write_bytes(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)  # on a full disk it is in the way
+        temporary.unlink(missing_ok=True)  # it would take space on a full disk
     sync_directory(path.parent)
 
 
 def write_json(path: Path, document: Any) -> None:
-    """As `write_bytes`, of an indented JSON document."""
+    """Write an indented JSON document as `write_bytes` does."""
     write_bytes(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
 
 
@@ -103,7 +104,7 @@ def publish(temporary: Path, final: Path) -> None:
 
 
 def artefact_hash(directory: Path) -> str:
-    """SHA-256 over the names and bytes of all files in a directory, in the order of their names."""
+    """Compute SHA-256 over the names and bytes of all files in a directory, in the order of their names."""
     total = hashlib.sha256()
     for path in sorted(p for p in directory.rglob("*") if p.is_file()):
         with path.open("rb") as file:

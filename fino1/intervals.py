@@ -1,4 +1,4 @@
-"""How sure are we of an accuracy, and does one model really beat another?"""
+"""How precise is an accuracy, and is the difference between two models significant?"""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ def wilson(k: int, n: int, z: float = Z_95) -> tuple[float, float]:
     """Compute the interval of an accuracy, k right of n, as fractions 0…1 (Wilson 1927, JASA 22:209).
 
     Unlike p ± z·s it stays inside 0…1 and has a width at k = 0 and k = n. There one end is 0 or 1 exactly; the formula
-    would leave rounding there.
+    would leave a rounding error there.
     """
     if not 0 <= k <= n or n == 0:
         raise ValueError(f"expected 0 <= k <= n and n > 0, got k={k}, n={n}")
@@ -22,7 +22,7 @@ def wilson(k: int, n: int, z: float = Z_95) -> tuple[float, float]:
 
 
 def mcnemar(b: int, c: int) -> float:
-    """Compute the p value of b against c discordant pairs, were the two models equally good.
+    """Compute the p value of b against c discordant pairs, under the hypothesis that the two models are equally good.
 
     Exact and two-sided: twice the smaller tail of Binomial(b + c, 1/2), at most 1 (McNemar 1947, Psychometrika 12:153;
     exact form as in Agresti, Categorical Data Analysis, section 11.1). Summed in integers, so it is the correctly rounded

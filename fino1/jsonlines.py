@@ -1,4 +1,4 @@
-"""Which objects does a JSON or JSON Lines file of ours hold, and what is wrong with it?"""
+"""Which objects does a JSON or JSON Lines file that fino1 wrote hold, and what is wrong with it?"""
 
 import json
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 from fino1.errors import SpecError
 
-SHOWN_PROBLEMS = 10  # per file; a file that is not ours at all would otherwise fill the screen
+SHOWN_PROBLEMS = 10  # per file; a file of another kind would otherwise fill the screen
 _WORDS = {
     str: "text",
     bool: "true or false",

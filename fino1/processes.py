@@ -1,4 +1,4 @@
-"""How do processes end when they are asked to, and those that we start with us?"""
+"""How does a process end on a signal or with its parent, and how do slow imports get faster?"""
 
 import contextlib
 import ctypes
@@ -15,21 +15,21 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def die_with_parent(number: int = signal.SIGKILL) -> None:
-    """Have the kernel send this process signal `number` when its parent dies, however it dies (Linux; elsewhere nothing).
+    """Have the kernel send this process signal `number` when its parent dies, however it dies. Does nothing outside Linux.
 
-    A rank or model server that outlived its launcher would write beside the next attempt's.
+    A rank or model server that outlived its launcher would write to the same files as the next attempt's.
     """
     if not sys.platform.startswith("linux"):
         return
     parent = os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
-    if os.getppid() != parent:  # it died in between
+    if os.getppid() != parent:  # the parent died in between
         os.kill(os.getpid(), number)
 
 
 @contextlib.contextmanager
-def loading_modules() -> Iterator[None]:
-    """Look for no garbage while modules load: they leave none, and looking takes a sixth of the time that trl's need."""
+def pause_gc() -> Iterator[None]:
+    """Pause garbage collection while modules load: they leave no garbage, and collecting takes a sixth of the import of trl."""
     gc.disable()
     try:
         yield
@@ -41,7 +41,8 @@ def loading_modules() -> Iterator[None]:
 def leave_on_signals() -> None:
     """Have SIGTERM and SIGINT end this process at once, with 128 + their number.
 
-    By default they do too, but not a container's first process: it would outlive its deletion by the whole grace period.
+    That is the default too, except for a container's first process, which ignores them: deleting its pod would take the whole
+    grace period.
     """
 
     def leave(number: int, frame: FrameType | None) -> None:

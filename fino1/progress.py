@@ -1,6 +1,6 @@
-"""How does a person, or a program, see how far a stage is? (docs/design.md C11)
+"""How is the progress of a stage shown and logged? (docs/design.md C11)
 
-On a terminal a progress bar; elsewhere one JSON line every few seconds. And the stage's `metrics.jsonl`.
+Shown as a bar on a terminal, elsewhere as a JSON line every few seconds; logged in the stage's `metrics.jsonl`.
 """
 
 import json
@@ -25,7 +25,7 @@ class Progress:
         self._line = {"event": "progress", "stage": stage, **labels}
         self._total, self._done, self._printed, self._is_shown = total, done, 0.0, is_shown
         bar = is_shown and sys.stderr.isatty()
-        text = " ".join(dict.fromkeys([stage, *labels.values()]))  # a run is often named for its stage
+        text = " ".join(dict.fromkeys([stage, *labels.values()]))  # a run often has its stage's name
         self._bar = tqdm(total=total, initial=done, desc=text, file=sys.stderr, dynamic_ncols=True) if bar else None
 
     def update(self, done: int, **numbers: float) -> None:
@@ -49,7 +49,7 @@ class Progress:
 class Metrics:
     """A stage's `metrics.jsonl`, or another of JSON lines, each with the number of its step under `key`.
 
-    Going on from a checkpoint drops the lines after it: those steps are done again.
+    An attempt that resumes from a checkpoint drops the lines after it: those steps are done again.
     """
 
     def __init__(self, path: Path, key: str, resumed_at: int) -> None:

@@ -1,9 +1,9 @@
-"""Where does a run live, and what has it left there? (docs/design.md C6, C13)
+"""Where is a run on disk, and which files does it leave there? (docs/design.md C6, C13)
 
     <work>/runs/<name>-<run hash>/   config.json  metrics.jsonl  checkpoints/step-00000020/  model/  done.json
     <work>/cells/<key>/              cell.json  samples.jsonl
 
-Everything appears whole: written under a temporary name, fsynced, renamed.
+Each file and directory appears whole: it is written under a temporary name, fsynced and renamed.
 """
 
 import re
@@ -21,7 +21,7 @@ from fino1.spec.run import RunSpec
 
 
 def directory(work: Path, name: str, spec: RunSpec) -> Path:
-    """The run's directory. Raises SpecError for a name that no run may have."""
+    """Return the run's directory. Raises SpecError for a name that no run may have."""
     if not re.fullmatch(NAME, name):
         raise SpecError(f"--name: expected at most 34 lower-case letters, digits, - and ., got {name!r}")
     return work / "runs" / f"{name}-{load.run_hash(spec)}"
@@ -77,7 +77,7 @@ def resolve(ref: ModelRef, work: Path, default: str | None = None, key: str = ""
 
 
 def inputs(document: Any, path: str = "") -> dict[str, str]:
-    """The runs that a document takes models of: key → NAME or NAME-HASH, of every `{run: NAME}` inside."""
+    """Return the runs that a document takes models of: key → NAME or NAME-HASH, of every `{run: NAME}` inside."""
     if isinstance(document, dict):
         items: Iterable[tuple[Any, Any]] = document.items()
     else:

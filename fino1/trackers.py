@@ -19,7 +19,7 @@ _PACKAGES = {  # tracker → packages one of which it needs; also the names of o
 
 
 def from_environment() -> list[str]:
-    """The trackers that FINO1_REPORT_TO names, each once. Raises SpecError for one that is unknown."""
+    """Return the trackers that FINO1_REPORT_TO names, each once. Raises SpecError for one that is unknown."""
     names = list(dict.fromkeys(name for name in os.environ.get(VARIABLE, "").split(",") if name))
     if unknown := [name for name in names if name not in _PACKAGES]:
         raise SpecError(f"{VARIABLE}: expected of {', '.join(_PACKAGES)}, got {name}" for name in unknown)
@@ -27,7 +27,7 @@ def from_environment() -> list[str]:
 
 
 def missing(names: Iterable[str]) -> list[str]:
-    """One line for each of these trackers that is not installed, without the file that asks for it."""
+    """Return a line for each of these trackers that is not installed; the caller puts the file that names it in front."""
     return [
         f"report_to: expected {name} to be installed, got none; pip install 'fino1[{name}]'"
         for name in dict.fromkeys(names)
@@ -36,7 +36,7 @@ def missing(names: Iterable[str]) -> list[str]:
 
 
 def hide_others() -> None:
-    """Let no import find a tracker that is not named: deepspeed and trl import all there are, for two seconds."""
+    """Make imports of the trackers that are not named fail: deepspeed and trl import all that are installed, in two seconds."""
     for name in _PACKAGES.keys() - set(from_environment()):
         sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # None: an import of it raises ImportError
 
@@ -48,7 +48,7 @@ def check(source: str) -> None:
 
 
 def _is_installed(package: str) -> bool:
-    """Look for its metadata: an import finds any folder of that name, such as the `wandb` that W&B leaves behind."""
+    """Return True if the package's metadata is there: an import would find any folder of its name, such as W&B's `wandb`."""
     try:
         version(package)
     except PackageNotFoundError:

@@ -1,8 +1,8 @@
-"""What may still be asked? Tokens and dollars that are spent, held for requests under way, and left (docs/design.md C9).
+"""How much of an evaluation's budget is spent, held for requests under way, and left? (docs/design.md C9)
 
 A request is held at its worst case before it is sent: a token for each byte of its prompt (no tokenizer that falls back to
-bytes makes more) and `max_tokens`. What its answer says was used replaces that. An answer without usage is counted by an
-estimate. A request that was sent and not heard (time-out, lost connection, a body that is none) may be charged by the endpoint:
+bytes makes more) and `max_tokens`. The usage that its answer reports replaces that. An answer without usage is counted by an
+estimate. A request that was sent and not answered (time-out, lost connection, unreadable body) may be charged by the endpoint:
 it is counted as if it had been answered at full length.
 """
 
@@ -25,30 +25,33 @@ _estimate = make_counter(None)
 
 @dataclass(frozen=True)
 class Cost:
-    """What answers cost. `estimated` answers came without usage; `unheard` requests had no answer and count at their worst."""
+    """Tokens and dollars that answers cost.
+
+    `estimated` counts the answers that came without usage, `unanswered` the requests without an answer, taken at full length.
+    """
 
     tokens: int = 0
     dollars: float = 0.0
     estimated: int = 0
-    unheard: int = 0
+    unanswered: int = 0
 
     def __add__(self, other: "Cost") -> "Cost":
         return Cost(
             self.tokens + other.tokens,
             self.dollars + other.dollars,
             self.estimated + other.estimated,
-            self.unheard + other.unheard,
+            self.unanswered + other.unanswered,
         )
 
     def to_dict(self, is_priced: bool) -> dict[str, Any]:
         """Return it as cell.json and done.json have it; dollars only where there is a price."""
         dollars = {"dollars": round(self.dollars, 6)} if is_priced else {}
-        return {"tokens": self.tokens, **dollars, "estimated": self.estimated, "unheard": self.unheard}
+        return {"tokens": self.tokens, **dollars, "estimated": self.estimated, "unheard": self.unanswered}
 
 
 @dataclass(frozen=True)
 class Tariff:
-    """What a model's questions cost: its price, None where nothing is charged, and the most tokens of an answer."""
+    """A model's price, None where nothing is charged, and the most tokens of an answer: from both follows a question's cost."""
 
     price: PriceBlock | None
     max_tokens: int
@@ -70,9 +73,9 @@ class Tariff:
         )
         return found if has_usage else found + Cost(estimated=1)
 
-    def count_unheard(self, prompt: str) -> Cost:
+    def count_unanswered(self, prompt: str) -> Cost:
         """Return what the endpoint may have charged for a request whose answer did not come."""
-        return self.estimate(prompt) + Cost(unheard=1)
+        return self.estimate(prompt) + Cost(unanswered=1)
 
     def sum_samples(self, samples: Iterable[Sample]) -> Cost:
         """Add up the costs of samples, and of the attempts before them that were not answered."""
@@ -80,8 +83,8 @@ class Tariff:
         for sample in samples:
             text = sample.completion + (sample.reasoning or "")
             total += self.count_answer(sample.prompt, text, (sample.prompt_tokens, sample.completion_tokens))
-            for _ in range(sample.unheard):
-                total += self.count_unheard(sample.prompt)
+            for _ in range(sample.unanswered):
+                total += self.count_unanswered(sample.prompt)
         return total
 
     def _price(self, asked: int, answered: int) -> Cost:
@@ -90,7 +93,7 @@ class Tariff:
 
 
 class BudgetSpent(SpecError):
-    """The next request does not fit, and none is under way whose answer could take less than was held for it."""
+    """The next request does not fit the budget, and no request is under way that could cost less than is held for it."""
 
     def __init__(self, key: str, limit: float, spent: Cost, needed: Cost) -> None:
         super().__init__(f"eval.budget.{key}: expected more, got {_format(limit)}")
@@ -104,8 +107,8 @@ class BudgetSpent(SpecError):
             if self._spent.estimated
             else ""
         )
-        if self._spent.unheard:
-            notes += f", {self._spent.unheard} requests without an answer at their worst case"
+        if self._spent.unanswered:
+            notes += f", {self._spent.unanswered} requests without an answer at their worst case"
         return SpecError(
             f"eval.budget.{self._key}: expected room for the {count} questions left (about {_format(rest)} more at most), "
             f"got {_format(self._limit)} with {_format(spent)} spent{notes} and up to {_format(needed)} for the next; "
@@ -114,7 +117,7 @@ class BudgetSpent(SpecError):
 
 
 class Account:
-    """What one run, or one of its shards, has spent and may spend. Safe to use from several threads."""
+    """The budget of a run, or of one of its shards, and what is spent of it. Safe to use from several threads."""
 
     def __init__(self, budget: BudgetBlock | None, shards: int, spent: Cost) -> None:
         limits = {} if budget is None else budget.model_dump(exclude_none=True)
@@ -146,7 +149,7 @@ class Account:
                 if request.halt.is_set():
                     raise Cancelled
                 self._changed.wait(_TICK_S)
-            if self._end:  # a shorter question might still fit; the error for the user would then not hold
+            if self._end:  # a shorter question might still fit, but the error reported to the user would then be wrong
                 raise self._end
             self._held[request] = worst
 
@@ -160,7 +163,7 @@ class Account:
     def _find_exceeded(self, worst: Cost) -> str | None:
         """Name the limit that would be passed if everything under way cost its upper bound; None where none would."""
         total = sum(self._held.values(), self._spent) + worst
-        rounding = 1e-9  # of sums of dollars
+        rounding = 1e-9  # sums of dollars are inexact
         return next((key for key, limit in self._limits.items() if getattr(total, key) > limit + rounding), None)
 
 
@@ -173,9 +176,9 @@ class Request:
     prompt: str
     halt: threading.Event
 
-    def count_unheard(self) -> None:
+    def count_unanswered(self) -> None:
         """Count an attempt that was sent and not answered, and hold room for the next one. Raises as `Account.request`."""
-        self.account.settle(self, self.tariff.count_unheard(self.prompt))
+        self.account.settle(self, self.tariff.count_unanswered(self.prompt))
         self.account.hold(self)
 
     def count_answer(self, answer: Answer) -> None:

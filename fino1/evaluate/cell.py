@@ -1,6 +1,6 @@
-"""How is one cell asked, from its questions to a finished cell on disk? (docs/design.md C6, C10)
+"""How is one cell evaluated, from its questions to the finished cell on disk? (docs/design.md C6, C10)
 
-<work>/cells/<key>/samples.jsonl   a line a sample, as they come; in the order of the rows once finished (samples.py)
+<work>/cells/<key>/samples.jsonl   a line a sample, as the answers come; in the order of the rows once finished (samples.py)
 <work>/cells/<key>/cell.json       appears at the end; a cell that has it is never run again
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 
 from fino1 import cells
 from fino1.cells import SAMPLES_FILE, Cell, Sample, Summary
-from fino1.evaluate import samples as samples_on_disk
+from fino1.evaluate import samples
 from fino1.evaluate.budget import Tariff
 from fino1.evaluate.endpoint import Answer, Cancelled
 from fino1.evaluate.models import Source
@@ -34,7 +34,7 @@ Ask = Callable[[Question, threading.Event], Answer]
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """One cell as it was asked for. `settings` is what `key` is the digest of; `questions` is empty if it is finished."""
+    """A cell to evaluate. `key` is the digest of `settings`; `questions` is empty if the cell is finished."""
 
     key: str
     source: Source
@@ -46,43 +46,43 @@ class PlannedCell:
 
     @property
     def tariff(self) -> Tariff:
-        """Price and longest answer of its questions."""
+        """The price of the cell's questions and the most tokens of an answer."""
         return Tariff(self.source.price, self.settings["max_tokens"])
 
     def read_answered(self, shard: Shard = WHOLE) -> list[Sample]:
         """Read the samples of a shard that are on disk."""
         if not self.questions:
-            return list(shard.select(samples_on_disk.read_all(self.directory / SAMPLES_FILE)))
-        done = samples_on_disk.load(self.directory, self.questions)
+            return list(shard.select(samples.read_all(self.directory / SAMPLES_FILE)))
+        done = samples.load(self.directory, self.questions)
         return [done[question.id] for question in shard.select(self.questions) if question.id in done]
 
     def find_remaining(self, shard: Shard = WHOLE) -> list[Question]:
         """List the questions of a shard that have no sample on disk."""
-        done = samples_on_disk.load(self.directory, self.questions)
+        done = samples.load(self.directory, self.questions)
         return [question for question in shard.select(self.questions) if question.id not in done]
 
 
-def run(cell: PlannedCell, ask: Ask, concurrency: int, stop: threading.Event, shard: Shard = WHOLE) -> Cell | None:
-    """Ask what is left of a shard, and finish the cell where that was the last. Returns the cell if it is finished.
+def run_cell(cell: PlannedCell, ask: Ask, concurrency: int, stop: threading.Event, shard: Shard = WHOLE) -> Cell | None:
+    """Ask the questions left in a shard; write cell.json if no shard has any left. Returns the cell if it is finished, else None.
 
-    Whatever ends it early (Cancelled on `stop`, the errors of `ask`), the samples that came are on disk.
+    Raises Cancelled on `stop`, and the errors of `ask`; the samples so far are on disk then.
     """
     cell.directory.mkdir(parents=True, exist_ok=True)
-    with samples_on_disk.lock(cell.directory, shard, stop):
+    with samples.lock(cell.directory, shard, stop):
         finished = cells.find_finished(cell.directory)
         if finished is not None:
             return finished
         _ask_remaining(cell, ask, concurrency, stop, shard)
-        # Only now, with our own samples on disk: of two shards that end together one at least sees all.
-        samples = samples_on_disk.load(cell.directory, cell.questions)
-        if len(samples) < len(cell.questions):
+        # After our own samples are on disk: of two shards that end together, at least one sees all samples.
+        found = samples.load(cell.directory, cell.questions)
+        if len(found) < len(cell.questions):
             return cells.find_finished(cell.directory)
-        return _finish(cell, samples)
+        return _finish(cell, found)
 
 
 def _ask_remaining(cell: PlannedCell, ask: Ask, concurrency: int, stop: threading.Event, shard: Shard) -> None:
     path = cell.directory / shard.file
-    samples_on_disk.tidy(path, cell.questions)
+    samples.tidy(path, cell.questions)
     left = cell.find_remaining(shard)
     if not left:
         return
@@ -102,20 +102,20 @@ def _show(cell: PlannedCell, shard: Shard, total: int, done: int) -> Progress:
 
 
 def _finish(cell: PlannedCell, found: Mapping[str, Sample]) -> Cell:
-    samples_on_disk.write(cell.directory / SAMPLES_FILE, cell.questions, found)
-    samples = [found[question.id] for question in cell.questions]
-    answered_by = sorted({sample.answered_by for sample in samples if sample.answered_by})
+    samples.write(cell.directory / SAMPLES_FILE, cell.questions, found)
+    ordered = [found[question.id] for question in cell.questions]
+    answered_by = sorted({sample.answered_by for sample in ordered if sample.answered_by})
     finished = Cell(
         key=cell.key,
         model=cell.source.name,
         task=cell.task.name,
         settings=cell.settings,
         provenance=cell.provenance | {"answered_by": answered_by},
-        summary=Summary.count(samples),
-        cost=cell.tariff.sum_samples(samples).to_dict(is_priced=cell.source.price is not None),
+        summary=Summary.count(ordered),
+        cost=cell.tariff.sum_samples(ordered).to_dict(is_priced=cell.source.price is not None),
     )
     cells.write_cell(cell.directory, finished)
-    samples_on_disk.drop_parts(cell.directory)
+    samples.drop_parts(cell.directory)
     return finished
 
 
@@ -141,7 +141,7 @@ def _judge(task: Task, question: Question, answer: Answer) -> Sample:
         cut=question.cut,
         answered_by=answer.model,
         reasoning=answer.reasoning,
-        unheard=answer.unheard,
+        unanswered=answer.unanswered,
     )
 
 
@@ -150,8 +150,9 @@ def _iterate_answers(
 ) -> Iterator[tuple[Question, Answer]]:
     """Yield answers as they come, `concurrency` requests at once.
 
-    On `stop`, or the first error, nothing new is asked, and then Cancelled or the error is raised. What is under way is paid
-    for, and waited for; after `stop` for GRACE_S seconds only: threads that hang are daemons and do not keep the process.
+    On `stop`, or the first error, no further question is sent, and then Cancelled or the error is raised. Requests under way
+    are paid for, so they are waited for; after `stop` for GRACE_S seconds only. Threads that hang are daemons, which do not
+    keep the process from ending.
     """
     todo: queue.SimpleQueue[Question] = queue.SimpleQueue()
     done: queue.SimpleQueue[tuple[Question | None, Answer | BaseException | None, threading.Event]] = (
@@ -188,9 +189,11 @@ def _iterate_answers(
 
 
 def _answer_in_turn(ask: Ask, todo: queue.SimpleQueue, done: queue.SimpleQueue, halt: threading.Event) -> None:
-    """Put (question, answer) for each answer, and at the end (None, error or None): what a thread does.
+    """Answer questions of `todo` until it is empty or `halt` is set.
 
-    It asks nothing new before its answer was taken, and written: a kill costs one answer a thread at most.
+    Puts (question, answer) into `done` for each, and at the end (None, error or None).
+
+    The next question is sent only once the answer before is written: a kill loses at most one answer a thread.
     """
     end: BaseException | None = None
     try:

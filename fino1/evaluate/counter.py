@@ -31,15 +31,15 @@ def choose_way(model: Location | None) -> Way:
     """Choose how this model's tokens are counted, by what is installed here."""
     if model is None:
         return "estimate"
-    if _is_installed("tokenizers") and hub.find(model, "tokenizer.json"):
+    if _is_importable("tokenizers") and hub.find(model, "tokenizer.json"):
         return "tokenizers"
-    return "transformers" if _is_installed("transformers") else "estimate"
+    return "transformers" if _is_importable("transformers") else "estimate"
 
 
 def make_counter(model: Location | None) -> Counter:
     """Return a function that counts a prompt's tokens. Raises SpecError for a tokenizer or chat template that cannot be read.
 
-    Without a tokenizer it estimates, and the endpoint refuses a prompt that is too long after all.
+    Without a tokenizer the count is an estimate; a prompt that is too long in spite of it is refused by the endpoint.
     """
     match choose_way(model):
         case "tokenizers":
@@ -52,7 +52,7 @@ def make_counter(model: Location | None) -> Counter:
             return lambda prompt: int(len(prompt) / CHARACTERS_PER_TOKEN) + 1
 
 
-def _is_installed(package: str) -> bool:
+def _is_importable(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
@@ -139,7 +139,7 @@ def _make_environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
 
 
 class _Generation(jinja2.ext.Extension):
-    """Reads over `{% generation %}`, which marks an assistant's words for training."""
+    """Ignores `{% generation %}`, which marks an assistant's words for training."""
 
     tags = {"generation"}
 

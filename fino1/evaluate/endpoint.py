@@ -1,12 +1,12 @@
 """How is a model asked? OpenAI Chat Completions, hosted or served here (docs/design.md C9).
 
-The retries are not left to the client: what is tried again, for how long, and that SIGTERM ends a pause, is decided in
-one place. What a model refuses is read from its first refusal: o1 and its kin take `max_completion_tokens` instead of
-`max_tokens` and no temperature (error codes `unsupported_parameter`, `unsupported_value`).
+The client's own retries are off: this module decides what is tried again and for how long, and ends a pause on SIGTERM. A
+parameter that a model refuses is renamed or left out after the first refusal: o1 and similar models take
+`max_completion_tokens` instead of `max_tokens` and no temperature (error codes `unsupported_parameter`, `unsupported_value`).
 
 A 429 concerns the account, so its pause holds for every thread. All attempts of one request carry the same `Idempotency-Key`
 (draft-ietf-httpapi-idempotency-key-header), also after a restart: a server that knows the header answers, and charges, once.
-The `openai` client has the means and sends none.
+The `openai` client sends none by itself.
 """
 
 import dataclasses
@@ -48,10 +48,10 @@ class Cancelled(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back for one prompt; token counts are None where the endpoint gave none.
+    """The reply to one prompt; token counts are None where the endpoint gave none.
 
-    `model` is what a foreign endpoint says answered (`gpt-4o` is answered by `gpt-4o-2024-08-06`); `unheard` counts the
-    attempts before that were sent and not answered, which it may have charged.
+    `model` is the name of the model that answered, as a hosted endpoint gives it (`gpt-4o-2024-08-06` for `gpt-4o`);
+    `unanswered` counts the attempts before that were sent and not answered, which the endpoint may have charged.
     """
 
     text: str
@@ -61,7 +61,7 @@ class Answer:
     seconds: float
     model: str | None = None
     reasoning: str | None = None
-    unheard: int = 0
+    unanswered: int = 0
 
 
 class Endpoint:
@@ -79,16 +79,16 @@ class Endpoint:
         is_local: bool = False,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        """`check` raises where asking again makes no sense (a server of ours died).
+        """`check` is called after a failed attempt and raises where another is pointless (the server that we started ended).
 
-        A key is always given to the client, which otherwise would send OPENAI_API_KEY to whatever `base_url` is; a
-        server of ours is asked without the proxies of the environment.
+        The client is always given a key, since it would otherwise send OPENAI_API_KEY to any `base_url`. With `is_local`
+        (a server of this run) the proxies of the environment are not used.
         """
         self.base_url, self.model = base_url, model
         self._max_retries, self._check, self._is_local = max_retries, check, is_local
         self._extra_body = dict(extra_body or {})
         self._secret = api_key if api_key and len(api_key) >= SHORTEST_SECRET else None
-        self._opens_at, self._lock = 0.0, threading.Lock()  # nothing is sent before
+        self._opens_at, self._lock = 0.0, threading.Lock()  # time.monotonic() before which nothing is sent
         self.unsupported: list[str] = []  # parameters that the model refused: left out, or renamed
         self._client = openai.OpenAI(
             base_url=base_url,
@@ -106,24 +106,24 @@ class Endpoint:
         halt: threading.Event,
         *,
         label: str | None = None,
-        unheard: Callable[[], None] = lambda: None,
+        on_unanswered: Callable[[], None] = lambda: None,
     ) -> Answer:
-        """Ask the model. `label` names the request among all that are ever made, for the Idempotency-Key.
+        """Ask the model. `label` identifies the request among those of all runs, for the Idempotency-Key.
 
         Raises SpecError for what trying again cannot mend (key, model, prompt too long), EndpointLost after the last
-        retry, Cancelled when `halt` is set during a pause, and what `unheard` raises, which is called after each attempt
-        that was sent and not answered.
+        retry, Cancelled when `halt` is set during a pause, and what `on_unanswered` raises, which is called after each
+        attempt that was sent and not answered.
         """
         attempt, lost, adapted = 0, 0, set[str]()
         while True:
             self._await_opening(halt)
             try:
-                return dataclasses.replace(self._send(prompt, max_tokens, temperature, label), unheard=lost)
+                return dataclasses.replace(self._send(prompt, max_tokens, temperature, label), unanswered=lost)
             except openai.APIStatusError as error:
                 if self._adapt(error, adapted):
                     continue
                 if _is_filtered(error):
-                    return Answer("", "content_filter", None, None, 0.0, unheard=lost)
+                    return Answer("", "content_filter", None, None, 0.0, unanswered=lost)
                 self._refuse(error)
                 problem: Exception = error
             except (openai.APIConnectionError, openai.APIResponseValidationError, ValueError) as error:
@@ -132,7 +132,7 @@ class Endpoint:
             attempt += 1
             if _may_be_charged(problem):
                 lost += 1
-                unheard()
+                on_unanswered()
             if attempt > self._max_retries:
                 text = f"{self._name}: no answer after {attempt} attempts: {self._describe(problem)}"
                 raise EndpointLost(text) from problem
@@ -150,7 +150,7 @@ class Endpoint:
                 raise Cancelled
 
     def _choose_pause(self, problem: Exception, attempt: int) -> float:
-        """Choose how many seconds this request waits. After a 429, or with a Retry-After, no other is sent before either."""
+        """Choose how many seconds this request waits. A 429, or a Retry-After, makes the requests of all threads wait."""
         pause = _compute_backoff(attempt)
         if isinstance(problem, openai.APIStatusError):
             asked = _read_retry_after(problem.response.headers)

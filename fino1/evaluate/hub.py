@@ -13,7 +13,7 @@ Location = tuple[str, str | None]
 def find(model: Location, name: str) -> Path | None:
     """Find a file of the model; None where the model has no such file. Raises SpecError for a model that is not there.
 
-    Offline the model's files are those in the hub's cache, if its config is there.
+    Offline, only the hub's cache is read; a model counts as there if the cache holds its config.
     """
     where, revision = model
     if Path(where).is_dir():

@@ -23,7 +23,7 @@ def find_served(block: EvalBlock, source: str) -> EvalModel:
 
 
 def link(model: EvalModel, to: Path, work: Path) -> str:
-    """Make `to` a symbolic link to the model's directory; returns a line that says so. A model of the hub needs no link.
+    """Make `to` a symbolic link to the model's directory; returns a line to print about it. A model of the hub needs no link.
 
     An older link is replaced atomically. Raises SpecError where the model is not there, or `to` is something else.
     """

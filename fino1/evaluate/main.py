@@ -2,7 +2,7 @@
 
 Everything that can be checked is checked before a model is served or a request is paid for. A model that fails does not
 keep the others from being asked; its problems are reported at the end. Of several shards each asks its questions; the
-one that finds all of a cell's answers finishes the cell, and the one that finds all cells finished the run.
+shard that finds all of a cell's answers finishes the cell, and the shard that finds all cells finished ends the run.
 """
 
 import contextlib
@@ -22,10 +22,9 @@ from typing import Any
 from fino1 import cells, exits, files, runs
 from fino1.cells import Cell
 from fino1.errors import SpecError, ToolError
-from fino1.evaluate import cell as asking
 from fino1.evaluate import serve
 from fino1.evaluate.budget import Account, BudgetSpent, Cost
-from fino1.evaluate.cell import PlannedCell
+from fino1.evaluate.cell import PlannedCell, run_cell
 from fino1.evaluate.endpoint import Answer, Cancelled, Endpoint
 from fino1.evaluate.models import Source
 from fino1.evaluate.plan import plan, read_versions
@@ -42,7 +41,7 @@ Connect = Callable[[Source], contextlib.AbstractContextManager[Endpoint]]
 def main(spec: RunSpec, name: str, work: Path, server: str | None = None) -> int:
     """Run the evaluation; returns the exit code: 0, 74 for the disk, 143 after SIGTERM with all samples on disk.
 
-    `server` is the URL of one that serves the model without `base_url`; without it such models are served here.
+    `server` is the URL of a server of the model without `base_url`; if it is None, such models are served by this process.
 
     Raises SpecError with every problem found before the start, or by an endpoint (a wrong key); ToolError where a
     server or an endpoint failed, with an exit code of its own (docs/design.md C5).
@@ -84,7 +83,7 @@ def _ask_all(
     shard: Shard,
     stop: threading.Event,
 ) -> None:
-    """Ask model after model; when the budget is spent no further one.
+    """Ask one model after the other; once the budget is spent, no further model.
 
     Raises afterwards SpecError with the problems of all models, else the first ToolError.
     """
@@ -126,7 +125,7 @@ def _ask_model(
             assert endpoint is not None, f"{cell.key}: nothing was left to ask, now {question.id} is"
             prompt, label = question.prompt, f"{cell.key} {question.id}"
             with account.request(cell.tariff, prompt, halt) as request:
-                options: dict[str, Any] = {"label": label, "unheard": request.count_unheard}
+                options: dict[str, Any] = {"label": label, "on_unanswered": request.count_unanswered}
                 answer = endpoint.ask(prompt, block.max_tokens, block.temperature, halt, **options)
                 request.count_answer(answer)
             return answer
@@ -134,7 +133,7 @@ def _ask_model(
         for cell in group:
             if endpoint is not None:  # `unsupported` is filled while the model answers, before the cell is written
                 cell = dataclasses.replace(cell, provenance=cell.provenance | {"left_out": endpoint.unsupported})
-            finished = asking.run(cell, functools.partial(ask, cell), block.concurrency, stop, shard)
+            finished = run_cell(cell, functools.partial(ask, cell), block.concurrency, stop, shard)
             print(f"{source.name} on {cell.task.name}: {_describe(finished, shard)}", flush=True)
 
 

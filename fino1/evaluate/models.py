@@ -18,10 +18,10 @@ SERVERS = {"vllm": "vllm", "transformers": "transformers serve"}  # as a cell's 
 
 @dataclass(frozen=True)
 class Source:
-    """A model that was found: who it is (part of the cell's key), where it is asked, what it can read.
+    """A model that was found: its identity (part of the cell's key), its endpoint, the tokens it can read.
 
-    `served` is the directory or hub id (`ID@REVISION`) that a server of ours has to load, None for an endpoint that
-    exists; `engine` is what serves it. `tokenizer` is where we can count the model's own tokens.
+    `served` is the directory or hub id (`ID@REVISION`) that this run's server has to load, None for a hosted endpoint;
+    `engine` is the program that serves it. `tokenizer` is where we can count the model's own tokens.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Which cells are asked for, what are their keys, and can they be asked at all? (docs/design.md C10)"""
+"""Which cells does an evaluation have, what are their keys, and what keeps one from being evaluated? (docs/design.md C10)"""
 
 import contextlib
 import dataclasses
@@ -23,10 +23,10 @@ from fino1.tasks import scoring
 
 
 def plan(spec: RunSpec, work: Path, stop: threading.Event, sidecar: Sidecar | None = None) -> list[PlannedCell]:
-    """List the cells that are asked for, model by model. Unfinished ones hold their questions.
+    """List the cells of an evaluation, model by model. Unfinished ones hold their questions.
 
-    Raises SpecError with all problems, before a model is loaded or a request is paid for; Cancelled on `stop`. The sidecar
-    is waited for where only it can say which engine it is, which the keys hold; raises EndpointLost where it does not come.
+    Raises SpecError with all problems, before a model is loaded or a request is paid for; Cancelled on `stop`. A key
+    holds the engine of the server: where the run file names none, the sidecar is asked; EndpointLost where it does not answer.
     """
     problems: list[str] = []
     sources: list[Source] = []

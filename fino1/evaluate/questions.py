@@ -45,7 +45,7 @@ class Rows:
 
 
 def read(block: EvalTask, seed: int) -> Rows:
-    """Read the rows that the task asks. Raises SpecError for missing files and bad rows."""
+    """Read the rows of a task, as far as its fold and limit select them. Raises SpecError for missing files and bad rows."""
     task = fino1.tasks.task(block.task)
     if block.path:
         path = Path(block.path)

@@ -1,9 +1,9 @@
-"""Which samples of an unfinished cell are on disk, and who may write which? (docs/design.md C6, C10)
+"""Which samples of an unfinished cell are on disk, and which process writes which file? (docs/design.md C6, C10)
 
 <cell>/samples.jsonl          what a process without shards appends; all samples in the order of the rows once finished
 <cell>/samples-0-of-3.jsonl   what the first of three shards appends; gone once the cell is finished
 
-A sample counts in whichever file it is, so that the number of shards may change from one run to the next.
+A sample counts whichever of these files holds it, so that the number of shards may change from one run to the next.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from fino1.evaluate.endpoint import Cancelled
 from fino1.evaluate.questions import Question
 
 INDEX = "JOB_COMPLETION_INDEX"  # Kubernetes sets it in the pods of an Indexed Job
-LOOK_S = 0.2  # between two looks at a lock
+LOOK_S = 0.2  # between two tries to take a lock
 
 Item = TypeVar("Item")
 
@@ -35,11 +35,11 @@ class Shard:
 
     @property
     def file(self) -> str:
-        """Name of the file of a cell that it appends to."""
+        """The name of the file, in the cell's directory, to which this shard appends."""
         return SAMPLES_FILE if self.count == 1 else f"samples-{self.index}-of-{self.count}.jsonl"
 
     def select(self, items: Sequence[Item]) -> Sequence[Item]:
-        """Its own of a cell's questions, or of its samples in the order of the rows."""
+        """Select this shard's part of a cell's questions, or of its samples in the order of the rows."""
         return items[self.index :: self.count]
 
 
@@ -72,13 +72,13 @@ def read_all(path: Path) -> list[Sample]:
 
 
 def tidy(path: Path, questions: Sequence[Question]) -> None:
-    """Leave only lines that count in a file: a torn last one must be gone before anything is appended."""
+    """Drop the lines of a file that do not count: a torn last line must be gone before anything is appended."""
     if path.is_file():
         write(path, questions, _read(path, questions))
 
 
 def write(path: Path, questions: Sequence[Question], samples: Mapping[str, Sample]) -> None:
-    """Write the samples in the order of the rows, unless the file holds just that; two who do so at once write the same."""
+    """Write the samples in the order of the rows, unless the file holds just that; concurrent writers write the same."""
     data = b"".join(samples[question.id].to_line() for question in questions if question.id in samples)
     if not path.is_file() or path.read_bytes() != data:
         files.write_bytes(path, data)
@@ -92,17 +92,17 @@ def drop_parts(directory: Path) -> None:
 
 @contextlib.contextmanager
 def lock(directory: Path, shard: Shard, stop: Event) -> Iterator[None]:
-    """Let one process work on a shard of a cell at a time; the next one waits and finds it done. Raises Cancelled on `stop`.
+    """Hold the lock of a shard of a cell; waits while another process holds it. Raises Cancelled on `stop`.
 
-    Shards keep those out who ask the whole cell, and the other way round. Nothing keeps two *different* numbers of shards
-    from asking the same cell at once; a question may then be asked twice, and one of the answers counts.
+    A process that asks the whole cell and one that asks a shard exclude each other. Runs with *different* numbers of shards
+    do not: they may ask a question twice, and one of the answers counts.
     """
     if shard.count == 1:
-        wanted = [(".lock", fcntl.LOCK_EX)]
+        locks = [(".lock", fcntl.LOCK_EX)]
     else:
-        wanted = [(".lock", fcntl.LOCK_SH), (f".lock-{shard.index}-of-{shard.count}", fcntl.LOCK_EX)]
+        locks = [(".lock", fcntl.LOCK_SH), (f".lock-{shard.index}-of-{shard.count}", fcntl.LOCK_EX)]
     with contextlib.ExitStack() as stack:
-        for name, kind in wanted:
+        for name, kind in locks:
             file = stack.enter_context((directory / name).open("ab"))
             _acquire(file.fileno(), kind, stop)
         yield

@@ -1,12 +1,12 @@
 """How is a model on this machine served? `transformers serve` on loopback, which ends with the evaluation (docs/design.md C9).
 
-The server is this module run as a program: it ties its life to its parent's before it loads anything, then calls the command
-line of transformers (`transformers serve` itself would look for updates first, on the network). It is asked by the
-name it was pinned to, anything else gets a 400, and lists that name alone (transformers would list what lies in the hub's
-cache); `/health` answers once the model is loaded.
+The server is this module run as a program: before it loads anything it arranges to end with its parent, then it calls the
+command line of transformers (`transformers serve` itself would look for updates first, on the network). It answers to the
+one model name of its command line (any other gets a 400) and lists that name alone (transformers would list what lies in
+the hub's cache); `/health` answers once the model is loaded.
 
-Two ties, since no `finally` runs in a process that is killed: PR_SET_PDEATHSIG (Linux: at once, whatever the server
-does) and end of file on its standard input (everywhere, as soon as it runs Python code).
+It notices its parent's end in two ways, since no `finally` runs in a process that is killed: PR_SET_PDEATHSIG (Linux: at
+once, whatever the server does) and end of file on its standard input (everywhere, as soon as it runs Python code).
 """
 
 import contextlib
@@ -27,7 +27,7 @@ from typing import IO, Any
 from fino1 import exits
 from fino1.errors import ToolError
 from fino1.evaluate import hub
-from fino1.processes import die_with_parent, loading_modules
+from fino1.processes import die_with_parent, pause_gc
 
 START_TIMEOUT_S = 1800.0  # a 70B model from a cold volume
 STOP_TIMEOUT_S = 3.0
@@ -45,7 +45,7 @@ class ServerLost(ToolError):
 
 
 class Server:
-    """A running server: where it is asked, under which name, and whether it still lives."""
+    """A server process, with the URL and the model name under which it is asked."""
 
     def __init__(self, process: subprocess.Popen, port: int, model: str, log: Path) -> None:
         self.base_url = f"http://127.0.0.1:{port}/v1"
@@ -53,7 +53,7 @@ class Server:
         self.process, self.log = process, log
 
     def check(self) -> None:
-        """Raises ServerLost where the server has ended; killed or not, another attempt of the run may go better."""
+        """Raise ServerLost where the server has ended, with an exit code that makes the run be tried again."""
         code = self.process.poll()
         if code is not None:
             ended = f"killed by signal {-code}" if code < 0 else f"ended with {code}"
@@ -75,7 +75,7 @@ def serve(model: str, log: Path, halt: threading.Event, args: Sequence[str] = ()
         for _ in range(PORT_TRIES):
             if _wait_until_ready(server, halt):
                 break
-            server = _start(model, log, args)  # somebody took the port between the look and its bind
+            server = _start(model, log, args)  # another program took the port after it was found free
         else:
             raise ToolError(f"transformers serve: no free port in {PORT_TRIES} tries; see {log}")
         yield server
@@ -110,7 +110,7 @@ def serve_in_foreground(model: str, port: int, args: Sequence[str]) -> int:
     before = {number: signal.signal(number, pass_on) for number in numbers}
     try:
         process = _spawn(model, port, args, output=None)
-        for number in received:  # came before the process was there
+        for number in received:  # signals that came before the process was started
             _send_signal(process, number)
         code = process.wait()
     finally:
@@ -182,7 +182,8 @@ def _find_free_port() -> int:
 
 def _wait_until_ready(server: Server, halt: threading.Event) -> bool:
     """Wait until the server is ready; False where its port was taken. Raises as `serve` does."""
-    from fino1.evaluate.endpoint import Cancelled  # with openai, whose second the server itself need not wait
+    # Not at the top: it imports openai, which takes a second, and the server (this module as a program) needs none of it.
+    from fino1.evaluate.endpoint import Cancelled
 
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + START_TIMEOUT_S
@@ -196,7 +197,7 @@ def _wait_until_ready(server: Server, halt: threading.Event) -> bool:
                 return False
             raise ToolError(f"transformers serve: ended with {code} while loading; {server.log} ends with\n{tail}")
         server.check()
-        # A stranger may answer where our server is not up yet; so its process is looked at as well.
+        # Another program may answer at this port before our server does, so its process is checked as well.
         if _is_healthy(opener, server) and server.process.poll() is None:
             return True
     raise ServerLost(
@@ -216,8 +217,8 @@ def _read_tail(log: Path) -> str:
     return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:])
 
 
-def _tie_to_parent() -> None:
-    """Make this process end when the one that started it ends, or at once if it has ended already."""
+def _end_with_parent() -> None:
+    """Make this process end with its parent, or at once if the parent has ended already."""
     die_with_parent()
 
     def watch() -> None:
@@ -228,8 +229,8 @@ def _tie_to_parent() -> None:
 
 
 def _main(arguments: list[str]) -> None:
-    _tie_to_parent()
-    with loading_modules():
+    _end_with_parent()
+    with pause_gc():
         from transformers.cli.serving.model_manager import ModelManager
         from transformers.cli.transformers import app
 

@@ -1,7 +1,7 @@
 """What does the server in the same pod serve? `--server`: a container with vLLM or `fino1 serve` (docs/design.md C4, C9).
 
-Its engine and the name of its model are read from GET /v1/models. It may start long after the evaluation. Where it ends
-while it is asked, the endpoint (endpoint.py) reports that.
+The server's engine and the name of its model are read from GET /v1/models. The server may start long after the evaluation. If
+it ends while it is asked, the endpoint (endpoint.py) reports that.
 """
 
 import http.client
@@ -23,7 +23,7 @@ Engine = Literal["vllm", "transformers"]  # as each of them says in `owned_by`
 
 
 class Sidecar:
-    """A model server that somebody else starts and ends. Raises SpecError for a URL that is none."""
+    """A model server that this process neither starts nor ends. Raises SpecError for a malformed URL."""
 
     def __init__(self, url: str, halt: threading.Event) -> None:
         if not url.startswith(("http://", "https://")):
@@ -33,7 +33,7 @@ class Sidecar:
 
     @cached_property
     def _owners(self) -> dict[str, str]:
-        """Names of the models it serves → `owned_by`. Waits until it answers; raises EndpointLost, or Cancelled on `halt`."""
+        """The names of the models it serves → `owned_by`. Waits until it answers; raises EndpointLost, or Cancelled on `halt`."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         deadline = time.monotonic() + WAIT_S
         problem: Exception | None = None
@@ -57,7 +57,7 @@ class Sidecar:
         raise SpecError(f"--server: {self.base_url}: expected a server of vllm or `fino1 serve`, got owned_by {got}")
 
     def find_model(self, source: Source) -> str:
-        """Return its name for the source's model. Raises SpecError where it serves none, or several under other names."""
+        """Return the server's name for the source's model. Raises SpecError for none, or several under other names."""
         if self.engine != source.engine:
             raise SpecError(
                 f"--server: {self.base_url}: expected {source.engine} (eval.server.engine), got {self.engine}"

@@ -1,6 +1,7 @@
-"""How does a recipe, or a single run, go through on this machine? The verb `run`.
+"""The verb `run`: how is a recipe, or a single run, run on this machine?
 
-Every stage is read and checked before any starts, and named for good then: what a stage is made from follows from the files.
+Every stage is read, checked and given its directory name before any starts: the hash in that name follows from the files
+alone, so later stages can name the runs whose models they take.
 """
 
 import argparse
@@ -93,7 +94,7 @@ class Chain:
         self.skipped: dict[str, str] = {}  # stage → why
         self._check_assignments()
         self.stages: list[_Prepared] = []
-        directories: dict[str, str] = {}  # of the stages before that are not in the background
+        directories: dict[str, str] = {}  # of the earlier stages that do not run in the background
         problems: list[str] = []
         for stage in wanted.stages:
             try:
@@ -181,7 +182,7 @@ class Chain:
 
 
 def _stem(path: Path) -> str:
-    """Name of the run that this file describes. Raises SpecError for one that no run may have."""
+    """Return the name of the run that this file describes. Raises SpecError for one that no run may have."""
     if not re.fullmatch(NAME, path.stem):
         raise SpecError(
             f"{path}: expected a file name, which names the run, of at most 34 lower-case letters, digits, - and ., "
@@ -191,7 +192,7 @@ def _stem(path: Path) -> str:
 
 
 def _ending(local: LocalRun, code: int) -> str:
-    """The one line about a finished stage."""
+    """Return the line to print about a stage that has ended."""
     if code:
         return f"✗ {local.name}: ended with {code} ({exits.meaning(code)}); {local.directory}"
     done = json.loads((local.directory / "done.json").read_text())

@@ -1,4 +1,4 @@
-"""How does a run run on this machine? As its pod would: the same entry, variables, exit codes and restarts.
+"""How is a run executed on this machine? As in a pod: the same command, environment variables, exit codes and restarts.
 
 (docs/design.md C5)
 """
@@ -51,7 +51,7 @@ class LocalRun:
         name: Its name.
         work: Work directory.
         source: What the run's messages name: the file that the user wrote.
-        log: Where its output goes; None is ours.
+        log: File for its output; None sends it to this process' own output.
         """
         self.spec, self.name, self.work, self.source, self.log = spec, name, work, source, log
         self.directory = runs.directory(work, name, spec)
@@ -79,7 +79,7 @@ class LocalRun:
                 stdout=output,
                 stderr=subprocess.STDOUT if output else None,
                 stdin=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C reaches us only, and we say SIGTERM once
+                start_new_session=True,  # Ctrl-C reaches this process only, which sends the run one SIGTERM
                 preexec_fn=lambda: _end_with(parent),  # noqa: PLW1509, we have no threads
             )
 
@@ -125,14 +125,14 @@ class LocalRun:
 
 
 def _end_with(parent: int) -> None:
-    """In the child: end when `parent` does, also if it did before this line."""
+    """Make this child process end when `parent` does, also if that has ended already."""
     processes.die_with_parent(signal.SIGTERM)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _environment(spec: RunSpec) -> Mapping[str, str]:
-    """The variables that the training operator would set for a run of one node, and one thread a rank on a CPU."""
+    """Return the environment that the training operator would set for a run of one node; on a CPU, one thread a rank."""
     environment = {
         **os.environ,
         "PET_NNODES": "1",
@@ -174,6 +174,6 @@ def run_to_end(run: LocalRun, beside: list[LocalRun]) -> int:
 
 
 def describe(spec: RunSpec, name: str) -> str:
-    """One line on what is about to start: method, number of ranks, hash."""
+    """Return a line on a run that is about to start: method, number of ranks, hash."""
     text = f"{name}: {spec.method}, {spec.ranks_per_node} rank{'s' if spec.ranks_per_node > 1 else ''}"
     return f"{text}, run {load.run_hash(spec)}"

@@ -1,7 +1,7 @@
-"""Which model is how good, by how much, and how was it trained? Finished cells and training runs → one report.
+"""How good is each model, and how was it trained? One report on finished cells and training runs.
 
-    write_runs(work, names, out, title)      of finished runs, by name
-    write(cells, training, out, title)       of directories
+    write_runs(work, names, out, title)      finished runs, by name
+    write(cells, training, out, title)       cells and runs, by directory
     → out/index.html, out/leaderboard.md, out/leaderboard.json
 
 The same inputs give the same bytes: no dates, no randomness, no paths of this machine.
@@ -43,7 +43,7 @@ def write(
         out: directory, made where it is missing. Files are replaced whole, leaderboard.json last.
         title: heading of the page.
         note: what the run shows, plain text; an empty line starts a paragraph.
-        skipped: what was asked for and not run, a line each.
+        skipped: stages that did not run and why, a line each.
         models: a model name for each cell; None shows the one it was first finished under.
 
     Raises:
@@ -64,7 +64,7 @@ def write(
 
 
 def _replace(out: Path, texts: Mapping[str, str]) -> None:
-    """Write each file whole or not at all, also when the power goes."""
+    """Write each file whole or not at all, even if the power fails."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:

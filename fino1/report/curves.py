@@ -1,4 +1,4 @@
-"""What did the model learn, and when? Learning curves as inline SVG, readable without colour."""
+"""How did a model's metrics change during training? Learning curves as inline SVG, readable without colour."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ _LABEL = 12  # characters of a run's name that fit beside its line
 
 
 class Metric(NamedTuple):
-    """One chart: its key in metrics.jsonl, its heading, the unit on its y axis, and whether it is a share."""
+    """A metric with a chart: its key in metrics.jsonl, heading, unit of the y axis; `share` where values are fractions 0…1."""
 
     key: str
     title: str
@@ -57,7 +57,10 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """One finished picture: heading, SVG, what it says in words, a caption for each line, and its values as a table."""
+    """A finished chart: heading, SVG, a caption for each line (style, run, text), and its values as a table.
+
+    The table has `head` and `rows`; `note`, the unit, follows the heading as the table's caption.
+    """
 
     title: str
     svg: Markup
@@ -69,7 +72,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Scale:
-    """Data to user units along one axis."""
+    """A linear scale from data to user units of the SVG, along one axis."""
 
     ticks: tuple[float, ...]
     low: float
@@ -148,7 +151,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _tabulate(lines: Sequence[Line], unit: str) -> tuple[list[str], list[list[str]]]:
-    """Return head and rows of a table of the chart's values: of a long line every k-th point, its last one always."""
+    """Return head and rows of a table of the chart's values: of a long line every k-th point, counted from the last."""
     columns = []
     for line in lines:
         every = -(-len(line.points) // ROWS)

@@ -1,4 +1,4 @@
-"""What is a report about? Finished runs by name, their cells and metrics, and what is wrong with them."""
+"""What does a report read? Finished runs by name, their cells and metrics; with the checks of these files."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Which model is how good, and which differences are real? The table, as JSON and as Markdown."""
+"""How accurate is each model, and which differences are significant? The leaderboard as JSON and as Markdown."""
 
 import html
 import json

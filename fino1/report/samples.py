@@ -1,4 +1,4 @@
-"""What was each question, and what did each model answer? All samples, as data that the page's script shows on demand.
+"""What did each model answer to each question? All samples, as data that the page's script shows on demand.
 
 The data is JSON in a script element that never runs. Nothing in it can end the element (`embed`), and the script puts it on
 the page as text only.

@@ -39,11 +39,6 @@ def read(path: Path) -> list[Record]:
     return [record for record in records if record.id not in KNOWN_BAD]
 
 
-def find_unsolved(records: list[Record]) -> list[str]:
-    """List the ids of records whose program does not give their target, so that they have no worked solution."""
-    return [record.id for record in records if record.fields.get("program") and not record.cot]
-
-
 def _make_record(number: int, row: dict[str, Any], problems: rows.Problems) -> Record:
     nested = "qa." if "qa" in row else ""
     question = (

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from accelerate import tracking as accelerated
+from accelerate.tracking import GeneralTracker, MLflowTracker, TensorBoardTracker, WandBTracker
 
 from fino1 import files, trackers
 from fino1.errors import first_line
@@ -41,7 +41,7 @@ _ENVIRONMENT = {  # where the user has not said otherwise
 class _Opened:
     """A tracker that has begun, and the last step of what it holds: of each name, and of all names."""
 
-    tracker: accelerated.GeneralTracker
+    tracker: GeneralTracker
     held: Mapping[str, int] = field(default_factory=dict)
     floor: int = -1
 
@@ -125,7 +125,7 @@ class _Reporter:
 
 
 def flatten(document: Any, path: str = "") -> dict[str, Any]:
-    """The single values of a document by their paths, with dots between keys and indices of lists."""
+    """Return the single values of a document by their paths, with dots between keys and indices of lists."""
     if isinstance(document, Mapping):
         items = list(document.items())
     elif isinstance(document, list):
@@ -148,7 +148,7 @@ def _tensorboard(run: Run, resumed_at: int) -> _Opened:
         there = EventAccumulator(str(folder), size_guidance={SCALARS: 0}).Reload()
         steps = {tag: [event.step for event in there.Scalars(tag)] for tag in there.Tags()[SCALARS]}
     purge = {"purge_step": resumed_at + 1} if steps else {}
-    tracker = accelerated.TensorBoardTracker(folder.name, folder.parent, **purge)
+    tracker = TensorBoardTracker(folder.name, folder.parent, **purge)
     tracker.start()
     return _Opened(tracker, {tag: max([-1, *(s for s in of if s <= resumed_at)]) for tag, of in steps.items()})
 
@@ -165,7 +165,7 @@ def _wandb(run: Run, resumed_at: int) -> _Opened:
     if mode == "offline":
         for before in (run.directory / "wandb").glob("offline-run-*"):
             shutil.rmtree(before, ignore_errors=True)  # its process may still be writing
-    tracker = accelerated.WandBTracker(
+    tracker = WandBTracker(
         os.environ.get("WANDB_PROJECT", "fino1"),
         name=run.name,
         id=_recall(run, "wandb", secrets.token_hex(4)),
@@ -190,7 +190,7 @@ def _mlflow(run: Run, resumed_at: int) -> _Opened:
     mlflow.set_tracking_uri(server or (run.directory.absolute() / "mlruns").as_uri())
     place = f"mlflow {server or 'mlruns'}"
     before = _recall(run, place)
-    tracker = accelerated.MLflowTracker(f"fino1-{run.spec.method}", run_id=before, run_name=run.name)
+    tracker = MLflowTracker(f"fino1-{run.spec.method}", run_id=before, run_name=run.name)
     tracker.start()
     run_id = tracker.tracker.info.run_id
     _recall(run, place, run_id)
@@ -207,7 +207,7 @@ _OPEN: Mapping[str, Callable[[Run, int], _Opened]] = {
 
 
 def _recall(run: Run, key: str, new: str | None = None) -> str | None:
-    """What the tracker calls this run, by trackers.json in its directory; `new` is written there where nothing is yet."""
+    """Return the tracker's id of this run from trackers.json in its directory; writes `new` there where it has none yet."""
     file: Path = run.directory / "trackers.json"
     known = json.loads(file.read_text()) if file.exists() else {}
     if key not in known and new is not None:

@@ -44,7 +44,7 @@ def test_an_answer_without_usage_is_estimated_and_counted_as_such():
 
 
 def test_a_request_without_an_answer_counts_at_full_length():
-    assert TARIFF.count_unheard(PROMPT) == Cost(113, (13 * 2 + 100 * 10) / 1e6, unheard=1)
+    assert TARIFF.count_unanswered(PROMPT) == Cost(113, (13 * 2 + 100 * 10) / 1e6, unanswered=1)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_many_threads_never_pass_the_budget():
 def test_a_request_that_was_not_heard_needs_room_again():
     purse = account(tokens=300)
     with pytest.raises(BudgetSpent), purse.request(TARIFF, PROMPT, threading.Event()) as request:
-        request.count_unheard()
+        request.count_unanswered()
 
 
 def test_the_end_of_the_evaluation_ends_the_wait_for_room():

@@ -238,7 +238,7 @@ def test_attempts_that_may_be_charged_are_told(server, fault, charged):
     server.fault = lambda prompt, number: fault if number < 3 else None
     told = []
     asked = Endpoint(server.base_url, "m", max_retries=3)
-    assert asked.ask("a", 16, 0.0, threading.Event(), unheard=lambda: told.append(1)).unheard == charged
+    assert asked.ask("a", 16, 0.0, threading.Event(), on_unanswered=lambda: told.append(1)).unanswered == charged
     assert len(told) == charged
 
 
@@ -246,7 +246,7 @@ def test_a_request_that_reached_nobody_is_not_charged():
     told = []
     nobody = Endpoint("http://127.0.0.1:9/v1", "m", max_retries=0)
     with pytest.raises(EndpointLost):
-        nobody.ask("hi", 1, 0.0, threading.Event(), unheard=lambda: told.append(1))
+        nobody.ask("hi", 1, 0.0, threading.Event(), on_unanswered=lambda: told.append(1))
     assert told == []
 
 

@@ -14,7 +14,7 @@ import fino1.tasks
 from fino1 import exits, runs
 from fino1.cells import read_cell
 from fino1.errors import SpecError
-from fino1.evaluate import cell as asking
+from fino1.evaluate import cell
 from fino1.evaluate.endpoint import EndpointLost
 from fino1.evaluate.main import main
 from fino1.evaluate.plan import plan
@@ -240,7 +240,7 @@ def test_a_full_disk(right, tmp_path, monkeypatch):
     def full(handle):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(asking.os, "fsync", full)
+    monkeypatch.setattr(cell.os, "fsync", full)
     assert main(spec_of(right), "eval", tmp_path) == exits.DISK
 
 
@@ -312,7 +312,7 @@ def test_killed_and_run_again(right, tmp_path, number):
 
 
 def test_sigterm_does_not_wait_for_a_request_that_hangs(right, tmp_path, monkeypatch):
-    monkeypatch.setattr(asking, "GRACE_S", 0.5)
+    monkeypatch.setattr(cell, "GRACE_S", 0.5)
     right.delay_s = 30
     sent = []
 

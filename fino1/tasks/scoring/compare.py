@@ -57,7 +57,7 @@ def _list_factors(number: Number, gold: float, facts: QuestionFacts) -> Iterator
 
 
 def _list_basis_point_factors(facts: QuestionFacts) -> Iterator[float]:
-    """§4: basis points ÷ 10,000, and in the unit the question names."""
+    """Yield the factors of basis points: ÷ 10,000, and the unit that the question names (docs/scoring.md §4)."""
     if facts.basis_points:
         yield 1.0
     yield 1e-4
@@ -66,14 +66,14 @@ def _list_basis_point_factors(facts: QuestionFacts) -> Iterator[float]:
 
 
 def _list_percent_factors(gold: float, facts: QuestionFacts) -> Iterator[float]:
-    """§4: a shown % is a fraction; where the question is about a ratio the gold may itself be in percent."""
+    """Yield the factors of a number with %: ÷ 100, and 1 for a ratio, whose gold may be in percent (docs/scoring.md §4)."""
     yield 1e-2
     if facts.ratio and abs(gold) >= IN_PERCENT_FROM:
         yield 1.0
 
 
 def _list_scale_factors(number: Number, facts: QuestionFacts) -> Iterator[float]:
-    """§6: a scale word multiplies where the gold's unit is known; else the gold is in unknown table units."""
+    """Yield the factors of a scale word: exact where the gold's unit is known, else for each table unit (docs/scoring.md §6)."""
     if facts.unit is not None:
         yield number.scale / facts.unit
         return
@@ -84,7 +84,7 @@ def _list_scale_factors(number: Number, facts: QuestionFacts) -> Iterator[float]
 
 
 def _list_plain_factors(number: Number, gold: float, facts: QuestionFacts) -> Iterator[float]:
-    """§4 and §6 for a number without a unit: only the question can justify another reading."""
+    """Yield the factors of a number without a unit: 1, and what the question justifies (docs/scoring.md §4, §6)."""
     yield 1.0
     if facts.percent and abs(gold) < FRACTION_UP_TO:
         yield 1e-2
@@ -97,7 +97,7 @@ def _list_plain_factors(number: Number, gold: float, facts: QuestionFacts) -> It
 
 
 def _compute_tolerance(number: Number, factor: float, gold: float, gold_step: float, gold_digits: int) -> float:
-    """§8: the largest of four, with its two exceptions (gold 0; three digits on both sides)."""
+    """Compute the allowed difference: the largest of four tolerances, with two exceptions (docs/scoring.md §8)."""
     if gold == 0:
         return ABSOLUTE
     allowed = max(RELATIVE * abs(gold), min(ABSOLUTE, 0.5 * abs(gold)))  # for a gold of 1e-5, 0 is no right answer
@@ -111,7 +111,7 @@ def _compute_tolerance(number: Number, factor: float, gold: float, gold_step: fl
 
 
 def _read_gold_precision(target: float | str, gold: float) -> tuple[float, int]:
-    """§8: return the unit of the gold's last printed decimal, and its significant digits.
+    """Return the unit of the gold's last printed decimal, and its significant digits (docs/scoring.md §8).
 
     A float has lost its trailing zeros, and every gold at hand is rounded to two decimals at least: 0.5 is 0.50.
     """

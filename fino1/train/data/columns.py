@@ -11,8 +11,8 @@ from typing import Any
 
 from fino1.errors import SpecError
 from fino1.spec.inputs import DEFAULT_COLUMNS, DEFAULT_DATA, DataBlock, RowsBlock
-from fino1.tasks import rows as task_rows
 from fino1.tasks.record import FINAL, THINKING, Record
+from fino1.tasks.rows import read_json_rows
 from fino1.train import checkpoint
 
 SFT_COLUMNS = ("Question", "Complex_CoT", "Response")
@@ -38,7 +38,7 @@ def read(block: RowsBlock, method: str) -> list[Record]:
 
 
 def first_problems(problems: list[str], source: str) -> list[str]:
-    """The first _SHOWN problems, and a line that says how many more there are."""
+    """Return the first _SHOWN problems, and a line that says how many more there are."""
     more = [f"{source}: and {len(problems) - _SHOWN} more problems"] if len(problems) > _SHOWN else []
     return problems[:_SHOWN] + more
 
@@ -54,7 +54,7 @@ def _load_local(path: Path) -> tuple[Numbered, list[str]]:
     if path.suffix not in kinds:
         raise SpecError(f"{path}: expected a name that ends in {', '.join(kinds)}, got {path.suffix or 'none'}")
     if path.suffix != ".parquet":
-        numbered, problems = task_rows.read_json_rows(path, "")
+        numbered, problems = read_json_rows(path, "")
         return numbered, problems.found
     import pyarrow
     from pyarrow import parquet
@@ -113,7 +113,7 @@ def _records(source: str, raw: Numbered, problems: list[str], names: dict[str, s
 
 
 def _problem(column: str, value: Any) -> str:
-    """What is wrong with this field of a row; "" where nothing is."""
+    """Return what is wrong with this field of a row; "" where nothing is."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not isinstance(value, str):
         right = column == RL_COLUMNS[1] and is_number
@@ -126,7 +126,7 @@ def _problem(column: str, value: Any) -> str:
 
 
 def _pair_problem(column: str, value: Any) -> str:
-    """What is wrong with this field of a verifier's pair; a response may be any text, and a label may be absent."""
+    """Return what is wrong with this field of a verifier's pair; a response may be any text, and a label may be absent."""
     if column == "label":
         good = value is None or isinstance(value, bool | int) and str(value) in _LABELS
         return "" if good else f"expected true, false or none, got {value!r}"

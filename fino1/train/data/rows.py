@@ -101,7 +101,7 @@ def read_file(block: RowsBlock, method: str) -> list[Record]:
 def leave_out(name: str | None, records: list[Record], others: list[Record]) -> list[Record]:
     """Leave out the records that share page, table or question text with one of the others. `name` is the task's, if any."""
     sources = {source for record in others for source in _sources(record)}
-    # A ledger's pages say it all, and its questions repeat.
+    # The ledger asks the same question texts of every page, so only the page tells its records apart.
     questions = set() if name == "ledger" else {words_of(record.question) for record in others}
     return [r for r in records if not sources & _sources(r) and words_of(r.question) not in questions]
 

@@ -95,7 +95,7 @@ class Group:
             print(f"fino1: node {self._node} {text}", file=sys.stderr, flush=True)
         self._waits_for = text
 
-    # Node 0
+    # Node 0: wait until all nodes are connected
 
     async def _collect(self) -> bool:
         server = None
@@ -143,7 +143,7 @@ class Group:
             node, theirs = int(hello["node"]), Identity(**hello["identity"])
         except (PeerGone, KeyError, TypeError, ValueError):  # no node of ours
             return await link.close()
-        if refusal := self._refusal(node, theirs):
+        if refusal := self._find_refusal(node, theirs):
             link.send(refusal[0], why=refusal[1])
             return await link.close()
         if before := self._links.pop(node, None):
@@ -152,8 +152,8 @@ class Group:
         self._links[node] = link
         return await self._listen(node, link)
 
-    def _refusal(self, node: int, theirs: Identity) -> tuple[str, str] | None:
-        """What to send a newcomer that may not join: "wait" where that can change, else "leave", and why. None if it may."""
+    def _find_refusal(self, node: int, theirs: Identity) -> tuple[str, str] | None:
+        """Return what to send a node that may not join, and why: "wait" where that can change, else "leave". None if it may."""
         if theirs.attempt != self._identity.attempt:
             # One of the two is of an attempt that is ending; its name will be the other's.
             return "wait", f"node 0 is of attempt {self._identity.attempt!r}, node {node} of {theirs.attempt!r}"
@@ -163,7 +163,7 @@ class Group:
             return "leave", f"expected a node below {self._identity.nodes}, got {node}"
         return ("wait", "node 0 already trains with others") if self._is_together else None
 
-    # The other nodes
+    # The other nodes: connect to node 0
 
     async def _connect(self) -> bool:
         while not self._is_done():
@@ -201,7 +201,7 @@ class Group:
         self._report(f"waits: {message['why']}")
         return False
 
-    # Together
+    # All nodes, once they are connected
 
     async def _listen(self, node: int, link: Link) -> None:
         """Receive a node's messages until it ends; where it is lost, or ends badly, so does the group."""
@@ -215,7 +215,7 @@ class Group:
             if message["type"] == "ready":
                 link.answered = message["round"]
             elif message["type"] == "loss":
-                self._lose(message["why"], message["code"])
+                self._end_group(message["why"], message["code"])
             elif message["type"] == "bye":
                 link.ended = code = message["code"]
                 why = f"node {node} ended with {code}: {exits.meaning(code)}"
@@ -224,10 +224,10 @@ class Group:
         if not self._is_together:
             del self._links[node]
         elif link.ended != exits.DONE:
-            self._lose(why, link.ended)
+            self._end_group(why, link.ended)
 
-    def _lose(self, why: str, code: int) -> None:
-        """End the group, since a node is lost. Node 0 tells the others."""
+    def _end_group(self, why: str, code: int) -> None:
+        """End this node's ranks, since a node of the group is lost. Node 0 also tells the other nodes."""
         is_new = not self.lost and not self._is_ending
         is_fatal = not exits.is_retryable(code) and self._fatal is None
         if is_fatal:
@@ -262,7 +262,7 @@ class Group:
             if not (is_first and has_lost):
                 link.send("bye", code=code)
         if is_first and has_lost and not self.lost:
-            self._lose("ranks of node 0 have lost a peer", code)
+            self._end_group("ranks of node 0 have lost a peer", code)
         if has_lost or (code == exits.DONE and not is_first):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(EXIT_CODE_S if has_lost else None):

@@ -113,7 +113,7 @@ def main() -> int:
 
 def _guarded(run: Run, source: str | None) -> int:
     """Train, and turn whatever ends the training into an exit code of the table."""
-    with processes.loading_modules():
+    with processes.pause_gc():
         from fino1.train import checkpoint, shard
 
         shard.prepare(run.use_cpu)
@@ -123,7 +123,7 @@ def _guarded(run: Run, source: str | None) -> int:
             for directory in (run.directory, run.checkpoints):
                 checkpoint.clear_temporary(directory)
             checkpoint.prune(run.checkpoints, run.spec.trained.save_total_limit)
-        with processes.loading_modules():
+        with processes.pause_gc():
             method = importlib.import_module(_METHODS[run.spec.method])
         method.main(run)
     except checkpoint.Stopped:
