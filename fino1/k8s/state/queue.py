@@ -11,7 +11,7 @@ from typing import Any
 
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.state.run import Run
-from fino1.k8s.state.status import Reading
+from fino1.k8s.state.status import ReadAccess
 
 GROUP = "kueue.x-k8s.io"
 Workload = Mapping[str, Any]
@@ -68,7 +68,7 @@ def find_workload(run: Run, workloads: Iterable[Workload]) -> Workload | None:
     return _of_run(run, _by_owner(workloads))
 
 
-def list_queues(api: Api, runs: Sequence[Run], reading: Reading) -> dict[str, Queue]:
+def list_queues(api: Api, runs: Sequence[Run], access: ReadAccess) -> dict[str, Queue]:
     """What Kueue holds of each of these runs, by full name; runs without a queue are left out."""
     queued = [run for run in runs if run.queue]
     version = kueue_version(api) if queued else ""
@@ -76,12 +76,12 @@ def list_queues(api: Api, runs: Sequence[Run], reading: Reading) -> dict[str, Qu
         return {run.full: Queue(installed=False) for run in queued}
 
     def get(kind: str, name: str) -> Mapping[str, Any] | None:
-        return reading.ask(lambda: api.get(version, kind, name), None)
+        return access.ask(lambda: api.get(version, kind, name), None)
 
-    unread = len(reading.unread)
-    workloads = reading.ask(lambda: api.list(version, "Workload").items, [])
+    unread = len(access.unread)
+    workloads = access.ask(lambda: api.list(version, "Workload").items, [])
     local = {name: get("LocalQueue", name) for name in sorted({run.queue for run in queued})}
-    is_partial = len(reading.unread) > unread
+    is_partial = len(access.unread) > unread
     cluster = {name: get("ClusterQueue", each["spec"]["clusterQueue"]) for name, each in local.items() if each}
     by_owner, lines, found = _by_owner(workloads), _lines(workloads), {}
     for run in queued:
@@ -90,7 +90,7 @@ def list_queues(api: Api, runs: Sequence[Run], reading: Reading) -> dict[str, Qu
             workload=mine,
             local=queue,
             cluster=cluster.get(run.queue),
-            ahead=bisect_left(line, _turn(mine)) if mine and _is_waiting(mine) else None,
+            ahead=bisect_left(line, _queue_order_key(mine)) if mine and _is_waiting(mine) else None,
             waiting=len(line),
             holders=[each for each in workloads if queue and _has_quota(each, queue["spec"]["clusterQueue"])],
             is_partial=is_partial,
@@ -98,7 +98,7 @@ def list_queues(api: Api, runs: Sequence[Run], reading: Reading) -> dict[str, Qu
     return found
 
 
-def describe_place(run: Run, queue: Queue | None) -> str:
+def describe_position(run: Run, queue: Queue | None) -> str:
     """A queued run's queue and place in a line; the queue's name alone where nothing else is known (None)."""
     if queue is None:
         return run.queue
@@ -150,17 +150,17 @@ def _of_run(run: Run, by_owner: Mapping[str, Workload]) -> Workload | None:
 
 
 def _lines(workloads: Sequence[Workload]) -> defaultdict[str, list[tuple[int, str]]]:
-    """The turns of those that wait, by LocalQueue, sorted."""
+    """The order keys of those that wait, by LocalQueue, sorted."""
     found: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
     for each in workloads:
         if _is_waiting(each):
-            found[each["spec"].get("queueName", "")].append(_turn(each))
+            found[each["spec"].get("queueName", "")].append(_queue_order_key(each))
     for line in found.values():
         line.sort()
     return found
 
 
-def _turn(workload: Workload) -> tuple[int, str]:
+def _queue_order_key(workload: Workload) -> tuple[int, str]:
     """Kueue's order: priority, then age."""
     return -workload["spec"].get("priority", 0), workload["metadata"]["creationTimestamp"]
 

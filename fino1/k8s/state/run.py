@@ -122,7 +122,7 @@ class Run:
         return self.object.get("status") or {}
 
     @property
-    def wanted(self) -> int:
+    def expected_pods(self) -> int:
         """How many pods it runs at a time."""
         spec = self.object["spec"]
         if self.kind == "PyTorchJob":
@@ -160,6 +160,11 @@ class Run:
         """A count of its status: of pods for a Job, of Jobs for a JobSet or a TrainJob."""
         jobs = self.status.get("replicatedJobsStatus") or self.status.get("jobsStatus") or [self.status]
         return sum(job.get(key) or 0 for job in jobs)
+
+
+def run_of(thing: Mapping[str, Any]) -> str:
+    """Full name of the run that an object belongs to; empty for one of none, as a claim is."""
+    return (thing["metadata"].get("labels") or {}).get("fino1/run", "")
 
 
 def list_runs(api: Api, *, selector: str = "", namespace: str | None = None) -> list[Run]:
