@@ -6,16 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fino1.errors import ClusterError, SpecError
-from fino1.k8s.change.owned import (
-    INSTANCE,
-    Object,
-    find_owner,
-    in_parallel,
-    is_run,
-    join_names,
-    label,
-    list_ours,
-)
+from fino1.k8s.change.owned import INSTANCE, Object, find_owner, in_parallel, is_run, join_names, label, list_ours
 from fino1.k8s.cluster.client import Api, Outcome
 from fino1.k8s.cluster.errors import ApiError
 from fino1.k8s.objects.backends import BACKENDS, GANG_SCHEDULERS, KINDS, OPERATORS, group_of, pod_templates
@@ -31,7 +22,7 @@ _MOST_ERRORS = 20
 
 @dataclass(frozen=True)
 class Change:
-    """What an apply of one object would do: the object as rendered, as the cluster holds it ({}: not at all), and as it would."""
+    """Effect of an apply of one object: the object as rendered, as the cluster holds it ({}: not at all), and as it would."""
 
     object: Object
     before: Object
@@ -76,7 +67,7 @@ def find_existing(api: Api, objects: Sequence[Object]) -> dict[str, Object]:
 def plan_changes(
     api: Api, objects: Sequence[Object], there: Mapping[str, Object], *, force: bool = False
 ) -> list[Change]:
-    """What an apply of these objects would do, by a dry run of each. `there`: what exists, from `find_existing`.
+    """Plan what an apply of these objects would do, by a dry run of each. `there`: what exists, from `find_existing`.
 
     Claims that exist stay as they are, and so do a run object and its TrainingRuntime that another version of fino1 has
     submitted from the same run file: their pod templates cannot change. Raises SpecError or ClusterError with all refusals.
@@ -162,7 +153,7 @@ def find_claim_differences(changed: Sequence[Change]) -> Iterator[str]:
 
 
 def describe_kept(change: Change) -> str:
-    """Why a run object stays though this version of fino1 would make another one, for a message; empty for other changes."""
+    """Say why a run object stays though this version of fino1 would make another one, for a message; empty for other changes."""
     if not change.before or not is_run(change.object) or _version(change.before) == _version(change.object):
         return ""
     anew = f"to have it made anew: `fino1-k8s cancel {change.object['metadata']['name']}` first"

@@ -9,7 +9,7 @@ from fino1.k8s.state.run import Run, run_of
 
 
 def find_leftovers(api: Api, objects: Sequence[Object], there: Collection[Object]) -> list[Object]:
-    """What earlier attempts at these run objects have left and has still to end: objects that are being deleted, and pods.
+    """What earlier attempts at these run objects left and still has to end: objects that are being deleted, and pods.
 
     `there`: what exists now, from `dryrun.find_existing`. A rank of the attempt before must not join the new one
     (docs/design.md C12).

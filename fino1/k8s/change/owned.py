@@ -46,7 +46,7 @@ def managed(thing: Object) -> dict[str, Any]:
 
 
 def label(thing: Object) -> str:
-    """What messages call an object: Kind/name."""
+    """Name of an object in messages: Kind/name."""
     return f"{thing['kind']}/{thing['metadata']['name']}"
 
 
@@ -154,6 +154,6 @@ def _is_made_by_a_controller(thing: Object) -> bool:
 
 
 def count_kinds(things: Iterable[Object]) -> str:
-    """How many objects of each kind: "2 ConfigMap, 1 Service"; "nothing else" for none."""
+    """Number of objects of each kind: "2 ConfigMap, 1 Service"; "nothing else" for none."""
     kinds = sorted(thing["kind"] for thing in things)
     return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)) or "nothing else"

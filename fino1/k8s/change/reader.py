@@ -121,7 +121,7 @@ def _wait(api: Api, name: str) -> None:
 
 
 def _explain_waiting(pod: Pod) -> str:
-    """What keeps a pod from running, in the words of the scheduler or the kubelet."""
+    """The reason why a pod does not run, in the words of the scheduler or the kubelet."""
     state = (main_status(pod) or {}).get("state", {})
     for each in (state.get("waiting"), state.get("terminated")):
         if each:

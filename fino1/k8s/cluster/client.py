@@ -31,7 +31,7 @@ class Listing(NamedTuple):
 
 @dataclass(frozen=True)
 class Applied:
-    """What the server holds after an apply (or would hold), and what that changed."""
+    """The object that the server holds after an apply (or would hold), and what that changed."""
 
     object: dict[str, Any]
     outcome: Outcome
@@ -54,7 +54,7 @@ class Api:
 
     @property
     def who(self) -> Identity:
-        """Who asks which server; for messages."""
+        """The user and the server, for messages."""
         return self.connection.who
 
     @property
@@ -89,7 +89,7 @@ class Api:
         return kind in self.discover(api_version)
 
     def resource(self, api_version: str, kind: str) -> Resource:
-        """How this kind is served. Raises KindMissing, which names the operator that brings it."""
+        """The resource of this kind. Raises KindMissing, which names the operator that brings it."""
         try:
             return self.discover(api_version)[kind]
         except KeyError:

@@ -42,7 +42,7 @@ class LogLine:
 
 
 class Window(NamedTuple):
-    """Which part of a log is wanted: all of it, from a time on, or the last lines."""
+    """The part of a log that is wanted: all of it, from a time on, or the last lines."""
 
     since: datetime | None = None
     tail: int | None = None
@@ -167,14 +167,14 @@ class ContainerLog:
             self._warned = text
 
     def follow(self, start: Start) -> Iterator[list[LogLine]]:
-        """What this start writes, to the end of one answer; that need not be the end of the log."""
+        """The lines that this start writes, to the end of one answer; that need not be the end of the log."""
         self._followed = start.restart
         self._stream = self._open(follow="true")
         self._cut()
         yield from self._unseen(self._stream, start)
 
     def rest(self, start: Start, *, previous: bool = False) -> Iterator[list[LogLine]]:
-        """What this start has written and was not delivered yet; if it still runs, until now."""
+        """The lines of this start that were not delivered yet; if it still runs, until now."""
         unended = b""
         while True:
             stream, count = self._open(previous="true" if previous else None), 0

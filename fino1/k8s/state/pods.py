@@ -30,7 +30,7 @@ class Ended:
 
     @property
     def meaning(self) -> str:
-        """What the exit code means, in words."""
+        """Meaning of the exit code, in words."""
         if self.reason == "OOMKilled":
             return "out of memory: it used more than its limit"
         return exits.meaning(self.code)
@@ -83,7 +83,7 @@ class Rank:
 
     @property
     def restarts(self) -> int:
-        """How often it was started again, in the same pod or another."""
+        """Number of times it was started again, in the same pod or another."""
         return len(self.before) + sum(
             (main_status(pod) or {}).get("restartCount", 0) for pod in (*self.before, self.pod)
         )

@@ -19,7 +19,7 @@ Workload = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Queue:
-    """What Kueue holds of one run; None for what does not exist, or could not be read (`is_partial`: some could not).
+    """Kueue's objects for one run; None for what does not exist, or could not be read (`is_partial`: some could not).
 
     `installed`: the cluster serves Kueue's kinds. `ahead`: how many of the `waiting` in its LocalQueue come before it.
     `holders`: Workloads of the namespace that have quota of its ClusterQueue.
@@ -69,7 +69,7 @@ def find_workload(run: Run, workloads: Iterable[Workload]) -> Workload | None:
 
 
 def list_queues(api: Api, runs: Sequence[Run], access: ReadAccess) -> dict[str, Queue]:
-    """What Kueue holds of each of these runs, by full name; runs without a queue are left out."""
+    """Kueue's objects for each of these runs, by full name; runs without a queue are left out."""
     queued = [run for run in runs if run.queue]
     version = kueue_version(api) if queued else ""
     if not version:
@@ -113,7 +113,7 @@ def describe_position(run: Run, queue: Queue | None) -> str:
 
 
 def stopped(queue: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Why a LocalQueue or ClusterQueue admits nothing, as (cause, words): stopped by its administrator, or not active."""
+    """Reasons why a LocalQueue or ClusterQueue admits nothing, as (cause, words): stopped by its administrator, or not active."""
     policy = queue["spec"].get("stopPolicy", "None")
     if policy != "None":
         yield "QueueStopped", f"is stopped by its administrator ({policy})"
@@ -134,7 +134,7 @@ def is_true(thing: Mapping[str, Any] | None, kind: str) -> bool:
 
 
 def owners(workload: Workload) -> list[Mapping[str, Any]]:
-    """What the Workload was made for: references to the run object, or to what its controller made."""
+    """References to what the Workload was made for: the run object, or to what its controller made."""
     return workload["metadata"].get("ownerReferences") or []
 
 

@@ -64,7 +64,7 @@ class Run:
 
     @property
     def created(self) -> str:
-        """When the object was created, in RFC 3339."""
+        """Time of its creation, in RFC 3339."""
         return self.object["metadata"]["creationTimestamp"]
 
     @property
@@ -123,7 +123,7 @@ class Run:
 
     @property
     def expected_pods(self) -> int:
-        """How many pods it runs at a time."""
+        """Number of pods that it runs at a time."""
         spec = self.object["spec"]
         if self.kind == "PyTorchJob":
             return sum(role.get("replicas", 1) for role in spec["pytorchReplicaSpecs"].values())
@@ -138,7 +138,7 @@ class Run:
         return self.phase in ("Succeeded", "Failed")
 
     def to_dict(self) -> dict[str, Any]:
-        """What identifies it and how it stands, for `-o json`."""
+        """Its names and its phase, for `-o json`."""
         return {
             "name": self.name,
             "run": self.full,

@@ -34,7 +34,7 @@ class Progress:
 
     @property
     def percent(self) -> float:
-        """How much is done, from 0 to 100."""
+        """Share that is done, from 0 to 100."""
         return 100 * self.done / self.total if self.total else 100.0
 
     def __str__(self) -> str:
@@ -97,7 +97,7 @@ class Standing:
 
     @property
     def restarts(self) -> int:
-        """How often its ranks were started again, all together."""
+        """Number of times that its ranks were started again, all together."""
         return sum(rank.restarts for rank in self.ranks)
 
     @property
@@ -156,7 +156,7 @@ def standings(runs: Iterable[Run], pods: Iterable[Pod]) -> list[Standing]:
 
 
 def _summarize_ranks(ranks: Sequence[Rank]) -> Literal["", "running", "ended"]:
-    """What the ranks show of their run: "running" if one runs, else "ended" if one has ended."""
+    """The phase that the ranks show of their run: "running" if one runs, else "ended" if one has ended."""
     if any(rank.is_running for rank in ranks):
         return "running"
     return "ended" if any(rank.has_ended for rank in ranks) else ""

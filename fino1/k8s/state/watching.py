@@ -112,7 +112,7 @@ class Watched:
         return is_explained or bool(self.access.unread) or time.monotonic() - self._over_since > _SETTLE_S
 
     def standings(self) -> list[Standing]:
-        """How they stand now. Once all are over, deleted pods count too: they may say why."""
+        """The state of all now. Once all are over, deleted pods count too: they may say why."""
         pods = [pod for uid, pod in self._pods.items() if self.is_over or uid not in self._gone]
         return status.standings(self.runs.values(), pods)
 

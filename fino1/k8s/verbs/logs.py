@@ -66,7 +66,7 @@ def _print(lines: Iterable[LogLine], writers: "_Writers", form: str) -> None:
 
 
 class _Writers:
-    """Who writes: the rank; in an evaluation the model, and its shard where it has several."""
+    """The writer of each line: the rank; in an evaluation the model, and its shard where it has several."""
 
     def __init__(self, api: Api, runs: Sequence[Run], is_alone: bool) -> None:
         self._api, self._runs, self._is_alone = api, {run.full: run for run in runs}, is_alone

@@ -45,7 +45,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _find_changes(api: Api, objects: Sequence[owned.Object], is_dry: bool) -> list[Change]:
-    """What an apply would do, once what an earlier attempt has left is gone."""
+    """Wait until what an earlier attempt left is gone; then plan what an apply would do."""
     dryrun.check_kinds(api, objects)
     there = dryrun.find_existing(api, objects)
     _warn(check_earlier(objects, there.values()))

@@ -58,7 +58,7 @@ def wait_for(api: Api, runs: Sequence[Run], timeout: float | None = None) -> int
 
 
 def _describe(watched: Watched) -> str:
-    """How they stand, in a few words."""
+    """Their phases and pods, in a few words."""
     every = watched.standings()
     runs = [each.run for each in every]
     deleted = [run for run in runs if run.full in watched.deleted and not run.is_over]
@@ -73,7 +73,7 @@ def _describe(watched: Watched) -> str:
 
 
 class _Display:
-    """What is on the screen: one line that changes on a terminal, a line for each change elsewhere."""
+    """The output: one line that changes on a terminal, a line for each change elsewhere."""
 
     def __init__(self, api: Api, watched: Watched, name: str) -> None:
         self._api, self._watched, self._name = api, watched, name

@@ -23,7 +23,7 @@ Object = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of one run. None: it could not be read, and `unread` of the ReadAccess says why.
+    """The known state of one run. None: it could not be read, and `unread` of the ReadAccess says why.
 
     `claims` has None for a claim that does not exist. `tail` are the last lines of the container of `first_failure`.
     `pods_known`: its pods could be listed. `nodes_limit`: why more of the nodes may be used than `nodes` say.
@@ -96,7 +96,7 @@ def refusal_of(pod: Pod) -> Object | None:
 
 
 def when(event: Object) -> str:
-    """When the event happened last, in RFC 3339."""
+    """Time at which the event happened last, in RFC 3339."""
     series = event.get("series") or {}
     moments = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
     return next((each for each in moments if each), event["metadata"]["creationTimestamp"])

@@ -52,7 +52,7 @@ class Diagnosis:
 
     @property
     def advice(self) -> str:
-        """What to do about the first cause; empty where nothing is known to help."""
+        """Advice on the first cause; empty where nothing is known to help."""
         return next((each.advice for each in self.findings), "")
 
     def to_dict(self) -> dict[str, Any]:

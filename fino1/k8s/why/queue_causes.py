@@ -141,7 +141,7 @@ def _quota_lines(queue: Queue) -> Iterator[str]:
 
 
 def _requested(workload: Mapping[str, Any]) -> dict[str, Decimal]:
-    """What the pods of a Workload request, all together."""
+    """The requests of all pods of a Workload together."""
     total: dict[str, Decimal] = {}
     for each in workload["spec"].get("podSets") or []:
         for resource, amount in pod_requests(each["template"]["spec"]).items():
@@ -179,7 +179,7 @@ def _numbers(queue: Queue) -> Iterator[dict[str, Any]]:
 
 
 def _reserved_by(queue: Queue, flavor: str, resource: str, reserved: Decimal) -> dict[str, float]:
-    """What each run has of what is reserved. Runs of other namespaces, which are not read, count as one."""
+    """The share of each run in what is reserved. Runs of other namespaces, which are not read, count as one."""
     found: Counter[str] = Counter()
     for workload in queue.holders:
         for pods in workload["status"]["admission"].get("podSetAssignments") or []:
