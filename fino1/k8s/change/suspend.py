@@ -41,9 +41,8 @@ def suspend_run(api: Api, run: Run, suspended: bool) -> str:
 
 def was_given_up(api: Api, run: Run) -> bool:
     """Whether Kueue has deactivated the run by itself."""
-    conditions = (
-        ((_find_own_workload(api, run) if run.is_suspended else None) or {}).get("status", {}).get("conditions", [])
-    )
+    workload = _find_own_workload(api, run) if run.is_suspended else None
+    conditions = (workload or {}).get("status", {}).get("conditions", [])
     return any(c["status"] == "True" and _GIVEN_UP in c.get("reason", "") for c in conditions)
 
 

@@ -153,9 +153,8 @@ class Api:
         code, after = self.connection.ask("PATCH", request, query, obj, "application/apply-patch+yaml", repeatable=True)
         if code == 201:
             return Applied(after, "created")
-        return Applied(
-            after, "unchanged" if before and strip_server_fields(before) == strip_server_fields(after) else "configured"
-        )
+        is_same = bool(before) and strip_server_fields(before) == strip_server_fields(after)
+        return Applied(after, "unchanged" if is_same else "configured")
 
     def create(self, obj: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
         """Create an object that must not exist yet; returns it as the server holds it."""

@@ -16,6 +16,7 @@ from fino1.k8s.why.facts import Facts, flat, refusal_of
 _IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
 _MISSING = re.compile(r'(secret|configmap) "([^"]+)" not found', re.IGNORECASE)
 _KEY = re.compile(r"couldn't find key (\S+) in (Secret|ConfigMap) (?:[^/\s]+/)?(\S+)")
+_KINDS = {"secret": "Secret", "configmap": "ConfigMap"}
 _MOUNT = ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox")
 _STUCK_S = 120  # after the end of its grace period a pod should be gone
 _DISRUPTED = {
@@ -121,7 +122,7 @@ def _explain_stuck(rank: Rank, name: str, state: Mapping[str, str], about: tuple
         says = f"{key[2]} {key[3]} has no key {key[1]}"
         return Finding(reason, says, about, evidence, f"add the key to the {key[2]}, or change secretEnv")
     if thing := _MISSING.search(message):
-        kind = {"secret": "Secret", "configmap": "ConfigMap"}[thing[1].lower()]
+        kind = _KINDS[thing[1].lower()]
         advice = f"create the {kind}{_list_keys(rank, thing[2])}; the container then starts by itself"
         return Finding(reason, f"{kind} {thing[2]} does not exist", about, evidence, advice)
     if reason == "CrashLoopBackOff":
@@ -202,8 +203,7 @@ def _describe_continuation(facts: Facts) -> str:
 
 def _explain_mount(message: str) -> str:
     if thing := _MISSING.search(message):
-        kind = {"secret": "Secret", "configmap": "ConfigMap"}[thing[1].lower()]
-        return f"{kind} {thing[2]}, which it mounts, does not exist"
+        return f"{_KINDS[thing[1].lower()]} {thing[2]}, which it mounts, does not exist"
     if "Multi-Attach" in message:
         return "a volume is still attached to another node (access mode ReadWriteOnce)"
     return "a volume cannot be mounted, or its network cannot be made"
