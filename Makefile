@@ -48,7 +48,7 @@ cluster-up: tools  ## Start etcd and kube-apiserver on loopback
 cluster-down: $(VENV)/ready  ## End them
 	$(BIN)/python -m tests.cluster.tools.cluster down
 
-node-up: tools  ## Start a whole cluster of one node, with our images and the operators (root; docs/operations.md)
+node-up: tools  ## Start a whole cluster of one node, with our images and the operators (root; docs/development.md)
 	$(BIN)/python -m tests.cluster.tools.cluster up --node
 	$(BIN)/python -m tests.cluster.tools.cluster operator training-operator jobset trainer kueue & operators=$$!; \
 	$(BIN)/python -m tests.cluster.tools.cluster images && wait $$operators

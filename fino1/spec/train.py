@@ -112,6 +112,8 @@ class RewardBlock(Block):
     """Control experiment: rewards permuted over the batch. PPO must then learn nothing."""
 
 
+# A new key must be marked `Annotated[TYPE, ADDED]` (fino1/spec/fields.py), so that the names of existing runs stay:
+# docs/development.md, "Add a hyperparameter".
 class PpoBlock(Block):
     """Proximal policy optimisation against a verifier: the original recipe's flags under TRL's names."""
 
@@ -231,7 +233,10 @@ def launch_complaints(method: str, block: LaunchBlock, world_size: int) -> list[
 
 
 def batch_complaints(method: str, block: Any, world_size: int) -> list[tuple[str, str]]:
-    """Problems of a global batch that does not divide evenly over mini-batches, ranks and passes, as (path, problem)."""
+    """Problems of a global batch that does not divide evenly over mini-batches, ranks and passes, as (path, problem).
+
+    charts/fino1/templates/_check_train.tpl has the same check in Helm's language.
+    """
     found = []
     mini = getattr(block, "num_mini_batches", 1)
     unit = mini * world_size * block.per_device_train_batch_size

@@ -1,4 +1,4 @@
-"""A whole cluster for tests: real pods of our own images, real operators (see tests/cluster/tools and docs/operations.md).
+"""A whole cluster for tests: real pods of our own images, real operators (see tests/cluster/tools and docs/development.md).
 
 `make e2e` brings it up, runs these and takes it down. A test goes through the doors that a user has: helm, fino1-k8s, kubectl;
 it looks at the volumes' folders only to see what lies there, and kills on the node only what it is about to kill.

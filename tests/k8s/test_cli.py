@@ -1,4 +1,4 @@
-"""What the two commands take, what they load, and who imports whom (docs/design.md#the-house)."""
+"""What the two commands take, what they load, and who imports whom (docs/design.md#folders)."""
 
 import ast
 import json

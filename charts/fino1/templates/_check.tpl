@@ -1,6 +1,6 @@
 {{/*
-What no schema can say of a complete document: takes doc and state. Each check stands in Python too, with the same path;
-tests/charts compares.
+Cross-field checks that JSON Schema cannot express, of a complete document: takes doc and state. Python has each check too,
+with the same path; tests/charts compares.
 */}}
 {{- define "fino1.check" -}}
 {{- include "fino1.check.volumes" . -}}

@@ -19,7 +19,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* The heads of a model with random weights: (list STATE PATH INIT). */}}
+{{/* Checks attention head counts against hidden_size, of a model with random weights: (list STATE PATH INIT). */}}
 {{- define "fino1.check.init" -}}
 {{- $init := index . 2 -}}
 {{- $heads := int $init.num_attention_heads -}}

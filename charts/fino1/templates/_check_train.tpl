@@ -1,4 +1,7 @@
-{{/* The global batch is a multiple of what the ranks take at a time; takes doc and state. */}}
+{{/*
+The global batch is a multiple of what the ranks take at a time; takes doc and state.
+fino1/spec/train.py has the same check: batch_complaints.
+*/}}
 {{- define "fino1.check.batch" -}}
 {{- $method := .doc.method -}}
 {{- $block := get .doc $method -}}

@@ -42,7 +42,10 @@ Takes value, node (a part of spec.json), path, and state, to whose problems it a
 {{- printf "{%s}" (join "," $entries) -}}
 {{- end -}}
 
-{{/* The entry that is left out, where added keys are: that of an added key with its default. */}}
+{{/*
+The entry of an added key that has its default, which the caller leaves out (config.json and the hashes have none);
+empty for all other keys, and while state.leavesAddedOut is not set.
+*/}}
 {{- define "fino1.complete.default" -}}
 {{- if and .node.added .state.leavesAddedOut (hasKey .node "default") -}}
 {{- set (deepCopy .) "value" .node.default | include "fino1.complete.entry" -}}
@@ -60,7 +63,7 @@ Takes value, node (a part of spec.json), path, and state, to whose problems it a
 {{- printf "{%s}" (join "," $entries) -}}
 {{- end -}}
 
-{{/* One key of a map, with its value: as fino1.complete, and `key` is the key `in` a path. */}}
+{{/* JSON of one key and its value. Takes value, node and state as fino1.complete does, `key`, and the path it is `in`. */}}
 {{- define "fino1.complete.entry" -}}
 {{- $path := printf "%s.%s" .in .key | trimPrefix "." -}}
 {{- toJson .key -}}

@@ -5,7 +5,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* The same where the group of pods is ours to make. Operators make those of their own kinds. */}}
+{{/* Gang scheduler, if the chart must render the PodGroup itself. Operators make those of their own kinds. */}}
 {{- define "fino1.ownGang" -}}
 {{- if or (eq .kind "Job") (eq .kind "JobSet") -}}
 {{- include "fino1.gang" . -}}

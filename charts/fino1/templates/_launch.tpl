@@ -1,6 +1,6 @@
 {{/*
 What tells a pod that trains which attempt it is of, and what torch's launcher reads; Kubeflow Trainer 2 says the latter
-itself. An evaluation has neither.
+itself. An evaluation has neither. The port is PORT of fino1/k8s/objects/unit.py.
 */}}
 {{- define "fino1.launchEnv" -}}
 {{- if not .model }}

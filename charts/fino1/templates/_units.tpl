@@ -1,6 +1,6 @@
 {{/*
-JSON {"units": […]}: a unit is what one run object trains or evaluates, as fino1's Python plans it. All templates
-share one reckoning, which the root keeps.
+JSON {"units": […]}: a unit is what one run object trains or evaluates, as fino1/k8s/objects/unit.py plans it.
+It is computed once and cached in .Units.
 A unit has instance, name, full (its objects' name), doc (its complete document), config (the text of config.json).
 */}}
 {{- define "fino1.units" -}}
@@ -10,7 +10,7 @@ A unit has instance, name, full (its objects' name), doc (its complete document)
 {{- .Units -}}
 {{- end -}}
 
-{{/* Reckons it. Fails with every problem of the values; `helm lint` goes on after that, with no unit. */}}
+{{/* Computes the units. Fails with every problem of the values; `helm lint` goes on after that, with no unit. */}}
 {{- define "fino1.plan" -}}
 {{- $spec := .Files.Get "files/spec.json" | fromJson -}}
 {{- $state := dict "problems" list "reserved" $spec.reserved -}}

@@ -8,7 +8,7 @@ from typing import Any
 
 from fino1.errors import ClusterError
 from fino1.k8s.cluster.client import Api
-from fino1.k8s.objects.backends import pod_templates
+from fino1.k8s.objects.backends import BY_KIND, pod_templates
 from fino1.k8s.state.pods import Pod, Rank, main_container, main_status
 from fino1.k8s.state.run import Run
 
@@ -52,8 +52,8 @@ def find_running_pod(api: Api, run: Run) -> tuple[str, str] | None:
 def find_pod_spec(api: Api, run: Run) -> Mapping[str, Any]:
     """The pod spec of the run; a TrainJob's is in its runtime."""
     body: Mapping[str, Any] | None = run.object
-    if run.kind == "TrainJob":
-        body = api.get(run.object["apiVersion"], "TrainingRuntime", run.full)
+    if runtime := BY_KIND[run.kind].runtime:
+        body = api.get(run.object["apiVersion"], runtime, run.full)
     found = pod_templates(body) if body else []
     if not found:
         raise ClusterError(f"{run.kind}/{run.full}: expected a pod template, got none: its TrainingRuntime is gone")

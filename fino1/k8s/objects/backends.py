@@ -1,10 +1,12 @@
 """Which kinds does each backend make, which operator serves them, and how is that installed? The one table of these."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 JOBSET, TRAINER = "jobset.x-k8s.io/v1alpha2", "trainer.kubeflow.org/v1alpha1"
+JOB_INDEX = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+Spec = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,23 @@ OPERATORS = {
 class Backend:
     """What runs a training run. `kind` is the run object, `also` further (apiVersion, kind) without which it does nothing.
 
-    `makes_pod_group`: its operator makes the PodGroup of a gang-scheduled run; for the others we render one.
+    `expected_pods`, `pod_templates` and `find_limit` read the run object's spec: how many pods it runs at a time; their
+    templates; and `activeDeadlineSeconds` or `backoffLimit` under the name that the kind gives it, None where it is not set.
+    `first_pod` is the host name of the first of several pods, from {full}, and `index` the field with a pod's number; both are
+    empty where the operator sets torch's variables itself. `runtime` is the kind that has the pod template instead of the run
+    object. `makes_pod_group`: its operator makes the PodGroup of a gang-scheduled run; for the others we render one.
     """
 
     kind: str
     api_version: str
     plural: str
     controller: str
+    expected_pods: Callable[[Spec], int]
+    pod_templates: Callable[[Spec], list[dict[str, Any]]]
+    find_limit: Callable[[Spec, str], int | None]
+    first_pod: str = ""
+    index: str = ""
+    runtime: str = ""
     also: tuple[tuple[str, str], ...] = ()
     makes_pod_group: bool = False
 
@@ -74,21 +86,78 @@ class Backend:
         return ((self.api_version, self.kind), *self.also)
 
 
-BACKENDS = {  # value of the run file's `backend` → what it makes
+def _jobset_pods(spec: Spec) -> int:
+    jobs = spec["replicatedJobs"]
+    return sum(job.get("replicas", 1) * job["template"]["spec"].get("parallelism", 1) for job in jobs)
+
+
+def _jobset_templates(spec: Spec) -> list[dict[str, Any]]:
+    return [job["template"]["spec"]["template"] for job in spec["replicatedJobs"]]
+
+
+def _jobset_limit(spec: Spec, key: str) -> int | None:
+    """The set as a whole is restarted; each of its Jobs has the deadline."""
+    if key == "backoffLimit":
+        return spec.get("failurePolicy", {}).get("maxRestarts")
+    return spec["replicatedJobs"][0]["template"]["spec"].get(key)
+
+
+def _job_limit(spec: Spec, key: str) -> int | None:
+    """An evaluation's Job counts the restarts of each of its pods."""
+    is_per_index = key == "backoffLimit" and "backoffLimitPerIndex" in spec
+    return spec.get("backoffLimitPerIndex" if is_per_index else key)
+
+
+# Value of the run file's `backend` → what it makes. docs/development.md lists what else a backend needs.
+BACKENDS = {
     "pytorchjob": Backend(
-        "PyTorchJob", "kubeflow.org/v1", "pytorchjobs", "the Kubeflow Training Operator", makes_pod_group=True
+        "PyTorchJob",
+        "kubeflow.org/v1",
+        "pytorchjobs",
+        "the Kubeflow Training Operator",
+        expected_pods=lambda spec: sum(role.get("replicas", 1) for role in spec["pytorchReplicaSpecs"].values()),
+        pod_templates=lambda spec: [role["template"] for role in spec["pytorchReplicaSpecs"].values()],
+        find_limit=lambda spec, key: spec.get("runPolicy", {}).get(key),
+        first_pod="{full}-worker-0",
+        index="metadata.labels['training.kubeflow.org/replica-index']",
+        makes_pod_group=True,
     ),
-    "job": Backend("Job", "batch/v1", "jobs", "the cluster's controller manager"),
-    "jobset": Backend("JobSet", JOBSET, "jobsets", "the JobSet controller"),
+    "job": Backend(
+        "Job",
+        "batch/v1",
+        "jobs",
+        "the cluster's controller manager",
+        expected_pods=lambda spec: spec.get("parallelism", 1),
+        pod_templates=lambda spec: [spec["template"]],
+        find_limit=_job_limit,
+        first_pod="{full}-0.{full}",
+        index=JOB_INDEX,
+    ),
+    "jobset": Backend(
+        "JobSet",
+        JOBSET,
+        "jobsets",
+        "the JobSet controller",
+        expected_pods=_jobset_pods,
+        pod_templates=_jobset_templates,
+        find_limit=_jobset_limit,
+        first_pod="{full}-node-0-0.{full}",
+        index=JOB_INDEX,
+    ),
     "trainjob": Backend(
         "TrainJob",
         TRAINER,
         "trainjobs",
         "Kubeflow Trainer 2",
-        ((TRAINER, "TrainingRuntime"), (JOBSET, "JobSet")),
+        expected_pods=lambda spec: spec.get("trainer", {}).get("numNodes", 1),
+        pod_templates=lambda _: [],
+        find_limit=lambda *_: None,  # both are in its runtime
+        runtime="TrainingRuntime",
+        also=((TRAINER, "TrainingRuntime"), (JOBSET, "JobSet")),
         makes_pod_group=True,
     ),
 }
+BY_KIND = {backend.kind: backend for backend in BACKENDS.values()}
 KINDS = {backend.kind: backend.api_version for backend in BACKENDS.values()}
 CONTROLLERS = {backend.kind: backend.controller for backend in BACKENDS.values()}
 
@@ -114,13 +183,9 @@ def group_of(api_version: str) -> str:
 
 def pod_templates(thing: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The pod templates in an object, each with `metadata` and `spec`; a pod is one; a TrainJob has none, its runtime has."""
-    kind, spec = thing["kind"], thing.get("spec") or {}
+    kind = thing["kind"]
     if kind == "Pod":
         return [dict(thing)]
-    if kind == "PyTorchJob":
-        return [role["template"] for role in spec["pytorchReplicaSpecs"].values()]
     if kind == "TrainingRuntime":
-        spec = spec["template"]["spec"]
-    if kind in ("JobSet", "TrainingRuntime"):
-        return [job["template"]["spec"]["template"] for job in spec["replicatedJobs"]]
-    return [spec["template"]] if kind == "Job" else []
+        return _jobset_templates(thing["spec"]["template"]["spec"])
+    return BY_KIND[kind].pod_templates(thing.get("spec") or {}) if kind in BY_KIND else []

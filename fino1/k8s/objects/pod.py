@@ -5,6 +5,7 @@ from typing import Any
 
 from fino1 import __version__
 from fino1.k8s.objects import scheduling
+from fino1.k8s.objects.backends import BACKENDS
 from fino1.k8s.objects.unit import PORT, SERVER_PORT, VLLM_IMAGE, Unit, given
 from fino1.spec import canonical
 
@@ -33,7 +34,7 @@ _MOUNTS = {
 
 
 def template(unit: Unit, container: str) -> dict[str, Any]:
-    """Which pod template trains or evaluates the unit, its main container named `container`?"""
+    """The pod template that trains or evaluates the unit; its main container is named `container`."""
     document = unit.document
     return {
         "metadata": given(
@@ -44,7 +45,7 @@ def template(unit: Unit, container: str) -> dict[str, Any]:
             **scheduling.constraints(unit),
             **_common(unit),
             "terminationGracePeriodSeconds": document["terminationGracePeriodSeconds"],
-            **given(initContainers=_beside(unit)),
+            **given(initContainers=_make_server_containers(unit)),
             "containers": [_main(unit, container)],
             "volumes": _volumes(unit),
         },
@@ -52,7 +53,7 @@ def template(unit: Unit, container: str) -> dict[str, Any]:
 
 
 def test_pod(unit: Unit) -> dict[str, Any]:
-    """Which pod does `helm test` run? As the run's own, but it looks whether anything is missing, and ends."""
+    """The pod of `helm test`: as the run's own, but it looks whether anything is missing, and ends."""
     document = unit.document
     gpus = int(document["test"]["gpu"])
     part = "evaluate" if document["method"] == "eval" else "train"
@@ -85,7 +86,7 @@ def test_pod(unit: Unit) -> dict[str, Any]:
 
 
 def labels(unit: Unit) -> dict[str, str]:
-    """Which labels do a unit's pods have? No version and no chart: a Job's template cannot change (helm/helm#7082)."""
+    """Labels of a unit's pods, without version and chart: a Job's template cannot change (helm/helm#7082)."""
     return {
         "app.kubernetes.io/name": "fino1",
         "app.kubernetes.io/instance": unit.instance,
@@ -96,7 +97,7 @@ def labels(unit: Unit) -> dict[str, str]:
 
 
 def image(document: Mapping[str, Any], part: str | None = None) -> str:
-    """Which image runs this document's method, or another `part` of the suite?"""
+    """The image that runs this document's method, or another `part` of the suite."""
     block = document["image"]
     mine = "eval" if document["method"] == "eval" else "train"
     if part is not None and part != mine:
@@ -106,7 +107,7 @@ def image(document: Mapping[str, Any], part: str | None = None) -> str:
 
 
 def env(variables: Mapping[str, Any], document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Which environment has a container, sorted by name? `variables`, the run file's own, and those from Secrets."""
+    """A container's environment, sorted by name: `variables`, the run file's own, and those from Secrets."""
     secrets = {name: {"secretKeyRef": _secret(ref)} for name, ref in document["secretEnv"].items()}
     merged = {**variables, **document["env"], **secrets}
     return [
@@ -159,8 +160,8 @@ def _main(unit: Unit, name: str) -> dict[str, Any]:
     }
 
 
-def _beside(unit: Unit) -> list[dict[str, Any]]:
-    """What runs before and beside an evaluation whose model runs in the pod: find the model, serve it."""
+def _make_server_containers(unit: Unit) -> list[dict[str, Any]]:
+    """Init containers of an evaluation whose model runs in the pod: one finds the model, a sidecar serves it."""
     if not unit.is_served:
         return []
     document, model = unit.document, unit.model or {}
@@ -216,25 +217,15 @@ def _launch(unit: Unit) -> dict[str, Any]:
     document = unit.document
     if unit.model:
         return {}
-    if document["backend"] == "trainjob":
+    nodes, backend = document["nodes"], BACKENDS[document["backend"]]
+    if not backend.first_pod:
         return _attempt(document)
-    nodes, backend = document["nodes"], document["backend"]
-    first = {
-        "pytorchjob": f"{unit.full}-worker-0",
-        "job": f"{unit.full}-0.{unit.full}",
-        "jobset": f"{unit.full}-node-0-0.{unit.full}",
-    }[backend]
-    index = (
-        "metadata.labels['training.kubeflow.org/replica-index']"
-        if backend == "pytorchjob"
-        else "metadata.annotations['batch.kubernetes.io/job-completion-index']"
-    )
     return {
         **_attempt(document),
-        "PET_MASTER_ADDR": first if nodes > 1 else "localhost",
+        "PET_MASTER_ADDR": backend.first_pod.format(full=unit.full) if nodes > 1 else "localhost",
         "PET_MASTER_PORT": str(PORT),
         "PET_NNODES": str(nodes),
-        "PET_NODE_RANK": {"fieldRef": {"fieldPath": index}},
+        "PET_NODE_RANK": {"fieldRef": {"fieldPath": backend.index}},
         "PET_NPROC_PER_NODE": str(unit.ranks),
     }
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from fino1 import __version__, exits
 from fino1.k8s.objects import pod, scheduling
+from fino1.k8s.objects.backends import BACKENDS, TRAINER, group_of
 from fino1.k8s.objects.unit import Unit, given, ports, units
 from fino1.spec.run import RunSpec
 
@@ -13,19 +14,19 @@ CHART = f"fino1-{__version__}".replace("+", "_")[:63]  # as a label's value
 
 
 def render(spec: RunSpec, name: str) -> list[Object]:
-    """Which objects are the run `name`? Pure: no clock, no randomness, no cluster. The last is the pod of `helm test`.
+    """The objects of the run `name`. Pure: no clock, no randomness, no cluster. The last is the pod of `helm test`.
 
     Raises SpecError for a name that Kubernetes would refuse.
     """
     parts = units(spec, name)
     objects = _claims(parts[0])
     for unit in parts:
-        objects += [*_surroundings(unit), *_run(unit)]
+        objects += [*_make_support_objects(unit), *_run(unit)]
     return [*objects, pod.test_pod(parts[0])]
 
 
 def is_hook(thing: Object) -> bool:
-    """Is this object Helm's to run (`helm test`), not a part of the run?"""
+    """Whether Helm runs this object (`helm test`), so that it is no part of the run."""
     return "helm.sh/hook" in thing["metadata"].get("annotations", {})
 
 
@@ -57,8 +58,8 @@ def _claims(unit: Unit) -> list[Object]:
     return objects
 
 
-def _surroundings(unit: Unit) -> list[Object]:
-    """The account, the document and the network of the unit's pods."""
+def _make_support_objects(unit: Unit) -> list[Object]:
+    """The ServiceAccount, ConfigMap and NetworkPolicy of the unit's pods."""
     objects = []
     if "serviceAccountName" not in unit.document:
         objects.append(_object(unit, "v1", "ServiceAccount", automountServiceAccountToken=False))
@@ -95,9 +96,10 @@ def _run(unit: Unit) -> list[Object]:
     )
 
 
-def _run_object(unit: Unit, api: str, kind: str, spec: dict[str, Any]) -> Object:
+def _run_object(unit: Unit, spec: dict[str, Any]) -> Object:
     """An object that a controller runs: with the queue's labels, and the run's hash for whoever looks for its directory."""
-    thing = _object(unit, api, kind, spec=spec)
+    backend = BACKENDS["job" if unit.model else unit.document["backend"]]
+    thing = _object(unit, backend.api_version, backend.kind, spec=spec)
     thing["metadata"]["labels"] |= given(
         **{
             "kueue.x-k8s.io/queue-name": unit.document.get("queue"),
@@ -109,7 +111,7 @@ def _run_object(unit: Unit, api: str, kind: str, spec: dict[str, Any]) -> Object
 
 
 def _limits(unit: Unit) -> dict[str, Any]:
-    """How long may it run, how long does it stay, does it wait?"""
+    """The keys that say how long it may run, how long it stays, and whether it waits."""
     document = unit.document
     return given(
         activeDeadlineSeconds=document.get("activeDeadlineSeconds"),
@@ -134,7 +136,7 @@ def _pytorchjob(unit: Unit) -> list[Object]:
             "Worker": {"replicas": nodes, "restartPolicy": "ExitCode", "template": pod.template(unit, "pytorch")}
         },
     }
-    return [_run_object(unit, "kubeflow.org/v1", "PyTorchJob", spec)]
+    return [_run_object(unit, spec)]
 
 
 def _job(unit: Unit) -> list[Object]:
@@ -142,7 +144,7 @@ def _job(unit: Unit) -> list[Object]:
     spec = {**_job_spec(unit, "train"), "backoffLimit": unit.document["backoffLimit"] * unit.document["nodes"]}
     spec = {**spec, **_limits(unit)}
     spec["template"]["spec"] |= {"subdomain": unit.full} if unit.document["nodes"] > 1 else {}
-    objects = [_run_object(unit, "batch/v1", "Job", spec)]
+    objects = [_run_object(unit, spec)]
     if unit.document["nodes"] > 1:
         headless = {
             "clusterIP": "None",
@@ -156,11 +158,13 @@ def _job(unit: Unit) -> list[Object]:
 def _jobset(unit: Unit) -> list[Object]:
     spec = {"failurePolicy": _jobset_failures(unit), "replicatedJobs": [_replicated(unit)]}
     ttl_and_suspend = {key: value for key, value in _limits(unit).items() if key != "activeDeadlineSeconds"}
-    return _group(unit) + [_run_object(unit, "jobset.x-k8s.io/v1alpha2", "JobSet", {**spec, **ttl_and_suspend})]
+    return _group(unit) + [_run_object(unit, {**spec, **ttl_and_suspend})]
 
 
 def _trainjob(unit: Unit) -> list[Object]:
-    """All about the pod is in a runtime of our own: what a TrainJob can say of it changes between releases."""
+    """The run object, and a TrainingRuntime with the pod template: which of its fields a TrainJob can set changes between
+    releases of Trainer.
+    """
     document = unit.document
     job = _replicated(unit)
     job["template"]["metadata"] = {"labels": {"trainer.kubeflow.org/trainjob-ancestor-step": "trainer"}}
@@ -170,12 +174,11 @@ def _trainjob(unit: Unit) -> list[Object]:
         "template": {"spec": {"failurePolicy": _jobset_failures(unit), "replicatedJobs": [job]}},
     }
     train = {
-        "runtimeRef": {"apiGroup": "trainer.kubeflow.org", "kind": "TrainingRuntime", "name": unit.full},
+        "runtimeRef": {"apiGroup": group_of(TRAINER), "kind": "TrainingRuntime", "name": unit.full},
         "trainer": {"numNodes": document["nodes"], "numProcPerNode": unit.ranks},
         **given(suspend=document["suspend"] or None),
     }
-    api = "trainer.kubeflow.org/v1alpha1"
-    return [_object(unit, api, "TrainingRuntime", spec=runtime), _run_object(unit, api, "TrainJob", train)]
+    return [_object(unit, TRAINER, "TrainingRuntime", spec=runtime), _run_object(unit, train)]
 
 
 def _replicated(unit: Unit) -> dict[str, Any]:
@@ -207,7 +210,7 @@ def _job_spec(unit: Unit, container: str) -> dict[str, Any]:
 
 def _pod_failures(template: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Exit codes' meaning (exits.py): fatal codes of our containers end the Job, evictions do not count, the rest is tried
-    again. A sidecar's codes are its own business.
+    again. Sidecars' exit codes are ignored.
     """
     spec = template["spec"]
     ours = [c["name"] for c in [*spec.get("initContainers", []), *spec["containers"]] if "restartPolicy" not in c]
@@ -221,7 +224,7 @@ def _pod_failures(template: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _evaluation(unit: Unit) -> Object:
     """A model's evaluation: each pod a shard, each with restarts of its own."""
     spec = {**_job_spec(unit, "evaluate"), "backoffLimitPerIndex": unit.document["backoffLimit"], **_limits(unit)}
-    return _run_object(unit, "batch/v1", "Job", spec)
+    return _run_object(unit, spec)
 
 
 def _group(unit: Unit) -> list[Object]:

@@ -7,7 +7,7 @@ from fino1.k8s.objects.unit import Unit, given
 
 
 def constraints(unit: Unit) -> dict[str, Any]:
-    """Which keys of the pod's spec say where and when it is scheduled?"""
+    """The keys of the pod's spec that say where and when it is scheduled."""
     document = unit.document
     return {
         **given(
@@ -20,7 +20,7 @@ def constraints(unit: Unit) -> dict[str, Any]:
 
 
 def nodes(unit: Unit) -> dict[str, Any]:
-    """Which nodes may it be? GPUs by product, their taint tolerated; a model behind an API needs none."""
+    """The keys that choose nodes: GPUs by product, their taint tolerated; a model behind an API needs none."""
     document = unit.document
     has_gpus = document["gpus_per_node"] > 0 and (unit.model is None or unit.is_served)
     product = document["gpu"].get("product") if has_gpus else None
@@ -32,13 +32,13 @@ def nodes(unit: Unit) -> dict[str, Any]:
 
 
 def labels(unit: Unit) -> dict[str, str]:
-    """Which labels make pods wait for each other? The coscheduling plugin's, where no operator sets it."""
+    """Labels that make pods wait for each other: the coscheduling plugin's, where no operator sets it."""
     is_ours = _gang(unit) == "coscheduling" and not BACKENDS[unit.document["backend"]].makes_pod_group
     return {"scheduling.x-k8s.io/pod-group": unit.full} if is_ours else {}
 
 
 def annotations(unit: Unit) -> dict[str, str]:
-    """Which annotations place the pods? Kueue's topology, and Volcano's group where no operator sets it."""
+    """Annotations that place the pods: Kueue's topology, and Volcano's group where no operator sets it."""
     document = unit.document
     topology = document["topology"]
     is_ours = _gang(unit) == "volcano" and not BACKENDS[document["backend"]].makes_pod_group
@@ -53,7 +53,7 @@ def annotations(unit: Unit) -> dict[str, str]:
 
 
 def pod_group(unit: Unit) -> dict[str, Any] | None:
-    """Which group object do the pods of a plain Job or a JobSet wait for?"""
+    """The PodGroup that the pods of a plain Job or a JobSet wait for; None where an operator makes it."""
     if not _gang(unit) or BACKENDS[unit.document["backend"]].makes_pod_group:
         return None
     api_version = GANG_SCHEDULERS[_gang(unit)].api_version

@@ -16,7 +16,7 @@ from fino1.spec.evaluation import EvalModel
 from fino1.spec.run import RunSpec
 
 NAME = r"[a-z]([-a-z0-9]{0,32}[a-z0-9])?"  # DNS-1035, which PyTorchJob wants; with the hash 45 characters
-PORT = 29500  # of torch's rendezvous
+PORT = 29500  # of torch's rendezvous; charts/fino1/templates/_launch.tpl has it too
 SERVER_PORT = 8000  # of the model server beside an evaluation
 VLLM_IMAGE = "vllm/vllm-openai:v0.29.0"
 
@@ -65,7 +65,7 @@ class Unit:
 
     @property
     def is_served(self) -> bool:
-        """Does the evaluated model run in the pod?"""
+        """Whether the evaluated model runs in the pod."""
         return self.model is not None and "base_url" not in self.model
 
     @property
@@ -75,8 +75,8 @@ class Unit:
 
 
 def units(spec: RunSpec, name: str) -> list[Unit]:
-    """Which run objects are there? Raises SpecError for what would do on this machine and not in a pod: a name that Kubernetes'
-    kinds refuse, a relative path, a key that no Secret brings.
+    """The run's units. Raises SpecError for what would do on this machine and not in a pod: a name that Kubernetes' kinds
+    refuse, a relative path, an API key that no Secret brings.
     """
     document = load.effective(spec)
     if problems := _complaints(document, name):
@@ -120,7 +120,7 @@ def _complaints(document: Mapping[str, Any], name: str) -> list[str]:
 
 
 def ports(unit: Unit) -> list[int]:
-    """Which TCP ports of the world outside does the unit need? HTTPS for a hub, those of an endpoint and of trackers' servers."""
+    """TCP ports that the unit must reach outside the cluster: HTTPS for a hub, those of an endpoint and of trackers' servers."""
     found = set()
     if not unit.document["offline"] and _has_hub(unit):
         found.add(443)
@@ -133,7 +133,7 @@ def ports(unit: Unit) -> list[int]:
 
 
 def _tracker_servers(document: Mapping[str, Any]) -> list[str]:
-    """Which servers are reported to? A URL in a Secret is not seen: it needs a rule in `networkPolicy.egress`."""
+    """URLs of the trackers' servers. One in a Secret is not seen: it needs a rule in `networkPolicy.egress`."""
     env, found = document["env"], []
     has_key = "WANDB_API_KEY" in (env.keys() | document["secretEnv"].keys())
     if "wandb" in document["report_to"] and has_key and not document["offline"]:
@@ -144,7 +144,7 @@ def _tracker_servers(document: Mapping[str, Any]) -> list[str]:
 
 
 def _has_hub(unit: Unit) -> bool:
-    """Does the unit read anything from the hub?"""
+    """Whether the unit reads anything from the hub."""
     document = unit.document
     if document["method"] == "eval":
         return "hub" in (unit.model or {}) or any("hub" in task for task in document["eval"]["tasks"])

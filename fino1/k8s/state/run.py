@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from fino1.errors import SpecError
 from fino1.k8s.cluster.client import Api
-from fino1.k8s.objects.backends import KINDS
+from fino1.k8s.objects.backends import BY_KIND, KINDS
 
 OURS = "app.kubernetes.io/part-of=fino1"
 Phase = Literal["Pending", "Queued", "Suspended", "Running", "Restarting", "Succeeded", "Failed"]
@@ -124,13 +124,7 @@ class Run:
     @property
     def expected_pods(self) -> int:
         """Number of pods that it runs at a time."""
-        spec = self.object["spec"]
-        if self.kind == "PyTorchJob":
-            return sum(role.get("replicas", 1) for role in spec["pytorchReplicaSpecs"].values())
-        if self.kind == "JobSet":
-            jobs = spec["replicatedJobs"]
-            return sum(job.get("replicas", 1) * job["template"]["spec"].get("parallelism", 1) for job in jobs)
-        return spec.get("trainer", {}).get("numNodes", 1) if self.kind == "TrainJob" else spec.get("parallelism", 1)
+        return BY_KIND[self.kind].expected_pods(self.object["spec"])
 
     @property
     def is_over(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from fino1 import exits
 from fino1.k8s import times
 from fino1.k8s.finding import Finding
-from fino1.k8s.objects.backends import CONTROLLERS, KINDS
+from fino1.k8s.objects.backends import BY_KIND, CONTROLLERS, KINDS
 from fino1.k8s.state.pods import find_root_failures
 from fino1.k8s.state.run import Run
 from fino1.k8s.why.facts import Facts, flat, when
@@ -23,7 +23,7 @@ def find_exceeded_deadline(facts: Facts) -> Iterator[Finding]:
     """The run was ended since it took longer than activeDeadlineSeconds."""
     for each in _list_failed_conditions(facts.run):
         if _DEADLINE.search(f"{each.get('reason')} {each.get('message')}"):
-            limit = _read_limit(facts.run, "activeDeadlineSeconds")
+            limit = BY_KIND[facts.run.kind].find_limit(facts.run.object["spec"], "activeDeadlineSeconds")
             says = f"it ran for longer than its deadline{f' ({times.short(limit)}, activeDeadlineSeconds)' if limit else ''}"
             advice = "raise activeDeadlineSeconds and submit again: it goes on from its newest checkpoint"
             yield Finding("DeadlineExceeded", says, _name_run(facts.run), _format_condition(each), advice)
@@ -33,7 +33,7 @@ def find_exhausted_restarts(facts: Facts) -> Iterator[Finding]:
     """The controller has given up after too many restarts; with the end of the last one."""
     for each in _list_failed_conditions(facts.run):
         if _RESTARTS.search(f"{each.get('reason')} {each.get('message')}"):
-            limit = _read_limit(facts.run, "backoffLimit")
+            limit = BY_KIND[facts.run.kind].find_limit(facts.run.object["spec"], "backoffLimit")
             says = f"it was started again as often as it may{f' (backoffLimit {limit})' if limit is not None else ''}"
             last = [ended.says for ended in find_failed_containers(facts)]
             says += "".join(f"; at last {words}" for words in last)
@@ -125,15 +125,3 @@ def _list_failed_conditions(run: Run) -> list[Mapping[str, Any]]:
 
 def _format_condition(condition: Mapping[str, Any]) -> tuple[str, ...]:
     return (f"{condition['type']} {condition.get('reason', '')}: {flat(condition.get('message'))}",)
-
-
-def _read_limit(run: Run, key: str) -> int | None:
-    """`activeDeadlineSeconds` or `backoffLimit`, where the run's kind has it; None where it is not set."""
-    spec = run.object["spec"]
-    if run.kind == "JobSet":
-        key = "maxRestarts" if key == "backoffLimit" else key
-        spec = spec.get("failurePolicy", {}) if key == "maxRestarts" else spec["replicatedJobs"][0]["template"]["spec"]
-    else:
-        key = "backoffLimitPerIndex" if "backoffLimitPerIndex" in spec and key == "backoffLimit" else key
-        spec = spec.get("runPolicy", spec)
-    return spec.get(key)
