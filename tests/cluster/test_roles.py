@@ -48,4 +48,4 @@ def test_with_the_role_that_only_reads(api, fino1, submitted, stage, account, na
         assert code == exits.BUG
         assert f"may not {refused} pytorchjobs" in err
     assert list_runs(api)[0].object["metadata"]["uid"] == run.object["metadata"]["uid"]
-    assert retry.fresh(api, run)["metadata"]["name"] == run.full
+    assert retry.rebuild_as_submitted(api, run)["metadata"]["name"] == run.full

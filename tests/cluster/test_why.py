@@ -346,7 +346,7 @@ def workload(stage, run, *conditions, priority=0, **spec):
     uid, owner = run.object["metadata"]["uid"], {"kind": run.kind, "name": run.full, "controller": True}
     metadata["ownerReferences"] = [{"apiVersion": run.object["apiVersion"], "uid": uid, **owner}]
     template = {"spec": {**stage.template(run)["spec"], "restartPolicy": "Never"}}
-    sets = [{"name": "worker", "count": run.wanted, "template": template}]
+    sets = [{"name": "worker", "count": run.expected_pods, "template": template}]
     body = {"apiVersion": KUEUE, "kind": "Workload", "metadata": metadata}
     stage.api.create({**body, "spec": {"queueName": "gpus", "podSets": sets, "priority": priority, **spec}})
     every = [

@@ -73,7 +73,7 @@ def event(name, reason, message, kind="Pod", type_="Warning"):
 
 
 def verdict(run_, *found, events=(), **more):
-    facts = Facts(run_, NOW, pods.ranks(found), events, **more)
+    facts = Facts(run_, NOW, pods.group_ranks(found), events, **more)
     return diagnose(facts).verdict
 
 
@@ -261,7 +261,7 @@ def test_the_exit_code_of_a_pod_that_the_operator_has_deleted():
         ),
     ]
     found = pod(0, "Pending", waiting("ContainerCreating"))
-    facts = Facts(run("PyTorchJob", condition("Restarting")), NOW, pods.ranks([found]), told)
+    facts = Facts(run("PyTorchJob", condition("Restarting")), NOW, pods.group_ranks([found]), told)
     assert [each.cause for each in diagnose(facts).findings] == ["Starting", "Exit137"]
 
 
@@ -324,7 +324,7 @@ def test_in_the_queue(held, says):
 
 def test_past_the_queue():
     held = replace(queue(), workload=None)
-    assert "Kueue does not manage the TrainJob: it runs past its queue" in verdict(
+    assert "Kueue does not manage the TrainJob: it runs without waiting in its queue" in verdict(
         run("TrainJob", queue="gpus"), queue=held
     )
 
@@ -425,7 +425,7 @@ def test_a_product_that_no_node_has():
     found = pod(0, "Pending", spec=spec, conditions=[refused | {"status": "False"}])
     node = Node({"metadata": {"name": "n", "labels": {"nvidia.com/gpu.product": "A100"}}, "status": {}})
     node.body["status"]["allocatable"] = {"nvidia.com/gpu": "8", "pods": "110"}
-    told = diagnose(Facts(run("Job", active=1), NOW, pods.ranks([found]), nodes=[node]))
+    told = diagnose(Facts(run("Job", active=1), NOW, pods.group_ranks([found]), nodes=[node]))
     assert told.advice.startswith("waiting does not help: no node may take it; check gpu.product")
     assert "asked: 8 nvidia.com/gpu on nodes with nvidia.com/gpu.product=H200" in told.findings[0].evidence
     assert any(
@@ -513,7 +513,7 @@ def test_which_keys_a_missing_secret_needs():
     ]
     spec = {"containers": [{"name": "train", "image": "image", "env": env}]}
     stuck = pod(0, "Pending", waiting("CreateContainerConfigError", 'secret "hub" not found'), spec=spec)
-    told = diagnose(Facts(run("PyTorchJob", CREATED), NOW, pods.ranks([stuck])))
+    told = diagnose(Facts(run("PyTorchJob", CREATED), NOW, pods.group_ranks([stuck])))
     assert told.advice == "create the Secret with token in it; the container then starts by itself"
 
 
@@ -526,13 +526,13 @@ def test_which_keys_a_missing_secret_needs():
     ],
 )
 def test_what_to_do_about_a_disk(line, advice):
-    ranks = pods.ranks([pod(0, "Failed", ended(74))])
+    ranks = pods.group_ranks([pod(0, "Failed", ended(74))])
     assert diagnose(Facts(run("PyTorchJob", FAILED), NOW, ranks, tail=[line])).advice.startswith(advice)
 
 
 def test_a_pod_that_failed_before_its_main_container_could_start():
     failed = pod(0, "Failed", waiting("PodInitializing"), init={"name": "model", "state": ended(2)}, spec=LINK)
-    (rank,) = pods.ranks([failed])
+    (rank,) = pods.group_ranks([failed])
     assert (rank.last_end.container, rank.last_end.code) == ("model", 2)
     given_up = run("Job", condition("Failed", "PodFailurePolicy", "Container model for pod failed with exit code 2"))
     told = diagnose(Facts(given_up, NOW, [rank]))

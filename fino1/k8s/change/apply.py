@@ -7,9 +7,10 @@ from typing import Any
 
 from fino1.errors import ClusterError
 from fino1.k8s.change.dryrun import AWAITS_RUNTIME, Change
-from fino1.k8s.change.owned import Object, in_parallel, is_run, join_names, label, remove, run_of
+from fino1.k8s.change.owned import Object, in_parallel, is_run, join_names, label, remove
 from fino1.k8s.cluster.client import Api, Applied
 from fino1.k8s.cluster.errors import ApiError, Lost
+from fino1.k8s.state.run import run_of
 
 _SEEN_S = 30.0  # until a webhook sees an object that was made a moment ago
 
@@ -22,11 +23,11 @@ def apply(api: Api, changes: Sequence[Change]) -> list[Change]:
     made: list[dict[str, Any]] = []
     unanswered: list[Object] = []
 
-    def one(change: Change) -> Change:
+    def apply_one(change: Change) -> Change:
         if change.outcome == "unchanged":
             return change
         try:
-            applied = _patiently(api, change)
+            applied = _apply_with_retry(api, change)
         except Lost:
             if not change.before:
                 unanswered.append(change.object)
@@ -36,16 +37,16 @@ def apply(api: Api, changes: Sequence[Change]) -> list[Change]:
         return Change(change.object, change.before, applied.object, applied.outcome)
 
     try:
-        needed = in_parallel(one, [change for change in changes if not is_run(change.object)])
-        return needed + in_parallel(one, [change for change in changes if is_run(change.object)])
+        needed = in_parallel(apply_one, [change for change in changes if not is_run(change.object)])
+        return needed + in_parallel(apply_one, [change for change in changes if is_run(change.object)])
     except KeyboardInterrupt:
-        print(_undone(api, made, unanswered), file=sys.stderr)
+        print(_undo(api, made, unanswered), file=sys.stderr)
         raise
     except ClusterError as error:
-        raise ClusterError(f"{error}\n{_undone(api, made, unanswered)}") from error
+        raise ClusterError(f"{error}\n{_undo(api, made, unanswered)}") from error
 
 
-def _patiently(api: Api, change: Change) -> Applied:
+def _apply_with_retry(api: Api, change: Change) -> Applied:
     """Apply one; again while Trainer 2's webhook, which reads a cache, has not seen the runtime that was made just before."""
     deadline = time.monotonic() + _SEEN_S
     while True:
@@ -57,7 +58,7 @@ def _patiently(api: Api, change: Change) -> Applied:
             time.sleep(0.2)
 
 
-def _undone(api: Api, made: Sequence[Object], unanswered: Sequence[Object]) -> str:
+def _undo(api: Api, made: Sequence[Object], unanswered: Sequence[Object]) -> str:
     """Remove what was made. Returns what is left, in words."""
     try:
         # The answer got lost, perhaps after the object was made: before this call there was none.

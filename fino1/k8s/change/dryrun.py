@@ -6,20 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from fino1.errors import ClusterError, SpecError
-from fino1.k8s.change.owned import (
-    INSTANCE,
-    Object,
-    find_owner,
-    in_parallel,
-    is_run,
-    join_names,
-    label,
-    list_ours,
-    run_of,
-)
+from fino1.k8s.change.owned import INSTANCE, Object, find_owner, in_parallel, is_run, join_names, label, list_ours
 from fino1.k8s.cluster.client import Api, Outcome
 from fino1.k8s.cluster.errors import ApiError
 from fino1.k8s.objects.backends import BACKENDS, GANG_SCHEDULERS, KINDS, OPERATORS, group_of, pod_templates
+from fino1.k8s.state.run import run_of
 
 # Trainer 2's webhook looks for the runtime, which a dry run does not make (pkg/runtime/core/trainingruntime.go).
 AWAITS_RUNTIME = "must be created before the TrainJob"
@@ -31,7 +22,7 @@ _MOST_ERRORS = 20
 
 @dataclass(frozen=True)
 class Change:
-    """What an apply of one object would do: the object as rendered, as the cluster holds it ({}: not at all), and as it would."""
+    """Effect of an apply of one object: the object as rendered, as the cluster holds it ({}: not at all), and as it would."""
 
     object: Object
     before: Object
@@ -39,7 +30,7 @@ class Change:
     outcome: Outcome
 
 
-def kinds_served(api: Api, objects: Sequence[Object]) -> None:
+def check_kinds(api: Api, objects: Sequence[Object]) -> None:
     """Raise SpecError if the cluster does not serve a kind; it names the operator to install, and the backends that are there."""
     missing = {
         thing["kind"]: thing["apiVersion"] for thing in objects if not api.serves(thing["apiVersion"], thing["kind"])
@@ -61,7 +52,7 @@ def kinds_served(api: Api, objects: Sequence[Object]) -> None:
     raise SpecError(problems)
 
 
-def present(api: Api, objects: Sequence[Object]) -> dict[str, Object]:
+def find_existing(api: Api, objects: Sequence[Object]) -> dict[str, Object]:
     """Those of these objects that exist, and others of the same run name, by label (Kind/name)."""
     kinds = dict.fromkeys((thing["apiVersion"], thing["kind"]) for thing in objects if run_of(thing))
     kinds |= dict.fromkeys((version, kind) for kind, version in KINDS.items())
@@ -73,14 +64,16 @@ def present(api: Api, objects: Sequence[Object]) -> dict[str, Object]:
     return {label(thing): thing for thing in things}
 
 
-def changes(api: Api, objects: Sequence[Object], there: Mapping[str, Object], *, force: bool = False) -> list[Change]:
-    """What an apply of these objects would do, by a dry run of each. `there`: what exists, from `present`.
+def plan_changes(
+    api: Api, objects: Sequence[Object], there: Mapping[str, Object], *, force: bool = False
+) -> list[Change]:
+    """Plan what an apply of these objects would do, by a dry run of each. `there`: what exists, from `find_existing`.
 
     Claims that exist stay as they are, and so do a run object and its TrainingRuntime that another version of fino1 has
     submitted from the same run file: their pod templates cannot change. Raises SpecError or ClusterError with all refusals.
     """
     problems: list[Exception] = []
-    kept = set(_kept(objects, there))
+    kept = set(_list_kept_labels(objects, there))
     runtimes = {thing["metadata"]["name"] for thing in objects if thing["kind"] == "TrainingRuntime"}
 
     def ask(thing: Object) -> Change | None:
@@ -88,7 +81,7 @@ def changes(api: Api, objects: Sequence[Object], there: Mapping[str, Object], *,
         try:
             if label(thing) in kept:
                 return _keep(thing, before)
-            return _ask(api, thing, before, force)
+            return _plan_change(api, thing, before, force)
         except SpecError as error:
             problems.append(error)
         except ApiError as error:
@@ -127,12 +120,12 @@ def admit_pods(api: Api, objects: Sequence[Object]) -> list[str]:
             else:
                 problems[reason] = ApiError(f"{name}: the pods of this run would be refused: {reason}", error.status)
 
-    in_parallel(ask, sample_pods(objects))
+    in_parallel(ask, make_sample_pods(objects))
     raise_all(list(problems.values()))
     return warnings
 
 
-def sample_pods(objects: Sequence[Object]) -> list[dict[str, Any]]:
+def make_sample_pods(objects: Sequence[Object]) -> list[dict[str, Any]]:
     """A pod of each template, as a controller would make it; without an account among `objects`, which admission would miss."""
     accounts = {thing["metadata"]["name"] for thing in objects if thing["kind"] == "ServiceAccount"}
     found = []
@@ -147,7 +140,7 @@ def sample_pods(objects: Sequence[Object]) -> list[dict[str, Any]]:
     return found
 
 
-def claims_that_differ(changed: Sequence[Change]) -> Iterator[str]:
+def find_claim_differences(changed: Sequence[Change]) -> Iterator[str]:
     """A line for each claim that exists with another size or class than the run file's; it is left as it is."""
     for change in changed:
         if change.object["kind"] != "PersistentVolumeClaim" or not change.before:
@@ -160,7 +153,7 @@ def claims_that_differ(changed: Sequence[Change]) -> Iterator[str]:
 
 
 def describe_kept(change: Change) -> str:
-    """Why a run object stays though this version of fino1 would make another one, for a message; empty for other changes."""
+    """Say why a run object stays though this version of fino1 would make another one, for a message; empty for other changes."""
     if not change.before or not is_run(change.object) or _version(change.before) == _version(change.object):
         return ""
     anew = f"to have it made anew: `fino1-k8s cancel {change.object['metadata']['name']}` first"
@@ -179,7 +172,7 @@ def raise_all(problems: Sequence[Exception]) -> None:
     raise ClusterError("\n".join(lines))
 
 
-def _kept(objects: Sequence[Object], there: Mapping[str, Object]) -> Iterator[str]:
+def _list_kept_labels(objects: Sequence[Object], there: Mapping[str, Object]) -> Iterator[str]:
     """Labels of the objects that exist and stay as they are: claims, and what another version has made pods of."""
     mine = [thing for thing in objects if label(thing) in there]
     runs = {run_of(thing) for thing in mine if is_run(thing) and _version(thing) != _version(there[label(thing)])}
@@ -190,17 +183,17 @@ def _kept(objects: Sequence[Object], there: Mapping[str, Object]) -> Iterator[st
 
 def _keep(thing: Object, before: Object) -> Change:
     if run_of(thing):
-        _refuse_anothers(before)
+        _refuse_foreign(before)
     elif before["metadata"].get("deletionTimestamp"):
         raise SpecError(f"{label(thing)}: expected a claim that stays, got one that is being deleted")
     return Change(thing, before, before, "unchanged")
 
 
-def _ask(api: Api, thing: Object, before: Object, force: bool) -> Change:
+def _plan_change(api: Api, thing: Object, before: Object, force: bool) -> Change:
     """The dry run of one object. SpecError if it exists and is not ours."""
     if before:
-        _refuse_anothers(before)
-        thing = _with_suspend_of(before, thing)
+        _refuse_foreign(before)
+        thing = _keep_suspend(before, thing)
     try:
         would = api.apply(thing, dry_run=True, force=force, before=before)
     except ApiError as error:
@@ -212,7 +205,7 @@ def _ask(api: Api, thing: Object, before: Object, force: bool) -> Change:
     return Change(thing, before, would.object, would.outcome)
 
 
-def _refuse_anothers(thing: Object) -> None:
+def _refuse_foreign(thing: Object) -> None:
     if other := find_owner(thing):
         raise SpecError(
             f"{label(thing)}: expected it to be this command's, got one of {other.name}: {other.removal}, or take another --name"
@@ -220,11 +213,11 @@ def _refuse_anothers(thing: Object) -> None:
 
 
 def _find_unlabelled(api: Api, thing: Object) -> Object:
-    """The object of that name that `present` has not found ({}: gone since). SpecError that says whose it is if not ours."""
+    """The object of that name that `find_existing` has not found; {} if it is gone since. SpecError where it is not ours."""
     there = api.get(thing["apiVersion"], thing["kind"], thing["metadata"]["name"])
     if there is None:
         return {}
-    _refuse_anothers(there)
+    _refuse_foreign(there)
     labels = there["metadata"].get("labels") or {}
     managers = dict.fromkeys(entry["manager"] for entry in there["metadata"].get("managedFields") or [])
     if labels.get("app.kubernetes.io/part-of") != "fino1":
@@ -236,7 +229,7 @@ def _find_unlabelled(api: Api, thing: Object) -> Object:
     return there
 
 
-def _with_suspend_of(before: Object, thing: Object) -> Object:
+def _keep_suspend(before: Object, thing: Object) -> Object:
     """A run object that keeps the `suspend` of the existing one, which `suspend`, `resume` or Kueue has set."""
     if not is_run(thing):
         return thing

@@ -3,15 +3,15 @@
 from collections.abc import Collection, Sequence
 
 from fino1.errors import SpecError
-from fino1.k8s.change.owned import INSTANCE, Object, is_run, label, list_pods, run_of
+from fino1.k8s.change.owned import INSTANCE, Object, is_run, label, list_pods
 from fino1.k8s.cluster.client import Api
-from fino1.k8s.state.run import Run
+from fino1.k8s.state.run import Run, run_of
 
 
 def find_leftovers(api: Api, objects: Sequence[Object], there: Collection[Object]) -> list[Object]:
-    """What earlier attempts at these run objects have left and has still to end: objects that are being deleted, and pods.
+    """What earlier attempts at these run objects left and still has to end: objects that are being deleted, and pods.
 
-    `there`: what exists now, from `dryrun.present`. A rank of the attempt before must not join the new one
+    `there`: what exists now, from `dryrun.find_existing`. A rank of the attempt before must not join the new one
     (docs/design.md C12).
     """
     ending = [thing for thing in there if thing["metadata"].get("deletionTimestamp") and run_of(thing)]

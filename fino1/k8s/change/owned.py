@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from fino1.errors import ClusterError
 from fino1.k8s.cluster.client import FIELD_MANAGER, Api
 from fino1.k8s.objects.backends import KINDS
-from fino1.k8s.state.run import OURS
+from fino1.k8s.state.run import OURS, run_of
 
 Object = Mapping[str, Any]
 Thing, Result = TypeVar("Thing"), TypeVar("Result")
@@ -46,13 +46,8 @@ def managed(thing: Object) -> dict[str, Any]:
 
 
 def label(thing: Object) -> str:
-    """What messages call an object: Kind/name."""
+    """Name of an object in messages: Kind/name."""
     return f"{thing['kind']}/{thing['metadata']['name']}"
-
-
-def run_of(thing: Object) -> str:
-    """Full name of the run that an object belongs to; empty for a claim, which belongs to none."""
-    return (thing["metadata"].get("labels") or {}).get(RUN, "")
 
 
 def is_run(thing: Object) -> bool:
@@ -110,11 +105,11 @@ def find_owner(thing: Object) -> Owner | None:
 def remove(api: Api, things: Sequence[Object], propagation: Literal["Foreground", "Background"] = "Background") -> None:
     """Delete these very objects, not others that have got their names since."""
 
-    def one(thing: Object) -> None:
+    def remove_one(thing: Object) -> None:
         name, uid = thing["metadata"]["name"], thing["metadata"]["uid"]
         api.delete(thing["apiVersion"], thing["kind"], name, propagation=propagation, uid=uid)
 
-    in_parallel(one, things)
+    in_parallel(remove_one, things)
 
 
 def list_pods(api: Api, selector: str, runs: set[str]) -> list[dict[str, Any]]:
@@ -128,14 +123,14 @@ def patience_s(pods_left: Iterable[Object]) -> float:
     return 60.0 + max((pod["spec"].get("terminationGracePeriodSeconds") or 30 for pod in pods_left), default=600)
 
 
-def wait_until_gone(left: Callable[[], Sequence[Object]], timeout_s: float) -> None:
-    """Wait until `left` finds nothing, twice. Raises ClusterError that names what is left when time is up.
+def wait_until_gone(list_remaining: Callable[[], Sequence[Object]], timeout_s: float) -> None:
+    """Wait until `list_remaining` finds nothing, twice. Raises ClusterError that names what is left when time is up.
 
     An old rank must not join a new attempt (docs/design.md C12).
     """
     end = time.monotonic() + timeout_s
     is_announced = False
-    while things := left() or _look_again(left):
+    while things := list_remaining() or _look_again(list_remaining):
         which = join_names(label(thing) for thing in things)
         if time.monotonic() + _PAUSE_S > end:
             raise ClusterError(
@@ -148,10 +143,10 @@ def wait_until_gone(left: Callable[[], Sequence[Object]], timeout_s: float) -> N
         time.sleep(_PAUSE_S)
 
 
-def _look_again(left: Callable[[], Sequence[Object]]) -> Sequence[Object]:
+def _look_again(list_remaining: Callable[[], Sequence[Object]]) -> Sequence[Object]:
     """Look again after _LATE_S: a controller may still create a pod of an object that was just deleted."""
     time.sleep(_LATE_S)
-    return left()
+    return list_remaining()
 
 
 def _is_made_by_a_controller(thing: Object) -> bool:
@@ -159,6 +154,6 @@ def _is_made_by_a_controller(thing: Object) -> bool:
 
 
 def count_kinds(things: Iterable[Object]) -> str:
-    """How many objects of each kind: "2 ConfigMap, 1 Service"; "nothing else" for none."""
+    """Number of objects of each kind: "2 ConfigMap, 1 Service"; "nothing else" for none."""
     kinds = sorted(thing["kind"] for thing in things)
     return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)) or "nothing else"

@@ -9,8 +9,7 @@ from typing import Any
 from fino1.errors import ClusterError
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.objects.backends import BY_KIND, pod_templates
-from fino1.k8s.state import pods
-from fino1.k8s.state.pods import Rank
+from fino1.k8s.state.pods import Pod, Rank, main_container, main_status
 from fino1.k8s.state.run import Run
 
 START_S = 300.0  # for a node to be found and the image to be pulled
@@ -27,13 +26,13 @@ _KEPT = ("securityContext", "serviceAccountName", "imagePullSecrets", "toleratio
 
 
 @contextlib.contextmanager
-def reader(api: Api, run: Run) -> Iterator[tuple[str, str]]:
+def open_reader(api: Api, run: Run) -> Iterator[tuple[str, str]]:
     """Names of a pod and its container that have the run's volume at /work. One that was made is deleted at the end."""
-    there = running(api, run)
+    there = find_running_pod(api, run)
     if there:
         yield there
         return
-    pod = api.create(pod_of(template(api, run), run))
+    pod = api.create(make_reader_pod(find_pod_spec(api, run), run))
     name = pod["metadata"]["name"]
     try:
         _wait(api, name)
@@ -42,15 +41,15 @@ def reader(api: Api, run: Run) -> Iterator[tuple[str, str]]:
         api.delete("v1", "Pod", name, uid=pod["metadata"]["uid"])
 
 
-def running(api: Api, run: Run) -> tuple[str, str] | None:
+def find_running_pod(api: Api, run: Run) -> tuple[str, str] | None:
     """A pod of the run whose main container runs, and that container; None without one."""
     for pod in api.list("v1", "Pod", label_selector=run.pods).items:
         if Rank(0, pod).is_running and not pod["metadata"].get("deletionTimestamp"):
-            return pod["metadata"]["name"], pods.main_container(pod)
+            return pod["metadata"]["name"], main_container(pod)
     return None
 
 
-def template(api: Api, run: Run) -> Mapping[str, Any]:
+def find_pod_spec(api: Api, run: Run) -> Mapping[str, Any]:
     """The pod spec of the run; a TrainJob's is in its runtime."""
     body: Mapping[str, Any] | None = run.object
     if runtime := BY_KIND[run.kind].runtime:
@@ -61,7 +60,7 @@ def template(api: Api, run: Run) -> Mapping[str, Any]:
     return found[0]["spec"]
 
 
-def pod_of(spec: Mapping[str, Any], run: Run) -> dict[str, Any]:
+def make_reader_pod(spec: Mapping[str, Any], run: Run) -> dict[str, Any]:
     """A pod that sleeps, with the run's image, account and volume (read-only), and no GPU.
 
     It has no label fino1/run, so it counts as none of the run's pods; Pod Security `restricted` admits it.
@@ -115,13 +114,15 @@ def _wait(api: Api, name: str) -> None:
         is_late = time.monotonic() > deadline
         if is_late or rank.has_ended or rank.phase in _HOPELESS:
             late = f" within {START_S:.0f} s" if is_late else ""
-            raise ClusterError(f"Pod {name}: expected it to run{late}, to read the run's volume: {_reason(pod)}")
+            raise ClusterError(
+                f"Pod {name}: expected it to run{late}, to read the run's volume: {_explain_waiting(pod)}"
+            )
         time.sleep(0.3)
 
 
-def _reason(pod: pods.Pod) -> str:
-    """What keeps a pod from running, in the words of the scheduler or the kubelet."""
-    state = (pods.main_status(pod) or {}).get("state", {})
+def _explain_waiting(pod: Pod) -> str:
+    """The reason why a pod does not run, in the words of the scheduler or the kubelet."""
+    state = (main_status(pod) or {}).get("state", {})
     for each in (state.get("waiting"), state.get("terminated")):
         if each:
             return ": ".join(filter(None, (each.get("reason"), each.get("message"))))

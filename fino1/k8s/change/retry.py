@@ -26,7 +26,7 @@ def check(api: Api, run: Run) -> None:
     """Ask the server whether it would take the new object, before the old one goes. Raises SpecError, ClusterError."""
     if api.get("v1", "ConfigMap", run.full) is None:
         raise SpecError(f"{run.full}: expected its ConfigMap to be there, got none: submit the run again from its file")
-    thing = fresh(api, run)
+    thing = rebuild_as_submitted(api, run)
     metadata = {**thing["metadata"], "name": f"{run.full[:40]}-retry"}  # its own name is still taken
     api.apply({**thing, "metadata": metadata}, dry_run=True, before={})
 
@@ -36,13 +36,13 @@ def make(api: Api, runs: Sequence[Run]) -> None:
 
     What is to be created lies in a file until it is created, for a user who is interrupted while old pods end.
     """
-    things = [fresh(api, run) for run in runs]
+    things = [rebuild_as_submitted(api, run) for run in runs]
     with tempfile.NamedTemporaryFile("w", prefix="fino1-retry-", suffix=".yaml", delete=False) as file:
         file.write(as_yaml(things))
     fulls = {run.full for run in runs}
     old = {run.object["metadata"]["uid"] for run in runs}
 
-    def left() -> list[dict[str, Any]]:
+    def list_remaining() -> list[dict[str, Any]]:
         found = [api.get(run.object["apiVersion"], run.kind, run.full) for run in runs]
         still = [thing for thing in found if thing and thing["metadata"]["uid"] in old]
         return still + [pod for full in fulls for pod in owned.list_pods(api, f"{RUN}={full}", fulls)]
@@ -51,7 +51,7 @@ def make(api: Api, runs: Sequence[Run]) -> None:
     try:
         pods = [pod for full in fulls for pod in owned.list_pods(api, f"{RUN}={full}", fulls)]
         owned.remove(api, [run.object for run in runs], "Foreground")
-        owned.wait_until_gone(left, owned.patience_s(pods))
+        owned.wait_until_gone(list_remaining, owned.patience_s(pods))
         # Applied, not created: a later submit of the same is then no conflict over what was defaulted.
         owned.in_parallel(lambda thing: api.apply(thing, before={}), things)
         done = True
@@ -66,7 +66,7 @@ def make(api: Api, runs: Sequence[Run]) -> None:
             print(ending, file=sys.stderr)
 
 
-def fresh(api: Api, run: Run) -> dict[str, Any]:
+def rebuild_as_submitted(api: Api, run: Run) -> dict[str, Any]:
     """The run object as it was submitted: without what the server, the controllers and Kueue have added."""
     metadata = run.object["metadata"]
     spec = copy.deepcopy(dict(run.object["spec"]))
@@ -77,7 +77,7 @@ def fresh(api: Api, run: Run) -> dict[str, Any]:
         del spec["selector"]
         for key in _JOBS_OWN:
             spec["template"]["metadata"]["labels"].pop(key, None)
-    submitted = suspend.as_submitted(api, run)
+    submitted = suspend.list_submitted_specs(api, run)
     # both in the order of Kueue's pod sets
     for template, before in zip(pod_templates({"kind": run.kind, "spec": spec}), submitted, strict=False):
         for key in _KUEUES:

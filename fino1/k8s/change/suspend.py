@@ -41,23 +41,24 @@ def suspend_run(api: Api, run: Run, suspended: bool) -> str:
 
 def was_given_up(api: Api, run: Run) -> bool:
     """Whether Kueue has deactivated the run by itself."""
-    conditions = ((_workload(api, run) if run.is_suspended else None) or {}).get("status", {}).get("conditions", [])
+    workload = _find_own_workload(api, run) if run.is_suspended else None
+    conditions = (workload or {}).get("status", {}).get("conditions", [])
     return any(c["status"] == "True" and _GIVEN_UP in c.get("reason", "") for c in conditions)
 
 
-def as_submitted(api: Api, run: Run) -> list[Mapping[str, Any]]:
+def list_submitted_specs(api: Api, run: Run) -> list[Mapping[str, Any]]:
     """Pod specs as submitted: Kueue's copies from before it added its flavors' node labels; none without Kueue."""
-    workload = _workload(api, run)
+    workload = _find_own_workload(api, run)
     return [pods["template"]["spec"] for pods in workload["spec"]["podSets"]] if workload else []
 
 
-def _workload(api: Api, run: Run) -> Mapping[str, Any] | None:
+def _find_own_workload(api: Api, run: Run) -> Mapping[str, Any] | None:
     version = kueue_version(api) if run.queue else ""
     return find_workload(run, api.list(version, "Workload").items) if version else None
 
 
 def _set_active(api: Api, version: str, run: Run, active: bool) -> str:
-    workload = _workload(api, run)
+    workload = _find_own_workload(api, run)
     if workload is None:
         raise ClusterError(
             f"{run.kind}/{run.full}: Kueue has no Workload for it (is the queue {run.queue} there, and Kueue running?);"

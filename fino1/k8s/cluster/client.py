@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FIELD_MANAGER = "fino1"
 _WRITE = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
 _PAGE = 500
-_SERVER_FIELDS = {"resourceVersion", "managedFields", "generation"}
+_SERVER_FIELDS = {"managedFields", "resourceVersion", "generation", "uid", "creationTimestamp"}
 _REVIEW = Resource("authorization.k8s.io/v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", namespaced=False)
 
 Outcome = Literal["created", "configured", "unchanged"]
@@ -31,7 +31,7 @@ class Listing(NamedTuple):
 
 @dataclass(frozen=True)
 class Applied:
-    """What the server holds after an apply (or would hold), and what that changed."""
+    """The object that the server holds after an apply (or would hold), and what that changed."""
 
     object: dict[str, Any]
     outcome: Outcome
@@ -54,7 +54,7 @@ class Api:
 
     @property
     def who(self) -> Identity:
-        """Who asks which server; for messages."""
+        """The user and the server, for messages."""
         return self.connection.who
 
     @property
@@ -89,7 +89,7 @@ class Api:
         return kind in self.discover(api_version)
 
     def resource(self, api_version: str, kind: str) -> Resource:
-        """How this kind is served. Raises KindMissing, which names the operator that brings it."""
+        """The resource of this kind. Raises KindMissing, which names the operator that brings it."""
         try:
             return self.discover(api_version)[kind]
         except KeyError:
@@ -153,7 +153,8 @@ class Api:
         code, after = self.connection.ask("PATCH", request, query, obj, "application/apply-patch+yaml", repeatable=True)
         if code == 201:
             return Applied(after, "created")
-        return Applied(after, "unchanged" if before and _substance(before) == _substance(after) else "configured")
+        is_same = bool(before) and strip_server_fields(before) == strip_server_fields(after)
+        return Applied(after, "unchanged" if is_same else "configured")
 
     def create(self, obj: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
         """Create an object that must not exist yet; returns it as the server holds it."""
@@ -243,7 +244,7 @@ class Api:
                 return Listing([{**type_, **item} for item in items], version)  # lists of built-in kinds leave it out
 
 
-def _substance(obj: Mapping[str, Any]) -> dict[str, Any]:
+def strip_server_fields(obj: Mapping[str, Any]) -> dict[str, Any]:
     """An object without what changes by itself: its status, and the server's book-keeping."""
     kept = {key: value for key, value in obj.items() if key != "status"}
     kept["metadata"] = {key: value for key, value in obj["metadata"].items() if key not in _SERVER_FIELDS}

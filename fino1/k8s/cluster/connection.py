@@ -47,7 +47,7 @@ class Connection:
 
     @property
     def who(self) -> Identity:
-        """Who asks which server; for messages."""
+        """The user and the server, for messages."""
         return self.login.who
 
     def credentials(self) -> dict[str, str]:
@@ -161,7 +161,7 @@ class _Retry:
 
 
 def _cause(error: Exception) -> str:
-    """What urllib3 says, without its object addresses."""
+    """The message of urllib3, without its object addresses."""
     text = first_line(error)
     return text.partition(": ")[2] if text.startswith(("HTTPSConnection(", "HTTPConnection(")) else text
 

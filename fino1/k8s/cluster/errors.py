@@ -40,7 +40,7 @@ class Lost(ApiError):
 
 @dataclass(frozen=True)
 class Identity:
-    """Who asks which server; for messages."""
+    """The user and the server, for messages."""
 
     url: str
     user: str
@@ -49,7 +49,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Resource:
-    """How the API server serves a kind."""
+    """A kind as the API server serves it."""
 
     api_version: str
     kind: str
@@ -95,7 +95,7 @@ class Request:
 
     @property
     def place(self) -> str:
-        """Where it is asked for, in words."""
+        """Its namespace or scope, in words."""
         if not self.resource.namespaced:
             return "the cluster"
         return f"namespace {self.namespace}" if self.namespace else "all namespaces"

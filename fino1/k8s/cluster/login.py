@@ -109,7 +109,7 @@ def _login(made: client.Configuration, user: str, source: str, namespace: str) -
 
 @contextlib.contextmanager
 def _blaming(source: str) -> Iterator[None]:
-    """What the library cannot read is the fault of `source`."""
+    """Raise what the library cannot read as the fault of `source`."""
     try:
         yield
     except (config.ConfigException, OSError, ValueError, TypeError, KeyError) as error:

@@ -28,7 +28,7 @@ def main(work: str, directory: str, what: str) -> int:
 
 
 def cells(folder: str) -> "list[str]":
-    """Which cells does a finished evaluation name?"""
+    """The cells that a finished evaluation names."""
     try:
         with open(os.path.join(folder, "done.json"), encoding="utf-8") as file:
             named = json.load(file).get("cells", [])

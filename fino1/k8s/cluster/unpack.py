@@ -14,7 +14,7 @@ from fino1.errors import ClusterError, SpecError
 
 @dataclass(frozen=True)
 class Fetched:
-    """What was fetched: the directories written, how many files in them, and their bytes."""
+    """The result of a fetch: the directories written, how many files in them, and their bytes."""
 
     directories: tuple[Path, ...]
     files: int
@@ -49,7 +49,7 @@ def _extract(chunks: Iterator[bytes], temporary: Path, directory: str) -> tuple[
     try:
         with tarfile.open(fileobj=source, mode="r|") as tar:  # type: ignore[call-overload]
             for member in tar:
-                path = temporary / _checked(member, directory)
+                path = temporary / _check_path(member, directory)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 content = tar.extractfile(member)
                 assert content is not None, member
@@ -63,7 +63,7 @@ def _extract(chunks: Iterator[bytes], temporary: Path, directory: str) -> tuple[
     return count, size
 
 
-def _checked(member: tarfile.TarInfo, directory: str) -> PurePosixPath:
+def _check_path(member: tarfile.TarInfo, directory: str) -> PurePosixPath:
     """The path of a file below the run's own directory or a cell's; any other is refused: the pod is not trusted."""
     path = PurePosixPath(member.name)
     is_below = len(path.parts) > 2 and ".." not in path.parts and not path.is_absolute()

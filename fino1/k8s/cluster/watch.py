@@ -26,7 +26,7 @@ _SHORTEST_S = 1.0  # between two rounds: a server that ends each at once is not 
 
 
 class Change(NamedTuple):
-    """What happened to an object; with DELETED, its last known state."""
+    """A change of an object; with DELETED, its last known state."""
 
     type: Literal["ADDED", "MODIFIED", "DELETED"]
     object: dict[str, Any]

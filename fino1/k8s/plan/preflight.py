@@ -90,7 +90,7 @@ class _Look:
 
     def _kinds(self) -> Iterator[Finding]:
         try:
-            dryrun.kinds_served(self.api, self.objects)
+            dryrun.check_kinds(self.api, self.objects)
         except SpecError as error:
             yield missing("kinds", "; ".join(error.problems))
 
@@ -107,12 +107,12 @@ class _Look:
     def _dry_run(self) -> Iterator[Finding]:
         """What the server says to each object, asked as `submit` asks it; one line where it takes them all."""
         objects = [managed(body) for body in self.objects if self.api.serves(body["apiVersion"], body["kind"])]
-        there = dryrun.present(self.api, objects)
+        there = dryrun.find_existing(self.api, objects)
         for body in (there[label(mine)] for mine in objects if label(mine) in there and is_run(mine)):
             self.is_there = True
             yield ok("earlier run", f"{label(body)} is there already, {Run(body).phase}")
         try:
-            changes = dryrun.changes(self.api, objects, there)
+            changes = dryrun.plan_changes(self.api, objects, there)
         except ApiError:
             raise
         except Fino1Error as error:  # a line for each object; which rights are lacking, `rights` has said
@@ -120,7 +120,7 @@ class _Look:
                 if not line.startswith("forbidden: "):
                     yield missing("dry run", line)
             return
-        for warning in dryrun.claims_that_differ(changes):
+        for warning in dryrun.find_claim_differences(changes):
             yield note("claim", warning)
         counts = Counter(change.outcome for change in changes)
         said = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
@@ -129,7 +129,7 @@ class _Look:
     def _admission(self) -> Iterator[Finding]:
         """Whether pods would be admitted: Pod Security, LimitRanges and quotas look at them, not at what makes them."""
         findings: dict[str, Finding] = {}  # by what is said: the pods of an evaluation's models are alike
-        for place, body in enumerate(dryrun.sample_pods(self.objects)):
+        for place, body in enumerate(dryrun.make_sample_pods(self.objects)):
             pods = self.pods[place]
             try:
                 admitted = self.api.create(body, dry_run=True)["spec"]

@@ -42,7 +42,7 @@ class LogLine:
 
 
 class Window(NamedTuple):
-    """Which part of a log is wanted: all of it, from a time on, or the last lines."""
+    """The part of a log that is wanted: all of it, from a time on, or the last lines."""
 
     since: datetime | None = None
     tail: int | None = None
@@ -120,7 +120,7 @@ class ContainerLog:
             self._changed.clear()
             is_last = self._is_finishing
             now = self.refresh()
-            if not (yield from self._leave(last, now)) and not is_last:
+            if not (yield from self._drain_previous_start(last, now)) and not is_last:
                 continue
             last = now or last
             if now and now.is_running and not is_last:
@@ -135,7 +135,7 @@ class ContainerLog:
                 return
             self._changed.wait()
 
-    def _leave(self, last: Start, now: Start | None) -> Generator[list[LogLine], None, bool]:
+    def _drain_previous_start(self, last: Start, now: Start | None) -> Generator[list[LogLine], None, bool]:
         """If it was started again: what the start before still had to say. False where that is not to be had now."""
         if not now or last.restart == now.restart:
             return True
@@ -148,7 +148,7 @@ class ContainerLog:
         return True
 
     def _readable(self, batches: Iterator[list[LogLine]]) -> Generator[list[LogLine], None, bool]:
-        """The same; False, after a pause, where the kubelet does not answer."""
+        """Yields these batches. Returns False, after a pause, where the kubelet does not answer."""
         try:
             yield from batches
             self._warned = ""
@@ -167,14 +167,14 @@ class ContainerLog:
             self._warned = text
 
     def follow(self, start: Start) -> Iterator[list[LogLine]]:
-        """What this start writes, to the end of one answer; that need not be the end of the log."""
+        """The lines that this start writes, to the end of one answer; that need not be the end of the log."""
         self._followed = start.restart
         self._stream = self._open(follow="true")
         self._cut()
         yield from self._unseen(self._stream, start)
 
     def rest(self, start: Start, *, previous: bool = False) -> Iterator[list[LogLine]]:
-        """What this start has written and was not delivered yet; if it still runs, until now."""
+        """The lines of this start that were not delivered yet; if it still runs, until now."""
         unended = b""
         while True:
             stream, count = self._open(previous="true" if previous else None), 0

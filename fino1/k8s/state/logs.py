@@ -19,7 +19,7 @@ _BATCHES = 1000  # that wait to be printed; beyond, the threads wait, and with t
 
 
 def read(api: Api, pods: Iterable[Pod], container: str | None = None, window: Window = _ALL) -> Iterator[LogLine]:
-    """What these pods have logged until now, pod by pod. A container that has not started has no log, and is passed over.
+    """The lines that these pods have logged until now, pod by pod; none of a container that has not started.
 
     Raises ApiError where one cannot be read.
     """

@@ -35,15 +35,15 @@ class Node:
 
     @functools.cached_property
     def allocatable(self) -> Amounts:
-        """What pods may request in all."""
+        """Amounts that all its pods together may request."""
         return parse_amounts(self.body.get("status", {}).get("allocatable") or {})
 
     def free(self, resource: str) -> Decimal:
-        """What is left of a resource; 0 of one that the node has not."""
+        """Amount of a resource that is left; 0 of one that the node has not."""
         return self.allocatable.get(resource, Decimal(0)) - self.used[resource]
 
     def count_fitting(self, requests: Amounts, *, when_empty: bool = False) -> int:
-        """How many more pods with these requests fit; `when_empty`: how many if no pod were there."""
+        """Number of further pods with these requests that fit; `when_empty`: if no pod were there."""
         left = (
             self.allocatable.get(resource, Decimal(0)) if when_empty else self.free(resource) for resource in requests
         )
@@ -51,7 +51,7 @@ class Node:
         return max(0, int(min(room)))
 
     def refuses(self, spec: Mapping[str, Any]) -> str:
-        """Why no pod with this spec may go there (selector, cordon, taint), whatever is free; empty where it may."""
+        """The reason why no pod with this spec may go there (selector, cordon, taint), whatever is free; empty where it may."""
         for key, value in (spec.get("nodeSelector") or {}).items():
             if self.labels.get(key) != value:
                 return f"{key}={self.labels[key]}" if key in self.labels else f"no label {key}"
@@ -84,7 +84,7 @@ def list_nodes(api: Api) -> tuple[list[Node], str]:
 
 
 def pod_requests(spec: Mapping[str, Any]) -> dict[str, Decimal]:
-    """What one pod with this spec requests of its node, `pods: 1` included.
+    """The requests of one pod with this spec to its node, `pods: 1` included.
 
     Containers and sidecars count together; an init container counts beside the sidecars before it, where that is more.
     """

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from fino1 import exits
+from fino1.k8s.state.run import run_of
 
 Pod = Mapping[str, Any]
 INDEX = ("training.kubeflow.org/replica-index", "batch.kubernetes.io/job-completion-index")
@@ -29,7 +30,7 @@ class Ended:
 
     @property
     def meaning(self) -> str:
-        """What the exit code means, in words."""
+        """Meaning of the exit code, in words."""
         if self.reason == "OOMKilled":
             return "out of memory: it used more than its limit"
         return exits.meaning(self.code)
@@ -82,7 +83,7 @@ class Rank:
 
     @property
     def restarts(self) -> int:
-        """How often it was started again, in the same pod or another."""
+        """Number of times it was started again, in the same pod or another."""
         return len(self.before) + sum(
             (main_status(pod) or {}).get("restartCount", 0) for pod in (*self.before, self.pod)
         )
@@ -108,11 +109,11 @@ class Rank:
         return None
 
 
-def ranks(pods: Iterable[Pod]) -> list[Rank]:
+def group_ranks(pods: Iterable[Pod]) -> list[Rank]:
     """Ranks of one run from its pods. Jobs keep failed pods: the newest pod of an index is the rank's."""
     by_index: dict[int, list[Pod]] = defaultdict(list)
     for pod in pods:
-        by_index[index(pod)].append(pod)
+        by_index[read_index(pod)].append(pod)
     found = []
     for number, same in sorted(by_index.items()):
         *before, newest = sorted(same, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
@@ -120,7 +121,7 @@ def ranks(pods: Iterable[Pod]) -> list[Rank]:
     return found
 
 
-def first_failures(ranks: Iterable[Rank]) -> list[Ended]:
+def find_first_failures(ranks: Iterable[Rank]) -> list[Ended]:
     """Containers that have failed in their current start, the cause first.
 
     Those that only lost a peer, or were told to end, come last, whenever they ended.
@@ -128,21 +129,21 @@ def first_failures(ranks: Iterable[Rank]) -> list[Ended]:
     return sorted((end for rank in ranks for end in rank.ends if end.code), key=lambda end: end._order)
 
 
-def past_failures(ranks: Iterable[Rank]) -> list[Ended]:
+def find_past_failures(ranks: Iterable[Rank]) -> list[Ended]:
     """Last failure of each rank, earlier starts included; in the same order."""
     ends = [rank.last_end for rank in ranks if rank.last_end and rank.last_end.code]
     return sorted(ends, key=lambda end: end._order)
 
 
-def root_failures(ranks: Iterable[Rank]) -> list[Ended]:
-    """As `first_failures`; where all of these only lost a peer, `past_failures`, if one of those says more."""
+def find_root_failures(ranks: Iterable[Rank]) -> list[Ended]:
+    """As `find_first_failures`; where all of these only lost a peer, `find_past_failures`, if one of those says more."""
     every = list(ranks)
-    now, past = first_failures(every), past_failures(every)
+    now, past = find_first_failures(every), find_past_failures(every)
     has_cause = bool(now) and now[0].code not in _AFTERMATH
     return now if has_cause or not past or (now and past[0].code in _AFTERMATH) else past
 
 
-def by_run(pods: Iterable[Pod]) -> Mapping[str, list[Pod]]:
+def group_by_run(pods: Iterable[Pod]) -> Mapping[str, list[Pod]]:
     """Pods by the full name of their run."""
     found: dict[str, list[Pod]] = defaultdict(list)
     for pod in pods:
@@ -150,12 +151,7 @@ def by_run(pods: Iterable[Pod]) -> Mapping[str, list[Pod]]:
     return found
 
 
-def run_of(pod: Pod) -> str:
-    """Full name of the run it belongs to; empty for a pod of none."""
-    return pod["metadata"].get("labels", {}).get("fino1/run", "")
-
-
-def index(pod: Pod) -> int:
+def read_index(pod: Pod) -> int:
     """Its rank or shard, from the operator's label (of older Jobs: annotation); 0 without one."""
     metadata = pod["metadata"]
     marks = {**metadata.get("annotations", {}), **metadata.get("labels", {})}

@@ -11,7 +11,7 @@ from typing import Any
 
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.state.run import Run
-from fino1.k8s.state.status import Reading
+from fino1.k8s.state.status import ReadAccess
 
 GROUP = "kueue.x-k8s.io"
 Workload = Mapping[str, Any]
@@ -19,7 +19,7 @@ Workload = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Queue:
-    """What Kueue holds of one run; None for what does not exist, or could not be read (`is_partial`: some could not).
+    """Kueue's objects for one run; None for what does not exist, or could not be read (`is_partial`: some could not).
 
     `installed`: the cluster serves Kueue's kinds. `ahead`: how many of the `waiting` in its LocalQueue come before it.
     `holders`: Workloads of the namespace that have quota of its ClusterQueue.
@@ -68,20 +68,20 @@ def find_workload(run: Run, workloads: Iterable[Workload]) -> Workload | None:
     return _of_run(run, _by_owner(workloads))
 
 
-def list_queues(api: Api, runs: Sequence[Run], reading: Reading) -> dict[str, Queue]:
-    """What Kueue holds of each of these runs, by full name; runs without a queue are left out."""
+def list_queues(api: Api, runs: Sequence[Run], access: ReadAccess) -> dict[str, Queue]:
+    """Kueue's objects for each of these runs, by full name; runs without a queue are left out."""
     queued = [run for run in runs if run.queue]
     version = kueue_version(api) if queued else ""
     if not version:
         return {run.full: Queue(installed=False) for run in queued}
 
     def get(kind: str, name: str) -> Mapping[str, Any] | None:
-        return reading.ask(lambda: api.get(version, kind, name), None)
+        return access.ask(lambda: api.get(version, kind, name), None)
 
-    unread = len(reading.unread)
-    workloads = reading.ask(lambda: api.list(version, "Workload").items, [])
+    unread = len(access.unread)
+    workloads = access.ask(lambda: api.list(version, "Workload").items, [])
     local = {name: get("LocalQueue", name) for name in sorted({run.queue for run in queued})}
-    is_partial = len(reading.unread) > unread
+    is_partial = len(access.unread) > unread
     cluster = {name: get("ClusterQueue", each["spec"]["clusterQueue"]) for name, each in local.items() if each}
     by_owner, lines, found = _by_owner(workloads), _lines(workloads), {}
     for run in queued:
@@ -90,7 +90,7 @@ def list_queues(api: Api, runs: Sequence[Run], reading: Reading) -> dict[str, Qu
             workload=mine,
             local=queue,
             cluster=cluster.get(run.queue),
-            ahead=bisect_left(line, _turn(mine)) if mine and _is_waiting(mine) else None,
+            ahead=bisect_left(line, _queue_order_key(mine)) if mine and _is_waiting(mine) else None,
             waiting=len(line),
             holders=[each for each in workloads if queue and _has_quota(each, queue["spec"]["clusterQueue"])],
             is_partial=is_partial,
@@ -98,7 +98,7 @@ def list_queues(api: Api, runs: Sequence[Run], reading: Reading) -> dict[str, Qu
     return found
 
 
-def describe_place(run: Run, queue: Queue | None) -> str:
+def describe_position(run: Run, queue: Queue | None) -> str:
     """A queued run's queue and place in a line; the queue's name alone where nothing else is known (None)."""
     if queue is None:
         return run.queue
@@ -113,7 +113,7 @@ def describe_place(run: Run, queue: Queue | None) -> str:
 
 
 def stopped(queue: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Why a LocalQueue or ClusterQueue admits nothing, as (cause, words): stopped by its administrator, or not active."""
+    """Reasons why a LocalQueue or ClusterQueue admits nothing, as (cause, words): stopped by its administrator, or not active."""
     policy = queue["spec"].get("stopPolicy", "None")
     if policy != "None":
         yield "QueueStopped", f"is stopped by its administrator ({policy})"
@@ -134,7 +134,7 @@ def is_true(thing: Mapping[str, Any] | None, kind: str) -> bool:
 
 
 def owners(workload: Workload) -> list[Mapping[str, Any]]:
-    """What the Workload was made for: references to the run object, or to what its controller made."""
+    """References to what the Workload was made for: the run object, or to what its controller made."""
     return workload["metadata"].get("ownerReferences") or []
 
 
@@ -150,17 +150,17 @@ def _of_run(run: Run, by_owner: Mapping[str, Workload]) -> Workload | None:
 
 
 def _lines(workloads: Sequence[Workload]) -> defaultdict[str, list[tuple[int, str]]]:
-    """The turns of those that wait, by LocalQueue, sorted."""
+    """The order keys of those that wait, by LocalQueue, sorted."""
     found: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
     for each in workloads:
         if _is_waiting(each):
-            found[each["spec"].get("queueName", "")].append(_turn(each))
+            found[each["spec"].get("queueName", "")].append(_queue_order_key(each))
     for line in found.values():
         line.sort()
     return found
 
 
-def _turn(workload: Workload) -> tuple[int, str]:
+def _queue_order_key(workload: Workload) -> tuple[int, str]:
     """Kueue's order: priority, then age."""
     return -workload["spec"].get("priority", 0), workload["metadata"]["creationTimestamp"]
 

@@ -64,7 +64,7 @@ class Run:
 
     @property
     def created(self) -> str:
-        """When the object was created, in RFC 3339."""
+        """Time of its creation, in RFC 3339."""
         return self.object["metadata"]["creationTimestamp"]
 
     @property
@@ -122,8 +122,8 @@ class Run:
         return self.object.get("status") or {}
 
     @property
-    def wanted(self) -> int:
-        """How many pods it runs at a time."""
+    def expected_pods(self) -> int:
+        """Number of pods that it runs at a time."""
         return BY_KIND[self.kind].expected_pods(self.object["spec"])
 
     @property
@@ -132,7 +132,7 @@ class Run:
         return self.phase in ("Succeeded", "Failed")
 
     def to_dict(self) -> dict[str, Any]:
-        """What identifies it and how it stands, for `-o json`."""
+        """Its names and its phase, for `-o json`."""
         return {
             "name": self.name,
             "run": self.full,
@@ -154,6 +154,11 @@ class Run:
         """A count of its status: of pods for a Job, of Jobs for a JobSet or a TrainJob."""
         jobs = self.status.get("replicatedJobsStatus") or self.status.get("jobsStatus") or [self.status]
         return sum(job.get(key) or 0 for job in jobs)
+
+
+def run_of(thing: Mapping[str, Any]) -> str:
+    """Full name of the run that an object belongs to; empty for one of none, as a claim is."""
+    return (thing["metadata"].get("labels") or {}).get("fino1/run", "")
 
 
 def list_runs(api: Api, *, selector: str = "", namespace: str | None = None) -> list[Run]:

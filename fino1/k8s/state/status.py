@@ -10,8 +10,7 @@ from typing import Any, Literal, TypeVar
 from fino1.k8s import times
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.cluster.errors import ApiError, KindMissing
-from fino1.k8s.state import pods as podlib
-from fino1.k8s.state.pods import Pod, Rank
+from fino1.k8s.state.pods import Pod, Rank, group_by_run, group_ranks, main_container, main_status
 from fino1.k8s.state.run import OURS, Run
 
 _TAIL = 60  # last lines of a log in which progress is looked for
@@ -35,7 +34,7 @@ class Progress:
 
     @property
     def percent(self) -> float:
-        """How much is done, from 0 to 100."""
+        """Share that is done, from 0 to 100."""
         return 100 * self.done / self.total if self.total else 100.0
 
     def __str__(self) -> str:
@@ -59,7 +58,7 @@ class Progress:
 
 
 @dataclass
-class Reading:
+class ReadAccess:
     """Collects what this user may not read, so that a verb shows the rest and says once what is missing."""
 
     unread: list[str] = field(default_factory=list)
@@ -94,11 +93,11 @@ class Standing:
         if self.run.phase == "Succeeded":
             return "done"
         live = sum(rank.is_running or rank.pod.get("status", {}).get("phase") == "Succeeded" for rank in self.ranks)
-        return f"{live}/{self.run.wanted}"
+        return f"{live}/{self.run.expected_pods}"
 
     @property
     def restarts(self) -> int:
-        """How often its ranks were started again, all together."""
+        """Number of times that its ranks were started again, all together."""
         return sum(rank.restarts for rank in self.ranks)
 
     @property
@@ -151,36 +150,36 @@ def list_pods(api: Api, runs: Sequence[Run], namespace: str | None = None) -> li
 
 def standings(runs: Iterable[Run], pods: Iterable[Pod]) -> list[Standing]:
     """Pair each run with its ranks; a run's phase then also counts what its pods show."""
-    by_run = podlib.by_run(pods)
-    found = [(run, podlib.ranks(by_run.get(run.full, ()))) for run in runs]
-    return [Standing(replace(run, pods_say=_shown_by(ranks)), ranks) for run, ranks in found]
+    by_run = group_by_run(pods)
+    found = [(run, group_ranks(by_run.get(run.full, ()))) for run in runs]
+    return [Standing(replace(run, pods_say=_summarize_ranks(ranks)), ranks) for run, ranks in found]
 
 
-def _shown_by(ranks: Sequence[Rank]) -> Literal["", "running", "ended"]:
-    """What the ranks show of their run: "running" if one runs, else "ended" if one has ended."""
+def _summarize_ranks(ranks: Sequence[Rank]) -> Literal["", "running", "ended"]:
+    """The phase that the ranks show of their run: "running" if one runs, else "ended" if one has ended."""
     if any(rank.is_running for rank in ranks):
         return "running"
     return "ended" if any(rank.has_ended for rank in ranks) else ""
 
 
-def with_progress(api: Api, before: Sequence[Standing], reading: Reading) -> list[Standing]:
+def with_progress(api: Api, before: Sequence[Standing], access: ReadAccess) -> list[Standing]:
     """Add the last progress of the pods that log it: rank 0 of a training run, each pod of an evaluation."""
     logging = [
         rank.pod
         for each in before
         for rank in each.ranks
-        if (each.run.method == "eval" or rank.index == 0) and podlib.main_status(rank.pod)
+        if (each.run.method == "eval" or rank.index == 0) and main_status(rank.pod)
     ]
     asked = sorted(logging, key=lambda pod: pod["status"].get("phase") != "Running")[:_READ_AT_MOST]
     with ThreadPoolExecutor(_READERS) as readers:
-        read = list(readers.map(lambda pod: reading.ask(lambda: read_progress(api, pod), None), asked))
+        read = list(readers.map(lambda pod: access.ask(lambda: read_progress(api, pod), None), asked))
     found = {pod["metadata"]["name"]: each for pod, each in zip(asked, read, strict=True) if each}
     return [Standing(each.run, each.ranks, found) for each in before]
 
 
 def read_progress(api: Api, pod: Pod) -> Progress | None:
     """The last progress in a pod's log; None without one, or where the log cannot be had now. ApiError where it is forbidden."""
-    query = {"container": podlib.main_container(pod), "tailLines": _TAIL, "timestamps": "true"}
+    query = {"container": main_container(pod), "tailLines": _TAIL, "timestamps": "true"}
     try:
         stream = api.open_log(pod["metadata"]["name"], query, pod["metadata"]["namespace"])
     except ApiError as error:

@@ -11,9 +11,9 @@ from fino1.k8s.cluster.client import Api, Listing
 from fino1.k8s.cluster.errors import ApiError
 from fino1.k8s.cluster.watch import Change, Watch
 from fino1.k8s.state import status
-from fino1.k8s.state.pods import Pod, first_failures
+from fino1.k8s.state.pods import Pod, find_first_failures
 from fino1.k8s.state.run import KINDS, Run
-from fino1.k8s.state.status import Reading, Standing
+from fino1.k8s.state.status import ReadAccess, Standing
 
 _SETTLE_S = 10.0  # for the last pods' exit codes to come, after the run object has said that it is over
 
@@ -22,7 +22,7 @@ class Watched:
     """Run objects and their pods, as they are now. Threads watch them; `attend` takes in what they have seen."""
 
     def __init__(self, api: Api, runs: Sequence[Run], *, with_pods: bool = True) -> None:
-        self.reading = Reading()
+        self.access = ReadAccess()
         self.runs = {run.full: run for run in runs}
         self.deleted: set[str] = set()  # full names
         self._api, self._selector = api, status.pod_selector(runs)
@@ -49,7 +49,7 @@ class Watched:
         self._watch(KINDS[kind], kind, listing)
 
     def _take_up_pods(self) -> None:
-        listing = self.reading.ask(lambda: self._api.list("v1", "Pod", label_selector=self._selector), None)
+        listing = self.access.ask(lambda: self._api.list("v1", "Pod", label_selector=self._selector), None)
         if listing is not None:
             self._pods = {pod["metadata"]["uid"]: pod for pod in listing.items}
             self._watch("v1", "Pod", listing)
@@ -85,7 +85,7 @@ class Watched:
         if isinstance(seen, Exception):
             if kind != "Pod" or not isinstance(seen, ApiError) or seen.status != 403:
                 raise seen
-            self.reading.unread.append(str(seen))
+            self.access.unread.append(str(seen))
             return
         uid, full = seen.object["metadata"]["uid"], seen.object["metadata"]["name"]
         is_deleted = seen.type == "DELETED"
@@ -108,11 +108,11 @@ class Watched:
             return False
         self._over_since = self._over_since or time.monotonic()
         failed = [each for each in self.standings() if each.run.phase == "Failed" and _is_news(each.run)]
-        is_explained = all(first_failures(each.ranks) for each in failed)
-        return is_explained or bool(self.reading.unread) or time.monotonic() - self._over_since > _SETTLE_S
+        is_explained = all(find_first_failures(each.ranks) for each in failed)
+        return is_explained or bool(self.access.unread) or time.monotonic() - self._over_since > _SETTLE_S
 
     def standings(self) -> list[Standing]:
-        """How they stand now. Once all are over, deleted pods count too: they may say why."""
+        """The state of all now. Once all are over, deleted pods count too: they may say why."""
         pods = [pod for uid, pod in self._pods.items() if self.is_over or uid not in self._gone]
         return status.standings(self.runs.values(), pods)
 
@@ -120,7 +120,7 @@ class Watched:
         """0 if all succeeded, else what the container that failed first ended with; 1 where that is not known."""
         codes = []
         for each in self.standings():
-            failures = first_failures(each.ranks)
+            failures = find_first_failures(each.ranks)
             if each.run.phase == "Failed" and failures:
                 codes.append((failures[0].at, failures[0].code))
             elif each.run.phase == "Failed" or (each.run.full in self.deleted and not each.run.is_over):

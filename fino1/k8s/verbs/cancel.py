@@ -7,8 +7,9 @@ from typing import Any
 from fino1 import exits
 from fino1.errors import SpecError
 from fino1.k8s.change import owned
-from fino1.k8s.change.owned import INSTANCE, RUN, Object, is_run, label, list_of_run, run_of
+from fino1.k8s.change.owned import INSTANCE, RUN, Object, is_run, label, list_of_run
 from fino1.k8s.cluster.client import connect
+from fino1.k8s.state.run import run_of
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -18,7 +19,7 @@ def main(arguments: argparse.Namespace) -> int:
     if not things:
         print(f"{name}: nothing of it is in namespace {api.namespace}, nothing to cancel")
         return exits.DONE
-    _refuse_anothers(things)
+    _refuse_foreign(things)
     runs, others = ([thing for thing in things if is_run(thing) == wanted] for wanted in (True, False))
     fulls = {run_of(thing) for thing in things}
     selector = f"{RUN}={name}" if fulls == {name} else f"{INSTANCE}={name}"
@@ -29,11 +30,11 @@ def main(arguments: argparse.Namespace) -> int:
     owned.remove(api, runs, "Foreground")
     deleted = {thing["metadata"]["uid"] for thing in runs}
 
-    def left() -> list[dict[str, Any]]:
+    def list_remaining() -> list[dict[str, Any]]:
         there = [thing for thing in list_of_run(api, name) if thing["metadata"]["uid"] in deleted]
         return there + owned.list_pods(api, selector, fulls)
 
-    owned.wait_until_gone(left, timeout)
+    owned.wait_until_gone(list_remaining, timeout)
     owned.remove(api, others)
     for thing in runs:
         print(f"{label(thing)}: cancelled")
@@ -41,7 +42,7 @@ def main(arguments: argparse.Namespace) -> int:
     return exits.DONE
 
 
-def _refuse_anothers(things: Iterable[Object]) -> None:
+def _refuse_foreign(things: Iterable[Object]) -> None:
     others = {other: thing for thing in things if (other := owned.find_owner(thing))}
     if others:
         raise SpecError(f"{label(thing)} belongs to {other.name}: {other.removal}" for other, thing in others.items())

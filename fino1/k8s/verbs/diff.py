@@ -10,14 +10,14 @@ from fino1 import exits
 from fino1.errors import ClusterError
 from fino1.k8s.change import dryrun
 from fino1.k8s.change.dryrun import Change
-from fino1.k8s.change.owned import Object, label, managed
-from fino1.k8s.cluster.client import connect
+from fino1.k8s.change.owned import label, managed
+from fino1.k8s.cluster.client import connect, strip_server_fields
 from fino1.k8s.objects.render import is_hook, render
 from fino1.k8s.text import print_structured
 from fino1.spec import recipe
 from fino1.spec.yamlfile import as_yaml
 
-_SERVER_FIELDS = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp")
+_KIND_FIRST = {"apiVersion": "", "kind": ""}  # in the text of an object
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -26,12 +26,12 @@ def main(arguments: argparse.Namespace) -> int:
     objects = [managed(thing) for thing in render(spec, name) if not is_hook(thing)]
     api = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
     try:
-        dryrun.kinds_served(api, objects)
-        changes = dryrun.changes(api, objects, dryrun.present(api, objects), force=True)
+        dryrun.check_kinds(api, objects)
+        changes = dryrun.plan_changes(api, objects, dryrun.find_existing(api, objects), force=True)
     except ClusterError as error:
         print(error, file=sys.stderr)
         return exits.USER
-    for warning in dryrun.claims_that_differ(changes):
+    for warning in dryrun.find_claim_differences(changes):
         print(f"warning: {warning}", file=sys.stderr)
     for change in changes:
         if kept := dryrun.describe_kept(change):
@@ -48,7 +48,8 @@ def main(arguments: argparse.Namespace) -> int:
 def format_diff(change: Change) -> str:
     """A change as `diff -u` prints it, from the cluster to the run file."""
     before, after = (
-        as_yaml([_plain(thing)]).splitlines(keepends=True) if thing else [] for thing in (change.before, change.after)
+        as_yaml([_KIND_FIRST | strip_server_fields(thing)]).splitlines(keepends=True) if thing else []
+        for thing in (change.before, change.after)
     )
     name = label(change.object)
     return "".join(difflib.unified_diff(before, after, f"cluster {name}", f"run {name}"))
@@ -56,23 +57,18 @@ def format_diff(change: Change) -> str:
 
 def list_fields(change: Change) -> dict[str, Any]:
     """A change for `-o json`: the fields that differ, with both values."""
-    before, after = (dict(_leaves(_plain(thing))) if thing else {} for thing in (change.before, change.after))
+    before, after = (
+        dict(_list_leaves(strip_server_fields(thing))) if thing else {} for thing in (change.before, change.after)
+    )
     paths = [path for path in before | after if before.get(path) != after.get(path)]
     fields = [{"path": path, "cluster": before.get(path), "run": after.get(path)} for path in paths]
     what = {"kind": change.object["kind"], "name": change.object["metadata"]["name"], "outcome": change.outcome}
     return {**what, "fields": fields if change.before else []}
 
 
-def _plain(thing: Object) -> dict[str, Any]:
-    """An object without what the server writes itself, its kind first."""
-    kept = {key: value for key, value in thing.items() if key != "status"}
-    metadata = {key: value for key, value in thing["metadata"].items() if key not in _SERVER_FIELDS}
-    return {"apiVersion": kept.pop("apiVersion"), "kind": kept.pop("kind"), **kept, "metadata": metadata}
-
-
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def _list_leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     if not items:
         yield path, value
     for key, item in items:
-        yield from _leaves(item, f"{path}.{key}" if path else str(key))
+        yield from _list_leaves(item, f"{path}.{key}" if path else str(key))

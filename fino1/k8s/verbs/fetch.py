@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fino1 import exits
 from fino1.errors import ClusterError
-from fino1.k8s.change.reader import reader
+from fino1.k8s.change.reader import open_reader
 from fino1.k8s.cluster import pack
 from fino1.k8s.cluster.client import connect
 from fino1.k8s.cluster.exec import read_output
@@ -43,7 +43,7 @@ def fetch_runs(arguments: argparse.Namespace, name: str, everything: bool) -> It
                 f"{run.kind}/{run.full}: expected the annotation fino1/directory, got none: it is not of this version"
             )
         command = ["python3", "-c", script, "/work", run.directory, "all" if everything else "results"]
-        with reader(api, run) as (pod, container):
+        with open_reader(api, run) as (pod, container):
             came = unpack(read_output(api, pod, container, command), arguments.to or DEFAULT_WORK, run.directory)
         yield run, came
 

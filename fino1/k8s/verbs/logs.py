@@ -11,14 +11,14 @@ from fino1 import exits
 from fino1.errors import SpecError
 from fino1.k8s import times
 from fino1.k8s.cluster.client import Api, connect
-from fino1.k8s.state import pods as podlib
 from fino1.k8s.state import status
 from fino1.k8s.state.container_log import LogLine, Window
 from fino1.k8s.state.logs import follow, read
-from fino1.k8s.state.run import Run, latest_runs
+from fino1.k8s.state.pods import INDEX, Pod, read_index
+from fino1.k8s.state.run import Run, latest_runs, run_of
 from fino1.k8s.state.watching import watch_for_end
 
-_LABELS = {"PyTorchJob": podlib.INDEX[0]}  # which label has a pod's rank; the others' pods are Jobs'
+_LABELS = {"PyTorchJob": INDEX[0]}  # which label has a pod's rank; the others' pods are Jobs'
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -31,15 +31,15 @@ def main(arguments: argparse.Namespace) -> int:
     runs = latest_runs(api, arguments.name)
     selector = status.pod_selector(runs)
     if rank is not None:
-        selector += f",{_LABELS.get(runs[0].kind, podlib.INDEX[1])}={rank}"
-    is_alone = sum(run.wanted for run in runs) == 1 or (len(runs) == 1 and rank is not None)
+        selector += f",{_LABELS.get(runs[0].kind, INDEX[1])}={rank}"
+    is_alone = sum(run.expected_pods for run in runs) == 1 or (len(runs) == 1 and rank is not None)
     writers = _Writers(api, runs, is_alone)
     try:
         if arguments.follow:
             _print(follow(api, selector, watch_for_end(api, runs), container, window), writers, arguments.output)
         else:
             pods = api.list("v1", "Pod", label_selector=selector).items
-            most = max(run.wanted for run in runs)
+            most = max(run.expected_pods for run in runs)
             if not pods and rank is not None and not 0 <= rank < most:  # one that the run could have is no mistake
                 raise SpecError(f"--rank: expected 0 to {most - 1}, got {rank}")
             writers.learn(pods)
@@ -51,9 +51,9 @@ def main(arguments: argparse.Namespace) -> int:
     return exits.DONE
 
 
-def _order(pod: podlib.Pod) -> tuple[str, int, str]:
+def _order(pod: Pod) -> tuple[str, int, str]:
     """By run, rank, and age."""
-    return podlib.run_of(pod), podlib.index(pod), pod["metadata"]["creationTimestamp"]
+    return run_of(pod), read_index(pod), pod["metadata"]["creationTimestamp"]
 
 
 def _print(lines: Iterable[LogLine], writers: "_Writers", form: str) -> None:
@@ -66,16 +66,16 @@ def _print(lines: Iterable[LogLine], writers: "_Writers", form: str) -> None:
 
 
 class _Writers:
-    """Who writes: the rank; in an evaluation the model, and its shard where it has several."""
+    """The writer of each line: the rank; in an evaluation the model, and its shard where it has several."""
 
     def __init__(self, api: Api, runs: Sequence[Run], is_alone: bool) -> None:
         self._api, self._runs, self._is_alone = api, {run.full: run for run in runs}, is_alone
         self._known: dict[str, Mapping[str, Any]] = {}  # by the pod's name
 
-    def learn(self, pods: Iterable[podlib.Pod]) -> None:
+    def learn(self, pods: Iterable[Pod]) -> None:
         """Remember whose these pods are."""
         for pod in pods:
-            self._known[pod["metadata"]["name"]] = {"run": podlib.run_of(pod), "rank": podlib.index(pod)}
+            self._known[pod["metadata"]["name"]] = {"run": run_of(pod), "rank": read_index(pod)}
 
     def find(self, line: LogLine) -> Mapping[str, Any]:
         """The run and the rank that wrote it; where the pod is gone already, the pod's name for a rank."""
@@ -95,4 +95,4 @@ class _Writers:
         if len(self._runs) == 1 or run is None:
             return f"[{writer['rank']}] "
         model = run.full.rpartition("-")[0].removeprefix(f"{run.name}-")
-        return f"[{model}/{writer['rank']}] " if run.wanted > 1 else f"[{model}] "
+        return f"[{model}/{writer['rank']}] " if run.expected_pods > 1 else f"[{model}] "

@@ -6,19 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from fino1 import exits
 from fino1.k8s import times
-from fino1.k8s.change.owned import (
-    RUN,
-    SURROUNDINGS,
-    Object,
-    count_kinds,
-    find_owner,
-    is_run,
-    list_ours,
-    remove,
-    run_of,
-)
+from fino1.k8s.change.owned import RUN, SURROUNDINGS, Object, count_kinds, find_owner, is_run, list_ours, remove
 from fino1.k8s.cluster.client import connect
-from fino1.k8s.state.run import OURS, Run, list_runs
+from fino1.k8s.state.run import OURS, Run, list_runs, run_of
 from fino1.k8s.text import print_table
 
 
@@ -37,28 +27,28 @@ def main(arguments: argparse.Namespace) -> int:
     # A run object that is gone may come again as long as its pods end (retry).
     pods = api.list("v1", "Pod", label_selector=f"{OURS},{RUN}").items
     kept = ({run.full for run in runs} | {run_of(pod) for pod in pods}) - old.keys()
-    doomed = [run.object for run in old.values()]
-    doomed += [
+    to_delete = [run.object for run in old.values()]
+    to_delete += [
         thing
         for thing in surroundings
         if run_of(thing) in old or (run_of(thing) not in kept and is_old(thing["metadata"]["creationTimestamp"]))
     ]
-    for other in sorted({other for thing in doomed if (other := find_owner(thing))}):
+    for other in sorted({other for thing in to_delete if (other := find_owner(thing))}):
         print(f"kept: what belongs to {other.name} ({other.removal})", file=sys.stderr)
-    doomed = [thing for thing in doomed if not find_owner(thing)]
-    _print_doomed(doomed, old, arguments.dry_run)
+    to_delete = [thing for thing in to_delete if not find_owner(thing)]
+    _print_deletions(to_delete, old, arguments.dry_run)
     if not arguments.dry_run:
-        remove(api, [thing for thing in doomed if is_run(thing)])
-        remove(api, [thing for thing in doomed if not is_run(thing)])
+        remove(api, [thing for thing in to_delete if is_run(thing)])
+        remove(api, [thing for thing in to_delete if not is_run(thing)])
     return exits.DONE
 
 
-def _print_doomed(doomed: Sequence[Object], old: Mapping[str, Run], is_dry: bool) -> None:
+def _print_deletions(to_delete: Sequence[Object], old: Mapping[str, Run], is_dry: bool) -> None:
     """A row for each run."""
     at, rows = times.now(), []
-    for full in dict.fromkeys(run_of(thing) for thing in doomed):
+    for full in dict.fromkeys(run_of(thing) for thing in to_delete):
         run = old.get(full)
-        its = [thing for thing in doomed if run_of(thing) == full]
+        its = [thing for thing in to_delete if run_of(thing) == full]
         since = times.ago(run.since if run else its[0]["metadata"]["creationTimestamp"], at)
         rows.append({"run": full, "phase": run.phase if run else "gone", "for": since, "objects": count_kinds(its)})
     if rows:

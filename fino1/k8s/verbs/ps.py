@@ -10,7 +10,7 @@ from fino1.k8s import times
 from fino1.k8s.cluster.client import connect
 from fino1.k8s.state import status
 from fino1.k8s.state.run import list_runs, summarize
-from fino1.k8s.state.status import Reading, Standing
+from fino1.k8s.state.status import ReadAccess, Standing
 from fino1.k8s.text import PHASE_STYLES, print_structured, print_table, print_unread
 
 
@@ -18,12 +18,12 @@ def main(arguments: argparse.Namespace) -> int:
     """Print a row for each run object; the models of an evaluation share one."""
     api = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
     namespace = "" if arguments.all_namespaces else None
-    runs, reading = list_runs(api, namespace=namespace), Reading()
-    pods = reading.ask(lambda: status.list_pods(api, runs, namespace), []) if runs else []
+    runs, access = list_runs(api, namespace=namespace), ReadAccess()
+    pods = access.ask(lambda: status.list_pods(api, runs, namespace), []) if runs else []
     every = status.standings(runs, pods)
     if arguments.output != "text":
         rows = [{**each.run.to_dict(), "pods": each.ready, "restarts": each.restarts} for each in every]
-        print_structured({"runs": rows, **reading.to_dict()}, arguments.output)
+        print_structured({"runs": rows, **access.to_dict()}, arguments.output)
         return exits.DONE
     if not runs:
         where = "any namespace" if arguments.all_namespaces else f"namespace {api.namespace}"
@@ -32,9 +32,9 @@ def main(arguments: argparse.Namespace) -> int:
     now = times.now()
     columns = ["name", "method", "kind", "phase", "pods", "age", "run"]
     columns = ["namespace", *columns] if arguments.all_namespaces else columns
-    rows = [_row(group, now, bool(reading.unread)) for group in _groups(every)]
+    rows = [_row(group, now, bool(access.unread)) for group in _groups(every)]
     print_table(rows, columns, styles=PHASE_STYLES)
-    print_unread(reading.unread)
+    print_unread(access.unread)
     return exits.DONE
 
 

@@ -7,30 +7,30 @@ from fino1 import exits
 from fino1.k8s import times
 from fino1.k8s.cluster.client import connect
 from fino1.k8s.state import status
-from fino1.k8s.state.queue import Queue, describe_place, list_queues
+from fino1.k8s.state.queue import Queue, describe_position, list_queues
 from fino1.k8s.state.run import Run, latest_runs, summarize
-from fino1.k8s.state.status import Reading, Standing
+from fino1.k8s.state.status import ReadAccess, Standing
 from fino1.k8s.text import PHASE_STYLES, print_structured, print_table, print_unread
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Print phase, ranks, progress, place in the queue and results of a run."""
     api = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
-    runs, reading = latest_runs(api, arguments.name), Reading()
-    pods = reading.ask(lambda: status.list_pods(api, runs), [])
-    blind = bool(reading.unread)
-    every = status.with_progress(api, status.standings(runs, pods), reading)
-    queues = list_queues(api, [run for run in runs if run.phase == "Queued"], reading)
+    runs, access = latest_runs(api, arguments.name), ReadAccess()
+    pods = access.ask(lambda: status.list_pods(api, runs), [])
+    blind = bool(access.unread)
+    every = status.with_progress(api, status.standings(runs, pods), access)
+    queues = list_queues(api, [run for run in runs if run.phase == "Queued"], access)
     if arguments.output != "text":
         places = {full: queue.to_dict() for full, queue in queues.items()}
         data = [{**each.to_dict(), "place": places.get(each.run.full)} for each in every]
-        print_structured({"name": arguments.name, "runs": data, **reading.to_dict()}, arguments.output)
+        print_structured({"name": arguments.name, "runs": data, **access.to_dict()}, arguments.output)
         return exits.DONE
     if len(every) == 1:
         _print_one(every[0], queues.get(every[0].run.full), blind)
     else:
         _print_many(every, queues)
-    print_unread(reading.unread)
+    print_unread(access.unread)
     return exits.DONE
 
 
@@ -40,7 +40,7 @@ def _print_one(each: Standing, queue: Queue | None, blind: bool) -> None:
     lines = {
         "run": f"{run.full}  ({run.method}, {run.kind})",
         "phase": f"{run.phase} for {times.ago(run.since, times.now())} (since {run.since})",
-        "queue": describe_place(run, queue) if run.queue else "",
+        "queue": describe_position(run, queue) if run.queue else "",
         "pods": "" if blind else each.ready if each.ready == "done" else f"{each.ready} running",
         "progress": str(each.furthest or ""),
         "results": f"{each.results} on the work volume",
@@ -77,7 +77,7 @@ def _print_many(every: Sequence[Standing], queues: Mapping[str, Queue]) -> None:
         row = {"run": each.run.full, "phase": each.run.phase, "for": times.ago(each.run.since, now)}
         row |= {"pods": each.ready, "restarts": str(each.restarts)}
         row["last exit"] = f"{ends[0].code}: {ends[0].meaning}" if ends else "-"
-        row["progress"] = str(each.furthest or "") or describe_place(each.run, queues.get(each.run.full))
+        row["progress"] = str(each.furthest or "") or describe_position(each.run, queues.get(each.run.full))
         rows.append(row)
     print_table(rows, list(rows[0]), styles=PHASE_STYLES)
     print(f"\nresults   {every[0].results} on the work volume")

@@ -45,19 +45,21 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _find_changes(api: Api, objects: Sequence[owned.Object], is_dry: bool) -> list[Change]:
-    """What an apply would do, once what an earlier attempt has left is gone."""
-    dryrun.kinds_served(api, objects)
-    there = dryrun.present(api, objects)
+    """Wait until what an earlier attempt left is gone; then plan what an apply would do."""
+    dryrun.check_kinds(api, objects)
+    there = dryrun.find_existing(api, objects)
     _warn(check_earlier(objects, there.values()))
     left = find_leftovers(api, objects, there.values())
     if left and is_dry:
         _warn([f"without --dry-run this waits for the end of {owned.join_names(map(label, left))}"])
     elif left:
         patience = owned.patience_s(thing for thing in left if thing["kind"] == "Pod")
-        owned.wait_until_gone(lambda: find_leftovers(api, objects, dryrun.present(api, objects).values()), patience)
-        there = dryrun.present(api, objects)
-    changes = dryrun.changes(api, objects, there)
-    _warn(dryrun.claims_that_differ(changes))
+        owned.wait_until_gone(
+            lambda: find_leftovers(api, objects, dryrun.find_existing(api, objects).values()), patience
+        )
+        there = dryrun.find_existing(api, objects)
+    changes = dryrun.plan_changes(api, objects, there)
+    _warn(dryrun.find_claim_differences(changes))
     return changes
 
 

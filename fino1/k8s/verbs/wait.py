@@ -12,7 +12,7 @@ from fino1 import exits
 from fino1.errors import ClusterError
 from fino1.k8s.cluster.client import Api, connect
 from fino1.k8s.state.run import Run, latest_runs, summarize
-from fino1.k8s.state.status import Reading, with_progress
+from fino1.k8s.state.status import ReadAccess, with_progress
 from fino1.k8s.state.watching import Watched
 
 _LOOK_S = 1.0  # how often the line on a terminal is drawn anew
@@ -58,7 +58,7 @@ def wait_for(api: Api, runs: Sequence[Run], timeout: float | None = None) -> int
 
 
 def _describe(watched: Watched) -> str:
-    """How they stand, in a few words."""
+    """Their phases and pods, in a few words."""
     every = watched.standings()
     runs = [each.run for each in every]
     deleted = [run for run in runs if run.full in watched.deleted and not run.is_over]
@@ -67,13 +67,13 @@ def _describe(watched: Watched) -> str:
         words.append(f"{len(deleted)} Deleted" if len(runs) > 1 else "Deleted")
     if not watched.is_over:
         live = sum(rank.is_running for each in every for rank in each.ranks)
-        words.append(f"{live} of {sum(run.wanted for run in runs)} pods running")
+        words.append(f"{live} of {sum(run.expected_pods for run in runs)} pods running")
     waiting = sorted({rank.phase for each in every if not each.run.is_over for rank in each.ranks} - _PLAIN)
     return ", ".join(filter(None, words)) + (f" ({', '.join(waiting)})" if waiting else "")
 
 
 class _Display:
-    """What is on the screen: one line that changes on a terminal, a line for each change elsewhere."""
+    """The output: one line that changes on a terminal, a line for each change elsewhere."""
 
     def __init__(self, api: Api, watched: Watched, name: str) -> None:
         self._api, self._watched, self._name = api, watched, name
@@ -103,7 +103,7 @@ class _Display:
         if len(every) > 1 or not any(rank.is_running for each in every for rank in each.ranks):
             return ""
         self._read_at = time.monotonic()
-        furthest = with_progress(self._api, every, Reading())[0].furthest
+        furthest = with_progress(self._api, every, ReadAccess())[0].furthest
         return f": {furthest}" if furthest else ""
 
     def end_line(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from fino1 import exits
 from fino1.k8s.cluster.client import connect
 from fino1.k8s.state.run import latest_runs
-from fino1.k8s.state.status import Reading
+from fino1.k8s.state.status import ReadAccess
 from fino1.k8s.text import print_structured
 from fino1.k8s.why.facts import gather
 from fino1.k8s.why.judge import Diagnosis, diagnose
@@ -20,15 +20,15 @@ _OTHERS = 12  # findings, or runs, that fit on a screen besides the first
 def main(arguments: argparse.Namespace) -> int:
     """Print the diagnosis of the worst run of a name, and a line for each of the others."""
     api = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
-    reading = Reading()
-    diagnoses = [diagnose(facts) for facts in gather(api, latest_runs(api, arguments.name), reading)]
+    access = ReadAccess()
+    diagnoses = [diagnose(facts) for facts in gather(api, latest_runs(api, arguments.name), access)]
     diagnoses.sort(key=lambda each: (_WORST.index(each.run.phase), not each.findings, each.run.full))
     if arguments.output != "text":
         runs = [each.to_dict() for each in diagnoses]
-        print_structured({"name": arguments.name, "runs": runs, **reading.to_dict()}, arguments.output)
+        print_structured({"name": arguments.name, "runs": runs, **access.to_dict()}, arguments.output)
         return exits.DONE
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None  # a file or a pipe gets all of it
-    for line in [*_screen(diagnoses[0]), *_others(diagnoses[1:]), *(f"not read: {line}" for line in reading.unread)]:
+    for line in [*_screen(diagnoses[0]), *_others(diagnoses[1:]), *(f"not read: {line}" for line in access.unread)]:
         fits = width is None or len(line) <= width or not line.startswith(" ")
         print(line if fits else line[: width - 1] + "…")
     return exits.DONE
@@ -50,7 +50,7 @@ def _screen(first: Diagnosis) -> Iterator[str]:
         yield from (f"  {line}" for line in first.events)
     if first.tail:
         yield ""
-        yield f"last lines of {first.tail_of}"
+        yield f"last lines of {first.tail_source}"
         yield from (f"  {line}" for line in first.tail)
 
 

@@ -11,10 +11,10 @@ from fino1.k8s.cluster.errors import ApiError
 from fino1.k8s.objects.backends import pod_templates
 from fino1.k8s.state import status
 from fino1.k8s.state.nodes import Node, list_nodes
-from fino1.k8s.state.pods import Ended, Pod, Rank, root_failures
+from fino1.k8s.state.pods import Ended, Pod, Rank, find_root_failures
 from fino1.k8s.state.queue import Queue, list_queues
 from fino1.k8s.state.run import Run
-from fino1.k8s.state.status import Reading
+from fino1.k8s.state.status import ReadAccess
 
 _TAIL = 10
 _TAILS_AT_MOST = 8  # logs of so many failed runs: one screen shows no more
@@ -23,9 +23,9 @@ Object = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of one run. None: it could not be read, and `unread` of the Reading says why.
+    """The known state of one run. None: it could not be read, and `unread` of the ReadAccess says why.
 
-    `claims` has None for a claim that does not exist. `tail` are the last lines of the container that failed first, `tail_of`.
+    `claims` has None for a claim that does not exist. `tail` are the last lines of the container of `first_failure`.
     `pods_known`: its pods could be listed. `nodes_limit`: why more of the nodes may be used than `nodes` say.
     """
 
@@ -39,7 +39,7 @@ class Facts:
     nodes: Sequence[Node] | None = None
     nodes_limit: str = ""
     tail: Sequence[str] = ()
-    tail_of: Ended | None = None
+    first_failure: Ended | None = None
     pods_known: bool = True
 
     @property
@@ -55,33 +55,33 @@ class Facts:
         return {volume["persistentVolumeClaim"]["claimName"] for volume in volumes if "persistentVolumeClaim" in volume}
 
 
-def gather(api: Api, runs: Sequence[Run], reading: Reading) -> list[Facts]:
+def gather(api: Api, runs: Sequence[Run], access: ReadAccess) -> list[Facts]:
     """Read what concerns these runs of one name: each list once, whatever their number."""
-    pods = reading.ask(lambda: status.list_pods(api, runs), None)
+    pods = access.ask(lambda: status.list_pods(api, runs), None)
     every = status.standings(runs, pods or [])
     open_ = [each.run for each in every if each.run.phase != "Succeeded"]
-    queues = list_queues(api, open_, reading)
-    events = reading.ask(lambda: api.list("v1", "Event").items, []) if open_ else []
+    queues = list_queues(api, open_, access)
+    events = access.ask(lambda: api.list("v1", "Event").items, []) if open_ else []
     found = [
         Facts(each.run, times.now(), each.ranks, queue=queues.get(each.run.full), pods_known=pods is not None)
         for each in every
     ]
-    claims = _claims(api, [facts for facts in found if not facts.run.is_over], reading)
-    classes = _classes(api, claims, reading)
+    claims = _read_claims(api, [facts for facts in found if not facts.run.is_over], access)
+    classes = _read_classes(api, claims, access)
     is_waiting = any(refusal_of(rank.pod) for facts in found for rank in facts.ranks)
-    nodes, limit = reading.ask(lambda: list_nodes(api), (None, "")) if is_waiting else (None, "")
-    failures = [_first_failure(facts) for facts in found]
+    nodes, limit = access.ask(lambda: list_nodes(api), (None, "")) if is_waiting else (None, "")
+    failures = [_find_first_failure(facts) for facts in found]
     to_read = [each for each in failures if each][:_TAILS_AT_MOST]
     return [
         replace(
             facts,
-            events=_concerning(facts, events, claims),
+            events=_select_events(facts, events, claims),
             claims={name: claims[name] for name in facts.claim_names if name in claims},
             classes=classes,
             nodes=nodes,
             nodes_limit=limit,
-            tail=_tail(api, failure, facts, reading) if failure in to_read else (),
-            tail_of=failure,
+            tail=_read_tail(api, failure, facts, access) if failure in to_read else (),
+            first_failure=failure,
         )
         for facts, failure in zip(found, failures, strict=True)
     ]
@@ -96,7 +96,7 @@ def refusal_of(pod: Pod) -> Object | None:
 
 
 def when(event: Object) -> str:
-    """When the event happened last, in RFC 3339."""
+    """Time at which the event happened last, in RFC 3339."""
     series = event.get("series") or {}
     moments = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
     return next((each for each in moments if each), event["metadata"]["creationTimestamp"])
@@ -107,24 +107,24 @@ def flat(text: str | None) -> str:
     return " ".join((text or "").split())
 
 
-def _claims(api: Api, every: Sequence[Facts], reading: Reading) -> dict[str, Object | None]:
+def _read_claims(api: Api, every: Sequence[Facts], access: ReadAccess) -> dict[str, Object | None]:
     """The claims that the runs mount, None for one that does not exist; without those that may not be read."""
     unknown: Object = {}
     names = sorted({name for facts in every for name in facts.claim_names})
     found = {
-        name: reading.ask(lambda name=name: api.get("v1", "PersistentVolumeClaim", name), unknown) for name in names
+        name: access.ask(lambda name=name: api.get("v1", "PersistentVolumeClaim", name), unknown) for name in names
     }
     return {name: claim for name, claim in found.items() if claim is not unknown}
 
 
-def _classes(api: Api, claims: Mapping[str, Object | None], reading: Reading) -> Sequence[Object] | None:
+def _read_classes(api: Api, claims: Mapping[str, Object | None], access: ReadAccess) -> Sequence[Object] | None:
     """The storage classes; None where all claims are bound, or the classes may not be read."""
     if all(claim and claim.get("status", {}).get("phase") == "Bound" for claim in claims.values()):
         return None
-    return reading.ask(lambda: api.list("storage.k8s.io/v1", "StorageClass").items, None)
+    return access.ask(lambda: api.list("storage.k8s.io/v1", "StorageClass").items, None)
 
 
-def _concerning(facts: Facts, events: Iterable[Object], claims: Iterable[str]) -> list[Object]:
+def _select_events(facts: Facts, events: Iterable[Object], claims: Iterable[str]) -> list[Object]:
     """The events of the run, of all objects named after it (pods that are gone too) and of its claims; the newest last."""
     full, mine = facts.run.full, set(claims) & facts.claim_names
     workload = facts.queue.workload["metadata"]["name"] if facts.queue and facts.queue.workload else full
@@ -137,11 +137,11 @@ def _concerning(facts: Facts, events: Iterable[Object], claims: Iterable[str]) -
     return sorted(found, key=when)
 
 
-def _first_failure(facts: Facts) -> Ended | None:
-    return next(iter(root_failures(facts.ranks)), None) if facts.run.phase != "Succeeded" else None
+def _find_first_failure(facts: Facts) -> Ended | None:
+    return next(iter(find_root_failures(facts.ranks)), None) if facts.run.phase != "Succeeded" else None
 
 
-def _tail(api: Api, ended: Ended, facts: Facts, reading: Reading) -> Sequence[str]:
+def _read_tail(api: Api, ended: Ended, facts: Facts, access: ReadAccess) -> Sequence[str]:
     """The last lines of that start of the container; none where its kubelet no longer has them."""
     is_past = any(rank.is_running for rank in facts.ranks if rank.name == ended.pod)
     query = {"container": ended.container, "tailLines": _TAIL, "timestamps": "true"}
@@ -153,6 +153,6 @@ def _tail(api: Api, ended: Ended, facts: Facts, reading: Reading) -> Sequence[st
         return [line.decode(errors="replace").partition(" ")[2] for line in lines]
 
     try:
-        return reading.ask(ask, [])
+        return access.ask(ask, [])
     except ApiError:
         return []  # the pod or its node is gone: what the API server keeps has to do

@@ -16,6 +16,7 @@ from fino1.k8s.why.facts import Facts, flat, refusal_of
 _IMAGE = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
 _MISSING = re.compile(r'(secret|configmap) "([^"]+)" not found', re.IGNORECASE)
 _KEY = re.compile(r"couldn't find key (\S+) in (Secret|ConfigMap) (?:[^/\s]+/)?(\S+)")
+_KINDS = {"secret": "Secret", "configmap": "ConfigMap"}
 _MOUNT = ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox")
 _STUCK_S = 120  # after the end of its grace period a pod should be gone
 _DISRUPTED = {
@@ -27,23 +28,23 @@ _DISRUPTED = {
 }
 
 
-def ended(facts: Facts) -> Iterator[Finding]:
-    """The container that failed first and what its exit code means; in the evidence those that it brought down."""
-    failures = pods.root_failures(facts.ranks)
+def find_failed_containers(facts: Facts) -> Iterator[Finding]:
+    """The container that failed first and what its exit code means; the evidence lists the failures that followed."""
+    failures = pods.find_root_failures(facts.ranks)
     if not failures:
         return
     first = failures[0]
     yield Finding(
         cause="OOMKilled" if first.reason == "OOMKilled" else f"Exit{first.code}",
-        says=_says(first, facts),
+        says=_describe_failure(first, facts),
         about=(f"rank {first.rank} ({first.pod})",),
-        evidence=tuple(_evidence(failures, facts)),
-        advice=_advice(first, facts.tail),
+        evidence=tuple(_list_evidence(failures, facts)),
+        advice=_advise(first, facts.tail),
         numbers={"exitCode": first.code, "rank": first.rank, "at": first.at},
     )
 
 
-def disrupted(facts: Facts) -> Iterator[Finding]:
+def find_disruptions(facts: Facts) -> Iterator[Finding]:
     """Pods that were evicted or preempted, or lost with their node."""
     for rank in facts.ranks:
         for pod in (rank.pod, *rank.before[-1:]):
@@ -54,15 +55,19 @@ def disrupted(facts: Facts) -> Iterator[Finding]:
             if target.get("status") == "True":
                 reason = target.get("reason", "")
                 says = f"a pod{on} was {_DISRUPTED.get(reason, f'disrupted ({reason})')}"
-                yield Finding(reason or "Disrupted", says, about, (target.get("message", ""),), _goes_on(facts))
+                yield Finding(
+                    reason or "Disrupted", says, about, (target.get("message", ""),), _describe_continuation(facts)
+                )
             elif status.get("reason") in ("Evicted", "NodeLost", "Preempting", "Shutdown", "NodeShutdown"):
                 says = (
                     f"a pod{on} was evicted" if status["reason"] == "Evicted" else f"a pod{on} was lost with its node"
                 )
-                yield Finding(status["reason"], says, about, (status.get("message", ""),), _goes_on(facts))
+                yield Finding(
+                    status["reason"], says, about, (status.get("message", ""),), _describe_continuation(facts)
+                )
 
 
-def waiting(facts: Facts) -> Iterator[Finding]:
+def find_waiting_pods(facts: Facts) -> Iterator[Finding]:
     """Pods that do not run yet, with the reason that the scheduler or the kubelet gives."""
     for rank in facts.ranks:
         status = rank.pod.get("status") or {}
@@ -70,24 +75,26 @@ def waiting(facts: Facts) -> Iterator[Finding]:
             continue
         about = (f"rank {rank.index} ({rank.name})",)
         if rank.pod["metadata"].get("deletionTimestamp"):
-            yield from _ending(rank, facts, about)
+            yield from _find_late_deletion(rank, facts, about)
         elif refusal := refusal_of(rank.pod):
             yield scheduler.explain(rank, refusal, facts, about)
         elif not rank.is_running or any(_is_stuck(each) for each in pods.containers(rank.pod)):
-            yield from _starting(rank, facts, about)
+            yield from _find_start_causes(rank, facts, about)
 
 
-def _starting(rank: Rank, facts: Facts, about: tuple[str, ...]) -> Iterator[Finding]:
+def _find_start_causes(rank: Rank, facts: Facts, about: tuple[str, ...]) -> Iterator[Finding]:
     """A pod on a node whose containers do not all run."""
     stuck = [each for each in pods.containers(rank.pod) if _is_stuck(each)]
     if stuck:
-        yield from (_stuck(rank, each["name"], each["state"]["waiting"], about) for each in stuck)
+        yield from (_explain_stuck(rank, each["name"], each["state"]["waiting"], about) for each in stuck)
         return
     warnings = [e for e in facts.events if e["involvedObject"].get("name") == rank.name and e.get("type") == "Warning"]
     mounts = [event for event in warnings if event.get("reason") in _MOUNT]
     if mounts:
-        yield Finding(mounts[-1]["reason"], _mount(mounts[-1]["message"]), about, (flat(mounts[-1]["message"]),))
-    elif init := _awaited_init(rank):
+        yield Finding(
+            mounts[-1]["reason"], _explain_mount(mounts[-1]["message"]), about, (flat(mounts[-1]["message"]),)
+        )
+    elif init := _find_awaited_init(rank):
         advice = f"fino1-k8s logs {facts.run.name} -c {init}"
         what = "sidecar container" if init in pods.sidecars(rank.pod) else "init container"
         state = "is not ready yet" if init in pods.sidecars(rank.pod) else "still runs"
@@ -100,7 +107,7 @@ def _starting(rank: Rank, facts: Facts, about: tuple[str, ...]) -> Iterator[Find
         yield Finding("Starting", says, about, latest, level="wait")
 
 
-def _stuck(rank: Rank, name: str, state: Mapping[str, str], about: tuple[str, ...]) -> Finding:
+def _explain_stuck(rank: Rank, name: str, state: Mapping[str, str], about: tuple[str, ...]) -> Finding:
     """A container that the kubelet cannot start."""
     reason, message = state.get("reason", ""), flat(state.get("message", ""))
     evidence = (f"{name}: {reason}: {message}",) if message else (f"{name}: {reason}",)
@@ -115,15 +122,15 @@ def _stuck(rank: Rank, name: str, state: Mapping[str, str], about: tuple[str, ..
         says = f"{key[2]} {key[3]} has no key {key[1]}"
         return Finding(reason, says, about, evidence, f"add the key to the {key[2]}, or change secretEnv")
     if thing := _MISSING.search(message):
-        kind = {"secret": "Secret", "configmap": "ConfigMap"}[thing[1].lower()]
-        advice = f"create the {kind}{_keys(rank, thing[2])}; the container then starts by itself"
+        kind = _KINDS[thing[1].lower()]
+        advice = f"create the {kind}{_list_keys(rank, thing[2])}; the container then starts by itself"
         return Finding(reason, f"{kind} {thing[2]} does not exist", about, evidence, advice)
     if reason == "CrashLoopBackOff":
         return Finding(reason, f"container {name} ends again and again; the next start waits", about, evidence)
     return Finding(reason, f"container {name} cannot be started: {message or reason}", about, evidence)
 
 
-def _keys(rank: Rank, secret: str) -> str:
+def _list_keys(rank: Rank, secret: str) -> str:
     """The keys of a Secret that the pod's variables name, for the advice; empty without any."""
     every = [each for c in rank.pod["spec"]["containers"] for each in c.get("env", [])]
     wanted = [each.get("valueFrom", {}).get("secretKeyRef", {}) for each in every]
@@ -137,7 +144,7 @@ def _is_stuck(status: Mapping[str, Any]) -> bool:
     return reason not in ("", "ContainerCreating", "PodInitializing")
 
 
-def _awaited_init(rank: Rank) -> str:
+def _find_awaited_init(rank: Rank) -> str:
     """Name of the init container or sidecar that the pod waits for; empty without one."""
     sidecars = pods.sidecars(rank.pod)
     for each in (rank.pod.get("status") or {}).get("initContainerStatuses") or []:
@@ -146,7 +153,7 @@ def _awaited_init(rank: Rank) -> str:
     return ""
 
 
-def _ending(rank: Rank, facts: Facts, about: tuple[str, ...]) -> Iterator[Finding]:
+def _find_late_deletion(rank: Rank, facts: Facts, about: tuple[str, ...]) -> Iterator[Finding]:
     """A pod that is being deleted: a cause only when that takes too long, as on a node that does not answer."""
     late = (facts.now - times.parse(rank.pod["metadata"]["deletionTimestamp"])).total_seconds()
     if late > _STUCK_S:
@@ -156,7 +163,7 @@ def _ending(rank: Rank, facts: Facts, about: tuple[str, ...]) -> Iterator[Findin
         )
 
 
-def _says(first: Ended, facts: Facts) -> str:
+def _describe_failure(first: Ended, facts: Facts) -> str:
     pod = next(rank.pod for rank in facts.ranks if rank.index == first.rank)
     what = "" if first.container == pods.main_container(pod) else f"container {first.container} of "
     if first.reason == "OOMKilled":
@@ -167,7 +174,7 @@ def _says(first: Ended, facts: Facts) -> str:
     return f"{what}rank {first.rank} ended with exit code {first.code}: {first.meaning}{aftermath}"
 
 
-def _evidence(failures: list[Ended], facts: Facts) -> Iterator[str]:
+def _list_evidence(failures: list[Ended], facts: Facts) -> Iterator[str]:
     for each in failures[:8]:
         reason = f" ({each.reason})" if each.reason not in ("", "Error") else ""
         again = f", restarted {each.restarts} times" if each.restarts else ""
@@ -178,7 +185,7 @@ def _evidence(failures: list[Ended], facts: Facts) -> Iterator[str]:
         yield f"and {len(failures) - 8} more"
 
 
-def _advice(first: Ended, tail: Sequence[str]) -> str:
+def _advise(first: Ended, tail: Sequence[str]) -> str:
     if first.reason == "OOMKilled":
         return "raise resources.limits.memory, or shmSize where /dev/shm filled it"
     if first.code == exits.USER:
@@ -190,14 +197,13 @@ def _advice(first: Ended, tail: Sequence[str]) -> str:
     return "" if exits.is_retryable(first.code) else "a bug: the last lines have its traceback"
 
 
-def _goes_on(facts: Facts) -> str:
+def _describe_continuation(facts: Facts) -> str:
     return "" if facts.run.is_over else "its controller makes a new pod, which goes on from the newest checkpoint"
 
 
-def _mount(message: str) -> str:
+def _explain_mount(message: str) -> str:
     if thing := _MISSING.search(message):
-        kind = {"secret": "Secret", "configmap": "ConfigMap"}[thing[1].lower()]
-        return f"{kind} {thing[2]}, which it mounts, does not exist"
+        return f"{_KINDS[thing[1].lower()]} {thing[2]}, which it mounts, does not exist"
     if "Multi-Attach" in message:
         return "a volume is still attached to another node (access mode ReadWriteOnce)"
     return "a volume cannot be mounted, or its network cannot be made"

@@ -1,11 +1,12 @@
 """What keeps pods from being made (admission, quotas, limits) and claims from being bound (classes, provisioners)?"""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fino1.k8s import times
 from fino1.k8s.finding import Finding
+from fino1.k8s.state.volumes import is_default_class
 from fino1.k8s.why.facts import Facts, flat, when
 
 _REFUSALS = (  # pattern of the API server's message, cause, what it says, advice
@@ -36,14 +37,13 @@ _REFUSALS = (  # pattern of the API server's message, cause, what it says, advic
         "change resources",
     ),
 )
-_DEFAULT = "storageclass.kubernetes.io/is-default-class"
 _LATER = "WaitForFirstConsumer"
 
 
-def refused(facts: Facts) -> Iterator[Finding]:
+def find_refused_pods(facts: Facts) -> Iterator[Finding]:
     """Pods that the API server does not admit: while pods are missing, by events that are newer than the newest pod."""
     live = [rank for rank in facts.ranks if not rank.pod["metadata"].get("deletionTimestamp")]
-    if facts.run.is_over or len(live) >= facts.run.wanted:
+    if facts.run.is_over or len(live) >= facts.run.expected_pods:
         return
     made = max((rank.pod["metadata"]["creationTimestamp"] for rank in live), default="")
     events = [
@@ -55,10 +55,10 @@ def refused(facts: Facts) -> Iterator[Finding]:
     ]
     by_message = {flat(event.get("message")): event for event in events}
     for message in list(by_message)[-3:]:
-        yield _refusal(message, by_message[message])
+        yield _explain_refusal(message, by_message[message])
 
 
-def _refusal(message: str, event: Mapping[str, Any]) -> Finding:
+def _explain_refusal(message: str, event: Mapping[str, Any]) -> Finding:
     about = (f"{event['involvedObject'].get('kind')} {event['involvedObject'].get('name')}",)
     evidence = (f"{when(event)} {event.get('reason')} (×{event.get('count') or 1}): {message}",)
     for pattern, cause, says, advice in _REFUSALS:
@@ -67,7 +67,7 @@ def _refusal(message: str, event: Mapping[str, Any]) -> Finding:
     return Finding("FailedCreate", f"its pods cannot be made: {message}", about, evidence)
 
 
-def unbound(facts: Facts) -> Iterator[Finding]:
+def find_unbound_claims(facts: Facts) -> Iterator[Finding]:
     """Claims that do not exist, are lost, or wait for a volume."""
     for name, claim in facts.claims.items():
         about = (f"PersistentVolumeClaim {name}",)
@@ -79,10 +79,10 @@ def unbound(facts: Facts) -> Iterator[Finding]:
         if phase == "Lost":
             yield Finding("ClaimLost", f"claim {name} has lost its volume", about)
         if phase == "Pending":
-            yield from _pending(name, claim, facts, about)
+            yield from _explain_pending(name, claim, facts, about)
 
 
-def _pending(name: str, claim: Mapping[str, Any], facts: Facts, about: tuple[str, ...]) -> Iterator[Finding]:
+def _explain_pending(name: str, claim: Mapping[str, Any], facts: Facts, about: tuple[str, ...]) -> Iterator[Finding]:
     spec = claim["spec"]
     asked = f"{spec['resources']['requests'].get('storage')} {', '.join(spec.get('accessModes', []))}"
     events = [
@@ -101,19 +101,19 @@ def _pending(name: str, claim: Mapping[str, Any], facts: Facts, about: tuple[str
             f"claim {name} is not bound: storage class {wanted} does not exist (there: {', '.join(classes) or 'none'})"
         )
         yield Finding("NoStorageClass", says, about, evidence, "its class cannot be changed: delete it, make it anew")
-    elif facts.classes is not None and wanted is None and not _has_default(facts.classes):
+    elif facts.classes is not None and wanted is None and not any(map(is_default_class, facts.classes)):
         says = f"claim {name} is not bound: it names no storage class, and the cluster has no default"
         names = ", ".join(classes) or "none"
         yield Finding("NoStorageClass", says, about, (*evidence, f"classes: {names}"), "set volumes.*.storageClassName")
     elif any("ProvisioningFailed" in line for line in latest):
         says = f"claim {name} is not bound: {next(line for line in reversed(latest) if 'ProvisioningFailed' in line)}"
-        yield Finding("ProvisioningFailed", says, about, evidence, _advice(spec))
+        yield Finding("ProvisioningFailed", says, about, evidence, _advise(spec))
     elif found and found.get("volumeBindingMode") == _LATER and not _has_node(facts):
         return  # it is bound when a pod has a node
     else:
         by = f": provisioner {found['provisioner']} has not made a volume" if found else ""
         since = times.ago(claim["metadata"]["creationTimestamp"], facts.now)
-        yield Finding("UnboundClaim", f"claim {name} is not bound{by} (for {since})", about, evidence, _advice(spec))
+        yield Finding("UnboundClaim", f"claim {name} is not bound{by} (for {since})", about, evidence, _advise(spec))
 
 
 def _has_node(facts: Facts) -> bool:
@@ -121,10 +121,6 @@ def _has_node(facts: Facts) -> bool:
     return any(rank.pod["spec"].get("nodeName") for rank in facts.ranks)
 
 
-def _has_default(classes: Sequence[Mapping[str, Any]]) -> bool:
-    return any((each["metadata"].get("annotations") or {}).get(_DEFAULT) == "true" for each in classes)
-
-
-def _advice(spec: Mapping[str, Any]) -> str:
+def _advise(spec: Mapping[str, Any]) -> str:
     many = "ReadWriteMany" in spec.get("accessModes", [])
     return "does that provisioner offer ReadWriteMany? Block storage does not" if many else ""

@@ -14,7 +14,7 @@ from fino1.k8s.why.facts import Facts
 
 _NEVER = re.compile(r"request > maximum capacity|exceeds? max(imum)? (quota|capacity)|insufficient nominal")
 _NEVER_REASONS = ("ExceedsMaxQuota", "NoMatchingFlavor", "Misconfigured")
-_UNTOUCHED_S = 30  # after which a Kueue that manages the kind has made a Workload
+_TAKE_UP_S = 30  # after which a Kueue that manages the kind has made a Workload
 _EVICTED = {
     "Preempted": "preempted by another workload",
     "PodsReadyTimeout": "put back, since its pods were not all ready in time",
@@ -27,7 +27,7 @@ _EVICTED = {
 }
 
 
-def causes(facts: Facts) -> Iterator[Finding]:
+def find_queue_causes(facts: Facts) -> Iterator[Finding]:
     """Causes in the queue's objects, from the outside in: Kueue, Workload, LocalQueue, ClusterQueue, quota."""
     queue, name = facts.queue, facts.run.queue
     if queue is None or facts.run.is_over:
@@ -38,34 +38,34 @@ def causes(facts: Facts) -> Iterator[Finding]:
             advice = f"submit it without `queue`, or install Kueue: {OPERATORS[GROUP].how}"
             yield Finding("NoKueue", f"it waits in queue {name}, and the cluster has no Kueue", about, (), advice)
         return
-    yield from _evicted(queue)
+    yield from _find_eviction(queue)
     if is_true(queue.workload, "Admitted"):
         return
     if queue.local is None and not queue.is_partial:
         says = f"LocalQueue {name} does not exist in its namespace"
         yield Finding("NoLocalQueue", says, about, (), "`fino1-k8s doctor` lists the queues that do")
-    yield from _stopped(queue)
+    yield from _find_stopped_queues(queue)
     if queue.workload is None:
-        yield from _untouched(facts, queue, about)
+        yield from _find_missing_workload(facts, queue, about)
     else:
-        yield from _not_admitted(queue, about)
+        yield from _find_admission_causes(queue, about)
 
 
-def _untouched(facts: Facts, queue: Queue, about: tuple[str, ...]) -> Iterator[Finding]:
+def _find_missing_workload(facts: Facts, queue: Queue, about: tuple[str, ...]) -> Iterator[Finding]:
     if queue.is_partial:
         return
     if not facts.run.is_suspended:  # Kueue's webhook suspends at once what it manages; 0.10 has no TrainJobs
-        says = f"Kueue does not manage the {facts.run.kind}: it runs past its queue, whatever the quota"
+        says = f"Kueue does not manage the {facts.run.kind}: it runs without waiting in its queue, whatever the quota"
         yield Finding("Unmanaged", says, about, (), "another backend, or a Kueue with that integration enabled")
         return
-    late = facts.age_s > _UNTOUCHED_S
+    late = facts.age_s > _TAKE_UP_S
     advice = f"is the {facts.run.kind} integration enabled in Kueue's configuration, and does its controller run?"
     since = f"for {int(facts.age_s)} s" if late else "yet"
     says = f"Kueue has not taken it up {since}: it has no Workload"
     yield Finding("NoWorkload", says, about, (), advice if late else "", level="error" if late else "wait")
 
 
-def _stopped(queue: Queue) -> Iterator[Finding]:
+def _find_stopped_queues(queue: Queue) -> Iterator[Finding]:
     for kind, thing in (("LocalQueue", queue.local), ("ClusterQueue", queue.cluster)):
         if thing is None:
             continue
@@ -74,7 +74,7 @@ def _stopped(queue: Queue) -> Iterator[Finding]:
             yield Finding(cause, f"{subject} {words}", (subject,))
 
 
-def _evicted(queue: Queue) -> Iterator[Finding]:
+def _find_eviction(queue: Queue) -> Iterator[Finding]:
     """Kueue has ended the pods of a run that was admitted; the condition `Preempted` says for whom."""
     evicted, preempted = condition(queue.workload, "Evicted"), condition(queue.workload, "Preempted")
     if evicted.get("status") != "True":
@@ -91,7 +91,7 @@ def _evicted(queue: Queue) -> Iterator[Finding]:
     yield Finding(f"Evicted{reason}", says, _about(queue), tuple(filter(None, lines)), numbers=numbers)
 
 
-def _not_admitted(queue: Queue, about: tuple[str, ...]) -> Iterator[Finding]:
+def _find_admission_causes(queue: Queue, about: tuple[str, ...]) -> Iterator[Finding]:
     workload = queue.workload or {}
     if not queue.is_active:
         says = "it is suspended in its queue, by its user or, after too many attempts, by Kueue"
@@ -141,7 +141,7 @@ def _quota_lines(queue: Queue) -> Iterator[str]:
 
 
 def _requested(workload: Mapping[str, Any]) -> dict[str, Decimal]:
-    """What the pods of a Workload request, all together."""
+    """The requests of all pods of a Workload together."""
     total: dict[str, Decimal] = {}
     for each in workload["spec"].get("podSets") or []:
         for resource, amount in pod_requests(each["template"]["spec"]).items():
@@ -179,7 +179,7 @@ def _numbers(queue: Queue) -> Iterator[dict[str, Any]]:
 
 
 def _reserved_by(queue: Queue, flavor: str, resource: str, reserved: Decimal) -> dict[str, float]:
-    """What each run has of what is reserved. Runs of other namespaces, which are not read, count as one."""
+    """The share of each run in what is reserved. Runs of other namespaces, which are not read, count as one."""
     found: Counter[str] = Counter()
     for workload in queue.holders:
         for pods in workload["status"]["admission"].get("podSetAssignments") or []:

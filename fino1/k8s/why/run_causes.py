@@ -1,0 +1,127 @@
+"""Which causes do the run object, its conditions and its events show?"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fino1 import exits
+from fino1.k8s import times
+from fino1.k8s.finding import Finding
+from fino1.k8s.objects.backends import BY_KIND, CONTROLLERS, KINDS
+from fino1.k8s.state.pods import find_root_failures
+from fino1.k8s.state.run import Run
+from fino1.k8s.why.facts import Facts, flat, when
+from fino1.k8s.why.pod_causes import find_failed_containers
+
+_HANDLED_S = 60  # within which a controller that runs has written a status
+_CODE = re.compile(r"exit(?:ed with)? code:? (\d+)")
+_DEADLINE = re.compile(r"DeadlineExceeded|active longer than specified deadline")
+_RESTARTS = re.compile(r"BackoffLimitExceeded|ReachedMaxRestarts|backoff limit|FailedIndexes|MaxFailedIndexes")
+
+
+def find_exceeded_deadline(facts: Facts) -> Iterator[Finding]:
+    """The run was ended since it took longer than activeDeadlineSeconds."""
+    for each in _list_failed_conditions(facts.run):
+        if _DEADLINE.search(f"{each.get('reason')} {each.get('message')}"):
+            limit = BY_KIND[facts.run.kind].find_limit(facts.run.object["spec"], "activeDeadlineSeconds")
+            says = f"it ran for longer than its deadline{f' ({times.short(limit)}, activeDeadlineSeconds)' if limit else ''}"
+            advice = "raise activeDeadlineSeconds and submit again: it goes on from its newest checkpoint"
+            yield Finding("DeadlineExceeded", says, _name_run(facts.run), _format_condition(each), advice)
+
+
+def find_exhausted_restarts(facts: Facts) -> Iterator[Finding]:
+    """The controller has given up after too many restarts; with the end of the last one."""
+    for each in _list_failed_conditions(facts.run):
+        if _RESTARTS.search(f"{each.get('reason')} {each.get('message')}"):
+            limit = BY_KIND[facts.run.kind].find_limit(facts.run.object["spec"], "backoffLimit")
+            says = f"it was started again as often as it may{f' (backoffLimit {limit})' if limit is not None else ''}"
+            last = [ended.says for ended in find_failed_containers(facts)]
+            says += "".join(f"; at last {words}" for words in last)
+            advice = "`fino1-k8s retry` goes on from its newest checkpoint"
+            yield Finding("BackoffLimitExceeded", says, _name_run(facts.run), _format_condition(each), advice)
+
+
+def find_controller_failure(facts: Facts) -> Iterator[Finding]:
+    """The controller's own words on the failure, with the exit code if it names one, where no pod is left that says more."""
+    if find_root_failures(facts.ranks):
+        return
+    for each in _list_failed_conditions(facts.run):
+        text = f"{each.get('reason')} {each.get('message')}"
+        if _DEADLINE.search(text) or _RESTARTS.search(text):
+            continue
+        about, code = _name_run(facts.run), _CODE.search(text)
+        if code:
+            says = f"a container ended with exit code {code[1]}: {exits.meaning(int(code[1]))}"
+            yield Finding(f"Exit{code[1]}", says, about, _format_condition(each), "", {"exitCode": int(code[1])})
+        else:
+            says = f"its controller says: {each.get('message') or each.get('reason')}"
+            yield Finding(each.get("reason") or "Failed", says, about)
+
+
+def find_exit_code_events(facts: Facts) -> Iterator[Finding]:
+    """An exit code in an event about a pod that is gone: the Training Operator deletes pods before it makes them anew."""
+    if facts.run.phase == "Running" or any(rank.last_end for rank in facts.ranks):
+        return
+    codes = [(int(found[1]), e) for e in facts.events if (found := _CODE.search(e.get("message", "")))]
+    failures = sorted((each for each in codes if each[0]), key=lambda each: (each[0] == exits.PEER_LOST, when(each[1])))
+    for code, event in failures[:1]:
+        says = f"a pod ended with exit code {code}: {exits.meaning(code)}"
+        evidence = (f"{when(event)} {event.get('reason')}: {event['message']}",)
+        yield Finding(f"Exit{code}", says, (event["involvedObject"].get("name", ""),), evidence, "", {"exitCode": code})
+
+
+def find_suspension(facts: Facts) -> Iterator[Finding]:
+    """The run is suspended: by its user, or submitted so."""
+    if facts.run.phase == "Suspended":
+        says = "its user has suspended it, or submitted it so"
+        yield Finding("Suspended", says, (), (), f"fino1-k8s resume {facts.run.name}", level="note")
+
+
+def find_unhandled_run(facts: Facts) -> Iterator[Finding]:
+    """A run object without any status: its controller writes one within seconds, if it runs."""
+    run = facts.run
+    if run.status.get("conditions") or run.status.get("startTime") or facts.ranks or run.is_suspended:
+        return
+    age, controller = times.short(facts.age_s), CONTROLLERS[run.kind]
+    if facts.age_s <= _HANDLED_S:
+        yield Finding("New", f"it was created {age} ago; {controller} has not answered yet", level="wait")
+    else:
+        says = f"no controller has touched it for {age}: {controller} does not run"
+        advice = f"`fino1-k8s doctor` looks for it; {run.kind} is of {KINDS[run.kind]}"
+        yield Finding("NoController", says, _name_run(run), (), advice)
+
+
+def find_missing_pods(facts: Facts) -> Iterator[Finding]:
+    """Its controller has written a status, and there is no pod."""
+    run = facts.run
+    if facts.pods_known and not facts.ranks and run.status.get("conditions") and not run.is_suspended:
+        words = [f"{c['type']}={c['status']} {c.get('reason', '')}: {c.get('message', '')}" for c in run.conditions]
+        yield Finding("NoPods", "its controller has seen it, and has not made its pods", (), tuple(words[-3:]))
+
+
+def find_current_failures(facts: Facts) -> Iterator[Finding]:
+    """Failures of containers; while all pods run again they are no cause."""
+    if facts.run.phase != "Running" or any(not rank.is_running for rank in facts.ranks):
+        yield from find_failed_containers(facts)
+
+
+def find_restarts(facts: Facts) -> Iterator[Finding]:
+    """A run that runs again after restarts."""
+    total = sum(rank.restarts for rank in facts.ranks)
+    if facts.run.phase == "Running" and total:
+        for each in find_failed_containers(facts):
+            says = f"it runs again, after {total} restarts; the last because {each.says}"
+            numbers = {**each.numbers, "restarts": total}
+            yield Finding("Restarted", says, each.about, each.evidence, numbers=numbers, level="note")
+
+
+def _name_run(run: Run) -> tuple[str, ...]:
+    return (f"{run.kind} {run.full}",)
+
+
+def _list_failed_conditions(run: Run) -> list[Mapping[str, Any]]:
+    return [each for each in run.conditions if each["status"] == "True" and each["type"] == "Failed"]
+
+
+def _format_condition(condition: Mapping[str, Any]) -> tuple[str, ...]:
+    return (f"{condition['type']} {condition.get('reason', '')}: {flat(condition.get('message'))}",)
