@@ -58,7 +58,7 @@ node-down: $(VENV)/ready  ## End it, and put the machine back
 
 e2e: tools  ## The tests whose pods run: a whole cluster up, tests, down (root)
 	trap '$(MAKE) node-down' EXIT; $(MAKE) node-up && \
-	$(BIN)/python -m pytest tests/e2e tests/images -m 'e2e and not alone' --numprocesses 3 --dist loadfile --durations 25 && \
+	$(BIN)/python -m pytest tests/e2e tests/images -m 'e2e and not alone' --numprocesses 2 --dist loadfile --durations 25 && \
 	$(BIN)/python -m pytest tests/e2e -m 'e2e and alone'
 
 # Three at a time on two cores: much of a test is waiting, for a server, a pause, another rank. Each worker has its own API
