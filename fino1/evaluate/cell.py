@@ -145,6 +145,9 @@ def _judge(task: Task, question: Question, answer: Answer) -> Sample:
     )
 
 
+_Done = tuple[Question | None, Answer | BaseException | None, threading.Event]
+
+
 def _iterate_answers(
     ask: Ask, questions: Sequence[Question], concurrency: int, stop: threading.Event
 ) -> Iterator[tuple[Question, Answer]]:
@@ -155,9 +158,7 @@ def _iterate_answers(
     keep the process from ending.
     """
     todo: queue.SimpleQueue[Question] = queue.SimpleQueue()
-    done: queue.SimpleQueue[tuple[Question | None, Answer | BaseException | None, threading.Event]] = (
-        queue.SimpleQueue()
-    )
+    done: queue.SimpleQueue[_Done] = queue.SimpleQueue()
     halt = threading.Event()
     for question in questions:
         todo.put(question)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fino1.commandline import WORK
 from fino1.k8s.objects import render
 from fino1.k8s.objects.backends import pod_templates
 from fino1.k8s.objects.lint import lint
@@ -14,7 +15,6 @@ from fino1.k8s.plan.shapes import Finder
 from fino1.spec.inputs import RowsBlock
 from fino1.spec.run import RunSpec
 
-_HERE = Path("out")  # where `fino1 run` leaves finished runs by default; their models' sizes are known
 _GIB = 2**30
 
 
@@ -48,7 +48,7 @@ def estimate_memory(spec: RunSpec, planned: Path, gpu_bytes: int | None) -> dict
     """
     if not spec.gpus_per_node:
         return None
-    models = Finder(_HERE, planned)
+    models = Finder(WORK, planned)
     found = memory.estimate(spec, models)
     fits = found.fits(gpu_bytes) if gpu_bytes and found.peak else None
     return {

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fino1 import exits
+from fino1.commandline import WORK
 from fino1.errors import ClusterError
 from fino1.k8s.change.reader import open_reader
 from fino1.k8s.cluster import pack
@@ -17,8 +18,6 @@ from fino1.k8s.cluster.client import connect
 from fino1.k8s.cluster.exec import read_output
 from fino1.k8s.cluster.unpack import Fetched, unpack
 from fino1.k8s.state.run import Run, latest_runs
-
-DEFAULT_WORK = Path("out")
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -44,7 +43,7 @@ def fetch_runs(arguments: argparse.Namespace, name: str, everything: bool) -> It
             )
         command = ["python3", "-c", script, "/work", run.directory, "all" if everything else "results"]
         with open_reader(api, run) as (pod, container):
-            came = unpack(read_output(api, pod, container, command), arguments.to or DEFAULT_WORK, run.directory)
+            came = unpack(read_output(api, pod, container, command), arguments.to or WORK, run.directory)
         yield run, came
 
 

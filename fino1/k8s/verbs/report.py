@@ -4,7 +4,8 @@ import argparse
 import signal
 
 from fino1 import exits
-from fino1.k8s.verbs.fetch import DEFAULT_WORK, fetch_runs, print_fetched
+from fino1.commandline import WORK
+from fino1.k8s.verbs.fetch import fetch_runs, print_fetched
 from fino1.local import page
 
 
@@ -19,4 +20,4 @@ def main(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         return exits.of_signal(signal.SIGINT)
     print()
-    return page.write(arguments.to or DEFAULT_WORK, directories, "--title", arguments.title)
+    return page.write(arguments.to or WORK, directories, "--title", arguments.title)
