@@ -40,7 +40,7 @@ def check_kinds(api: Api, objects: Sequence[Object]) -> None:
     problems = []
     for kind, version in missing.items():
         operator = OPERATORS.get(group_of(version))
-        how = f"; to install it: {operator.install}" if operator and operator.install else ""
+        how = f"; to install it: {operator.how}" if operator and operator.how else ""
         problems.append(f"{kind} ({version}): expected a kind that {api.url} serves, got one it does not{how}")
     if "PodGroup" in missing:
         gangs = [name for name, gang in GANG_SCHEDULERS.items() if api.serves(gang.api_version, "PodGroup")]

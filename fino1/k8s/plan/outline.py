@@ -20,7 +20,7 @@ def outline_run(spec: RunSpec, name: str) -> dict[str, Any]:
         "method": spec.method,
         "backend": "job" if spec.method == "eval" else spec.backend,
         "runs": [
-            {"name": unit.full, "directory": f"runs/{unit.name}-{unit.run_hash}"}
+            {"name": unit.full, "directory": f"runs/{unit.directory}"}
             | ({"model": unit.model["name"]} if unit.model else {})
             for unit in units(spec, name)
         ],
