@@ -23,7 +23,7 @@ _WHY = {  # rule → why it matters; docs/lints.md lists them
     "kueue-queue-on-template": "Kueue queues the object with the label; on its pods alone the run starts at once, or pod by pod",
     "pss-capabilities": "its containers need the capability IPC_LOCK, which Pod Security restricted and baseline refuse",
     "pytorchjob-env-overridden": "the operator sets it after ours",
-    "pytorchjob-ttl-exit-code": "a PyTorchJob that failed for good has no completion time, so it stays; `fino1-k8s prune` deletes it",
+    "pytorchjob-ttl-exit-code": "a PyTorchJob that failed for good has no completion time and stays until `fino1-k8s prune`",
     "secret-value": "whoever may read the object, its ConfigMap or its Git history reads it",
 }
 Broken = tuple[
