@@ -50,7 +50,7 @@ def estimate(spec: RunSpec, models: Finder, gpu_bytes: int | None = None) -> dic
         "gpu": gpu_bytes,
         "usable": usable,
         "fits": fits,
-        "changes": _list_changes(spec, stage, any(offloads), parts) if fits is False else [],
+        "changes": _list_changes(spec, stage, any(offloads), peak) if fits is False else [],
         "unknown": models.unknown,
         "assumed": models.assumed,
     }
@@ -140,22 +140,19 @@ def _serve(spec: RunSpec, s: Sharding, models: Finder) -> Iterator[tuple[str, Pa
         yield f"serve {model.name}", parts
 
 
-def _list_changes(spec: RunSpec, stage: int, offloads: bool, parts: Parts) -> list[str]:
-    """What to change in the run file to need less, for the largest part first, without what is done already; nothing is tried."""
+def _list_changes(spec: RunSpec, stage: int, offloads: bool, peak: str) -> list[str]:
+    """What to change in the run file to need less at this point, without what is done already; nothing is tried."""
+    gpu = "a GPU with more memory"
     if spec.method == "eval":
-        helps = {"weights": ["more gpus_per_node"], "KV cache": ["smaller eval.models.N.context_length"]}
-    else:
-        block, key = spec.trained, f"{spec.method}."
-        offload = "" if spec.method == "ppo" or offloads else "launch.offload_optimizer_device: cpu"
-        divide = f"launch.zero_stage: 3{'' if spec.world_size > 1 else ' with more GPUs'}" if stage < 3 else ""
-        rows = f"smaller {key}per_device_train_batch_size" if block.per_device_train_batch_size > 1 else ""
-        again = "" if block.gradient_checkpointing else f"{key}gradient_checkpointing: true"
-        length = f"smaller {key}{'response_length or max_prompt_length' if spec.method == 'ppo' else 'max_length'}"
-        sampled = ["smaller ppo.local_rollout_forward_batch_size", "smaller ppo.max_prompt_length"]
-        model = ["more gpus_per_node or nodes" if stage else "", divide, offload]
-        helps = dict.fromkeys(("weights", "gradients", "optimizer", "buckets", "reference", "step"), model)
-        helps |= {"autocast copies": [divide], "logits": [length], "KV cache": sampled, "forward": sampled}
-        helps |= dict.fromkeys(("activations", "backward"), [rows, again, length])
-    largest = sorted(parts, key=lambda part: -parts[part])
-    found = [change for part in largest for change in helps.get(part, []) if change]
-    return [*dict.fromkeys(found), "a GPU with more memory"]
+        return ["more gpus_per_node", "smaller eval.models.N.context_length", gpu]
+    block, key, is_ppo = spec.trained, f"{spec.method}.", spec.method == "ppo"
+    divide = f"launch.zero_stage: 3{'' if spec.world_size > 1 else ' with more GPUs'}" if stage < 3 else ""
+    offload = "" if is_ppo or offloads else "launch.offload_optimizer_device: cpu"
+    changes = [divide, offload, "more gpus_per_node or nodes" if stage else ""]
+    if peak == "backward":
+        changes += [f"smaller {key}per_device_train_batch_size"] if block.per_device_train_batch_size > 1 else []
+        changes += [] if block.gradient_checkpointing else [f"{key}gradient_checkpointing: true"]
+        changes += [f"smaller {key}{'response_length or max_prompt_length' if is_ppo else 'max_length'}"]
+    elif peak != "optimizer step":
+        changes += ["smaller ppo.local_rollout_forward_batch_size", "smaller ppo.max_prompt_length"]
+    return [change for change in (*changes, gpu) if change]

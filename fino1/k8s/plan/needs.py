@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from fino1.errors import Fino1Error
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.cluster.errors import ApiError, KindMissing
 from fino1.k8s.finding import Finding, missing, note, ok, wait
@@ -16,16 +17,19 @@ _PULL_TYPES = ("kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg")
 _SHARED = {"ReadWriteMany", "ReadOnlyMany"}
 
 
-def readable(about: str, look: Callable[..., Iterable[Finding]], *arguments: Any) -> Iterator[Finding]:
-    """What `look` finds; a note instead where this user may not read it, or the cluster has no such kind."""
+def readable(about: str, look: Callable[..., Iterable[Finding] | None], *arguments: Any) -> Iterator[Finding]:
+    """What `look` finds, and each problem that it raises; a note where this user may not read it, or no such kind is served."""
     try:
-        yield from look(*arguments)
+        yield from look(*arguments) or ()
     except KindMissing as error:
         yield note(about, str(error))
     except ApiError as error:
         if error.status != 403:
             raise
         yield note(about, f"not checked, {error}")
+    except Fino1Error as error:
+        lines = str(error).splitlines()  # which rights are lacking, `rights` says
+        yield from (missing(about, line) for line in lines if not line.startswith("forbidden: "))
 
 
 def find_needs(api: Api, spec: RunSpec, pods: int, is_there: bool) -> Iterator[Finding]:

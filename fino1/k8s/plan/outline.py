@@ -1,6 +1,7 @@
-"""What would a run do and take, by its run file alone? JSON data, as `plan -o json` prints it; no cluster is asked."""
+"""What would a run do and take, by its run file alone? As JSON data and as lines for people; no cluster is asked."""
 
 import math
+from collections import Counter
 from typing import Any
 
 from fino1.k8s.objects import render
@@ -9,13 +10,16 @@ from fino1.k8s.objects.unit import units
 from fino1.spec.inputs import RowsBlock
 from fino1.spec.run import RunSpec
 
+_SHOWN = 8  # runs of an evaluation that are named in the text
+Line = tuple[str, str]  # heading and text
 
-def outline_run(spec: RunSpec, name: str) -> dict[str, Any]:
+
+def outline_run(spec: RunSpec, name: str) -> tuple[dict[str, Any], list[Line]]:
     """Objects, pods, ranks, batches, images, volumes and directories of a run."""
     objects = [each for each in render.render(spec, name) if not render.is_hook(each)]
     pods = [template["spec"] for each in objects for template in pod_templates(each)]
-    claims = {"work": spec.volumes.work, "models": spec.volumes.models}
-    return {
+    images = {each["image"] for pod in pods for each in [*pod.get("initContainers", []), *pod["containers"]]}
+    report = {
         "name": name,
         "method": spec.method,
         "backend": "job" if spec.method == "eval" else spec.backend,
@@ -27,12 +31,38 @@ def outline_run(spec: RunSpec, name: str) -> dict[str, Any]:
         "pods": count_pods(spec),
         "batch": _divide_batch(spec),
         "steps": _count_steps(spec),
-        "images": sorted(
-            {each["image"] for pod in pods for key in pod if key.endswith("ontainers") for each in pod[key]}
-        ),
-        "claims": [{"mount": f"/{mount}", **block.model_dump()} for mount, block in claims.items()],
+        "images": sorted(images),
+        "claims": [{"mount": f"/{mount}", **getattr(spec.volumes, mount).model_dump()} for mount in ("work", "models")],
         "objects": [{"kind": each["kind"], "name": each["metadata"]["name"]} for each in objects],
     }
+    return report, _describe(report)
+
+
+def _describe(report: dict[str, Any]) -> list[Line]:
+    pods, batch, steps, runs = report["pods"], report["batch"], report["steps"], report["runs"]
+    lines = [("run", f"{report['name']} (method {report['method']}, backend {report['backend']})")]
+    for run in runs[:_SHOWN]:
+        lines.append(
+            ("object", f"{run.get('model', '')}: {run['name']}, results in {run['directory']}".removeprefix(": "))
+        )
+    if len(runs) > _SHOWN:
+        lines.append(("", f"and {len(runs) - _SHOWN} more"))
+    gpus = "{gpus_per_pod} {resource} ({product})".format_map({**pods, "product": pods["product"] or "any product"})
+    text = f"{_count(pods['count'], 'pod')} × {gpus if pods['gpus_per_pod'] else 'no GPU'}"
+    text += f", {_count(pods['gpus'], 'GPU')} in all" if pods["gpus"] else ""
+    lines.append(("pods", text + (f", {_count(pods['ranks'], 'rank')}" if pods["ranks"] else "")))
+    if batch:
+        text = "{global} = {per_device} per device × {ranks} ranks × {accumulation} accumulation".format_map(batch)
+        mini = batch.get("mini_batches", 1)
+        lines.append(("batch", text + (f" × {mini} mini-batches" if mini > 1 else "")))
+    counted = steps.get("steps", steps.get("questions"))
+    lines.append(("steps" if batch else "questions", steps["of"] if counted is None else f"{counted} ({steps['of']})"))
+    lines.append(("image", ", ".join(report["images"])))
+    for claim in report["claims"]:
+        made = f"made with {claim['size']}" if claim["create"] else "expected to exist"
+        lines.append(("claim", f"{claim['claimName']} at {claim['mount']}, {', '.join(claim['accessModes'])}, {made}"))
+    kinds = Counter(item["kind"] for item in report["objects"])
+    return [*lines, ("objects", ", ".join(f"{count} {kind}" for kind, count in kinds.items()))]
 
 
 def count_pods(spec: RunSpec) -> dict[str, Any]:
@@ -41,12 +71,13 @@ def count_pods(spec: RunSpec) -> dict[str, Any]:
     if spec.method == "eval":
         pods = len(spec.eval.models) * spec.eval.shards
         served = sum(not model.base_url for model in spec.eval.models) * spec.eval.shards
+    has_gpus = spec.gpus_per_node > 0
     return {
         "count": pods,
         "gpus_per_pod": spec.gpus_per_node,
         "gpus": served * spec.gpus_per_node,
-        "resource": spec.gpu.resource if spec.gpus_per_node else None,
-        "product": spec.gpu.product if spec.gpus_per_node else None,
+        "resource": spec.gpu.resource if has_gpus else None,
+        "product": spec.gpu.product if has_gpus else None,
         "ranks": None if spec.method == "eval" else spec.world_size,
     }
 
@@ -89,3 +120,7 @@ def _count_rows(block: RowsBlock) -> int | None:
     """Rows that are read at most; None where only the file knows."""
     is_made = block.task == "ledger" and block.path is None
     return min(block.size, block.limit or block.size) if is_made else block.limit
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

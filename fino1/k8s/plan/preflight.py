@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fino1.errors import Fino1Error, SpecError
 from fino1.k8s.change import dryrun
 from fino1.k8s.change.owned import is_run, label, managed
 from fino1.k8s.cluster.client import Api
@@ -34,7 +33,7 @@ def look(api: Api, spec: RunSpec, name: str) -> tuple[list[Finding], int | None]
     samples = dryrun.make_sample_pods(objects)
     pods, count = [each["spec"] for each in samples], count_pods(spec)["count"]
     namespace = list(readable("namespace", _namespace, api))
-    findings, is_there = [*access(api), *namespace, *_kinds(api, objects)], False
+    findings, is_there = [*access(api), *namespace, *readable("kinds", dryrun.check_kinds, api, objects)], False
     if namespace[0].level != "missing":
         dry = list(readable("dry run", _dry_run, api, objects))
         is_there = any(each.about == ("earlier run",) for each in dry)
@@ -78,27 +77,13 @@ def _namespace(api: Api) -> Iterator[Finding]:
         yield ok("namespace", f"{name}: there; {security}")
 
 
-def _kinds(api: Api, objects: Sequence[Object]) -> Iterator[Finding]:
-    try:
-        dryrun.check_kinds(api, objects)
-    except SpecError as error:
-        yield missing("kinds", "; ".join(error.problems))
-
-
 def _dry_run(api: Api, objects: Sequence[Object]) -> Iterator[Finding]:
     """What the server says to each object, asked as `submit` asks it; one line where it takes them all."""
     served = [managed(body) for body in objects if api.serves(body["apiVersion"], body["kind"])]
     there = dryrun.find_existing(api, served)
     for body in (there[label(mine)] for mine in served if label(mine) in there and is_run(mine)):
         yield ok("earlier run", f"{label(body)} is there already, {Run(body).phase}")
-    try:
-        changes = dryrun.plan_changes(api, served, there)
-    except ApiError:
-        raise
-    except Fino1Error as error:  # a line for each object; which rights are lacking, `rights` has said
-        lines = str(error).splitlines()
-        yield from (missing("dry run", line) for line in lines if not line.startswith("forbidden: "))
-        return
+    changes = dryrun.plan_changes(api, served, there)
     yield from (note("claim", warning) for warning in dryrun.find_claim_differences(changes))
     counts = Counter(change.outcome for change in changes)
     outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())

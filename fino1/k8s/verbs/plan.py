@@ -1,8 +1,7 @@
 """The verb `plan`: what would run, does it fit, what is missing, what does it cost?"""
 
 import argparse
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,20 +11,19 @@ from fino1.errors import SpecError
 from fino1.k8s.finding import Finding, missing
 from fino1.k8s.objects.lint import lint
 from fino1.k8s.plan import cost, memory, outline
+from fino1.k8s.plan.outline import Line
 from fino1.k8s.plan.shapes import Finder, gpu_memory
 from fino1.k8s.text import print_structured, print_table
 from fino1.spec import recipe
 from fino1.spec.run import RunSpec
 
-_SHOWN = 8  # runs of an evaluation that are named
 _STYLES = {"ok": "green", "wait": "yellow", "missing": "red"}
-Row = tuple[str, str]  # a line's heading, and its text
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Verb `plan`: 0 where the run can be submitted, 2 where something is missing."""
     spec, name = recipe.read_run(arguments.run, arguments.values, arguments.set, arguments.name)
-    report, book = outline.outline_run(spec, name), arguments.prices
+    (report, lines), book = outline.outline_run(spec, name), arguments.prices
     report["cost"] = cost.cost(spec, cost.read(book), book, arguments.hours) if book else None
     found, gpu_bytes = ([], None) if arguments.offline else _ask_cluster(arguments, spec, name)
     report["memory"] = None
@@ -38,7 +36,9 @@ def main(arguments: argparse.Namespace) -> int:
     ]
     report["missing"] = [f"{each.about[0]}: {each.says}" for each in findings if each.level == "missing"]
     if arguments.output == "text":
-        _print(report, checked=not arguments.offline)
+        _print(
+            report, [*lines, *_describe_memory(report), *_describe_cost(report["cost"])], checked=not arguments.offline
+        )
     else:
         print_structured(report, arguments.output)
     return exits.USER if report["missing"] else exits.DONE
@@ -68,10 +68,9 @@ def _judge_file(spec: RunSpec, report: Mapping[str, Any]) -> Iterator[Finding]:
         yield missing("GPU memory", f"{who} {_gib(found['total'])} ({found['peak']}), {has}")
 
 
-def _print(report: Mapping[str, Any], checked: bool) -> None:
-    rows = [*_describe_run(report), *_describe_memory(report), *_describe_cost(report["cost"])]
-    width = max(len(key) for key, _ in rows)
-    for key, text in rows:
+def _print(report: Mapping[str, Any], lines: Sequence[Line], checked: bool) -> None:
+    width = max(len(key) for key, _ in lines)
+    for key, text in lines:
         print(f"{key:<{width}}  {text}")
     if report["checks"]:
         checks = [{"": each["verdict"], "about": each["about"], "found": each["text"]} for each in report["checks"]]
@@ -84,38 +83,7 @@ def _print(report: Mapping[str, Any], checked: bool) -> None:
         print("nothing is missing" if checked else "nothing is missing by the run file alone; no cluster was asked")
 
 
-def _describe_run(report: Mapping[str, Any]) -> Iterator[Row]:
-    """The lines that say what would run."""
-    pods, batch, steps = report["pods"], report["batch"], report["steps"]
-    yield "run", f"{report['name']} (method {report['method']}, backend {report['backend']})"
-    for run in report["runs"][:_SHOWN]:
-        model = f"{run['model']}: " if "model" in run else ""
-        yield "object", f"{model}{run['name']}, results in {run['directory']}"
-    if len(report["runs"]) > _SHOWN:
-        yield "", f"and {len(report['runs']) - _SHOWN} more"
-    devices = "no GPU"
-    if pods["gpus_per_pod"]:
-        devices = f"{pods['gpus_per_pod']} {pods['resource']} ({pods['product'] or 'any product'})"
-    gpus = f", {_count(pods['gpus'], 'GPU')} in all" if pods["gpus"] else ""
-    ranks = f", {_count(pods['ranks'], 'rank')}" if pods["ranks"] else ""
-    yield "pods", f"{_count(pods['count'], 'pod')} × {devices}{gpus}{ranks}"
-    if batch:
-        mini = f" × {batch['mini_batches']} mini-batches" if batch.get("mini_batches", 1) > 1 else ""
-        product = f"{batch['per_device']} per device × {batch['ranks']} ranks × {batch['accumulation']} accumulation"
-        yield "batch", f"{batch['global']} = {product}{mini}"
-    counted = steps.get("steps", steps.get("questions"))
-    yield "steps" if batch else "questions", steps["of"] if counted is None else f"{counted} ({steps['of']})"
-    yield "image", ", ".join(report["images"])
-    for claim in report["claims"]:
-        made = f"made with {claim['size']}" if claim["create"] else "expected to exist"
-        yield "claim", f"{claim['claimName']} at {claim['mount']}, {', '.join(claim['accessModes'])}, {made}"
-    names = [f"{item['kind']}/{item['name']}" for item in report["objects"]]
-    kinds = Counter(item["kind"] for item in report["objects"])
-    counts = (f"{count} {kind}" for kind, count in kinds.items())
-    yield "objects", ", ".join(counts if len(names) > 2 * _SHOWN else names)
-
-
-def _describe_memory(report: Mapping[str, Any]) -> Iterator[Row]:
+def _describe_memory(report: Mapping[str, Any]) -> Iterator[Line]:
     """The lines about GPU memory: the peak, whether it fits, its parts, and what is in no figure."""
     found, product = report["memory"], report["pods"]["product"]
     if found is None:
@@ -136,7 +104,7 @@ def _describe_memory(report: Mapping[str, Any]) -> Iterator[Row]:
     yield from (("memory", f"not estimated: {text}") for text in found["unknown"])
 
 
-def _describe_cost(found: Mapping[str, Any] | None) -> Iterator[Row]:
+def _describe_cost(found: Mapping[str, Any] | None) -> Iterator[Line]:
     """The lines about money."""
     if found is None:
         return
@@ -149,7 +117,3 @@ def _describe_cost(found: Mapping[str, Any] | None) -> Iterator[Row]:
 
 def _gib(size: int) -> str:
     return f"{size / 2**30:.1f} GiB"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
