@@ -19,6 +19,7 @@ _SECURITY = {
     "fsGroupChangePolicy": "OnRootMismatch",
     "seccompProfile": {"type": "RuntimeDefault"},
 }
+Document = Mapping[str, Any]
 _TMP = "/tmp"  # noqa: S108, a path in the pod
 _MOUNTS = {"config": "/etc/fino1", "work": "/work", "models": "/models", "shm": "/dev/shm", "tmp": _TMP}
 
@@ -48,11 +49,8 @@ def test_pod(unit: Unit) -> dict[str, Any]:
     has_gpu = document["test"]["gpu"]
     part = "evaluate" if document["method"] == "eval" else "train"
     command = ["doctor", "--part", part, "--work", "/work"] + (["--gpus", "1"] if has_gpu else [])
-    container = {
-        **_container("doctor", image(document), command, document),
-        "env": env(_fixed(document), document),
-        **given(resources=given(limits={document["gpu"]["resource"]: "1"} if has_gpu else {})),
-    }
+    resources = {"limits": {document["gpu"]["resource"]: "1"}} if has_gpu else {}
+    container = _container(document, "doctor", image(document), command, {}, resources=resources)
     policy = "before-hook-creation,hook-succeeded"
     return {
         "apiVersion": "v1",
@@ -83,7 +81,7 @@ def labels(unit: Unit) -> dict[str, str]:
     }
 
 
-def image(document: Mapping[str, Any], part: str | None = None) -> str:
+def image(document: Document, part: str | None = None) -> str:
     """The image that runs this document's method, or another `part` of the suite."""
     block = document["image"]
     mine = "eval" if document["method"] == "eval" else "train"
@@ -91,18 +89,6 @@ def image(document: Mapping[str, Any], part: str | None = None) -> str:
         return f"ghcr.io/fino1/{part}:{__version__}"
     repository = block.get("repository", f"ghcr.io/fino1/{mine}")
     return f"{repository}@{block['digest']}" if "digest" in block else f"{repository}:{block.get('tag', __version__)}"
-
-
-def env(variables: Mapping[str, Any], document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A container's environment, sorted by name: `variables`, the run file's own, and those from Secrets."""
-    secrets = {
-        name: {"secretKeyRef": {"name": ref["name"], "key": ref["key"], **given(optional=ref["optional"] or None)}}
-        for name, ref in document["secretEnv"].items()
-    }
-    return [
-        {"name": name, "value": value} if isinstance(value, str) else {"name": name, "valueFrom": value}
-        for name, value in sorted({**variables, **document["env"], **secrets}.items())
-    ]
 
 
 def _common(unit: Unit) -> dict[str, Any]:
@@ -116,7 +102,10 @@ def _common(unit: Unit) -> dict[str, Any]:
     }
 
 
-def _container(name: str, image: str, args: list[str], document: Mapping[str, Any]) -> dict[str, Any]:
+def _container(
+    document: Document, name: str, image: str, args: list[str], own: Document, **keys: Any
+) -> dict[str, Any]:
+    """A container of ours: with variables of its `own`, and with `keys` of its own, of which empty ones are omitted."""
     added = ["IPC_LOCK"] if "resource" in document["rdma"] else []
     return {
         "name": name,
@@ -129,20 +118,30 @@ def _container(name: str, image: str, args: list[str], document: Mapping[str, An
             "capabilities": {"drop": ["ALL"], **given(add=added)},
         },
         "volumeMounts": _mounts(document),
+        "env": _env({**_fixed(document), **own}, document),
+        **given(**keys),
     }
+
+
+def _env(variables: Document, document: Document) -> list[dict[str, Any]]:
+    """A container's environment, sorted by name: `variables`, the run file's own, and those from Secrets."""
+    secrets = {
+        name: {"secretKeyRef": {"name": ref["name"], "key": ref["key"], **given(optional=ref["optional"] or None)}}
+        for name, ref in document["secretEnv"].items()
+    }
+    return [
+        {"name": name, "value": value} if isinstance(value, str) else {"name": name, "valueFrom": value}
+        for name, value in sorted({**variables, **document["env"], **secrets}.items())
+    ]
 
 
 def _main(unit: Unit, name: str) -> dict[str, Any]:
-    document = unit.document
-    verb = ["evaluate" if unit.model else "train", "--config", CONFIG]
-    server = ["--server", f"http://127.0.0.1:{SERVER_PORT}/v1"] if unit.is_served else []
-    resources = document["resources"]
-    limits = resources["limits"] if unit.model else {**resources["limits"], **_devices(document)}
-    return {
-        **_container(name, image(document), verb + server, document),
-        "env": env({**_fixed(document), **_launch(unit)}, document),
-        **given(resources=given(requests=resources["requests"], limits=limits)),
-    }
+    document, resources = unit.document, unit.document["resources"]
+    args = ["evaluate" if unit.model else "train", "--config", CONFIG]
+    args += ["--server", f"http://127.0.0.1:{SERVER_PORT}/v1"] if unit.is_served else []
+    limits = {**resources["limits"], **({} if unit.model else _devices(document))}
+    resources = given(requests=resources["requests"], limits=limits)
+    return _container(document, name, image(document), args, _launch(unit), resources=resources)
 
 
 def _make_server_containers(unit: Unit) -> list[dict[str, Any]]:
@@ -156,18 +155,13 @@ def _make_server_containers(unit: Unit) -> list[dict[str, Any]]:
         default, args = VLLM_IMAGE, [*_vllm(document, model), *server["args"]]
     else:  # reads the further arguments from its config
         default, args = image(document, "train"), ["serve", "--config", CONFIG, "--port", str(SERVER_PORT)]
-    variables, to_link = env(_fixed(document), document), ["link", "--config", CONFIG, "--to", LINK]
-    link = {**_container("model", image(document), to_link, document), "env": variables}
-    serve = {
-        **_container("server", server.get("image", default), args, document),
-        "restartPolicy": "Always",
-        "env": variables,
-        **given(resources=given(limits=_devices(document))),
-    }
-    return [serve] if "hub" in model else [link, serve]
+    to_link = ["link", "--config", CONFIG, "--to", LINK]
+    link = [] if "hub" in model else [_container(document, "model", image(document), to_link, {})]
+    keys = {"resources": given(limits=_devices(document)), "restartPolicy": "Always"}
+    return [*link, _container(document, "server", server.get("image", default), args, {}, **keys)]
 
 
-def _vllm(document: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
+def _vllm(document: Document, model: Mapping[str, Any]) -> list[str]:
     revision = ["--revision", model["revision"]] if "revision" in model else []
     length = ["--max-model-len", canonical.dumps(model["context_length"])] if "context_length" in model else []
     ranks = max(document["gpus_per_node"], 1)
@@ -177,7 +171,7 @@ def _vllm(document: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _fixed(document: Mapping[str, Any]) -> dict[str, Any]:
+def _fixed(document: Document) -> dict[str, Any]:
     """Variables of every container of ours. All caches lie where a read-only root can be written."""
     return {
         "HF_DATASETS_CACHE": "/work/cache/datasets",
@@ -221,7 +215,7 @@ def _launch(unit: Unit) -> dict[str, Any]:
     }
 
 
-def _devices(document: Mapping[str, Any]) -> dict[str, str]:
+def _devices(document: Document) -> dict[str, str]:
     gpus, rdma = document["gpus_per_node"], document["rdma"]
     return {
         **({document["gpu"]["resource"]: str(gpus)} if gpus else {}),
@@ -229,7 +223,7 @@ def _devices(document: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _mounts(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _mounts(document: Document) -> list[dict[str, Any]]:
     read_only = {"config"} | ({"models"} if document["volumes"]["models"]["readOnly"] else set())
     paths = {**_MOUNTS, **({"link": "/run/fino1"} if document["method"] == "eval" else {})}
     return [
