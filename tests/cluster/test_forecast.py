@@ -450,4 +450,4 @@ def test_doctor_where_little_is_allowed(kubeconfig, namespace, capsys, account):
     )
     assert "note: GPU nodes: forbidden: system:serviceaccount:" in out
     assert cli.main(["doctor", "--kubeconfig", str(kubeconfig), "-n", "nowhere"]) == 1
-    assert "1. missing: namespace nowhere does not exist" in capsys.readouterr().out
+    assert "1. missing: namespace: nowhere: does not exist; kubectl create namespace nowhere" in capsys.readouterr().out
