@@ -296,7 +296,7 @@ def test_the_gpu_s_memory_is_the_nodes_word(plan, pool):
     pool(**{"nvidia.com/gpu.memory": "24576", "nvidia.com/gpu.product": "Some-New-GPU"})
     code, report = plan(gpus_per_node=8)
     assert code == 2 and report["memory"]["gpu"] == 24 * 2**30 and report["memory"]["fits"] is False
-    assert report["missing"][0].startswith("GPU memory: a rank takes ")
+    assert report["missing"][0].startswith("GPU memory: peak ")
 
 
 def test_priority_classes(plan, made):
