@@ -93,7 +93,10 @@ def saved_bytes(config, dtype, autocast, checkpointing, rows, row):
     import torch
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_config(config, dtype=dtype).train()
+    from fino1.train.ppo.networks import train_without_noise
+
+    model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()  # as from_pretrained leaves it
+    train_without_noise(model)
     if checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     weights = {p.shape for p in model.parameters()} | {p.shape[::-1] for p in model.parameters()}
@@ -225,10 +228,13 @@ def test_the_peak_of_a_backward_pass(peak, stage, checkpointing):
     import torch
     from transformers import AutoModelForCausalLM
 
+    from fino1.train.ppo.networks import train_without_noise
+
     s, layers, row = sharding(stage, ranks=1), 4, 8192
     shapes = dataclasses.replace(LLAMA, num_hidden_layers=layers)
     dtype = torch.float32 if stage == 0 else torch.bfloat16
-    model = AutoModelForCausalLM.from_config(config_of(LLAMA, layers), dtype=dtype).train()
+    model = AutoModelForCausalLM.from_config(config_of(LLAMA, layers), dtype=dtype).eval()
+    train_without_noise(model)
     if checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     for parameter in model.parameters():

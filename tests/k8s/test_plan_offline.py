@@ -97,6 +97,36 @@ def test_ppo(plan):
     assert report["steps"] == {"steps": 942, "of": "157 updates × 3 passes × 2 mini-batches"}
 
 
+QWEN = {"hub": "Qwen/Qwen2.5-7B-Instruct"}
+
+
+@pytest.mark.parametrize(
+    ("policy", "value", "says"),
+    [
+        (
+            QWEN,
+            {},
+            "meta-llama/Llama-3.2-3B-Instruct (the default): expected the policy's vocabulary of 152064 tokens, got ",
+        ),
+        (QWEN, {"hub": "Qwen/Qwen2.5-14B-Instruct"}, None),
+        (
+            {},
+            {"hub": "our/own"},
+            "not checked whether it has the policy's vocabulary: the sizes of ppo.value_model are",
+        ),
+        ({"hub": "our/own"}, {"init": {}}, None),
+    ],
+)
+@pytest.mark.parametrize("gpus", [0, 8])
+def test_a_value_model_reads_the_policy_s_tokens(plan, policy, value, says, gpus):
+    document = {"method": "ppo", "model": policy, "ppo": {"value_model": value}, "gpus_per_node": gpus}
+    report = plan({**document, "data": {"hub": "a/b"}})[1]
+    found = [check for check in report["checks"] if check["about"] == "ppo.value_model"]
+    assert [check["text"].startswith(says) for check in found] == ([True] if says else [])
+    is_missing = any(text.startswith("ppo.value_model: ") for text in report["missing"])
+    assert is_missing is ("expected" in (says or ""))
+
+
 def test_an_evaluation(plan):
     models = [{"name": "a", "run": "sft"}, {"name": "b", "base_url": "https://example.org/v1"}]
     tasks = [{"task": "ledger", "size": 100}, {"task": "finqa", "hub": "x/y", "limit": 50}]

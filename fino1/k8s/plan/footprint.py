@@ -118,10 +118,10 @@ def fused_head(s: Sharding, a: Architecture, tokens: int) -> int:
 
 
 def chunked_head(s: Sharding, a: Architecture, tokens: int, learning: bool) -> int:
-    """Bytes of PPO's log-probabilities: four float32 tensors of a chunk's logits, the head cast and its gradient."""
+    """Bytes of PPO's log-probabilities: three float32 tensors of a chunk's logits, the head cast and its gradient."""
     cast = s.compute if s.residual != s.compute else 0
     gradient = s.residual if learning and tokens > CHUNK else 0  # of one chunk, beside the sum of those before
-    logits = 16 * min(tokens, CHUNK) * a.vocab_size
+    logits = 12 * min(tokens, CHUNK) * a.vocab_size
     return logits + tokens * a.hidden_size * s.residual + (cast + gradient) * a.embedding
 
 

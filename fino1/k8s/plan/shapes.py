@@ -115,7 +115,8 @@ class Finder:
         if shapes is None:
             name = ref.hub or ref.path or ref.run or default
             hint = f"give {key}.path, a folder with its config.json, or fetch the model to Hugging Face's cache"
-            self.unknown.append(f"{key}: {name}: sizes not known here; {hint}")
+            sentence = f"{key}: {name}: sizes not known here; {hint}"
+            self.unknown += [sentence] if sentence not in self.unknown else []
         return shapes
 
     def _look_up(self, ref: ModelRef, default: str | None, visited: tuple[Path | None, ...]) -> Architecture | None:

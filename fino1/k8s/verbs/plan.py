@@ -13,6 +13,7 @@ from fino1.k8s.objects.lint import lint
 from fino1.k8s.plan import cost, memory, outline
 from fino1.k8s.plan.outline import Line
 from fino1.k8s.plan.shapes import Finder, gpu_memory
+from fino1.k8s.plan.vocabulary import check_vocabulary
 from fino1.k8s.text import print_structured, print_table
 from fino1.spec import recipe
 from fino1.spec.run import RunSpec
@@ -27,10 +28,10 @@ def main(arguments: argparse.Namespace) -> int:
     report["cost"] = cost.cost(spec, cost.read(book), book, arguments.hours) if book else None
     found, gpu_bytes = ([], None) if arguments.offline else _ask_cluster(arguments, spec, name)
     report["memory"] = None
+    models = Finder(WORK, recipe.find(arguments.run))
     if spec.gpus_per_node:
-        models = Finder(WORK, recipe.find(arguments.run))
         report["memory"] = memory.estimate(spec, models, gpu_bytes or gpu_memory(spec.gpu))
-    findings = [*_judge_file(spec, report), *found]
+    findings = [*_judge_file(spec, report, models), *found]
     report["checks"] = [
         {"about": each.about[0], "verdict": each.level, "text": each.says, "facts": each.numbers} for each in findings
     ]
@@ -55,11 +56,12 @@ def _ask_cluster(arguments: argparse.Namespace, spec: RunSpec, name: str) -> tup
     return preflight.look(api, spec, name)
 
 
-def _judge_file(spec: RunSpec, report: Mapping[str, Any]) -> Iterator[Finding]:
-    """What is found by the run file alone: by lint, and whether a GPU has the memory."""
+def _judge_file(spec: RunSpec, report: Mapping[str, Any], models: Finder) -> Iterator[Finding]:
+    """What is found by the run file alone: by lint, whether models fit together, and whether a GPU has the memory."""
     for each in lint(spec):
         level = "missing" if each.level == "error" else "note"
         yield replace(each, says=f"{each.says} [{each.cause}]", level=level)
+    yield from check_vocabulary(spec, models)
     if report["memory"] and report["memory"]["fits"] is False:
         changes = "; ".join(report["memory"]["changes"])
         yield missing("GPU memory", f"{_describe_peak(report)}; what helps: {changes}")
