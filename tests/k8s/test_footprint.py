@@ -289,7 +289,7 @@ def test_the_peak_of_ppo_s_log_probabilities(peak, stage, tokens, learning):
     if learning:
         logprobs.sum().backward()
     found = peak.over(base)
-    assert 0.97 * found <= footprint.chunked_head(s, LLAMA, tokens, learning) <= 1.2 * found
+    assert 0.96 * found <= footprint.chunked_head(s, LLAMA, tokens, learning) <= 1.2 * found
 
 
 def test_the_tiles_of_trl_s_fused_head():
