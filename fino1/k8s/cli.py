@@ -50,7 +50,7 @@ _GROUPS = {  # in the order of a run's life
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one verb; return its exit code (fino1/exits.py)."""
+    """Run one verb; return its exit code (fino1/exits.py), after Ctrl-C 130."""
     commands = parser()
     if "_ARGCOMPLETE" in os.environ:  # set by the script that `completion` prints
         importlib.import_module("fino1.k8s.verbs.completion").answer(commands)
@@ -66,6 +66,8 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, `head` say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exits.of_signal(signal.SIGPIPE)
+    except KeyboardInterrupt:
+        return exits.of_signal(signal.SIGINT)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -8,7 +8,7 @@ from typing import Any
 from fino1.spec.yamlfile import as_yaml
 
 _ANSI = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
-PHASE_STYLES = {
+_STYLES = {  # of a run's phase
     "Succeeded": "green",
     "Failed": "red",
     "Running": "cyan",
@@ -25,7 +25,7 @@ def print_structured(data: Any, form: str) -> None:
 
 
 def print_table(
-    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, styles: Mapping[str, str] | None = None
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, styles: Mapping[str, str] = _STYLES
 ) -> None:
     """Print rows under headings (the keys, in capitals), with colours on a terminal only.
 
@@ -34,7 +34,7 @@ def print_table(
     headings = [column.upper() for column in columns]
     lines = [headings, *([str(row.get(column, "")) for column in columns] for row in rows)]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-    by_text = {**dict.fromkeys(headings, "bold"), **(styles or {})} if sys.stdout.isatty() else {}
+    by_text = {**dict.fromkeys(headings, "bold"), **styles} if sys.stdout.isatty() else {}
     for cells in lines:
         padded = [f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)]
         padded[-1] = padded[-1].rstrip()

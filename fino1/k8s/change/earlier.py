@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from fino1.errors import SpecError
-from fino1.k8s.change.owned import INSTANCE, Object, is_run, label, list_pods
+from fino1.k8s.change.owned import Object, is_run, label, list_pods
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.state.run import Run, run_of
 
@@ -19,7 +19,7 @@ def find_leftovers(api: Api, objects: Sequence[Object], there: Collection[Object
     absent = {run_of(thing) for thing in objects if run_of(thing)} - alive
     if not absent:
         return []
-    return ending + list_pods(api, f"{INSTANCE}={objects[0]['metadata']['labels'][INSTANCE]}", absent)
+    return ending + list_pods(api, absent)
 
 
 def check_earlier(objects: Sequence[Object], there: Collection[Object]) -> list[str]:

@@ -2,14 +2,14 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from fino1.errors import ClusterError
 from fino1.k8s.cluster.client import FIELD_MANAGER, Api
 from fino1.k8s.objects.backends import KINDS
-from fino1.k8s.state.run import OURS, run_of
+from fino1.k8s.state.run import OURS
 
 Object = Mapping[str, Any]
 Thing, Result = TypeVar("Thing"), TypeVar("Result")
@@ -75,7 +75,12 @@ def list_ours(api: Api, kinds: Iterable[tuple[str, str]], selector: str) -> list
     """Objects of these kinds that have our label and match; without those that a controller made."""
     served = [kind for kind in kinds if api.serves(*kind)]
     lists = in_parallel(lambda kind: api.list(*kind, label_selector=f"{OURS},{selector}").items, served)
-    return [item for items in lists for item in items if not _is_made_by_a_controller(item)]
+    return [
+        item
+        for items in lists
+        for item in items
+        if not any(reference.get("controller") for reference in item["metadata"].get("ownerReferences") or [])
+    ]
 
 
 def list_of_run(api: Api, name: str) -> list[dict[str, Any]]:
@@ -112,10 +117,27 @@ def remove(api: Api, things: Sequence[Object], propagation: Literal["Foreground"
     in_parallel(remove_one, things)
 
 
-def list_pods(api: Api, selector: str, runs: set[str]) -> list[dict[str, Any]]:
-    """Pods of these runs (full names), without those of `helm test`; `selector` narrows what the server sends."""
-    wanted = f"{OURS},{selector},app.kubernetes.io/component!=test"
-    return [pod for pod in api.list("v1", "Pod", label_selector=wanted).items if run_of(pod) in runs]
+def list_pods(api: Api, runs: Iterable[str]) -> list[dict[str, Any]]:
+    """Pods of the runs with these full names, without those of `helm test`."""
+    selector = f"{OURS},{RUN} in ({','.join(sorted(runs))}),app.kubernetes.io/component!=test"
+    return api.list("v1", "Pod", label_selector=selector).items
+
+
+def end_runs(api: Api, things: Sequence[Object], names: Collection[str], timeout_s: float | None = None) -> None:
+    """Delete these run objects; wait until they and all pods of the runs with the full names `names` are gone.
+
+    By default for as long as the pods may take. Raises ClusterError as `wait_until_gone` does.
+    """
+    if timeout_s is None:
+        timeout_s = patience_s(list_pods(api, names))
+    remove(api, things, "Foreground")
+    uids = {thing["metadata"]["uid"] for thing in things}
+
+    def list_remaining() -> list[dict[str, Any]]:
+        found = [api.get(thing["apiVersion"], thing["kind"], thing["metadata"]["name"]) for thing in things]
+        return [thing for thing in found if thing and thing["metadata"]["uid"] in uids] + list_pods(api, names)
+
+    wait_until_gone(list_remaining, timeout_s)
 
 
 def patience_s(pods_left: Iterable[Object]) -> float:
@@ -130,7 +152,13 @@ def wait_until_gone(list_remaining: Callable[[], Sequence[Object]], timeout_s: f
     """
     end = time.monotonic() + timeout_s
     is_announced = False
-    while things := list_remaining() or _look_again(list_remaining):
+    while True:
+        things = list_remaining()
+        if not things:
+            time.sleep(_LATE_S)
+            things = list_remaining()
+        if not things:
+            return
         which = join_names(label(thing) for thing in things)
         if time.monotonic() + _PAUSE_S > end:
             raise ClusterError(
@@ -141,16 +169,6 @@ def wait_until_gone(list_remaining: Callable[[], Sequence[Object]], timeout_s: f
             print(f"waiting for the end of {which} (at most {timeout_s:.0f} s)", file=sys.stderr)
             is_announced = True
         time.sleep(_PAUSE_S)
-
-
-def _look_again(list_remaining: Callable[[], Sequence[Object]]) -> Sequence[Object]:
-    """Look again after _LATE_S: a controller may still create a pod of an object that was just deleted."""
-    time.sleep(_LATE_S)
-    return list_remaining()
-
-
-def _is_made_by_a_controller(thing: Object) -> bool:
-    return any(reference.get("controller") for reference in thing["metadata"].get("ownerReferences") or [])
 
 
 def count_kinds(things: Iterable[Object]) -> str:

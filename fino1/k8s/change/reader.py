@@ -15,21 +15,20 @@ from fino1.k8s.state.run import Run
 START_S = 300.0  # for a node to be found and the image to be pulled
 _LIFE_S = 6 * 3600  # Kubernetes ends it then, if we could not
 _WORK, _MOUNT, _CONTAINER = "work", "/work", "fetch"
-_HOPELESS = (
+_HOPELESS = {
     "ErrImagePull",
     "ImagePullBackOff",
     "InvalidImageName",
     "CreateContainerConfigError",
     "CreateContainerError",
-)
+}
 _KEPT = ("securityContext", "serviceAccountName", "imagePullSecrets", "tolerations")
 
 
 @contextlib.contextmanager
 def open_reader(api: Api, run: Run) -> Iterator[tuple[str, str]]:
     """Names of a pod and its container that have the run's volume at /work. One that was made is deleted at the end."""
-    there = find_running_pod(api, run)
-    if there:
+    if there := find_running_pod(api, run):
         yield there
         return
     pod = api.create(make_reader_pod(find_pod_spec(api, run), run))
@@ -77,13 +76,7 @@ def make_reader_pod(spec: Mapping[str, Any], run: Run) -> dict[str, Any]:
         "resources": {"requests": amounts, "limits": amounts},
         "volumeMounts": [{"name": _WORK, "mountPath": _MOUNT, "readOnly": True}],
     }
-    labels = {
-        "app.kubernetes.io/name": "fino1",
-        "app.kubernetes.io/instance": run.name,
-        "app.kubernetes.io/component": "fetch",
-        "app.kubernetes.io/part-of": "fino1",
-        "fino1/fetch": run.full,
-    }
+    labels = {"app.kubernetes.io/part-of": "fino1", "fino1/fetch": run.full}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -104,28 +97,24 @@ def make_reader_pod(spec: Mapping[str, Any], run: Run) -> dict[str, Any]:
 def _wait(api: Api, name: str) -> None:
     """Wait until the pod runs. Raises ClusterError with the reason where it will not, or takes too long."""
     deadline = time.monotonic() + START_S
-    while True:
-        pod = api.get("v1", "Pod", name)
-        if pod is None:
-            raise ClusterError(f"Pod {name}: expected it to start, somebody deleted it")
+    while pod := api.get("v1", "Pod", name):
         rank = Rank(0, pod)
         if rank.is_running:
             return
         is_late = time.monotonic() > deadline
         if is_late or rank.has_ended or rank.phase in _HOPELESS:
             late = f" within {START_S:.0f} s" if is_late else ""
-            raise ClusterError(
-                f"Pod {name}: expected it to run{late}, to read the run's volume: {_explain_waiting(pod)}"
-            )
+            why = _explain_waiting(pod)
+            raise ClusterError(f"Pod {name}: expected it to run{late}, to read the run's volume: {why}")
         time.sleep(0.3)
+    raise ClusterError(f"Pod {name}: expected it to start, somebody deleted it")
 
 
 def _explain_waiting(pod: Pod) -> str:
     """The reason why a pod does not run, in the words of the scheduler or the kubelet."""
     state = (main_status(pod) or {}).get("state", {})
-    for each in (state.get("waiting"), state.get("terminated")):
-        if each:
-            return ": ".join(filter(None, (each.get("reason"), each.get("message"))))
+    if said := state.get("waiting") or state.get("terminated"):
+        return ": ".join(filter(None, (said.get("reason"), said.get("message"))))
     conditions = (pod.get("status") or {}).get("conditions") or []
     unmet = [c.get("message") or c.get("reason") or c["type"] for c in conditions if c["status"] == "False"]
     return "; ".join(unmet) or "no node has taken it"

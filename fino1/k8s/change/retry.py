@@ -9,7 +9,6 @@ from typing import Any
 
 from fino1.errors import SpecError
 from fino1.k8s.change import owned, suspend
-from fino1.k8s.change.owned import RUN
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.cluster.errors import ApiError
 from fino1.k8s.objects.backends import pod_templates
@@ -39,19 +38,9 @@ def make(api: Api, runs: Sequence[Run]) -> None:
     things = [rebuild_as_submitted(api, run) for run in runs]
     with tempfile.NamedTemporaryFile("w", prefix="fino1-retry-", suffix=".yaml", delete=False) as file:
         file.write(as_yaml(things))
-    fulls = {run.full for run in runs}
-    old = {run.object["metadata"]["uid"] for run in runs}
-
-    def list_remaining() -> list[dict[str, Any]]:
-        found = [api.get(run.object["apiVersion"], run.kind, run.full) for run in runs]
-        still = [thing for thing in found if thing and thing["metadata"]["uid"] in old]
-        return still + [pod for full in fulls for pod in owned.list_pods(api, f"{RUN}={full}", fulls)]
-
     done = False
     try:
-        pods = [pod for full in fulls for pod in owned.list_pods(api, f"{RUN}={full}", fulls)]
-        owned.remove(api, [run.object for run in runs], "Foreground")
-        owned.wait_until_gone(list_remaining, owned.patience_s(pods))
+        owned.end_runs(api, [run.object for run in runs], {run.full for run in runs})
         # Applied, not created: a later submit of the same is then no conflict over what was defaulted.
         owned.in_parallel(lambda thing: api.apply(thing, before={}), things)
         done = True

@@ -11,7 +11,7 @@ from fino1.k8s.cluster.client import connect
 from fino1.k8s.state import status
 from fino1.k8s.state.run import list_runs, summarize
 from fino1.k8s.state.status import ReadAccess, Standing
-from fino1.k8s.text import PHASE_STYLES, print_structured, print_table, print_unread
+from fino1.k8s.text import print_structured, print_table, print_unread
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -33,7 +33,7 @@ def main(arguments: argparse.Namespace) -> int:
     columns = ["name", "method", "kind", "phase", "pods", "age", "run"]
     columns = ["namespace", *columns] if arguments.all_namespaces else columns
     rows = [_row(group, now, bool(access.unread)) for group in _groups(every)]
-    print_table(rows, columns, styles=PHASE_STYLES)
+    print_table(rows, columns)
     print_unread(access.unread)
     return exits.DONE
 

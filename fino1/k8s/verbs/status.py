@@ -10,7 +10,7 @@ from fino1.k8s.state import status
 from fino1.k8s.state.queue import Queue, describe_position, list_queues
 from fino1.k8s.state.run import Run, latest_runs, summarize
 from fino1.k8s.state.status import ReadAccess, Standing
-from fino1.k8s.text import PHASE_STYLES, print_structured, print_table, print_unread
+from fino1.k8s.text import print_structured, print_table, print_unread
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -65,7 +65,7 @@ def _print_one(each: Standing, queue: Queue | None, blind: bool) -> None:
             }
             for rank in each.ranks
         ]
-        print_table(rows, columns, styles=PHASE_STYLES)
+        print_table(rows, columns)
 
 
 def _print_many(every: Sequence[Standing], queues: Mapping[str, Queue]) -> None:
@@ -79,7 +79,7 @@ def _print_many(every: Sequence[Standing], queues: Mapping[str, Queue]) -> None:
         row["last exit"] = f"{ends[0].code}: {ends[0].meaning}" if ends else "-"
         row["progress"] = str(each.furthest or "") or describe_position(each.run, queues.get(each.run.full))
         rows.append(row)
-    print_table(rows, list(rows[0]), styles=PHASE_STYLES)
+    print_table(rows, list(rows[0]))
     print(f"\nresults   {every[0].results} on the work volume")
 
 

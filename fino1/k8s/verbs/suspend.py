@@ -1,4 +1,4 @@
-"""The verb `suspend`: a run's pods end with a checkpoint, the run object stays."""
+"""The verb `suspend`: a run's pods end with a checkpoint, the run object stays. Its function is that of `resume` too."""
 
 import argparse
 
@@ -8,8 +8,8 @@ from fino1.k8s.cluster.client import connect
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Suspend the newest run objects of a name; prints a line for each."""
+    """Suspend or resume the newest run objects of a name; prints a line for each."""
     api = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
-    for line in set_suspended(api, arguments.name, True):
+    for line in set_suspended(api, arguments.name, arguments.verb == "suspend"):
         print(line)
     return exits.DONE
