@@ -39,10 +39,7 @@ def main(arguments: argparse.Namespace) -> int:
             raise SpecError(f"--rank: expected 0 to {most - 1}, got {rank}")
         lines = read(api, sorted(pods, key=_order), arguments.container, window)
     is_alone = sum(run.expected_pods for run in runs) == 1 or (len(runs) == 1 and rank is not None)
-    try:
-        _print(api, runs, lines, arguments.output, is_alone)
-    except KeyboardInterrupt:
-        pass
+    _print(api, runs, lines, arguments.output, is_alone)
     return exits.DONE
 
 

@@ -16,8 +16,7 @@ from fino1.k8s.why.queue_causes import find_queue_causes
 # An earlier cause explains the later ones: the first that is found is the verdict.
 Cause = Callable[[Facts], Iterable[Finding]]
 _CAUSES_OF_FAILURE: tuple[Cause, ...] = (
-    run_causes.find_exceeded_deadline,
-    run_causes.find_exhausted_restarts,
+    run_causes.find_limits,
     find_failed_containers,
     find_disruptions,
     run_causes.find_exit_code_events,
@@ -32,7 +31,6 @@ _CAUSES_OF_WAITING: tuple[Cause, ...] = (
     find_waiting_pods,
     find_disruptions,
     run_causes.find_current_failures,
-    run_causes.find_restarts,
     run_causes.find_exit_code_events,
     run_causes.find_missing_pods,
 )

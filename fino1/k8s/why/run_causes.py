@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from fino1 import exits
@@ -19,26 +20,22 @@ _DEADLINE = re.compile(r"DeadlineExceeded|active longer than specified deadline"
 _RESTARTS = re.compile(r"BackoffLimitExceeded|ReachedMaxRestarts|backoff limit|FailedIndexes|MaxFailedIndexes")
 
 
-def find_exceeded_deadline(facts: Facts) -> Iterator[Finding]:
-    """The run was ended since it took longer than activeDeadlineSeconds."""
-    for each in _list_failed_conditions(facts.run):
-        if _DEADLINE.search(f"{each.get('reason')} {each.get('message')}"):
-            limit = BY_KIND[facts.run.kind].find_limit(facts.run.object["spec"], "activeDeadlineSeconds")
+def find_limits(facts: Facts) -> Iterator[Finding]:
+    """The run was ended at its deadline, or after as many restarts as it may have; then with the end of the last one."""
+    run = facts.run
+    for each in _list_failed_conditions(run):
+        text = f"{each.get('reason')} {each.get('message')}"
+        if _DEADLINE.search(text):
+            limit = _find_limit(run, "activeDeadlineSeconds")
             says = f"it ran for longer than its deadline{f' ({times.short(limit)}, activeDeadlineSeconds)' if limit else ''}"
             advice = "raise activeDeadlineSeconds and submit again: it goes on from its newest checkpoint"
-            yield Finding("DeadlineExceeded", says, _name_run(facts.run), _format_condition(each), advice)
-
-
-def find_exhausted_restarts(facts: Facts) -> Iterator[Finding]:
-    """The controller has given up after too many restarts; with the end of the last one."""
-    for each in _list_failed_conditions(facts.run):
-        if _RESTARTS.search(f"{each.get('reason')} {each.get('message')}"):
-            limit = BY_KIND[facts.run.kind].find_limit(facts.run.object["spec"], "backoffLimit")
+            yield Finding("DeadlineExceeded", says, _name_run(run), _format_condition(each), advice)
+        elif _RESTARTS.search(text):
+            limit = _find_limit(run, "backoffLimit")
             says = f"it was started again as often as it may{f' (backoffLimit {limit})' if limit is not None else ''}"
-            last = [ended.says for ended in find_failed_containers(facts)]
-            says += "".join(f"; at last {words}" for words in last)
+            says += "".join(f"; at last {ended.says}" for ended in find_failed_containers(facts))
             advice = "`fino1-k8s retry` goes on from its newest checkpoint"
-            yield Finding("BackoffLimitExceeded", says, _name_run(facts.run), _format_condition(each), advice)
+            yield Finding("BackoffLimitExceeded", says, _name_run(run), _format_condition(each), advice)
 
 
 def find_controller_failure(facts: Facts) -> Iterator[Finding]:
@@ -82,8 +79,9 @@ def find_unhandled_run(facts: Facts) -> Iterator[Finding]:
     run = facts.run
     if run.status.get("conditions") or run.status.get("startTime") or facts.ranks or run.is_suspended:
         return
-    age, controller = times.short(facts.age_s), CONTROLLERS[run.kind]
-    if facts.age_s <= _HANDLED_S:
+    age_s, controller = facts.age_s, CONTROLLERS[run.kind]
+    age = times.short(age_s)
+    if age_s <= _HANDLED_S:
         yield Finding("New", f"it was created {age} ago; {controller} has not answered yet", level="wait")
     else:
         says = f"no controller has touched it for {age}: {controller} does not run"
@@ -100,23 +98,24 @@ def find_missing_pods(facts: Facts) -> Iterator[Finding]:
 
 
 def find_current_failures(facts: Facts) -> Iterator[Finding]:
-    """Failures of containers; while all pods run again they are no cause."""
+    """Failures of containers; where all pods run again they are no cause, only worth knowing."""
+    total = sum(rank.restarts for rank in facts.ranks)
     if facts.run.phase != "Running" or any(not rank.is_running for rank in facts.ranks):
         yield from find_failed_containers(facts)
-
-
-def find_restarts(facts: Facts) -> Iterator[Finding]:
-    """A run that runs again after restarts."""
-    total = sum(rank.restarts for rank in facts.ranks)
-    if facts.run.phase == "Running" and total:
+    elif total:
         for each in find_failed_containers(facts):
             says = f"it runs again, after {total} restarts; the last because {each.says}"
-            numbers = {**each.numbers, "restarts": total}
-            yield Finding("Restarted", says, each.about, each.evidence, numbers=numbers, level="note")
+            yield replace(
+                each, cause="Restarted", says=says, advice="", numbers={**each.numbers, "restarts": total}, level="note"
+            )
 
 
 def _name_run(run: Run) -> tuple[str, ...]:
     return (f"{run.kind} {run.full}",)
+
+
+def _find_limit(run: Run, key: str) -> int | None:
+    return BY_KIND[run.kind].find_limit(run.object["spec"], key)
 
 
 def _list_failed_conditions(run: Run) -> list[Mapping[str, Any]]:
