@@ -33,12 +33,12 @@ def check_earlier(objects: Sequence[Object], there: Collection[Object]) -> list[
     for run in (Run(thing) for thing in there if is_run(thing) and label(thing) not in mine):
         stands = f"{run.kind}/{run.full}, an earlier run of this name, is {run.phase}"
         cancel = f"`fino1-k8s cancel {run.full}`"
-        if run.directory in directories and not run.is_over:
-            problems.append(
-                f"{stands} and writes to the same directory, {run.directory}: {cancel} first, the new run"
-                " goes on from its checkpoints"
-            )
-        elif not run.is_over:
+        if run.is_over:
+            continue
+        if run.directory in directories:
+            goes_on = f"{cancel} first, the new run goes on from its checkpoints"
+            problems.append(f"{stands} and writes to the same directory, {run.directory}: {goes_on}")
+        else:
             warnings.append(f"{stands}; both will run ({cancel} ends it)")
     if problems:
         raise SpecError(problems)

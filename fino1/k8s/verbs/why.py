@@ -44,14 +44,9 @@ def _screen(first: Diagnosis) -> Iterator[str]:
     for finding in first.findings[1 : _OTHERS + 1]:
         yield f"also: {finding.says}"
         yield from _evidence(finding.about, finding.evidence[:2])
-    if first.events:
-        yield ""
-        yield "events"
-        yield from (f"  {line}" for line in first.events)
-    if first.tail:
-        yield ""
-        yield f"last lines of {first.tail_source}"
-        yield from (f"  {line}" for line in first.tail)
+    for heading, lines in (("events", first.events), (f"last lines of {first.tail_source}", first.tail)):
+        if lines:
+            yield from ("", heading, *(f"  {line}" for line in lines))
 
 
 def _evidence(about: Sequence[str], lines: Sequence[str]) -> Iterator[str]:
@@ -68,14 +63,9 @@ def _others(rest: Sequence[Diagnosis]) -> Iterator[str]:
         says = each.findings[0].says if each.findings else "nothing is wrong"
         alike.setdefault((each.run.phase, says), []).append(each.run.full)
     if alike:
-        yield ""
-        yield "the others"
+        yield from ("", "the others")
     for (phase, says), names in list(alike.items())[:_OTHERS]:
-        who = (
-            names[0]
-            if len(names) == 1
-            else f"{len(names)} models ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
-        )
-        yield f"  {phase}: {who}: {says}"
+        who = f"{len(names)} models ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+        yield f"  {phase}: {who if len(names) > 1 else names[0]}: {says}"
     if len(alike) > _OTHERS:
         yield f"  and {len(alike) - _OTHERS} more kinds of trouble (-o json has all)"

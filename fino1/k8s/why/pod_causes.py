@@ -108,24 +108,23 @@ def _explain_stuck(rank: Rank, name: str, state: Mapping[str, str], about: tuple
     """A container that the kubelet cannot start."""
     reason, message = state.get("reason", ""), flat(state.get("message", ""))
     evidence = (": ".join(filter(None, (name, reason, message))),)
+    says, advice = f"container {name} cannot be started: {message or reason}", ""
     if reason in _IMAGE:
-        spec = rank.pod["spec"]
-        every = [*spec.get("initContainers", []), *spec["containers"]]
+        every = [*rank.pod["spec"].get("initContainers", []), *rank.pod["spec"]["containers"]]
         image = next((each["image"] for each in every if each["name"] == name), "")
-        advice = "check image.repository, tag or digest, and image.pullSecrets"
         last = message.rpartition(": ")[2] if image in message and "failed to" in message else ""
         says = f"image {image} cannot be pulled{f': {last}' if last else ''}"
-        return Finding(reason, says, about, evidence, advice)
-    if key := _KEY.search(message):
+        advice = "check image.repository, tag or digest, and image.pullSecrets"
+    elif key := _KEY.search(message):
         says = f"{key[2]} {key[3]} has no key {key[1]}"
-        return Finding(reason, says, about, evidence, f"add the key to the {key[2]}, or change secretEnv")
-    if thing := _MISSING.search(message):
+        advice = f"add the key to the {key[2]}, or change secretEnv"
+    elif thing := _MISSING.search(message):
         kind = _KINDS[thing[1].lower()]
+        says = f"{kind} {thing[2]} does not exist"
         advice = f"create the {kind}{_list_keys(rank, thing[2])}; the container then starts by itself"
-        return Finding(reason, f"{kind} {thing[2]} does not exist", about, evidence, advice)
-    if reason == "CrashLoopBackOff":
-        return Finding(reason, f"container {name} ends again and again; the next start waits", about, evidence)
-    return Finding(reason, f"container {name} cannot be started: {message or reason}", about, evidence)
+    elif reason == "CrashLoopBackOff":
+        says = f"container {name} ends again and again; the next start waits"
+    return Finding(reason, says, about, evidence, advice)
 
 
 def _list_keys(rank: Rank, secret: str) -> str:
