@@ -3,11 +3,14 @@
 import copy
 import json
 import secrets
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import yaml
 
+from fino1.k8s import cli
 from fino1.k8s.change import owned
 from fino1.k8s.objects.backends import KINDS, pod_templates
 from fino1.k8s.objects.render import render
@@ -179,3 +182,40 @@ def make_workload(api, run, **spec):
 def make_helms(api, run):
     annotations = {"meta.helm.sh/release-name": "run", "meta.helm.sh/release-namespace": api.namespace}
     api.patch(run.object["apiVersion"], run.kind, run.full, {"metadata": {"annotations": annotations}})
+
+
+class Asked(threading.Thread):
+    """A verb in the background, as a user leaves it running."""
+
+    def __init__(self, cluster, namespace, verb, *words):
+        super().__init__(daemon=True)
+        self.words = [verb, "--kubeconfig", str(cluster.kubeconfig), "-n", namespace, *words]
+        self.code = None
+        self.start()
+
+    def run(self):
+        self.code = cli.main(self.words)
+
+    def end(self):
+        self.join(60)
+        assert not self.is_alive()
+        return self.code
+
+
+def until(capsys, text):
+    """Wait until something is said on stderr; returns all that was said there till then."""
+    said, deadline = "", time.monotonic() + 30
+    while text not in said:
+        assert time.monotonic() < deadline, said
+        said += capsys.readouterr().err
+        time.sleep(0.05)
+    return said
+
+
+def progress(done, total=1000, **numbers):
+    return json.dumps({"event": "progress", "stage": "sft", "name": "run", "done": done, "total": total, **numbers})
+
+
+def rows(text):
+    """A table as lists of cells."""
+    return [line.split() for line in text.splitlines()]

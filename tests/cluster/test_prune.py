@@ -48,7 +48,7 @@ def test_helms_are_kept(api, fino1, submitted, stage):
         make_helms(api, Run(thing))
     code, _, err = fino1("prune", "--older-than", "0s")
     assert (code, len(left_of_run(api))) == (exits.DONE, 4)
-    assert f"kept: what belongs to Helm release run (helm uninstall run -n {api.namespace})" in err
+    assert f"kept: what belongs to Helm release run: helm uninstall run -n {api.namespace}" in err
 
 
 def test_how_old_is_said_plainly(fino1):

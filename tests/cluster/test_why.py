@@ -6,7 +6,6 @@ import secrets
 import pytest
 
 from fino1.k8s import cli
-from tests.cluster.kubelet import Kubelet
 from tests.cluster.stage import now, terminated
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(120)]
@@ -171,23 +170,6 @@ def test_out_of_memory(stage, claims, why):
     _, told, _ = why()
     assert "rank 0 ran out of memory (limit 16Gi)" in told["verdict"]
     assert told["advice"].startswith("raise resources.limits.memory")
-
-
-@pytest.fixture
-def start(stage, admin, tmp_path):
-    """`start(run, rank)`: a running pod of a PyTorchJob, with a log."""
-    kubelet, pods = Kubelet(admin, tmp_path), []
-
-    def make(run, rank):
-        labels = {name: run.labels[name] for name in run.labels if name.startswith(("app.", "fino1/"))}
-        index = {"training.kubeflow.org/replica-index": str(rank)}
-        pods.append(kubelet.start(stage.namespace, f"{run.full}-worker-{rank}", labels | index))
-        return pods[-1]
-
-    yield make
-    for pod in pods:
-        pod.delete()
-    kubelet.close()
 
 
 def test_the_rank_that_failed_first_and_its_last_lines(stage, claims, why, start):

@@ -1,7 +1,7 @@
 """Would the cluster take a run's objects, and admit their pods? Asks the API server by dry runs, and changes nothing."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,16 +87,14 @@ def plan_changes(
     return found
 
 
-def admit_pods(api: Api, objects: Sequence[Object]) -> list[str]:
+def admit_pods(api: Api, objects: Sequence[Object]) -> Iterable[str]:
     """Ask the server to admit a pod of each template: a run object is admitted even where its pods are not.
 
     Returns warnings. Raises SpecError or ClusterError with all refusals.
     """
-    if not api.can("create", "pods"):
-        return ["not asked whether the cluster admits the run's pods: this user may not create pods (docs/rbac.md)"]
     is_queued = any("kueue.x-k8s.io/queue-name" in thing["metadata"]["labels"] for thing in objects)
-    warnings: list[str] = []
-    problems: dict[str, Exception] = {}  # by reason: the pods of an evaluation's models are alike
+    warnings: dict[str, str] = {}
+    problems: dict[str, Exception] = {}  # both by reason: the pods of an evaluation's models are alike
 
     def ask(pod: Object) -> None:
         try:
@@ -105,14 +103,16 @@ def admit_pods(api: Api, objects: Sequence[Object]) -> list[str]:
             if error.status not in _REFUSED:
                 raise
             reason, name = _FORBIDDEN_POD.sub("", str(error)), pod["metadata"]["name"]
-            if "exceeded quota" in reason and is_queued:
-                warnings.append(f"{name}: no room now, it will wait: {reason}")
+            if reason.startswith("forbidden: "):  # by the user's rights, not the pod's contents
+                warnings[reason] = f"not asked whether the cluster admits the run's pods: {reason}"
+            elif "exceeded quota" in reason and is_queued:
+                warnings[reason] = f"{name}: no room now, it will wait: {reason}"
             else:
                 problems[reason] = ApiError(f"{name}: the pods of this run would be refused: {reason}", error.status)
 
     in_parallel(ask, make_sample_pods(objects))
     _raise_all(list(problems.values()))
-    return warnings
+    return warnings.values()
 
 
 def make_sample_pods(objects: Sequence[Object]) -> list[dict[str, Any]]:
@@ -173,9 +173,8 @@ def _refuse_foreign(thing: Object, there: Object) -> None:
     if there and not run_of(thing):
         if there["metadata"].get("deletionTimestamp"):
             raise SpecError(f"{label(thing)}: expected a claim that stays, got one that is being deleted")
-    elif there and (other := find_owner(there)):
-        got = f"got one of {other.name}: {other.removal}, or take another --name"
-        raise SpecError(f"{label(thing)}: expected it to be this command's, {got}")
+    elif there and (owner := find_owner(there)):
+        raise SpecError(f"{label(thing)}: expected it to be this command's, got one of {owner}, or take another --name")
     elif there and (there["metadata"].get("labels") or {}).get("app.kubernetes.io/part-of") != "fino1":
         labels, managers = there["metadata"].get("labels") or {}, there["metadata"].get("managedFields") or []
         by = labels.get("app.kubernetes.io/managed-by") or join_names({entry["manager"] for entry in managers})

@@ -33,8 +33,8 @@ def main(arguments: argparse.Namespace) -> int:
         for thing in surroundings
         if run_of(thing) in old or (run_of(thing) not in kept and is_old(thing["metadata"]["creationTimestamp"]))
     ]
-    for other in sorted({other for thing in to_delete if (other := find_owner(thing))}):
-        print(f"kept: what belongs to {other.name} ({other.removal})", file=sys.stderr)
+    for owner in sorted({find_owner(thing) for thing in to_delete} - {""}):
+        print(f"kept: what belongs to {owner}", file=sys.stderr)
     to_delete = [thing for thing in to_delete if not find_owner(thing)]
     _print_deletions(to_delete, old, arguments.dry_run)
     if not arguments.dry_run:

@@ -55,10 +55,7 @@ def _find_changes(api: Api, objects: Sequence[owned.Object], is_dry: bool) -> li
     if left and is_dry:
         _warn([f"without --dry-run this waits for the end of {owned.join_names(map(label, left))}"])
     elif left:
-        patience = owned.patience_s(thing for thing in left if thing["kind"] == "Pod")
-        owned.wait_until_gone(
-            lambda: find_leftovers(api, objects, dryrun.find_existing(api, objects).values()), patience
-        )
+        owned.wait_until_gone(lambda: find_leftovers(api, objects, dryrun.find_existing(api, objects).values()))
         there = dryrun.find_existing(api, objects)
     changes = dryrun.plan_changes(api, objects, there)
     _warn(dryrun.find_claim_differences(changes))
