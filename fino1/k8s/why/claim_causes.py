@@ -1,6 +1,5 @@
 """What keeps pods from being made (admission, quotas, limits) and claims from being bound (classes, provisioners)?"""
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,29 +8,15 @@ from fino1.k8s.finding import Finding
 from fino1.k8s.state.volumes import is_default_class
 from fino1.k8s.why.facts import Facts, flat, when
 
-_REFUSALS = (  # pattern of the API server's message, cause, what it says, advice
-    (
-        r"exceeded quota: (?P<quota>\S+), requested: (?P<requested>.+?), used: (?P<used>.+?), limited: (?P<limit>.+?)$",
-        "QuotaExceeded",
-        "quota {} is used up: asked {}, used {}, limit {}",
-        "its controller tries again when others end",
-    ),
-    (r'violates PodSecurity "([^"]+)": (.+)$', "PodSecurity", "Pod Security {} refuses its pods: {}", ""),
-    (r'webhook "([^"]+)" denied the request: (.+)$', "Webhook", "admission webhook {} refuses its pods: {}", ""),
-    (
-        r'serviceaccount "([^"]+)" not found',
-        "NoServiceAccount",
-        "ServiceAccount {} does not exist",
-        "submit the run again",
-    ),
-    (r"no PriorityClass with name (\S+) was found", "NoPriorityClass", "PriorityClass {} does not exist", ""),
-    (
-        r"((?:maximum|minimum) \S+ usage per (?:Container|Pod) is .+)",
-        "LimitRange",
-        "a LimitRange refuses its pods: {}",
-        "change resources",
-    ),
-)
+_REFUSALS = {  # words of the API server → cause
+    "exceeded quota": "QuotaExceeded",
+    "violates PodSecurity": "PodSecurity",
+    "admission webhook": "Webhook",
+    "error looking up service account": "NoServiceAccount",
+    "no PriorityClass": "NoPriorityClass",
+    " usage per ": "LimitRange",
+}
+_ADVICE = {"QuotaExceeded": "its controller tries again when others end", "LimitRange": "change resources"}
 _LATER = "WaitForFirstConsumer"
 
 
@@ -48,17 +33,12 @@ def find_refused_pods(facts: Facts) -> Iterator[Finding]:
         and "FailedCreate" in event.get("reason", "")
         and when(event) >= made
     }
-    for message in list(by_message)[-3:]:
-        yield _explain_refusal(message, by_message[message])
-
-
-def _explain_refusal(message: str, event: Mapping[str, Any]) -> Finding:
-    about = (f"{event['involvedObject'].get('kind')} {event['involvedObject'].get('name')}",)
-    evidence = (f"{when(event)} {event.get('reason')} (×{event.get('count') or 1}): {message}",)
-    for pattern, cause, says, advice in _REFUSALS:
-        if found := re.search(pattern, message):
-            return Finding(cause, says.format(*found.groups()), about, evidence, advice, found.groupdict())
-    return Finding("FailedCreate", f"its pods cannot be made: {message}", about, evidence)
+    for message, event in list(by_message.items())[-3:]:
+        cause = next((cause for words, cause in _REFUSALS.items() if words in message), "FailedCreate")
+        about = (f"{event['involvedObject'].get('kind')} {event['involvedObject'].get('name')}",)
+        evidence = (f"{when(event)} {event.get('reason')} (×{event.get('count') or 1}): {message}",)
+        says = f"its pods cannot be made: {message.rpartition(' is forbidden: ')[2]}"
+        yield Finding(cause, says, about, evidence, _ADVICE.get(cause, ""))
 
 
 def find_unbound_claims(facts: Facts) -> Iterator[Finding]:

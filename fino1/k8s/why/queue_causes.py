@@ -15,16 +15,6 @@ from fino1.k8s.why.facts import Facts
 _NEVER = re.compile(r"request > maximum capacity|exceeds? max(imum)? (quota|capacity)|insufficient nominal")
 _NEVER_REASONS = ("ExceedsMaxQuota", "NoMatchingFlavor", "Misconfigured")
 _TAKE_UP_S = 30  # after which a Kueue that manages the kind has made a Workload
-_EVICTED = {
-    "Preempted": "preempted by another workload",
-    "PodsReadyTimeout": "put back, since its pods were not all ready in time",
-    "AdmissionCheck": "put back by an admission check",
-    "ClusterQueueStopped": "put back, since its ClusterQueue was stopped",
-    "LocalQueueStopped": "put back, since its LocalQueue was stopped",
-    "Deactivated": "deactivated, after it was put back too often",
-    "InactiveWorkload": "deactivated, after it was put back too often",
-    "MaximumExecutionTimeExceeded": "deactivated, since it ran for longer than it may",
-}
 
 
 def find_queue_causes(facts: Facts) -> Iterator[Finding]:
@@ -77,10 +67,9 @@ def _find_eviction(queue: Queue) -> Iterator[Finding]:
         return
     by = preempted if preempted.get("status") == "True" else {}
     requeue = (((queue.workload or {}).get("status") or {}).get("requeueState") or {}).get("requeueAt")
-    lines = [evicted.get("message", ""), by.get("message", ""), f"to be queued again at {requeue}" if requeue else ""]
-    known = next((text for word, text in _EVICTED.items() if reason.startswith(word)), reason)
+    lines = [by.get("message", ""), f"to be queued again at {requeue}" if requeue else ""]
     numbers = {"preemption": by.get("reason")} if by else {}
-    says = f"Kueue has ended its pods: {known}"
+    says = f"Kueue has ended its pods ({reason}): {evicted.get('message', '')}"
     yield Finding(f"Evicted{reason}", says, _about(queue), tuple(filter(None, lines)), numbers=numbers)
 
 
