@@ -38,11 +38,9 @@ def print_table(
     for cells in lines:
         padded = [f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)]
         padded[-1] = padded[-1].rstrip()
-        print("  ".join(_styled(text, by_text.get(cell)) for text, cell in zip(padded, cells, strict=True)).rstrip())
-
-
-def _styled(text: str, style: str | None) -> str:
-    return f"\x1b[{_ANSI[style]}m{text}\x1b[0m" if style else text
+        codes = [_ANSI.get(by_text.get(cell, "")) for cell in cells]
+        styled = (f"\x1b[{code}m{text}\x1b[0m" if code else text for text, code in zip(padded, codes, strict=True))
+        print("  ".join(styled).rstrip())
 
 
 def print_unread(lines: Iterable[str]) -> None:

@@ -62,15 +62,20 @@ def plan_changes(
     submitted from the same run file: their pod templates cannot change. Raises SpecError or ClusterError with all refusals.
     """
     problems: list[Exception] = []
-    kept = set(_list_kept_labels(objects, there))
+    pairs = [(thing, there.get(label(thing), {})) for thing in objects]
+    of_others = {run_of(mine) for mine, old in pairs if old and is_run(mine) and _version(mine) != _version(old)}
 
-    def ask(thing: Object) -> Change | None:
+    def is_kept(thing: Object) -> bool:
+        return not run_of(thing) or (run_of(thing) in of_others and (is_run(thing) or bool(pod_templates(thing))))
+
+    def ask(pair: tuple[Object, Object]) -> Change | None:
+        thing, before = pair
         try:
-            before = there.get(label(thing), {})
             _refuse_foreign(thing, before)
-            if label(thing) in kept:
+            if before and is_kept(thing):
                 return Change(thing, before, before, "unchanged")
-            would = api.apply(_keep_suspend(before, thing), dry_run=True, force=force, before=before)
+            thing = _keep_suspend(before, thing)
+            would = api.apply(thing, dry_run=True, force=force, before=before)
             return Change(thing, before, would.object, would.outcome)
         except SpecError as error:
             problems.append(error)
@@ -82,7 +87,7 @@ def plan_changes(
             problems.append(error)
         return None
 
-    found = [change for change in in_parallel(ask, objects) if change]
+    found = [change for change in in_parallel(ask, pairs) if change]
     _raise_all(problems)
     return found
 
@@ -157,15 +162,6 @@ def _raise_all(problems: Sequence[Exception]) -> None:
         raise SpecError(lines)
     if lines:
         raise ClusterError("\n".join(lines))
-
-
-def _list_kept_labels(objects: Sequence[Object], there: Mapping[str, Object]) -> Iterator[str]:
-    """Labels of the objects that exist and stay as they are: claims, and what another version has made pods of."""
-    mine = [thing for thing in objects if label(thing) in there]
-    runs = {run_of(thing) for thing in mine if is_run(thing) and _version(thing) != _version(there[label(thing)])}
-    for thing in mine:
-        if not run_of(thing) or (run_of(thing) in runs and (is_run(thing) or pod_templates(thing))):
-            yield label(thing)
 
 
 def _refuse_foreign(thing: Object, there: Object) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from fino1.errors import ClusterError
@@ -28,10 +28,11 @@ _KEPT = ("securityContext", "serviceAccountName", "imagePullSecrets", "toleratio
 @contextlib.contextmanager
 def open_reader(api: Api, run: Run) -> Iterator[tuple[str, str]]:
     """Names of a pod and its container that have the run's volume at /work. One that was made is deleted at the end."""
-    if there := find_running_pod(api, run):
-        yield there
-        return
-    pod = api.create(make_reader_pod(find_pod_spec(api, run), run))
+    for pod in api.list("v1", "Pod", label_selector=run.pods).items:
+        if Rank(0, pod).is_running and not pod["metadata"].get("deletionTimestamp"):
+            yield pod["metadata"]["name"], main_container(pod)
+            return
+    pod = api.create(_make_reader_pod(api, run))
     name = pod["metadata"]["name"]
     try:
         _wait(api, name)
@@ -40,30 +41,16 @@ def open_reader(api: Api, run: Run) -> Iterator[tuple[str, str]]:
         api.delete("v1", "Pod", name, uid=pod["metadata"]["uid"])
 
 
-def find_running_pod(api: Api, run: Run) -> tuple[str, str] | None:
-    """A pod of the run whose main container runs, and that container; None without one."""
-    for pod in api.list("v1", "Pod", label_selector=run.pods).items:
-        if Rank(0, pod).is_running and not pod["metadata"].get("deletionTimestamp"):
-            return pod["metadata"]["name"], main_container(pod)
-    return None
-
-
-def find_pod_spec(api: Api, run: Run) -> Mapping[str, Any]:
-    """The pod spec of the run; a TrainJob's is in its runtime."""
-    body: Mapping[str, Any] | None = run.object
-    if runtime := BY_KIND[run.kind].runtime:
-        body = api.get(run.object["apiVersion"], runtime, run.full)
-    found = pod_templates(body) if body else []
-    if not found:
-        raise ClusterError(f"{run.kind}/{run.full}: expected a pod template, got none: its TrainingRuntime is gone")
-    return found[0]["spec"]
-
-
-def make_reader_pod(spec: Mapping[str, Any], run: Run) -> dict[str, Any]:
+def _make_reader_pod(api: Api, run: Run) -> dict[str, Any]:
     """A pod that sleeps, with the run's image, account and volume (read-only), and no GPU.
 
     It has no label fino1/run, so it counts as none of the run's pods; Pod Security `restricted` admits it.
     """
+    runtime = BY_KIND[run.kind].runtime
+    body = api.get(run.object["apiVersion"], runtime, run.full) if runtime else run.object
+    if body is None:
+        raise ClusterError(f"{run.kind}/{run.full}: expected a pod template, got none: its {runtime} is gone")
+    spec = pod_templates(body)[0]["spec"]
     main = spec["containers"][0]
     volume = next(volume for volume in spec["volumes"] if volume["name"] == _WORK)
     amounts = {"cpu": "500m", "memory": "256Mi"}

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fino1.errors import SpecError
-from fino1.k8s.change import owned, suspend
+from fino1.k8s.change import owned
+from fino1.k8s.change.suspend import find_own_workload
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.cluster.errors import ApiError
 from fino1.k8s.objects.backends import pod_templates
@@ -66,11 +67,13 @@ def rebuild_as_submitted(api: Api, run: Run) -> dict[str, Any]:
         del spec["selector"]
         for key in _JOBS_OWN:
             spec["template"]["metadata"]["labels"].pop(key, None)
-    submitted = suspend.list_submitted_specs(api, run)
-    # both in the order of Kueue's pod sets
-    for template, before in zip(pod_templates({"kind": run.kind, "spec": spec}), submitted, strict=False):
+    workload = find_own_workload(api, run)
+    copies = (
+        workload["spec"]["podSets"] if workload else []
+    )  # in the templates' order, without the flavors' node labels
+    for template, before in zip(pod_templates({"kind": run.kind, "spec": spec}), copies, strict=False):
         for key in _KUEUES:
             template["spec"].pop(key, None)
-            template["spec"].update({key: before[key]} if key in before else {})
+        template["spec"] |= {key: value for key, value in before["template"]["spec"].items() if key in _KUEUES}
     kept = {key: metadata[key] for key in ("name", "labels", "annotations") if key in metadata}
     return {"apiVersion": run.object["apiVersion"], "kind": run.kind, "metadata": kept, "spec": spec}

@@ -9,7 +9,7 @@ from typing import Any
 from fino1.errors import ClusterError, SpecError
 from fino1.k8s.change.owned import join_names, label
 from fino1.k8s.cluster.client import Api
-from fino1.k8s.state.queue import find_workload, kueue_version
+from fino1.k8s.state.queue import condition, find_workload, kueue_version
 from fino1.k8s.state.run import Run, latest_runs
 
 # reason of Kueue's condition after too many or too long attempts (its pkg/workload)
@@ -24,47 +24,34 @@ def set_suspended(api: Api, name: str, suspended: bool) -> Iterator[str]:
         stand = join_names(f"{run.full} is {run.phase}" for run in runs)
         raise SpecError(f"{name}: expected a run that is not over, got {stand}")
     for run in open_runs:
-        yield f"{label(run.object)}: {suspend_run(api, run, suspended)}"
+        yield f"{label(run.object)}: {_suspend_run(api, run, suspended)}"
 
 
-def suspend_run(api: Api, run: Run, suspended: bool) -> str:
+def _suspend_run(api: Api, run: Run, suspended: bool) -> str:
     """Suspend or resume a run that is not over. Returns what it did, in words."""
-    if run.queue and (version := kueue_version(api)):
-        return _set_active(api, version, run, not suspended)
-    if run.is_suspended == suspended:
-        return "already suspended" if suspended else "not suspended"
+    thing, is_suspended, queue = run.object, run.is_suspended, ""
     change: dict[str, Any] = {"suspend": suspended}
-    spec = {"runPolicy": change} if run.kind == "PyTorchJob" else change
-    api.patch(run.object["apiVersion"], run.kind, run.full, {"spec": spec})
-    return "suspended, its pods end with a checkpoint" if suspended else "resumed"
+    if run.kind == "PyTorchJob":
+        change = {"runPolicy": change}
+    if run.queue and kueue_version(api):
+        thing, change = find_own_workload(api, run) or {}, {"active": not suspended}
+        if not thing:
+            hint = f"is the queue {run.queue} there, and Kueue running?"
+            raise ClusterError(f"{run.kind}/{run.full}: Kueue has no Workload for it ({hint}); try again in a moment")
+        is_suspended, queue = not thing["spec"].get("active", True), f", it is in queue {run.queue}"
+    if is_suspended == suspended:
+        return "already suspended" if suspended else f"not suspended{queue}"
+    api.patch(thing["apiVersion"], thing["kind"], thing["metadata"]["name"], {"spec": change})
+    return "suspended, its pods end with a checkpoint" if suspended else f"resumed{queue}"
 
 
 def was_given_up(api: Api, run: Run) -> bool:
     """Whether Kueue has deactivated the run by itself."""
-    workload = _find_own_workload(api, run) if run.is_suspended else None
-    conditions = (workload or {}).get("status", {}).get("conditions", [])
-    return any(c["status"] == "True" and _GIVEN_UP in c.get("reason", "") for c in conditions)
+    evicted = condition(find_own_workload(api, run) if run.is_suspended else None, "Evicted")
+    return evicted.get("status") == "True" and _GIVEN_UP in evicted.get("reason", "")
 
 
-def list_submitted_specs(api: Api, run: Run) -> list[Mapping[str, Any]]:
-    """Pod specs as submitted: Kueue's copies from before it added its flavors' node labels; none without Kueue."""
-    workload = _find_own_workload(api, run)
-    return [pods["template"]["spec"] for pods in workload["spec"]["podSets"]] if workload else []
-
-
-def _find_own_workload(api: Api, run: Run) -> Mapping[str, Any] | None:
+def find_own_workload(api: Api, run: Run) -> Mapping[str, Any] | None:
+    """The Workload that Kueue has made of the run; None where it is not in a queue, or Kueue has made none."""
     version = kueue_version(api) if run.queue else ""
     return find_workload(run, api.list(version, "Workload").items) if version else None
-
-
-def _set_active(api: Api, version: str, run: Run, active: bool) -> str:
-    workload = _find_own_workload(api, run)
-    if workload is None:
-        raise ClusterError(
-            f"{run.kind}/{run.full}: Kueue has no Workload for it (is the queue {run.queue} there, and Kueue running?);"
-            " try again in a moment"
-        )
-    if workload["spec"].get("active", True) == active:
-        return f"not suspended, it is in queue {run.queue}" if active else "already suspended"
-    api.patch(version, "Workload", workload["metadata"]["name"], {"spec": {"active": active}})
-    return f"resumed, it is in queue {run.queue}" if active else "suspended, its pods end with a checkpoint"
