@@ -1,16 +1,19 @@
-"""Would the cluster take a run's objects, and admit their pods? Asks the API server by dry runs, and changes nothing."""
+"""Would the cluster take a run's objects, and admit their pods, and what of earlier runs is in the way?
+
+Asks the API server, by dry runs, and changes nothing.
+"""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fino1.errors import ClusterError, SpecError
-from fino1.k8s.change.owned import INSTANCE, Object, find_owner, in_parallel, is_run, join_names, label
+from fino1.k8s.change.owned import INSTANCE, Object, find_owner, in_parallel, is_run, join_names, label, list_pods
 from fino1.k8s.cluster.client import Api, Outcome
 from fino1.k8s.cluster.errors import ApiError, missing_kind
 from fino1.k8s.objects.backends import BACKENDS, GANG_SCHEDULERS, pod_templates
-from fino1.k8s.state.run import list_runs, run_of
+from fino1.k8s.state.run import Run, list_runs, run_of
 
 # Trainer 2's webhook looks for the runtime, which a dry run does not make (pkg/runtime/core/trainingruntime.go).
 AWAITS_RUNTIME = "must be created before the TrainJob"
@@ -51,6 +54,43 @@ def find_existing(api: Api, objects: Sequence[Object]) -> dict[str, Object]:
     runs = list_runs(api, selector=f"{INSTANCE}={objects[0]['metadata']['labels'][INSTANCE]}")
     found = in_parallel(lambda thing: api.get(thing["apiVersion"], thing["kind"], thing["metadata"]["name"]), objects)
     return {label(thing): thing for thing in [*(run.object for run in runs), *filter(None, found)]}
+
+
+def find_leftovers(api: Api, objects: Sequence[Object], there: Collection[Object]) -> list[Object]:
+    """What earlier attempts at these run objects left and still has to end: objects that are being deleted, and pods.
+
+    `there`: what exists now, from `find_existing`. A rank of the attempt before must not join the new one
+    (docs/design.md C12).
+    """
+    ending = [thing for thing in there if thing["metadata"].get("deletionTimestamp") and run_of(thing)]
+    alive = {run_of(thing) for thing in there if is_run(thing) and thing not in ending}
+    absent = {run_of(thing) for thing in objects if run_of(thing)} - alive
+    if not absent:
+        return []
+    return ending + list_pods(api, absent)
+
+
+def check_earlier(objects: Sequence[Object], there: Collection[Object]) -> list[str]:
+    """Warnings about runs of the same name with another hash that are not over.
+
+    Raises SpecError where one of them writes to the same directory.
+    """
+    mine = {label(thing) for thing in objects}
+    directories = {Run(thing).directory for thing in objects if is_run(thing)}
+    warnings, problems = [], []
+    for run in (Run(thing) for thing in there if is_run(thing) and label(thing) not in mine):
+        stands = f"{run.kind}/{run.full}, an earlier run of this name, is {run.phase}"
+        cancel = f"`fino1-k8s cancel {run.full}`"
+        if run.is_over:
+            continue
+        if run.directory in directories:
+            goes_on = f"{cancel} first, the new run goes on from its checkpoints"
+            problems.append(f"{stands} and writes to the same directory, {run.directory}: {goes_on}")
+        else:
+            warnings.append(f"{stands}; both will run ({cancel} ends it)")
+    if problems:
+        raise SpecError(problems)
+    return warnings
 
 
 def plan_changes(

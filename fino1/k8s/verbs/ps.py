@@ -43,11 +43,10 @@ def _groups(every: Sequence[Standing]) -> list[list[Standing]]:
     seen: Counter[tuple[str, str]] = Counter()
     groups: dict[tuple[Any, ...], list[Standing]] = defaultdict(list)
     for each in every:  # the newest first
-        namespace = each.run.object["metadata"]["namespace"]
-        before = (namespace, each.run.full.rpartition("-")[0])
-        age, seen[before] = seen[before], seen[before] + 1
-        key = (namespace, each.run.name, age) if each.run.method == "eval" else (namespace, each.run.full)
-        groups[key].append(each)
+        namespace, model = each.run.object["metadata"]["namespace"], each.run.full.rpartition("-")[0]
+        name = each.run.name if each.run.method == "eval" else each.run.full
+        groups[namespace, name, seen[namespace, model]].append(each)
+        seen[namespace, model] += 1
     return list(groups.values())
 
 

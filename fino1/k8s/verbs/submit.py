@@ -9,7 +9,6 @@ from fino1.errors import SpecError
 from fino1.k8s.change import dryrun, owned
 from fino1.k8s.change.apply import apply
 from fino1.k8s.change.dryrun import Change
-from fino1.k8s.change.earlier import check_earlier, find_leftovers
 from fino1.k8s.change.owned import INSTANCE, is_run, label
 from fino1.k8s.cluster.client import Api, connect
 from fino1.k8s.objects.lint import lint
@@ -50,12 +49,12 @@ def _find_changes(api: Api, objects: Sequence[owned.Object], is_dry: bool) -> li
     """Wait until what an earlier attempt left is gone; then plan what an apply would do."""
     dryrun.check_kinds(api, objects)
     there = dryrun.find_existing(api, objects)
-    _warn(check_earlier(objects, there.values()))
-    left = find_leftovers(api, objects, there.values())
+    _warn(dryrun.check_earlier(objects, there.values()))
+    left = dryrun.find_leftovers(api, objects, there.values())
     if left and is_dry:
         _warn([f"without --dry-run this waits for the end of {owned.join_names(map(label, left))}"])
     elif left:
-        owned.wait_until_gone(lambda: find_leftovers(api, objects, dryrun.find_existing(api, objects).values()))
+        owned.wait_until_gone(lambda: dryrun.find_leftovers(api, objects, dryrun.find_existing(api, objects).values()))
         there = dryrun.find_existing(api, objects)
     changes = dryrun.plan_changes(api, objects, there)
     _warn(dryrun.find_claim_differences(changes))

@@ -80,11 +80,10 @@ class _Display:
 
     def update(self, is_last: bool = False) -> None:
         """Show what has changed."""
-        state = _describe(self._watched)
-        is_fresh = time.monotonic() - self._read_at < self._progress_s
-        if state == self._state and is_fresh and not is_last:
-            return
-        progress = self._progress if is_last else self._read_progress()
+        state, progress = _describe(self._watched), self._progress
+        is_due = time.monotonic() - self._read_at >= self._progress_s
+        if not is_last and (is_due or state != self._state):
+            progress = self._read_progress()
         text = f"{self._name}: {state}{progress}"
         if self._is_terminal:
             text = text[: shutil.get_terminal_size().columns - 1]  # a line that wraps could not be drawn anew
@@ -95,10 +94,10 @@ class _Display:
 
     def _read_progress(self) -> str:
         """The progress of a single run; of several, the sum of phases says it."""
+        self._read_at = time.monotonic()
         every = self._watched.standings()
         if len(every) > 1 or not any(rank.is_running for each in every for rank in each.ranks):
             return ""
-        self._read_at = time.monotonic()
         furthest = with_progress(self._api, every, ReadAccess())[0].furthest
         return f": {furthest}" if furthest else ""
 

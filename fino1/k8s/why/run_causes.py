@@ -1,9 +1,8 @@
 """Which causes do the run object, its conditions and its events show?"""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from fino1 import exits
 from fino1.k8s import times
@@ -22,37 +21,30 @@ _RESTARTS = re.compile(r"BackoffLimitExceeded|ReachedMaxRestarts|backoff limit|F
 
 def find_limits(facts: Facts) -> Iterator[Finding]:
     """The run was ended at its deadline, or after as many restarts as it may have; then with the end of the last one."""
-    run = facts.run
-    for each in _list_failed_conditions(run):
-        text = f"{each.get('reason')} {each.get('message')}"
-        if _DEADLINE.search(text):
-            limit = _find_limit(run, "activeDeadlineSeconds")
+    for words in _list_failures(facts.run):
+        if _DEADLINE.search(words):
+            limit = _find_limit(facts.run, "activeDeadlineSeconds")
             says = f"it ran for longer than its deadline{f' ({times.short(limit)}, activeDeadlineSeconds)' if limit else ''}"
             advice = "raise activeDeadlineSeconds and submit again: it goes on from its newest checkpoint"
-            yield Finding("DeadlineExceeded", says, _name_run(run), _format_condition(each), advice)
-        elif _RESTARTS.search(text):
-            limit = _find_limit(run, "backoffLimit")
+            yield Finding("DeadlineExceeded", says, (), (words,), advice)
+        elif _RESTARTS.search(words):
+            limit = _find_limit(facts.run, "backoffLimit")
             says = f"it was started again as often as it may{f' (backoffLimit {limit})' if limit is not None else ''}"
             says += "".join(f"; at last {ended.says}" for ended in find_failed_containers(facts))
             advice = "`fino1-k8s retry` goes on from its newest checkpoint"
-            yield Finding("BackoffLimitExceeded", says, _name_run(run), _format_condition(each), advice)
+            yield Finding("BackoffLimitExceeded", says, (), (words,), advice)
 
 
 def find_controller_failure(facts: Facts) -> Iterator[Finding]:
     """The controller's own words on the failure, with the exit code if it names one, where no pod is left that says more."""
-    if find_root_failures(facts.ranks):
-        return
-    for each in _list_failed_conditions(facts.run):
-        text = f"{each.get('reason')} {each.get('message')}"
-        if _DEADLINE.search(text) or _RESTARTS.search(text):
+    for words in () if find_root_failures(facts.ranks) else _list_failures(facts.run):
+        if _DEADLINE.search(words) or _RESTARTS.search(words):
             continue
-        about, code = _name_run(facts.run), _CODE.search(text)
-        if code:
+        if code := _CODE.search(words):
             says = f"a container ended with exit code {code[1]}: {exits.meaning(int(code[1]))}"
-            yield Finding(f"Exit{code[1]}", says, about, _format_condition(each), "", {"exitCode": int(code[1])})
+            yield Finding(f"Exit{code[1]}", says, (), (words,), "", {"exitCode": int(code[1])})
         else:
-            says = f"its controller says: {each.get('message') or each.get('reason')}"
-            yield Finding(each.get("reason") or "Failed", says, about)
+            yield Finding("Failed", f"its controller says: {words.partition(': ')[2] or words}")
 
 
 def find_exit_code_events(facts: Facts) -> Iterator[Finding]:
@@ -86,7 +78,7 @@ def find_unhandled_run(facts: Facts) -> Iterator[Finding]:
     else:
         says = f"no controller has touched it for {age}: {controller} does not run"
         advice = f"`fino1-k8s doctor` looks for it; {run.kind} is of {KINDS[run.kind]}"
-        yield Finding("NoController", says, _name_run(run), (), advice)
+        yield Finding("NoController", says, (), (), advice)
 
 
 def find_missing_pods(facts: Facts) -> Iterator[Finding]:
@@ -110,17 +102,11 @@ def find_current_failures(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def _name_run(run: Run) -> tuple[str, ...]:
-    return (f"{run.kind} {run.full}",)
+def _list_failures(run: Run) -> Iterator[str]:
+    """Reason and message of each condition that says that the run has failed."""
+    failed = (each for each in run.conditions if each["status"] == "True" and each["type"] == "Failed")
+    return (f"{each.get('reason', '')}: {flat(each.get('message'))}" for each in failed)
 
 
 def _find_limit(run: Run, key: str) -> int | None:
     return BY_KIND[run.kind].find_limit(run.object["spec"], key)
-
-
-def _list_failed_conditions(run: Run) -> list[Mapping[str, Any]]:
-    return [each for each in run.conditions if each["status"] == "True" and each["type"] == "Failed"]
-
-
-def _format_condition(condition: Mapping[str, Any]) -> tuple[str, ...]:
-    return (f"{condition['type']} {condition.get('reason', '')}: {flat(condition.get('message'))}",)
