@@ -44,7 +44,7 @@ def find_controller_failure(facts: Facts) -> Iterator[Finding]:
             says = f"a container ended with exit code {code[1]}: {exits.meaning(int(code[1]))}"
             yield Finding(f"Exit{code[1]}", says, (), (words,), "", {"exitCode": int(code[1])})
         else:
-            yield Finding("Failed", f"its controller says: {words.partition(': ')[2] or words}")
+            yield Finding("Failed", f"its controller says: {words.partition(': ')[2] or words.removesuffix(': ')}")
 
 
 def find_exit_code_events(facts: Facts) -> Iterator[Finding]:
