@@ -22,20 +22,14 @@ _KUBECTL = "kubectl apply --server-side --field-manager=fino1"
 _KUEUES = ("nodeSelector", "tolerations", "schedulingGates")
 
 
-def check(api: Api, run: Run) -> None:
-    """Ask the server whether it would take the new object, before the old one goes. Raises SpecError, ClusterError."""
-    if api.get("v1", "ConfigMap", run.full) is None:
-        raise SpecError(f"{run.full}: expected its ConfigMap to be there, got none: submit the run again from its file")
-    thing = rebuild_as_submitted(api, run)
-    metadata = {**thing["metadata"], "name": f"{run.full[:40]}-retry"}  # its own name is still taken
-    api.apply({**thing, "metadata": metadata}, dry_run=True, before={})
-
-
-def make(api: Api, runs: Sequence[Run]) -> None:
+def make_anew(api: Api, runs: Sequence[Run]) -> None:
     """Delete the run objects, wait for their pods (docs/design.md C12), create the objects anew.
 
-    What is to be created lies in a file until it is created, for a user who is interrupted while old pods end.
+    First the server is asked whether it would take them. They lie in a file until they are there, for a user who is
+    interrupted while old pods end.
     """
+    for run in runs:
+        _check(api, run)
     things = [rebuild_as_submitted(api, run) for run in runs]
     with tempfile.NamedTemporaryFile("w", prefix="fino1-retry-", suffix=".yaml", delete=False) as file:
         file.write(as_yaml(things))
@@ -54,6 +48,15 @@ def make(api: Api, runs: Sequence[Run]) -> None:
         else:
             ending = f"to finish what was begun, once that is gone: {_KUBECTL} -n {api.namespace} -f {file.name}"
             print(ending, file=sys.stderr)
+
+
+def _check(api: Api, run: Run) -> None:
+    """Ask the server whether it would take the new object, before the old one goes. Raises SpecError, ClusterError."""
+    if api.get("v1", "ConfigMap", run.full) is None:
+        raise SpecError(f"{run.full}: expected its ConfigMap to be there, got none: submit the run again from its file")
+    thing = rebuild_as_submitted(api, run)
+    metadata = {**thing["metadata"], "name": f"{run.full[:40]}-retry"}  # its own name is still taken
+    api.apply({**thing, "metadata": metadata}, dry_run=True, before={})
 
 
 def rebuild_as_submitted(api: Api, run: Run) -> dict[str, Any]:

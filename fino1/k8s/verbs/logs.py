@@ -21,8 +21,6 @@ _LABELS = {"PyTorchJob": INDEX[0]}  # which label has a pod's rank; the others' 
 
 def main(arguments: argparse.Namespace) -> int:
     """Print pod by pod what is there, or with `--follow` all of them as they write, until the run is over."""
-    if arguments.tail is not None and arguments.tail < 0:
-        raise SpecError(f"--tail: expected a number of lines, got {arguments.tail}")
     since = times.since(arguments.since, "--since") if arguments.since else None
     window, rank = Window(since, arguments.tail), arguments.rank
     api = connect(arguments.kubeconfig, arguments.context, arguments.namespace)

@@ -4,8 +4,8 @@ import argparse
 
 from fino1 import exits
 from fino1.errors import SpecError
-from fino1.k8s.change import retry
 from fino1.k8s.change.owned import join_names, label
+from fino1.k8s.change.retry import make_anew
 from fino1.k8s.change.suspend import was_given_up
 from fino1.k8s.cluster.client import connect
 from fino1.k8s.state.run import latest_runs
@@ -19,9 +19,7 @@ def main(arguments: argparse.Namespace) -> int:
     if not failed:
         stand = join_names(f"{run.full} is {run.phase}" for run in runs)
         raise SpecError(f"{arguments.name}: expected a failed run, got one that is not: {stand}")
-    for run in failed:
-        retry.check(api, run)
-    retry.make(api, failed)
+    make_anew(api, failed)
     for run in failed:
         print(f"{label(run.object)}: started again")
     return exits.DONE

@@ -9,9 +9,15 @@ from fino1.k8s.cluster.client import connect
 from fino1.k8s.state import status
 from fino1.k8s.state.pods import Ended
 from fino1.k8s.state.queue import Queue, describe_position, list_queues
-from fino1.k8s.state.run import Run, latest_runs, summarize
+from fino1.k8s.state.run import latest_runs, summarize
 from fino1.k8s.state.status import ReadAccess, Standing
 from fino1.k8s.text import print_structured, print_table, print_unread
+
+_NEXT = {  # phase → the verb to type then
+    "Suspended": "resume",
+    "Succeeded": "fetch",
+    **dict.fromkeys(("Pending", "Queued", "Failed", "Restarting"), "why"),
+}
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -45,7 +51,7 @@ def _print_one(each: Standing, queue: Queue | None, blind: bool) -> None:
         "pods": "" if blind else each.ready if each.ready == "done" else f"{each.ready} running",
         "progress": str(each.furthest or ""),
         "results": f"{each.results} on the work volume",
-        "next": _advice(run),
+        "next": f"fino1-k8s {_NEXT[run.phase]} {run.name}" if run.phase in _NEXT else "",
     }
     for key, text in lines.items():
         if text:
@@ -83,12 +89,3 @@ def _print_many(every: Sequence[Standing], queues: Mapping[str, Queue]) -> None:
 
 def _describe_end(end: Ended | None) -> str:
     return f"{end.code}: {end.meaning}" if end else "-"
-
-
-def _advice(run: Run) -> str:
-    """The command to type next; empty where there is none."""
-    if run.phase == "Suspended":
-        return f"fino1-k8s resume {run.name}"
-    if run.phase in ("Pending", "Queued", "Failed", "Restarting"):
-        return f"fino1-k8s why {run.name}"
-    return f"fino1-k8s fetch {run.name}" if run.phase == "Succeeded" else ""

@@ -59,8 +59,6 @@ def _others(rest: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         alike.setdefault((each["phase"], says), []).append(each["run"])
     if alike:
         yield from ("", "the others")
-    for (phase, says), names in list(alike.items())[:_OTHERS]:
+    for (phase, says), names in alike.items():
         who = f"{len(names)} models ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
         yield f"  {phase}: {who if len(names) > 1 else names[0]}: {says}"
-    if len(alike) > _OTHERS:
-        yield f"  and {len(alike) - _OTHERS} more kinds of trouble (-o json has all)"
