@@ -56,12 +56,8 @@ def main(argv: list[str] | None = None) -> int:
     if "_ARGCOMPLETE" in os.environ:  # set by the script that `completion` prints
         importlib.import_module("fino1.k8s.verbs.completion").answer(commands)
     arguments = commands.parse_args(argv)
-
-    def verb() -> int:
-        return importlib.import_module(f"fino1.k8s.verbs.{arguments.verb}").main(arguments)
-
     try:
-        code = errors.guarded(verb)
+        code = errors.guarded(lambda: importlib.import_module(f"fino1.k8s.verbs.{arguments.verb}").main(arguments))
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # the reader, `head` say, has seen enough

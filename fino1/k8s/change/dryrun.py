@@ -65,9 +65,7 @@ def find_leftovers(api: Api, objects: Sequence[Object], there: Collection[Object
     ending = [thing for thing in there if thing["metadata"].get("deletionTimestamp") and run_of(thing)]
     alive = {run_of(thing) for thing in there if is_run(thing) and thing not in ending}
     absent = {run_of(thing) for thing in objects if run_of(thing)} - alive
-    if not absent:
-        return []
-    return ending + list_pods(api, absent)
+    return ending + list_pods(api, absent) if absent else []
 
 
 def check_earlier(objects: Sequence[Object], there: Collection[Object]) -> list[str]:

@@ -30,10 +30,8 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"no runs in {where}; `fino1-k8s runs` lists what can be submitted")
         return exits.DONE
     now = times.now()
-    columns = ["name", "method", "kind", "phase", "pods", "age", "run"]
-    columns = ["namespace", *columns] if arguments.all_namespaces else columns
     rows = [_row(group, now, bool(access.unread)) for group in _groups(every)]
-    print_table(rows, columns)
+    print_table(rows, list(rows[0])[0 if arguments.all_namespaces else 1 :])
     print_unread(access.unread)
     return exits.DONE
 

@@ -13,7 +13,7 @@ from fino1.k8s.objects.backends import pod_templates
 from fino1.k8s.state import status
 from fino1.k8s.state.nodes import Node, list_nodes
 from fino1.k8s.state.pods import Ended, Pod, Rank, find_root_failures
-from fino1.k8s.state.queue import Queue, list_queues
+from fino1.k8s.state.queue import Queue, condition, list_queues
 from fino1.k8s.state.run import Run
 from fino1.k8s.state.status import ReadAccess
 
@@ -90,10 +90,8 @@ def gather(api: Api, runs: Sequence[Run], access: ReadAccess) -> list[Facts]:
 
 def refusal_of(pod: Pod) -> Object | None:
     """The scheduler's condition that says why no node takes the pod; None where it says nothing against it."""
-    for each in (pod.get("status") or {}).get("conditions") or []:
-        if each["type"] == "PodScheduled" and each["status"] == "False":
-            return each
-    return None
+    found = condition(pod, "PodScheduled")
+    return found if found.get("status") == "False" else None
 
 
 def when(event: Object) -> str:

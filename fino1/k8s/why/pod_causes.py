@@ -89,8 +89,12 @@ def _find_start_causes(rank: Rank, facts: Facts, about: tuple[str, ...]) -> Iter
     warnings = [e for e in facts.events if e["involvedObject"].get("name") == rank.name and e.get("type") == "Warning"]
     mounts = [event for event in warnings if event.get("reason") in _MOUNT]
     if mounts:
-        message = mounts[-1]["message"]
-        yield Finding(mounts[-1]["reason"], _explain_mount(message), about, (flat(message),))
+        message, says = flat(mounts[-1]["message"]), "a volume cannot be mounted, or its network cannot be made"
+        if thing := _MISSING.search(message):
+            says = f"{_KINDS[thing[1].lower()]} {thing[2]}, which it mounts, does not exist"
+        elif "Multi-Attach" in message:
+            says = "a volume is still attached to another node (access mode ReadWriteOnce)"
+        yield Finding(mounts[-1]["reason"], says, about, (message,))
     elif init := _find_awaited_init(rank):
         advice = f"fino1-k8s logs {facts.run.name} -c {init}"
         is_sidecar = init in pods.sidecars(rank.pod)
@@ -155,8 +159,7 @@ def _describe_failure(first: Ended, facts: Facts) -> str:
     what = "" if first.container == pods.main_container(pod) else f"container {first.container} of "
     if first.reason == "OOMKilled":
         limit = pods.limit(pod, first.container, "memory")
-        whose = f" (limit {limit})" if limit else " (of its node: it has no limit)"
-        return f"{what}rank {first.rank} ran out of memory{whose}"
+        return f"{what}rank {first.rank} ran out of memory ({f'limit {limit}' if limit else 'of its node: it has no limit'})"
     aftermath = ", and no rank is left that says why" if first.code == exits.PEER_LOST else ""
     return f"{what}rank {first.rank} ended with exit code {first.code}: {first.meaning}{aftermath}"
 
@@ -182,11 +185,3 @@ def _advise(first: Ended, tail: Sequence[str]) -> str:
             return "put the model into the cache first, or set volumes.models.readOnly=false, then submit again"
         return "make room on the volume that the last lines name, then `fino1-k8s retry`: its checkpoints are intact"
     return "" if exits.is_retryable(first.code) else "a bug: the last lines have its traceback"
-
-
-def _explain_mount(message: str) -> str:
-    if thing := _MISSING.search(message):
-        return f"{_KINDS[thing[1].lower()]} {thing[2]}, which it mounts, does not exist"
-    if "Multi-Attach" in message:
-        return "a volume is still attached to another node (access mode ReadWriteOnce)"
-    return "a volume cannot be mounted, or its network cannot be made"
