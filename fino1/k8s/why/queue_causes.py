@@ -119,8 +119,8 @@ def _list_quota(queue: Queue) -> list[dict[str, Any]]:
             "resource": each["name"],
             "asked": float(asked[each["name"]]),
             "nominal": float(parse_quantity(each["nominalQuota"])),
-            "reserved": sum(shares[flavor["name"], each["name"]].values()),
-            "reservedBy": dict(shares[flavor["name"], each["name"]]),
+            "reserved": float(sum(shares[flavor["name"], each["name"]].values())),
+            "reservedBy": {name: float(share) for name, share in shares[flavor["name"], each["name"]].items()},
             "cohort": spec.get("cohortName") or spec.get("cohort"),
         }
         for group in spec.get("resourceGroups") or []
@@ -137,11 +137,11 @@ def _share_reservations(queue: Queue) -> dict[tuple[str, str], Counter[str]]:
         name = (owners(workload) or [workload["metadata"]])[0]["name"]
         for pods in workload["status"]["admission"].get("podSetAssignments") or []:
             for resource, flavor in (pods.get("flavors") or {}).items():
-                found[flavor, resource][name] += float(parse_quantity(pods["resourceUsage"][resource]))  # type: ignore[assignment]
+                found[flavor, resource][name] += parse_quantity(pods["resourceUsage"][resource])  # type: ignore[assignment]
     for flavor, resource, amount in _list_reservations(queue.cluster):
         own = found[flavor, resource]
-        if float(amount) > sum(own.values()):  # else the ClusterQueue's status is behind the Workloads'
-            own["other namespaces"] = float(amount) - sum(own.values())  # type: ignore[assignment]
+        if amount > sum(own.values()):  # else the ClusterQueue's status is behind the Workloads'
+            own["other namespaces"] = amount - sum(own.values())  # type: ignore[assignment]
     return found
 
 
