@@ -15,13 +15,7 @@ from fino1.k8s.state.run import Run
 START_S = 300.0  # for a node to be found and the image to be pulled
 _LIFE_S = 6 * 3600  # Kubernetes ends it then, if we could not
 _WORK, _MOUNT, _CONTAINER = "work", "/work", "fetch"
-_HOPELESS = {
-    "ErrImagePull",
-    "ImagePullBackOff",
-    "InvalidImageName",
-    "CreateContainerConfigError",
-    "CreateContainerError",
-}
+_HOPELESS = ("ErrImage", "ImagePull", "InvalidImage", "CreateContainer")  # beginnings of a container's reasons to wait
 _KEPT = ("securityContext", "serviceAccountName", "imagePullSecrets", "tolerations")
 
 
@@ -89,7 +83,7 @@ def _wait(api: Api, name: str) -> None:
         if rank.is_running:
             return
         is_late = time.monotonic() > deadline
-        if is_late or rank.has_ended or rank.phase in _HOPELESS:
+        if is_late or rank.has_ended or rank.phase.startswith(_HOPELESS):
             late = f" within {START_S:.0f} s" if is_late else ""
             why = _explain_waiting(pod)
             raise ClusterError(f"Pod {name}: expected it to run{late}, to read the run's volume: {why}")

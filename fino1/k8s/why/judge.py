@@ -66,16 +66,16 @@ def _format_events(events: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(lines))[-_EVENTS_SHOWN:]
 
 
-def _find_limits(facts: Facts) -> Iterator[Finding]:
+def _find_exhausted_limits(facts: Facts) -> Iterator[Finding]:
     """The run was ended at its deadline, or after as many restarts as it may have; then with the end of the last one."""
     for words in _list_failures(facts.run):
         if _DEADLINE.search(words):
-            limit = _find_limit(facts.run, "activeDeadlineSeconds")
+            limit = _read_limit(facts.run, "activeDeadlineSeconds")
             says = f"it ran for longer than its deadline{f' ({times.short(limit)}, activeDeadlineSeconds)' if limit else ''}"
             advice = "raise activeDeadlineSeconds and submit again: it goes on from its newest checkpoint"
             yield Finding("DeadlineExceeded", says, (), (words,), advice)
         elif _RESTARTS.search(words):
-            limit = _find_limit(facts.run, "backoffLimit")
+            limit = _read_limit(facts.run, "backoffLimit")
             says = f"it was started again as often as it may{f' (backoffLimit {limit})' if limit is not None else ''}"
             says += "".join(f"; at last {ended.says}" for ended in find_failed_containers(facts))
             advice = "`fino1-k8s retry` goes on from its newest checkpoint"
@@ -155,14 +155,14 @@ def _list_failures(run: Run) -> Iterator[str]:
     return (f"{each.get('reason', '')}: {flat(each.get('message'))}" for each in failed)
 
 
-def _find_limit(run: Run, key: str) -> int | None:
+def _read_limit(run: Run, key: str) -> int | None:
     return BY_KIND[run.kind].find_limit(run.object["spec"], key)
 
 
 # An earlier cause explains the later ones: the first that is found is the verdict.
 Cause = Callable[[Facts], Iterable[Finding]]
 _CAUSES_OF_FAILURE: tuple[Cause, ...] = (
-    _find_limits,
+    _find_exhausted_limits,
     find_failed_containers,
     find_disruptions,
     _find_exit_code_events,
