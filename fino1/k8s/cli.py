@@ -78,20 +78,16 @@ def parser() -> argparse.ArgumentParser:
             commands[verb].add_argument("run", metavar="RUN", help=_RUN)
     commands["lint"].add_argument("run", nargs="+", metavar="RUN", help=_RUN)
     for verb in commands.keys() - {"runs", "init", "render", "lint", "run", "completion"}:
-        _cluster(commands[verb])
+        command = commands[verb]
+        command.add_argument("--kubeconfig", metavar="FILE", help="(default: $KUBECONFIG, or ~/.kube/config)")
+        command.add_argument("--context", metavar="NAME", help="context of the kubeconfig (default: its current one)")
+        command.add_argument("-n", "--namespace", metavar="NAME", help="(default: the context's)")
     for verb in ("status", "logs", "why", "wait", "suspend", "resume", "retry", "cancel", "fetch"):
         commands[verb].add_argument("name", metavar="NAME", help="the run's name, or its object's full name")
     for verb in ("runs", "lint", "plan", "diff", "ps", "status", "why", "doctor"):
         commands[verb].add_argument("-o", "--output", choices=_OUTPUT, default="text", help="format (default: text)")
     _of_single_verbs(commands)
     return top
-
-
-def _cluster(command: argparse.ArgumentParser) -> None:
-    """The options that say which cluster."""
-    command.add_argument("--kubeconfig", metavar="FILE", help="(default: $KUBECONFIG, or ~/.kube/config)")
-    command.add_argument("--context", metavar="NAME", help="context of the kubeconfig (default: its current one)")
-    command.add_argument("-n", "--namespace", metavar="NAME", help="(default: the context's)")
 
 
 def _of_single_verbs(commands: dict[str, argparse.ArgumentParser]) -> None:
