@@ -316,7 +316,7 @@ def test_gang(plan):
     assert one(report, "gang") == (
         "missing",
         "volcano: its PodGroup (scheduling.volcano.sh) is not served; this cluster offers none; to install it: "
-        + OPERATORS["scheduling.volcano.sh"].install,
+        + OPERATORS["scheduling.volcano.sh"].how,
     )
 
 

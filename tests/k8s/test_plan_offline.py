@@ -8,8 +8,7 @@ from decimal import Decimal
 import pytest
 
 from fino1.k8s import cli
-from fino1.k8s.plan.nodes import Pods
-from fino1.k8s.state.nodes import Node, format_amount, parse_quantity
+from fino1.k8s.state.nodes import Node, format_amount, parse_quantity, pod_requests
 
 SFT = {"method": "sft", "gpu": {"product": "NVIDIA-H100-80GB-HBM3"}, "data": {"hub": "a/b", "limit": 1000}}
 
@@ -45,7 +44,7 @@ def test_sft_with_the_defaults(plan):
     (run,) = report["runs"]
     assert run["directory"].startswith("runs/my-run-") and run["name"].startswith("my-run-")
     assert {"kind": "PyTorchJob", "name": run["name"]} in report["objects"]
-    assert [claim["name"] for claim in report["claims"]] == ["fino1-work", "fino1-models"]
+    assert [claim["claimName"] for claim in report["claims"]] == ["fino1-work", "fino1-models"]
     assert report["memory"]["fits"] is True and report["memory"]["zero_stage"] == 3
     assert report["memory"]["peak"] == "backward"
     assert report["memory"]["total"] == sum(report["memory"]["parts"].values())
@@ -56,6 +55,18 @@ def test_a_gpu_that_is_too_small(plan):
     assert code == 2 and report["memory"]["fits"] is False
     (text,) = report["missing"]
     assert text.startswith("GPU memory: a rank takes 3") and "what helps: " in text
+
+
+def test_what_lint_finds(plan):
+    keys = {"volumes": {"work": {"accessModes": ["ReadWriteOnce"]}}, "podLabels": {"kueue.x-k8s.io/queue-name": "q"}}
+    code, report = plan({**SFT, "nodes": 2, **keys})
+    found = {check["about"]: (check["verdict"], check["text"]) for check in report["checks"]}
+    verdict, text = found["volumes.work.accessModes"]
+    assert verdict == "note" and text.startswith("expected ReadWriteMany for 2 pods, got ReadWriteOnce: ")
+    assert text.endswith(" [claim-access-mode]")
+    assert code == 2 and report["missing"][0].startswith(
+        "podLabels.kueue.x-k8s.io/queue-name: expected the key queue, got q"
+    )
 
 
 def test_a_gpu_that_is_not_known(plan):
@@ -118,7 +129,7 @@ def test_the_text(tmp_path, capsys):
     ):
         assert f"{line}\n" in out, line
     assert (
-        "memory   peak 31.8 GiB per rank, in the backward pass; fits, a GPU has 75.7 GiB to give (estimated, docs/memory.md)\n"
+        "memory   peak 31.8 GiB per rank (backward); fits, a GPU has 75.7 GiB to give (estimated, docs/memory.md)\n"
         in out
     )
     assert cli.main(["plan", str(path), "--offline", "--set", "gpu.product=Tesla-T4"]) == 2
@@ -140,7 +151,7 @@ def test_the_text_of_an_evaluation(tmp_path, capsys):
     assert cli.main(["plan", str(path), "--offline", "--set", "gpu.product=Some-New-GPU"]) == 0
     out = capsys.readouterr().out
     assert "questions  not known until the tasks are read (1 models × 2 tasks)\n" in out
-    assert " per GPU, serving a; the memory of Some-New-GPU is not known (estimated" in out
+    assert " per GPU (serve a); the memory of Some-New-GPU is not known (estimated" in out
 
 
 def test_many_objects_are_counted(tmp_path, capsys):
@@ -199,14 +210,14 @@ def container(cpu, **keys):
 )
 def test_what_a_pod_requests(init, main, cpu):
     """As kubernetes' resourcehelper.PodRequests counts it."""
-    pods = Pods("run", 1, {"initContainers": init, "containers": [container(c) for c in main]})
-    assert pods.requests == {"cpu": cpu, "pods": 1}
+    pod = {"initContainers": init, "containers": [container(c) for c in main]}
+    assert pod_requests(pod) == {"cpu": cpu, "pods": 1}
 
 
 def test_a_limit_without_a_request_is_one():
     resources = {"limits": {"cpu": "2", "memory": "1Gi"}, "requests": {"cpu": "1"}}
-    pods = Pods("run", 1, {"containers": [{"name": "c", "resources": resources}]})
-    assert pods.requests == {"cpu": 1, "memory": 2**30, "pods": 1}
+    pod = {"containers": [{"name": "c", "resources": resources}]}
+    assert pod_requests(pod) == {"cpu": 1, "memory": 2**30, "pods": 1}
 
 
 def node(*taints, labels=None, ready="True", **spec):
