@@ -335,11 +335,11 @@ def test_wait_for_no_longer_than(stage, ask):
     assert code == 1 and err.endswith("run: not over after 0.5 s: Pending, 0 of 1 pods running; it goes on\n")
 
 
-def test_wait_for_a_run_that_is_deleted(cluster, namespace, stage, admin, capsys):
+def test_wait_for_a_run_that_is_deleted(cluster, namespace, stage, capsys):
     (run,) = stage.submit()
     waiting = Asked(cluster, namespace, "wait", "run")
     until(capsys, "Pending")
-    admin.delete("kubeflow.org/v1", "PyTorchJob", run.full, namespace=namespace)
+    stage.api.delete("kubeflow.org/v1", "PyTorchJob", run.full)
     assert waiting.end() == 1
     said = capsys.readouterr().err
     assert said.startswith("run: Deleted\nexit code 1: ")
@@ -367,7 +367,7 @@ def test_wait_for_an_evaluation(stage, ask):
 # rights
 
 
-def rules(*left_out, verbs=("get", "list", "watch")):
+def rules(*left_out, verbs=("get", "list")):
     return [
         {"apiGroups": [group], "resources": [name for name in names if name not in left_out], "verbs": list(verbs)}
         for group, names in KINDS.items()
@@ -427,7 +427,7 @@ def test_a_thousand_runs(stage, ask, monkeypatch):
     listed = {"Job": jobs, "Pod": pods}
 
     def listing(api, api_version, kind, **_):
-        return Listing(listed.get(kind, []), "1")
+        return Listing(listed.get(kind, []))
 
     monkeypatch.setattr(Api, "list", listing)
     for words in (("ps",), ("status", "marks")):

@@ -15,7 +15,7 @@ from fino1.k8s.state.run import Run, latest_runs, summarize
 from fino1.k8s.state.status import ReadAccess, with_progress
 from fino1.k8s.state.watching import Watched
 
-_LOOK_S = 1.0  # how often the line on a terminal is drawn anew
+_LOOK_S = 2.0  # how often the runs and their pods are listed, and the line on a terminal drawn anew
 _PROGRESS_S = {True: 5.0, False: 60.0}  # how often logs are asked for progress: for a terminal, for a file
 _PLAIN = frozenset({"Running", "Pending", "Succeeded", "Failed"})
 
@@ -39,7 +39,8 @@ def wait_for(api: Api, runs: Sequence[Run], timeout: float | None = None) -> int
         while not watched.is_settled:
             if time.monotonic() >= deadline:
                 raise ClusterError(f"{name}: not over after {timeout:g} s: {_describe(watched)}; it goes on")
-            watched.attend(min(_LOOK_S, deadline - time.monotonic()))
+            time.sleep(max(min(_LOOK_S, deadline - time.monotonic()), 0))
+            watched.look()
             display.update()
         display.update(is_last=True)
         code = watched.exit_code()
@@ -54,7 +55,6 @@ def wait_for(api: Api, runs: Sequence[Run], timeout: float | None = None) -> int
         return exits.of_signal(signal.SIGINT)
     finally:
         display.end_line()
-        watched.close()
 
 
 def _describe(watched: Watched) -> str:

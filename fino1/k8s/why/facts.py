@@ -149,7 +149,7 @@ def _read_tail(api: Api, ended: Ended, facts: Facts, access: ReadAccess) -> Sequ
 
     def ask() -> list[str]:
         stream = api.open_log(ended.pod, query)
-        lines = [line for lines in stream.lines() for line in lines] + ([stream.rest] if stream.rest else [])
+        lines = [*stream.lines()] + ([stream.rest] if stream.rest else [])
         return [line.decode(errors="replace").partition(" ")[2] for line in lines]
 
     try:
