@@ -62,9 +62,7 @@ class Stage:
 
     def status(self, run, **status):
         """What a controller says of a run object."""
-        self.api.patch(
-            KINDS[run.kind], run.kind, run.full, {"status": status}, subresource="status", namespace=self.namespace
-        )
+        self.api.patch(KINDS[run.kind], run.kind, run.full, {"status": status}, subresource="status")
 
     def conditions(self, run, *conditions, **status):
         """Conditions that are true: a type, or (type, reason, message)."""
@@ -103,14 +101,7 @@ class Stage:
         return name
 
     def pod_status(self, name, phase="Running", **status):
-        self.api.patch(
-            "v1",
-            "Pod",
-            name,
-            {"status": {"phase": phase, **status}},
-            subresource="status",
-            namespace=self.namespace,
-        )
+        self.api.patch("v1", "Pod", name, {"status": {"phase": phase, **status}}, subresource="status")
 
     def container(self, name, state, phase="Running", *, restarts=0, last=None, init=False, container=None, **status):
         """What a kubelet says of a pod's main container (or an init container)."""

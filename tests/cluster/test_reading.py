@@ -26,7 +26,7 @@ def test_each_backend_from_new_to_done(stage, fino1, backend):
     assert fino1("wait", "run")[0] == 0
 
 
-def rules(*left_out, verbs=("get", "list", "watch")):
+def rules(*left_out, verbs=("get", "list")):
     return [
         {"apiGroups": [group], "resources": [name for name in names if name not in left_out], "verbs": list(verbs)}
         for group, names in KINDS.items()
@@ -83,7 +83,7 @@ def test_a_thousand_runs(stage, fino1, monkeypatch):
     listed = {"Job": jobs, "Pod": pods}
 
     def listing(api, api_version, kind, **_):
-        return Listing(listed.get(kind, []), "1")
+        return Listing(listed.get(kind, []))
 
     monkeypatch.setattr(Api, "list", listing)
     for words in (("ps",), ("status", "marks")):

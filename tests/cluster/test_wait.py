@@ -62,11 +62,11 @@ def test_wait_for_no_longer_than(stage, fino1):
     assert code == 1 and err.endswith("run: not over after 0.5 s: Pending, 0 of 1 pods running; it goes on\n")
 
 
-def test_wait_for_a_run_that_is_deleted(cluster, namespace, stage, admin, capsys):
+def test_wait_for_a_run_that_is_deleted(cluster, namespace, stage, capsys):
     (run,) = stage.submit()
     waiting = Asked(cluster, namespace, "wait", "run")
     until(capsys, "Pending")
-    admin.delete("kubeflow.org/v1", "PyTorchJob", run.full, namespace=namespace)
+    stage.api.delete("kubeflow.org/v1", "PyTorchJob", run.full)
     assert waiting.end() == 1
     said = capsys.readouterr().err
     assert said.startswith("run: Deleted\nexit code 1: ")

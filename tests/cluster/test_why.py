@@ -41,7 +41,7 @@ def claim(stage, name, phase, storage_class=None):
     metadata = {"name": name, "namespace": stage.namespace}
     stage.api.create({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec})
     status = {"status": {"phase": phase}}
-    stage.api.patch("v1", "PersistentVolumeClaim", name, status, subresource="status", namespace=stage.namespace)
+    stage.api.patch("v1", "PersistentVolumeClaim", name, status, subresource="status")
 
 
 def refuse(stage, pod, message, reason="Unschedulable"):
@@ -211,7 +211,7 @@ def created(cluster, stage, run, thing=None):
     if thing and thing["kind"] == "ResourceQuota":
         hard = thing["spec"]["hard"]
         status = {"status": {"hard": hard, "used": dict.fromkeys(hard, "0")}}
-        stage.api.patch("v1", "ResourceQuota", "limits", status, subresource="status", namespace=stage.namespace)
+        stage.api.patch("v1", "ResourceQuota", "limits", status, subresource="status")
     template = stage.template(run)
     metadata = {"name": f"{run.full}-worker-0", "namespace": stage.namespace, "labels": template["metadata"]["labels"]}
     spec = template["spec"] | {"serviceAccountName": "default", "restartPolicy": "Never"}
@@ -339,7 +339,7 @@ def workload(stage, run, *conditions, priority=0, **spec):
         for kind, status, reason, message in conditions
     ]
     status = {"status": {"conditions": every}}
-    stage.api.patch(KUEUE, "Workload", metadata["name"], status, subresource="status", namespace=stage.namespace)
+    stage.api.patch(KUEUE, "Workload", metadata["name"], status, subresource="status")
 
 
 def test_waiting_for_quota(stage, claims, why, admin):

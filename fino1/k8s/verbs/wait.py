@@ -15,7 +15,7 @@ from fino1.k8s.state.run import Run, latest_runs, summarize
 from fino1.k8s.state.status import ReadAccess, with_progress
 from fino1.k8s.state.watching import Watched
 
-_LOOK_S = 1.0  # how often the line on a terminal is drawn anew
+_LOOK_S = 2.0  # how often the runs and their pods are listed, and the line on a terminal drawn anew
 _PLAIN = frozenset({"Running", "Pending", "Succeeded", "Failed"})
 
 
@@ -38,7 +38,8 @@ def wait_for(api: Api, runs: Sequence[Run], timeout: float | None = None) -> int
         while not watched.is_settled:
             if time.monotonic() >= deadline:
                 raise ClusterError(f"{name}: not over after {timeout:g} s: {_describe(watched)}; it goes on")
-            watched.attend(min(_LOOK_S, deadline - time.monotonic()))
+            time.sleep(max(min(_LOOK_S, deadline - time.monotonic()), 0))
+            watched.look()
             display.update()
         display.update(is_last=True)
         if code := watched.exit_code():
@@ -48,7 +49,6 @@ def wait_for(api: Api, runs: Sequence[Run], timeout: float | None = None) -> int
         said = f"{name} goes on; `fino1-k8s wait {name}` waits again, `fino1-k8s cancel {name}` ends it"
     finally:
         display.close()
-        watched.close()
     if said:
         print(said, file=sys.stderr)
     return code

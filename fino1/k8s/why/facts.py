@@ -133,7 +133,7 @@ def _read_tail(api: Api, ended: Ended, ranks: Sequence[Rank], access: ReadAccess
 
     def ask() -> list[str]:
         stream = api.open_log(ended.pod, query)
-        lines = [line for lines in stream.lines() for line in lines] + ([stream.rest] if stream.rest else [])
+        lines = [*stream.lines()] + ([stream.rest] if stream.rest else [])
         return [line.decode(errors="replace").partition(" ")[2] for line in lines]
 
     try:
