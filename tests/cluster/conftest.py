@@ -208,7 +208,7 @@ def collector(api):
     def collect():
         while not over.wait(0.1):
             for kind, version in KINDS.items():
-                for item in api.list(version, kind).items:
+                for item in api.list(version, kind):
                     if "foregroundDeletion" in item["metadata"].get("finalizers", []):
                         api.patch(version, kind, item["metadata"]["name"], {"metadata": {"finalizers": None}})
 

@@ -30,7 +30,7 @@ class ExecKubelet(Kubelet):
         """Take the next pod that matches to this node, and give its containers this status; returns the pod then."""
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
-            for pod in self.api.list("v1", "Pod", label_selector=selector, namespace=namespace).items:
+            for pod in self.api.list("v1", "Pod", label_selector=selector, namespace=namespace):
                 name = pod["metadata"]["name"]
                 self.bind(namespace, name)
                 containers = [_status(c["name"], status) for c in pod["spec"]["containers"]]

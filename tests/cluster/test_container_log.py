@@ -66,7 +66,7 @@ class Followed(threading.Thread):
 
 
 def pods(api):
-    return api.list("v1", "Pod").items
+    return api.list("v1", "Pod")
 
 
 def are_over(api):

@@ -118,7 +118,7 @@ def test_a_run_that_can_be_submitted(plan, namespace, kubeconfig):
     assert one(report, "nodes")[1].startswith("fits now: 1 pod of no requests; room for 110; 1 node of ")
     assert [check["verdict"] for check in report["checks"]].count("missing") == 0
     ask = connect(str(kubeconfig), namespace=namespace)
-    assert ask.list("kubeflow.org/v1", "PyTorchJob").items == []  # nothing was made
+    assert ask.list("kubeflow.org/v1", "PyTorchJob") == []  # nothing was made
 
 
 @pytest.mark.parametrize("backend", ["job", "jobset", "trainjob"])

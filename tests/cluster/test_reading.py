@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from fino1.k8s.cluster.client import Api, Listing
+from fino1.k8s.cluster.client import Api
 from tests.cluster.stage import progress, rows
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(120)]
@@ -83,7 +83,7 @@ def test_a_thousand_runs(stage, fino1, monkeypatch):
     listed = {"Job": jobs, "Pod": pods}
 
     def listing(api, api_version, kind, **_):
-        return Listing(listed.get(kind, []))
+        return listed.get(kind, [])
 
     monkeypatch.setattr(Api, "list", listing)
     for words in (("ps",), ("status", "marks")):

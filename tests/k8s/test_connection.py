@@ -90,7 +90,7 @@ def test_a_server_that_keeps_its_version_to_itself(serve):
             "*": EMPTY_LIST,
         }
     )
-    assert connect(path).list("v1", "Pod").items == []
+    assert connect(path).list("v1", "Pod") == []
 
 
 def test_a_list_that_is_no_json(serve):

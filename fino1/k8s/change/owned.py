@@ -67,7 +67,7 @@ def in_parallel(task: Callable[[Thing], Result], things: Iterable[Thing]) -> lis
 def list_ours(api: Api, kinds: Iterable[tuple[str, str]], selector: str) -> list[dict[str, Any]]:
     """Objects of these kinds that have our label and match; without those that a controller made."""
     served = [kind for kind in kinds if api.serves(*kind)]
-    lists = in_parallel(lambda kind: api.list(*kind, label_selector=f"{OURS},{selector}").items, served)
+    lists = in_parallel(lambda kind: api.list(*kind, label_selector=f"{OURS},{selector}"), served)
     return [
         item
         for items in lists
@@ -112,7 +112,7 @@ def remove(api: Api, things: Sequence[Object], propagation: Literal["Foreground"
 def list_pods(api: Api, runs: Iterable[str]) -> list[dict[str, Any]]:
     """Pods of the runs with these full names, without those of `helm test`."""
     selector = f"{OURS},{RUN} in ({','.join(sorted(runs))}),app.kubernetes.io/component!=test"
-    return api.list("v1", "Pod", label_selector=selector).items
+    return api.list("v1", "Pod", label_selector=selector)
 
 
 def end_runs(api: Api, things: Sequence[Object], names: Collection[str], timeout_s: float | None = None) -> None:

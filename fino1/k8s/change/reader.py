@@ -22,7 +22,7 @@ _KEPT = ("securityContext", "serviceAccountName", "imagePullSecrets", "toleratio
 @contextlib.contextmanager
 def open_reader(api: Api, run: Run) -> Iterator[tuple[str, str]]:
     """Names of a pod and its container that have the run's volume at /work. One that was made is deleted at the end."""
-    for pod in api.list("v1", "Pod", label_selector=run.pods).items:
+    for pod in api.list("v1", "Pod", label_selector=run.pods):
         if Rank(0, pod).is_running and not pod["metadata"].get("deletionTimestamp"):
             yield pod["metadata"]["name"], main_container(pod)
             return

@@ -54,4 +54,4 @@ def was_given_up(api: Api, run: Run) -> bool:
 def find_own_workload(api: Api, run: Run) -> Mapping[str, Any] | None:
     """The Workload that Kueue has made of the run; None where it is not in a queue, or Kueue has made none."""
     version = kueue_version(api) if run.queue else ""
-    return find_workload(run, api.list(version, "Workload").items) if version else None
+    return find_workload(run, api.list(version, "Workload")) if version else None

@@ -7,7 +7,7 @@ one line that says what to do. Importing this module is cheap: the Kubernetes cl
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from fino1.errors import ClusterError
 from fino1.k8s.cluster.errors import ApiError, KindMissing, Request, Resource, missing_kind
@@ -21,12 +21,6 @@ _WRITE = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
 _SERVER_FIELDS = {"managedFields", "resourceVersion", "generation", "uid", "creationTimestamp"}
 
 Outcome = Literal["created", "configured", "unchanged"]
-
-
-class Listing(NamedTuple):
-    """A list of objects."""
-
-    items: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -112,12 +106,6 @@ class Api:
         except KeyError:
             raise missing_kind(api_version, kind, self.who) from None
 
-    def can(self, verb: str, resource: str) -> bool:
-        """Whether this user may do this with a core resource of the namespace, as the server says."""
-        spec = {"resourceAttributes": {"verb": verb, "resource": resource, "namespace": self.namespace}}
-        review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "metadata": {"name": ""}}
-        return bool(self.create({**review, "spec": spec})["status"]["allowed"])
-
     # Objects
 
     def get(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> dict[str, Any] | None:
@@ -132,13 +120,13 @@ class Api:
         label_selector: str = "",
         field_selector: str = "",
         namespace: str | None = None,
-    ) -> Listing:
+    ) -> list[dict[str, Any]]:
         """All objects that match (`namespace` "": of all namespaces)."""
         request = self._request("list", api_version, kind, "", namespace)
         query = {"labelSelector": label_selector, "fieldSelector": field_selector}
         items = self.connection.ask("GET", request, query)[1]["items"]
         type_ = {"apiVersion": api_version, "kind": kind}  # lists of built-in kinds leave it out
-        return Listing([{**type_, **item} for item in items])
+        return [{**type_, **item} for item in items]
 
     def apply(
         self,

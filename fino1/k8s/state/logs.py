@@ -59,7 +59,7 @@ class _Follower:
         is_first = True
         while True:
             is_over = ended()  # first: then the list has all that the run has made
-            pods = self._api.list("v1", "Pod", label_selector=self._label_selector).items
+            pods = self._api.list("v1", "Pod", label_selector=self._label_selector)
             for pod in pods:
                 self._take_up(pod, window if is_first else _ALL, is_new=not is_first)
             is_first = False

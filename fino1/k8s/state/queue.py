@@ -83,7 +83,7 @@ def list_queues(api: Api, runs: Sequence[Run], access: ReadAccess) -> dict[str, 
         return access.ask(lambda: api.get(version, kind, name), None)
 
     unread = len(access.unread)
-    workloads = access.ask(lambda: api.list(version, "Workload").items, [])
+    workloads = access.ask(lambda: api.list(version, "Workload"), [])
     local = {name: get("LocalQueue", name) for name in sorted({run.queue for run in queued})}
     is_partial = len(access.unread) > unread
     cluster = {name: get("ClusterQueue", each["spec"]["clusterQueue"]) for name, each in local.items() if each}

@@ -167,7 +167,7 @@ def list_runs(api: Api, *, selector: str = "", namespace: str | None = None) -> 
     wanted = f"{OURS},{selector}" if selector else OURS
     for kind, api_version in KINDS.items():
         if api.serves(api_version, kind):
-            items = api.list(api_version, kind, label_selector=wanted, namespace=namespace).items
+            items = api.list(api_version, kind, label_selector=wanted, namespace=namespace)
             found += [Run(item) for item in items if not _is_made_by_a_controller(item)]
     return sorted(found, key=lambda run: (run.created, run.full), reverse=True)
 

@@ -146,7 +146,7 @@ def pod_selector(runs: Sequence[Run]) -> str:
 
 def list_pods(api: Api, runs: Sequence[Run], namespace: str | None = None) -> list[Pod]:
     """The pods of these runs, in one list. (`namespace` "": of all namespaces)"""
-    return api.list("v1", "Pod", label_selector=pod_selector(runs), namespace=namespace).items
+    return api.list("v1", "Pod", label_selector=pod_selector(runs), namespace=namespace)
 
 
 def standings(runs: Iterable[Run], pods: Iterable[Pod]) -> list[Standing]:

@@ -31,7 +31,7 @@ class Watched:
         """List all again. Raises what the server refuses, except for pods."""
         there = {}
         for kind in {run.kind for run in self.runs.values()}:
-            items = self._api.list(KINDS[kind], kind, label_selector=self._selector).items
+            items = self._api.list(KINDS[kind], kind, label_selector=self._selector)
             there |= {item["metadata"]["uid"]: item for item in items}
         for full, run in self.runs.items():
             if item := there.get(run.object["metadata"]["uid"]):

@@ -31,7 +31,7 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.follow:
         lines = follow(api, selector, watch_for_end(api, runs), arguments.container, window)
     else:
-        pods = api.list("v1", "Pod", label_selector=selector).items
+        pods = api.list("v1", "Pod", label_selector=selector)
         most = max(run.expected_pods for run in runs)
         if not pods and rank is not None and not 0 <= rank < most:  # one that the run could have is no mistake
             raise SpecError(f"--rank: expected 0 to {most - 1}, got {rank}")

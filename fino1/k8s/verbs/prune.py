@@ -25,7 +25,7 @@ def main(arguments: argparse.Namespace) -> int:
     runs = list_runs(api)
     old = {run.full: run for run in runs if run.is_over and is_old(run.since)}
     # A run object that is gone may come again as long as its pods end (retry).
-    pods = api.list("v1", "Pod", label_selector=f"{OURS},{RUN}").items
+    pods = api.list("v1", "Pod", label_selector=f"{OURS},{RUN}")
     kept = ({run.full for run in runs} | {run_of(pod) for pod in pods}) - old.keys()
     to_delete = [run.object for run in old.values()]
     to_delete += [

@@ -56,11 +56,9 @@ def gather(api: Api, runs: Sequence[Run], access: ReadAccess) -> list[Facts]:
     every = status.standings(runs, pods or [])
     open_ = [each.run for each in every if each.run.phase != "Succeeded"]
     queues = list_queues(api, open_, access)
-    events = access.ask(lambda: api.list("v1", "Event").items, []) if open_ else []
+    events = access.ask(lambda: api.list("v1", "Event"), []) if open_ else []
     get_claim = functools.cache(lambda name: access.ask(lambda: api.get("v1", "PersistentVolumeClaim", name), _UNREAD))
-    list_classes = functools.cache(
-        lambda: access.ask(lambda: api.list("storage.k8s.io/v1", "StorageClass").items, None)
-    )
+    list_classes = functools.cache(lambda: access.ask(lambda: api.list("storage.k8s.io/v1", "StorageClass"), None))
     read_nodes = functools.cache(lambda: access.ask(lambda: list_nodes(api), (None, "")))
     tails_left, found = _TAILS_AT_MOST, []
     for run, ranks in ((each.run, each.ranks) for each in every):
