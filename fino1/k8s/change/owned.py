@@ -9,7 +9,8 @@ from typing import Any, Literal, TypeVar
 from fino1.errors import ClusterError
 from fino1.k8s.cluster.client import FIELD_MANAGER, Api
 from fino1.k8s.objects.backends import KINDS
-from fino1.k8s.state.run import OURS
+from fino1.k8s.state.queue import find_workload, kueue_version
+from fino1.k8s.state.run import OURS, Run
 
 Object = Mapping[str, Any]
 Thing, Result = TypeVar("Thing"), TypeVar("Result")
@@ -113,6 +114,12 @@ def list_pods(api: Api, runs: Iterable[str]) -> list[dict[str, Any]]:
     """Pods of the runs with these full names, without those of `helm test`."""
     selector = f"{OURS},{RUN} in ({','.join(sorted(runs))}),app.kubernetes.io/component!=test"
     return api.list("v1", "Pod", label_selector=selector).items
+
+
+def find_own_workload(api: Api, run: Run) -> Object | None:
+    """The Workload that Kueue has made of the run; None where it is not in a queue, or Kueue has made none."""
+    version = kueue_version(api) if run.queue else ""
+    return find_workload(run, api.list(version, "Workload").items) if version else None
 
 
 def end_runs(api: Api, things: Sequence[Object], names: Collection[str], timeout_s: float | None = None) -> None:
