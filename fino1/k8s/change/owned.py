@@ -124,13 +124,14 @@ def find_own_workload(api: Api, run: Run) -> Object | None:
 
 def end_runs(api: Api, things: Sequence[Object], names: Collection[str], timeout_s: float | None = None) -> None:
     """Delete these run objects; wait until they and all pods of the runs with the full names `names` are gone."""
-    remove(api, things, "Foreground")
     uids = {thing["metadata"]["uid"] for thing in things}
 
     def list_remaining() -> list[dict[str, Any]]:
         found = [api.get(thing["apiVersion"], thing["kind"], thing["metadata"]["name"]) for thing in things]
         return [thing for thing in found if thing and thing["metadata"]["uid"] in uids] + list_pods(api, names)
 
+    list_remaining()  # whoever may not look is refused before anything is deleted
+    remove(api, things, "Foreground")
     wait_until_gone(list_remaining, timeout_s)
 
 
