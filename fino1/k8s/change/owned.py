@@ -9,7 +9,8 @@ from typing import Any, Literal, TypeVar
 from fino1.errors import ClusterError
 from fino1.k8s.cluster.client import FIELD_MANAGER, Api
 from fino1.k8s.objects.backends import KINDS
-from fino1.k8s.state.run import OURS
+from fino1.k8s.state.queue import find_workload, kueue_version
+from fino1.k8s.state.run import OURS, Run
 
 Object = Mapping[str, Any]
 Thing, Result = TypeVar("Thing"), TypeVar("Result")
@@ -115,15 +116,22 @@ def list_pods(api: Api, runs: Iterable[str]) -> list[dict[str, Any]]:
     return api.list("v1", "Pod", label_selector=selector)
 
 
+def find_own_workload(api: Api, run: Run) -> Object | None:
+    """The Workload that Kueue has made of the run; None where it is not in a queue, or Kueue has made none."""
+    version = kueue_version(api) if run.queue else ""
+    return find_workload(run, api.list(version, "Workload")) if version else None
+
+
 def end_runs(api: Api, things: Sequence[Object], names: Collection[str], timeout_s: float | None = None) -> None:
     """Delete these run objects; wait until they and all pods of the runs with the full names `names` are gone."""
-    remove(api, things, "Foreground")
     uids = {thing["metadata"]["uid"] for thing in things}
 
     def list_remaining() -> list[dict[str, Any]]:
         found = [api.get(thing["apiVersion"], thing["kind"], thing["metadata"]["name"]) for thing in things]
         return [thing for thing in found if thing and thing["metadata"]["uid"] in uids] + list_pods(api, names)
 
+    list_remaining()  # whoever may not look is refused before anything is deleted
+    remove(api, things, "Foreground")
     wait_until_gone(list_remaining, timeout_s)
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from fino1.errors import SpecError
 from fino1.k8s.change import owned
-from fino1.k8s.change.suspend import find_own_workload
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.cluster.errors import ApiError
 from fino1.k8s.objects.backends import pod_templates
@@ -70,7 +69,7 @@ def rebuild_as_submitted(api: Api, run: Run) -> dict[str, Any]:
         del spec["selector"]
         for key in _JOBS_OWN:
             spec["template"]["metadata"]["labels"].pop(key, None)
-    workload = find_own_workload(api, run)
+    workload = owned.find_own_workload(api, run)
     copies = (
         workload["spec"]["podSets"] if workload else []
     )  # in the templates' order, without the flavors' node labels

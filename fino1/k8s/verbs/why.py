@@ -15,7 +15,7 @@ from fino1.k8s.why.facts import gather
 from fino1.k8s.why.judge import diagnose
 
 _WORST = ("Failed", "Restarting", "Pending", "Queued", "Suspended", "Running", "Succeeded")
-_OTHERS = 12  # findings, or runs, that fit on a screen besides the first
+_OTHERS = 12  # findings that fit on a screen besides the first
 
 
 def main(arguments: argparse.Namespace) -> int:
