@@ -296,7 +296,7 @@ def test_the_gpu_s_memory_is_the_nodes_word(plan, pool):
     pool(**{"nvidia.com/gpu.memory": "24576", "nvidia.com/gpu.product": "Some-New-GPU"})
     code, report = plan(gpus_per_node=8)
     assert code == 2 and report["memory"]["gpu"] == 24 * 2**30 and report["memory"]["fits"] is False
-    assert report["missing"][0].startswith("GPU memory: a rank takes ")
+    assert report["missing"][0].startswith("GPU memory: peak ")
 
 
 def test_priority_classes(plan, made):
@@ -447,4 +447,4 @@ def test_doctor_where_little_is_allowed(kubeconfig, namespace, capsys, account):
     assert "1. missing: rights: this user lacks pytorchjobs.kubeflow.org (get, list, create, patch, delete), " in out
     assert "note: GPU nodes: forbidden: system:serviceaccount:" in out
     assert cli.main(["doctor", "--kubeconfig", str(kubeconfig), "-n", "nowhere"]) == 1
-    assert "1. missing: namespace nowhere does not exist" in capsys.readouterr().out
+    assert "1. missing: namespace: nowhere: does not exist; kubectl create namespace nowhere" in capsys.readouterr().out

@@ -54,7 +54,7 @@ def test_a_gpu_that_is_too_small(plan):
     code, report = plan({**SFT, "gpu": {"product": "Tesla-T4"}})
     assert code == 2 and report["memory"]["fits"] is False
     (text,) = report["missing"]
-    assert text.startswith("GPU memory: a rank takes 3") and "what helps: " in text
+    assert text.startswith("GPU memory: peak 3") and "what helps: " in text
 
 
 def test_what_lint_finds(plan):

@@ -1,7 +1,9 @@
 """Which kinds does each backend make, which operator serves them, and how is that installed? The one table of these."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 JOBSET, TRAINER = "jobset.x-k8s.io/v1alpha2", "trainer.kubeflow.org/v1alpha1"
@@ -17,34 +19,8 @@ class Operator:
     how: str = ""
 
 
-OPERATORS = {
-    "kubeflow.org": Operator(
-        "Kubeflow Training Operator",
-        "kubectl apply --server-side -k github.com/kubeflow/trainer.git/manifests/overlays/standalone?ref=v1.9.4",
-    ),
-    "trainer.kubeflow.org": Operator(
-        "Kubeflow Trainer",
-        "helm install kubeflow-trainer oci://ghcr.io/kubeflow/charts/kubeflow-trainer --version 2.3.0"
-        " -n kubeflow-system --create-namespace",
-    ),
-    "jobset.x-k8s.io": Operator(
-        "JobSet",
-        "kubectl apply --server-side -f"
-        " https://github.com/kubernetes-sigs/jobset/releases/download/v0.12.0/manifests.yaml",
-    ),
-    "kueue.x-k8s.io": Operator("Kueue", "https://kueue.sigs.k8s.io/docs/installation"),
-    "scheduling.volcano.sh": Operator(
-        "Volcano",
-        "helm install volcano volcano --repo https://volcano-sh.github.io/helm-charts --version 1.15.1"
-        " -n volcano-system --create-namespace",
-    ),
-    "scheduling.x-k8s.io": Operator(
-        "scheduler-plugins (coscheduling)",
-        "helm install scheduler-plugins scheduler-plugins --repo https://scheduler-plugins.sigs.k8s.io"
-        " -n scheduler-plugins --create-namespace",
-    ),
-    "karpenter.sh": Operator("Karpenter"),
-}
+_FILE = Path(__file__).with_name("operators.json")
+OPERATORS = {group: Operator(**keys) for group, keys in json.loads(_FILE.read_text(encoding="utf-8")).items()}
 
 
 @dataclass(frozen=True)

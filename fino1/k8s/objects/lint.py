@@ -114,9 +114,6 @@ def _check_strings(spec: RunSpec) -> Iterator[Broken]:
         if name == "path" and not re.match(r"/(work|models)(/|$)", value):
             yield "warning", "config-path-outside-volumes", key, "a path under /work or /models", value
     for key, name, value in _strings({**load.effective(spec), "secretEnv": {}}):
-        flag = _FLAG.match(value) if name == "args" else None
-        if flag and flag[2] is not None:
-            name, value = flag[1], flag[2]
         if _is_secret(name, value) or _SECRET_VALUE.search(value):
             expected = "a key of secretEnv" if key.startswith("env.") else "no secret in a run file (secretEnv)"
             yield "error", "secret-value", key, expected, f"a value of {len(value)} characters"
@@ -139,9 +136,11 @@ def _strings(node: Any, path: str = "", name: str = "") -> Iterator[tuple[str, s
         for key, value in node.items():
             yield from _strings(value, f"{path}.{key}" if path else str(key), str(key))
     elif isinstance(node, list):
-        before = None
+        before = ""  # the flag whose value may follow
         for i, value in enumerate(node):
-            flag = _FLAG.match(before) if name == "args" and isinstance(before, str) else None
-            is_value = flag and flag[2] is None and isinstance(value, str) and not value.startswith("-")
-            yield from _strings(value, f"{path}.{i}", flag[1] if flag and is_value else name)
-            before = value
+            flag = _FLAG.match(value) if name == "args" and isinstance(value, str) else None
+            if flag and flag[2] is not None:
+                yield f"{path}.{i}", flag[1], flag[2]
+            else:
+                yield from _strings(value, f"{path}.{i}", name if flag else before or name)
+            before = flag[1] if flag and flag[2] is None else ""

@@ -12,6 +12,7 @@ from fino1.k8s.cluster.client import Api
 from fino1.k8s.cluster.errors import ApiError
 from fino1.k8s.objects.backends import BACKENDS, GANG_SCHEDULERS, OPERATORS, group_of
 from fino1.k8s.plan import preflight, rights
+from fino1.k8s.plan.needs import readable
 from fino1.k8s.state.nodes import PRODUCT, Node
 from fino1.k8s.state.queue import kueue_version
 from fino1.k8s.state.volumes import is_default_class
@@ -24,11 +25,17 @@ def survey(api: Api) -> tuple[dict[str, Any], dict[str, str]]:
     what could not be seen.
     """
     client = {"fino1": __version__, "kubernetes": version("kubernetes"), "python": python_version()}
-    server, allowed = next(preflight.access(api)), rights.check(api, rights.list_role(api))
     versions = ", ".join(f"{name} {each}" for name, each in client.items())
-    report: dict[str, Any] = {"client": {**client, "credentials": api.who.source}, "server": server.numbers}
-    lines = {"client": f"{versions}; {api.who.source}", "cluster": server.says}
-    notes = [f"rights: {allowed.says}"] if allowed.level == "note" else []
+    server, namespace = next(preflight.access(api)), next(readable("namespace", preflight.find_namespace, api))
+    found = (server, namespace, rights.check(api, rights.list_role(api)))
+    report: dict[str, Any] = {
+        "client": {**client, "credentials": api.who.source},
+        "server": server.numbers,
+        "namespace": dict(namespace.numbers) or None,
+        "lacking": found[-1].numbers["lacking"],
+    }
+    lines = {"client": f"{versions}; {api.who.source}", **{each.about[0]: each.says for each in found}}
+    notes = [f"{each.about[0]}: {each.says}" for each in found if each.level == "note"]
     for key, (heading, look, text) in _PARTS.items():
         try:
             report[key] = look(api)
@@ -38,25 +45,9 @@ def survey(api: Api) -> tuple[dict[str, Any], dict[str, str]]:
                 raise
             report[key], lines[heading] = [], "not readable"
             notes.append(f"{heading}: {error}")
-    lines |= {
-        "": "no StorageClass says whether it supports ReadWriteMany: ask who runs it, or try",
-        "rights": allowed.says,
-    }
-    namespaces = report.pop("namespaces")
-    report["namespace"] = namespaces[0] if namespaces else None
-    problems = [f"rights: {allowed.says}"] if allowed.level == "missing" else []
-    if lines["namespace"] == "none":
-        problems.insert(0, f"namespace {api.namespace} does not exist")
-    return {**report, "lacking": allowed.numbers["lacking"], "notes": notes, "missing": problems}, lines
-
-
-def _list_namespaces(api: Api) -> list[dict[str, Any]]:
-    """The namespace that runs are submitted to, where it exists."""
-    body = api.get("v1", "Namespace", api.namespace)
-    if body is None:
-        return []
-    level = (body["metadata"].get("labels") or {}).get(preflight.ENFORCE)
-    return [{"phase": body.get("status", {}).get("phase", "Active"), "pod_security": level}]
+    lines[""] = "no StorageClass says whether it supports ReadWriteMany: ask who runs it, or try"
+    problems = [f"{each.about[0]}: {each.says}" for each in found if each.level == "missing"]
+    return {**report, "notes": notes, "missing": problems}, lines
 
 
 def _list_operators(api: Api) -> list[dict[str, Any]]:
@@ -108,11 +99,6 @@ def _list_classes(api: Api) -> list[dict[str, Any]]:
 _PARTS: Mapping[
     str, tuple[str, Callable[[Api], list[Any]], Callable[[Any], str]]
 ] = {  # key → heading, items, an item's text
-    "namespaces": (
-        "namespace",
-        _list_namespaces,
-        lambda each: f"Pod Security {each['pod_security'] or 'without a label'}",
-    ),
     "operators": ("operators", _list_operators, lambda each: f"{each['name']} {', '.join(each['versions'])}"),
     "backends": ("backends", _list_backends, str),
     "gang": ("gang", _list_gangs, str),

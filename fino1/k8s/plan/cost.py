@@ -1,7 +1,4 @@
-"""What does a run cost? GPU-hours by a price book, which is the user's own file: no price is ours.
-
-    currency: EUR
-    prices: {NVIDIA-H100-80GB-HBM3: 2.4, nvidia.com/gpu: 1.9}
+"""What does a run cost? GPU-hours by a price book, which is the user's own file (docs/memory.md shows one): no price is ours.
 
 A price is for one GPU and one hour, by the node label `nvidia.com/gpu.product` that the run asks for, or else by the resource
 that it counts. Storage, network, CPUs and what an endpoint charges for tokens are in no figure.

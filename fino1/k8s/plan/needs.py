@@ -52,23 +52,20 @@ def find_needs(api: Api, spec: RunSpec, pods: int, is_there: bool) -> Iterator[F
 def _secret(api: Api, spec: RunSpec, name: str) -> Iterator[Finding]:
     """Whether a Secret exists, with the keys that the pods read. No value is shown."""
     body = api.get("v1", "Secret", name)
-    has = sorted((body or {}).get("data") or {})
+    has, create, problems = sorted((body or {}).get("data") or {}), f"{name} --namespace {api.namespace}", []
+    got = f"it has {', '.join(has) or 'no keys'}" if body else "the Secret does not exist"
     refs = {variable: ref for variable, ref in spec.secretEnv.items() if ref.name == name}
-    create, problems = f"{name} --namespace {api.namespace}", []
     for variable, ref in refs.items():
         if ref.key not in has:
-            got = f"it has {', '.join(has) or 'no keys'}" if body else "the Secret does not exist"
             text = f"{name}: key {ref.key}, for secretEnv.{variable}: {got}"
             hint = f"kubectl create secret generic {create} --from-literal={ref.key}=…"
             optional, required = note("secret", f"{text} (optional)"), missing("secret", f"{text}; {hint}")
             problems.append(optional if ref.optional else required)
-    if name in spec.image.pullSecrets:
-        text = f"{name}: of image.pullSecrets"
-        if body is None:
-            hint = f"kubectl create secret docker-registry {create} …"
-            problems.append(missing("secret", f"{text}: does not exist; {hint}"))
-        elif body["type"] not in _PULL_TYPES:
-            problems.append(missing("secret", f"{text}: expected type {_PULL_TYPES[0]}, got {body['type']}"))
+    kind = body["type"] if body else "none"
+    if name in spec.image.pullSecrets and kind not in _PULL_TYPES:
+        hint = f"kubectl create secret docker-registry {create} …"
+        text = f"{name}: of image.pullSecrets: expected type {_PULL_TYPES[0]}, got {kind}; {hint}"
+        problems.append(missing("secret", text))
     keys = ", ".join(sorted({ref.key for ref in refs.values()}))
     yield from problems or [ok("secret", f"{name}: there" + (f", with {keys}" if keys else ""))]
 

@@ -32,7 +32,7 @@ def look(api: Api, spec: RunSpec, name: str) -> tuple[list[Finding], int | None]
     objects = [body for body in render(spec, name) if not is_hook(body)]
     samples = dryrun.make_sample_pods(objects)
     pods, count = [each["spec"] for each in samples], count_pods(spec)["count"]
-    namespace = list(readable("namespace", _namespace, api))
+    namespace = list(readable("namespace", find_namespace, api))
     findings, is_there = [*access(api), *namespace, *readable("kinds", dryrun.check_kinds, api, objects)], False
     if namespace[0].level != "missing":
         dry = list(readable("dry run", _dry_run, api, objects))
@@ -64,17 +64,21 @@ def access(api: Api) -> Iterator[Finding]:
     yield ok("access", f"{api.url}, Kubernetes {version}, as {user}, namespace {api.namespace}", **facts)
 
 
-def _namespace(api: Api) -> Iterator[Finding]:
+def find_namespace(api: Api) -> Iterator[Finding]:
+    """Whether the namespace is there, and what it enforces."""
     body, name = api.get("v1", "Namespace", api.namespace), api.namespace
     if body is None:
-        hint = f"kubectl create namespace {name}, or another with --namespace"
-        yield missing("namespace", f"{name}: does not exist; {hint}")
-    elif body.get("status", {}).get("phase") == "Terminating":
-        yield missing("namespace", f"{name}: is being deleted")
+        yield missing(
+            "namespace", f"{name}: does not exist; kubectl create namespace {name}, or another with --namespace"
+        )
+        return
+    phase = body.get("status", {}).get("phase", "Active")
+    level = (body["metadata"].get("labels") or {}).get(ENFORCE)
+    security = f"it enforces Pod Security {level}" if level else f"no label {ENFORCE}: the cluster's default holds"
+    if phase == "Terminating":
+        yield missing("namespace", f"{name}: is being deleted", phase=phase)
     else:
-        level = (body["metadata"].get("labels") or {}).get(ENFORCE)
-        security = f"it enforces Pod Security {level}" if level else f"no label {ENFORCE}: the cluster's default holds"
-        yield ok("namespace", f"{name}: there; {security}")
+        yield ok("namespace", f"{name}: there; {security}", phase=phase, pod_security=level)
 
 
 def _dry_run(api: Api, objects: Sequence[Object]) -> Iterator[Finding]:

@@ -9,11 +9,9 @@ from typing import Any
 
 from fino1 import runs
 from fino1.errors import SpecError
-from fino1.spec import load, recipe
+from fino1.spec import recipe
 from fino1.spec.inputs import DEFAULT_MODEL, DEFAULT_VALUE_MODEL, InitBlock, ModelRef
 from fino1.spec.placement import GpuBlock
-from fino1.spec.run import RunSpec
-from fino1.spec.yamlfile import read_yaml
 
 _KINDS = ("llama", "mistral", "qwen2", "qwen3")  # model_type of config.json that the formulas hold for
 _REQUIRED = (
@@ -136,7 +134,7 @@ class Finder:
 
     def _look_in_run_file(self, name: str, visited: tuple[Path | None, ...]) -> Architecture | None:
         """The shapes of what the run `name` will train. None too where the way there comes back to a run file in `visited`."""
-        found = _find_run_file(re.sub(r"-[0-9a-f]{10}$", "", name), visited[-1])
+        found = recipe.find_named(re.sub(r"-[0-9a-f]{10}$", "", name), visited[-1])
         if found is None or found[0] in visited or found[1].method == "eval":
             return None
         path, spec = found
@@ -148,24 +146,6 @@ class Finder:
         self.assumed += [sentence] if sentence not in self.assumed else []
         is_half = spec.method != "ppo" and spec.world_size > 1 and spec.launch.zero_stage and spec.trained.bf16
         return replace(shapes, dtype_bytes=2 if is_half else 4)  # DeepSpeed saves what it computes with
-
-
-def _find_run_file(name: str, planned: Path | None) -> tuple[Path, RunSpec] | None:
-    """The run file behind a run's `name`: that of the stage of a built-in recipe which runs `planned` too, one beside it, or a
-    built-in one; None without any.
-    """
-    there = recipe.built_in()
-    files = {path.stem: path for path in there if path.parent.name == "runs"}
-    for path in there if planned in files.values() else ():
-        stages = recipe.build(document, str(path)).stages if recipe.is_recipe(document := read_yaml(path)) else []
-        stage = next((stage for stage in stages if stage.name == name), None)
-        if stage and stage.run in files and planned and planned.stem in {each.run for each in stages}:
-            file = files[stage.run]
-            return file, load.build(load.layered([read_yaml(file), stage.set]), str(path))
-    beside = planned.with_name(f"{name}.yaml") if planned else None
-    path = beside if beside and beside.is_file() else files.get(name)
-    document = read_yaml(path) if path else {}
-    return (path, load.build(document, str(path))) if path and not recipe.is_recipe(document) else None
 
 
 def of_init(init: InitBlock, vocab_size: int | None = None) -> Architecture:

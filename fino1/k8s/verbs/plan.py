@@ -36,9 +36,8 @@ def main(arguments: argparse.Namespace) -> int:
     ]
     report["missing"] = [f"{each.about[0]}: {each.says}" for each in findings if each.level == "missing"]
     if arguments.output == "text":
-        _print(
-            report, [*lines, *_describe_memory(report), *_describe_cost(report["cost"])], checked=not arguments.offline
-        )
+        lines += [*_describe_memory(report), *_describe_cost(report["cost"])]
+        _print(report, lines, checked=not arguments.offline)
     else:
         print_structured(report, arguments.output)
     return exits.USER if report["missing"] else exits.DONE
@@ -61,11 +60,9 @@ def _judge_file(spec: RunSpec, report: Mapping[str, Any]) -> Iterator[Finding]:
     for each in lint(spec):
         level = "missing" if each.level == "error" else "note"
         yield replace(each, says=f"{each.says} [{each.cause}]", level=level)
-    found = report["memory"]
-    if found and found["fits"] is False:
-        who = "a rank takes" if report["pods"]["ranks"] else "the server takes of each GPU"
-        has = f"a GPU has {_gib(found['usable'])} to give; what helps: {'; '.join(found['changes'])}"
-        yield missing("GPU memory", f"{who} {_gib(found['total'])} ({found['peak']}), {has}")
+    if report["memory"] and report["memory"]["fits"] is False:
+        changes = "; ".join(report["memory"]["changes"])
+        yield missing("GPU memory", f"{_describe_peak(report)}; what helps: {changes}")
 
 
 def _print(report: Mapping[str, Any], lines: Sequence[Line], checked: bool) -> None:
@@ -84,24 +81,28 @@ def _print(report: Mapping[str, Any], lines: Sequence[Line], checked: bool) -> N
 
 
 def _describe_memory(report: Mapping[str, Any]) -> Iterator[Line]:
-    """The lines about GPU memory: the peak, whether it fits, its parts, and what is in no figure."""
-    found, product = report["memory"], report["pods"]["product"]
+    """The lines about GPU memory: the peak, its parts, and what is in no figure."""
+    found = report["memory"]
     if found is None:
         return
     if found["peak"]:
-        verdict = f"the memory of {product} is not known" if product else "set gpu.product to learn whether it fits"
-        if found["fits"] is not None:
-            fits = "fits" if found["fits"] else "does not fit"
-            verdict = f"{fits}, a GPU has {_gib(found['usable'])} to give"
-        each = "rank" if report["pods"]["ranks"] else "GPU"
-        peak = f"peak {_gib(found['total'])} per {each} ({found['peak']})"
-        yield "memory", f"{peak}; {verdict} (estimated, docs/memory.md)"
+        yield "memory", f"{_describe_peak(report)} (estimated, docs/memory.md)"
         parts = sorted(found["parts"].items(), key=lambda part: -part[1])
         yield "", " + ".join(f"{size / 2**30:.1f} {name}" for name, size in parts if size >= 2**30 / 20)
     if host := found["host"]:
         yield "", f"{_gib(sum(host.values()))} per rank in the node's memory: {', '.join(host)}"
     yield from (("", text) for text in found["assumed"])
     yield from (("memory", f"not estimated: {text}") for text in found["unknown"])
+
+
+def _describe_peak(report: Mapping[str, Any]) -> str:
+    """The most that a rank takes, and whether it fits."""
+    found, product = report["memory"], report["pods"]["product"]
+    verdict = f"the memory of {product} is not known" if product else "set gpu.product to learn whether it fits"
+    if found["fits"] is not None:
+        verdict = f"{'fits' if found['fits'] else 'does not fit'}, a GPU has {_gib(found['usable'])} to give"
+    each = "rank" if report["pods"]["ranks"] else "GPU"
+    return f"peak {_gib(found['total'])} per {each} ({found['peak']}); {verdict}"
 
 
 def _describe_cost(found: Mapping[str, Any] | None) -> Iterator[Line]:
