@@ -67,7 +67,7 @@ def _list_gangs(api: Api) -> list[str]:
 
 def _list_queues(api: Api) -> list[dict[str, Any]]:
     served = kueue_version(api)
-    queues = api.list(served, "LocalQueue").items if served else []
+    queues = api.list(served, "LocalQueue") if served else []
     return [{"name": each["metadata"]["name"], "cluster_queue": each["spec"]["clusterQueue"]} for each in queues]
 
 
@@ -75,7 +75,7 @@ def _list_gpus(api: Api) -> list[dict[str, Any]]:
     """Nodes and GPUs, by resource and product."""
     nodes: Counter[tuple[str, str]] = Counter()
     devices: Counter[tuple[str, str]] = Counter()
-    for node in map(Node, api.list("v1", "Node").items):
+    for node in map(Node, api.list("v1", "Node")):
         for resource, amount in node.allocatable.items():
             if _GPU.match(resource) and amount > 0:
                 kind = resource, node.labels.get(PRODUCT, "of unknown product")
@@ -92,7 +92,7 @@ def _list_classes(api: Api) -> list[dict[str, Any]]:
             "provisioner": body["provisioner"],
             "binding": body.get("volumeBindingMode", "Immediate"),
         }
-        for body in api.list("storage.k8s.io/v1", "StorageClass").items
+        for body in api.list("storage.k8s.io/v1", "StorageClass")
     ]
 
 

@@ -103,7 +103,7 @@ def _state(name: str, body: Mapping[str, Any]) -> Finding:
 def _class_of_new(api: Api, block: ClaimBlock) -> Iterator[Finding]:
     """Whether a claim can be made: without a class it gets the default one, and without that it is never bound."""
     what = f"{block.claimName}: would be made: {block.size}, {', '.join(block.accessModes)}"
-    classes = {each["metadata"]["name"]: each for each in api.list("storage.k8s.io/v1", "StorageClass").items}
+    classes = {each["metadata"]["name"]: each for each in api.list("storage.k8s.io/v1", "StorageClass")}
     default = next((name for name, each in classes.items() if is_default_class(each)), None)
     used, there = block.storageClassName or default, f"(there: {', '.join(classes) or 'none'})"
     if used is None:
@@ -119,7 +119,7 @@ def _class_of_new(api: Api, block: ClaimBlock) -> Iterator[Finding]:
 def _priority_class(api: Api, name: str) -> Iterator[Finding]:
     """Whether the run's WorkloadPriorityClass exists. (Its PriorityClass the server looks for when it admits a pod.)"""
     version, kind = kueue_version(api), "WorkloadPriorityClass"
-    names = [body["metadata"]["name"] for body in api.list(version, kind).items] if version else []
+    names = [body["metadata"]["name"] for body in api.list(version, kind)] if version else []
     expected = f"{name}: expected a {kind}, got none (there: {', '.join(names) or 'none'})"
     yield ok("workloadPriorityClass", f"{name}: there") if name in names else missing("workloadPriorityClass", expected)
 
@@ -144,7 +144,7 @@ def _gang_scheduler(api: Api, spec: RunSpec) -> Iterator[Finding]:
 def _queue(api: Api, name: str) -> Iterator[Finding]:
     """Whether the Kueue queue exists and is open. Whether its ClusterQueue has the quota, Kueue says after submit (`why`)."""
     served = kueue_version(api)
-    queues = {each["metadata"]["name"]: each for each in api.list(served, "LocalQueue").items} if served else {}
+    queues = {each["metadata"]["name"]: each for each in api.list(served, "LocalQueue")} if served else {}
     if not served:
         how = OPERATORS[GROUP].how
         yield missing("queue", f"{name}: the cluster has no Kueue: remove `queue`, or install it: {how}")

@@ -54,7 +54,7 @@ def look(api: Api, spec: RunSpec, name: str) -> tuple[list[Finding], int | None]
 
 def access(api: Api) -> Iterator[Finding]:
     """Which server answers, and as whom it knows this user."""
-    version = api.connection.ask("GET", "/version")[1]["gitVersion"]
+    version = api.version or "of unknown version"
     review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview", "metadata": {"name": ""}}
     try:
         user = api.create(review)["status"]["userInfo"]["username"]
@@ -143,7 +143,7 @@ def _quotas(api: Api, pods: Sequence[PodSpec], count: int) -> Iterator[Finding]:
     for pod in pods:
         for resource, amount in pod_requests(pod).items():
             asked.update({name: count * amount for name in (resource, f"requests.{resource}")})  # type: ignore[misc]
-    for body in api.list("v1", "ResourceQuota").items:
+    for body in api.list("v1", "ResourceQuota"):
         hard = parse_amounts(body["spec"].get("hard") or {})
         over = [name for name in sorted(hard) if asked[name] > hard[name]]
         amounts = ((name, *(format_amount(name, each) for each in (asked[name], hard[name]))) for name in over)
