@@ -7,8 +7,8 @@ from typing import Any
 
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.finding import Finding, missing, note, ok, wait
-from fino1.k8s.plan.shapes import gpu_memory
 from fino1.k8s.state.nodes import PRODUCT, Amounts, Node, format_amount, list_nodes, pod_requests
+from fino1.sizes.shapes import gpu_memory
 from fino1.spec.placement import GpuBlock
 from fino1.spec.run import RunSpec
 

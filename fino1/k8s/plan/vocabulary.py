@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from fino1.k8s.finding import Finding, missing, note
-from fino1.k8s.plan.shapes import Finder
+from fino1.sizes.shapes import Finder
 from fino1.spec.inputs import DEFAULT_MODEL, DEFAULT_VALUE_MODEL
 from fino1.spec.run import RunSpec
 

@@ -10,11 +10,12 @@ from fino1.commandline import WORK
 from fino1.errors import SpecError
 from fino1.k8s.finding import Finding, missing
 from fino1.k8s.objects.lint import lint
-from fino1.k8s.plan import cost, memory, outline
+from fino1.k8s.plan import cost, outline
 from fino1.k8s.plan.outline import Line
-from fino1.k8s.plan.shapes import Finder, gpu_memory
 from fino1.k8s.plan.vocabulary import check_vocabulary
 from fino1.k8s.text import print_structured, print_table
+from fino1.sizes import memory
+from fino1.sizes.shapes import Finder, gpu_memory
 from fino1.spec import recipe
 from fino1.spec.run import RunSpec
 

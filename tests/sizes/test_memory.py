@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fino1.k8s.plan import footprint, memory, shapes
-from fino1.k8s.plan.footprint import Sharding
-from fino1.k8s.plan.shapes import Architecture, Finder, known
+from fino1.sizes import footprint, memory, shapes
+from fino1.sizes.footprint import Sharding
+from fino1.sizes.shapes import Architecture, Finder, known
 from fino1.spec import load, recipe
 from fino1.spec.inputs import InitBlock, ModelRef
 from fino1.spec.placement import GpuBlock

@@ -6,7 +6,7 @@ Legend: P parameters, H hidden size, Q and K width of all query and key heads, I
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fino1.k8s.plan.shapes import Architecture
+from fino1.sizes.shapes import Architecture
 
 LIVE = 10**9  # DeepSpeed's stage3_max_live_parameters: how many are gathered at once
 TILE = (4096, 32768)  # tokens and vocabulary of the logits that TRL's fused head holds at once

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from fino1.k8s.plan import footprint
-from fino1.k8s.plan.footprint import Parts, Sharding
-from fino1.k8s.plan.shapes import Finder, of_init
+from fino1.sizes import footprint
+from fino1.sizes.footprint import Parts, Sharding
+from fino1.sizes.shapes import Finder, of_init
 from fino1.spec.inputs import DEFAULT_MODEL, DEFAULT_VALUE_MODEL
 from fino1.spec.run import RunSpec
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from fino1.k8s.plan import footprint
-from fino1.k8s.plan.footprint import Sharding
-from fino1.k8s.plan.shapes import _of_config, known
+from fino1.sizes import footprint
+from fino1.sizes.footprint import Sharding
+from fino1.sizes.shapes import _of_config, known
 from tests.needs import needed
 
 LLAMA = known("meta-llama/Llama-3.1-8B")
