@@ -42,6 +42,9 @@ def _claims(spec: Placement) -> Iterator[Complaint]:
     if work.create and models.create and work.claimName == models.claimName:
         problem = f"expected another than volumes.work.claimName, or create: false, got {models.claimName}"
         yield "volumes.models.claimName", problem
+    for name, claim in (("work", work), ("models", models)):
+        if not amount(claim.size):
+            yield f"volumes.{name}.size", f"expected more than 0, got {claim.size}"
 
 
 def _variables(spec: Placement) -> Iterator[Complaint]:

@@ -44,7 +44,7 @@ def value(node: dict[str, Any]) -> st.SearchStrategy:
     if kind == "number":
         return number(node)
     if kind == "quantity":
-        return st.one_of(st.sampled_from(["1.5Gi", "64Gi", "3", "7k", "1e6"]), st.integers(0, 10**7))
+        return st.one_of(st.sampled_from(["1.5Gi", "64Gi", "3", "7k", "1e6"]), st.integers(1, 10**7))
     if "enum" in node:
         return st.sampled_from(node["enum"])
     if node["type"] == "boolean":

@@ -19,6 +19,11 @@ What Kubernetes would refuse of the pods, or no pod start with; takes doc and st
 {{- $expected := "another than volumes.work.claimName, or create: false" -}}
 {{- include "fino1.problem" (list .state "volumes.models.claimName" $expected $models.claimName) -}}
 {{- end -}}
+{{- range $name, $claim := .doc.volumes -}}
+{{- if not (include "fino1.isMore" (list $claim.size "0")) -}}
+{{- include "fino1.problem" (list $.state (printf "volumes.%s.size" $name) "more than 0" $claim.size) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "fino1.check.env" -}}
