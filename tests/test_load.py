@@ -344,6 +344,12 @@ def test_messages(changes, message):
     assert only(**changes).startswith(f"F: {message}")
 
 
+def test_every_pattern_has_words_for_its_message():
+    schema = json.dumps(RunSpec.model_json_schema())
+    patterns = [json.loads(f'"{text}"') for text in re.findall(r'"(\^(?:[^"\\]|\\.)*)"', schema)]
+    assert len(patterns) > 20 and set(patterns) <= fields.EXPECTED.keys()
+
+
 @pytest.mark.parametrize(
     ("text", "number"),
     [

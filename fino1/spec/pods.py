@@ -90,6 +90,8 @@ def _resources(spec: Placement, trains: bool) -> Iterator[Complaint]:
             yield f"resources.limits.{name}", f"expected none beside {key}, got {limits[name]}"
     for block, amounts in (("requests", requests), ("limits", limits)):
         for name, text in amounts.items():
+            if name.startswith("requests."):  # a quota's name for it
+                yield f"resources.{block}.{name}", f"expected {name.removeprefix('requests.')}, got {name}"
             if expected := _kind_of_amount(name, text):
                 yield f"resources.{block}.{name}", f"expected {expected}, got {text}"
             if name.startswith("hugepages-") and not {"cpu", "memory"} & (requests.keys() | limits.keys()):

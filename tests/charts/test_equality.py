@@ -176,12 +176,12 @@ NO_POD_STARTS = [  # documents, and the path of each mistake in them
         {
             "resources": {
                 "limits": {"hugepages-2Mi": "3Mi", "c/d": "500m", "nvidia.com/gpu": 1},
-                "requests": {"hugepages-1Gi": "1Gi"},
+                "requests": {"hugepages-1Gi": "1Gi", "requests.a.b/c": 1},
             },
             "podLabels": {"scheduling.x-k8s.io/pod-group": "x"},
         },
         """resources.limits.hugepages-2Mi resources.limits.c/d resources.limits.nvidia.com/gpu
-        resources.requests.hugepages-1Gi""",
+        resources.requests.hugepages-1Gi resources.requests.requests.a.b/c""",
     ),
     (
         {

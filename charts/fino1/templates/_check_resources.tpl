@@ -45,6 +45,9 @@
 {{- if $expected -}}
 {{- include "fino1.problem" (list (index . 0) (index . 1) $expected (index . 3)) -}}
 {{- end -}}
+{{- if hasPrefix "requests." $name -}}
+{{- include "fino1.problem" (list (index . 0) (index . 1) (trimPrefix "requests." $name) $name) -}}
+{{- end -}}
 {{- $all := concat (keys (index . 4).requests) (keys (index . 4).limits) -}}
 {{- if and (ne $page $name) (not (or (has "cpu" $all) (has "memory" $all))) -}}
 {{- include "fino1.problem" (list (index . 0) (index . 1) "cpu or memory beside it" "none") -}}
