@@ -262,14 +262,10 @@ def test_names(helm, tmp_path, name):
     assert isinstance(helms, Refused)
 
 
-@pytest.mark.parametrize(
-    ("option", "assignment"),
-    [
-        *[("--set", "sft.learning_rate=5e-7"), ("--set", "sft.max_length=99"), ("--set-json", "seed=3")],
-        *[("--set", "image.tag=1.20"), ("--set", r"nodeSelector.nvidia\.com/gpu\.product=1e5")],
-    ],
-)
-def test_values_from_the_command_line(helm, tmp_path, option, assignment):
+def test_values_from_the_command_line(helm, tmp_path):
     """`helm --set` makes text of 5e-7; the objects, hashes included, are those of the number. 1.20 is an image's tag as typed."""
-    helms = by_helm(helm, SOUND["sft"], "abc", tmp_path, option, assignment)
-    assert helms == by_render(load.layered([SOUND["sft"], load.parse_set([assignment])]), "abc")
+    numbers = ["sft.learning_rate=5e-7", "sft.max_length=99", "resources.limits.cpu=1.50"]
+    assignments = [*numbers, "image.tag=1.20", r"nodeSelector.nvidia\.com/gpu\.product=1e5"]
+    options = [word for each in assignments for word in ("--set", each)]
+    helms = by_helm(helm, SOUND["sft"], "abc", tmp_path, *options, "--set-json", "seed=3")
+    assert helms == by_render(load.layered([SOUND["sft"], load.parse_set([*assignments, "seed=3"])]), "abc")
