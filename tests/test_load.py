@@ -285,7 +285,7 @@ def test_only_text_is_text(value):
             {"image": {"tag": ""}},
             "image.tag: expected a tag of at most 128 letters, digits, -, _ and ., got empty text",
         ),
-        ({"image": {"repository": "A/b"}}, "image.repository: expected an image's name in lower case, such as"),
+        ({"image": {"repository": "A/b"}}, "image.repository: expected an image's name in lower case, without"),
         (
             {"image": {"repository": "host:5000/x:v3"}},
             "image.repository: expected a name without its tag (image.tag), got",

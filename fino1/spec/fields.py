@@ -120,7 +120,8 @@ _TAG = r"[A-Za-z0-9_][-.A-Za-z0-9_]{0,127}"
 _DIGEST = r"sha256:[0-9a-f]{64}"
 _IMAGE = rf"({_HOST}/)?{_FOLDER}(/{_FOLDER})*(:{_TAG})?"
 Repository = Annotated[
-    str, matching(rf"^{_IMAGE}$", "an image's name in lower case, such as registry.example.com:5000/train")
+    str,
+    matching(rf"^{_IMAGE}$", "an image's name in lower case, without digest, such as registry.example.com:5000/train"),
 ]
 Image = Annotated[
     str,
