@@ -280,7 +280,7 @@ def test_only_text_is_text(value):
         ({"shmSize": "16GB"}, "shmSize: expected a quantity such as 16Gi, got 16GB"),
         ({"shmSize": "400m"}, "shmSize: expected a quantity such as 16Gi, got 400m"),
         ({"data": {"fold": "6"}}, "data.fold: expected a part such as 1/5, got 6"),
-        ({"image": {"tag": 1.2}}, "image.tag: expected text, got 1.2 (put it in quotes)"),
+        ({"image": {"tag": 1.2}}, "image.tag: expected text, got 1.2 (YAML's reading of a number; put"),
         (
             {"image": {"tag": ""}},
             "image.tag: expected a tag of at most 128 letters, digits, -, _ and ., got empty text",

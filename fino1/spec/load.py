@@ -256,8 +256,8 @@ def problem(item: Mapping[str, Any], root: type[Block]) -> str:
         got = got.removeprefix("the text ") or "empty text"
     if kind == "literal_error" and isinstance(item["input"], bool):
         got += " (YAML's reading of no or yes; put it in quotes)"
-    elif kind == "string_type" and not isinstance(item["input"], Mapping | list):
-        got += " (put it in quotes)"
+    elif kind == "string_type" and isinstance(item["input"], float):
+        got += " (YAML's reading of a number; put it in quotes)"  # 1.20 is 1.2 by now
     return f"{path}: expected {message}, got {got}"
 
 
