@@ -1,26 +1,15 @@
-"""How much memory does a rank of a run take on its GPU, and what in the run file makes that less?
+"""How much GPU memory does a rank of a run take when it takes most, of what, and what in the run file makes that less?
 
-What is held together at each point of a run; the formulas are in `footprint`, where they come from and how far they were checked
-in docs/memory.md. All sizes are bytes, of one rank.
+Different things are in memory at different points of a run; the one that takes most counts. All sizes are bytes of one rank.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
 
-from fino1.k8s.plan.footprint import (
-    Parts,
-    Sharding,
-    backward,
-    cache,
-    chunked_head,
-    forward,
-    fused_head,
-    gathered,
-    saved,
-    states,
-    step,
-)
-from fino1.k8s.plan.shapes import Architecture, Finder, of_init
+from fino1.k8s.plan import footprint
+from fino1.k8s.plan.footprint import Parts, Sharding
+from fino1.k8s.plan.shapes import Finder, of_init
 from fino1.spec.inputs import DEFAULT_MODEL, DEFAULT_VALUE_MODEL
 from fino1.spec.run import RunSpec
 
@@ -28,155 +17,110 @@ CONTEXT = 2**30  # CUDA context, cuBLAS workspaces and NCCL: an allowance, not m
 FRAGMENTATION = 0.08  # of everything else, what the allocator cannot use: an allowance, not measured
 SERVED_TOKENS = 8192  # tokens that a server reads in one pass, at most (vLLM's max_num_batched_tokens)
 MARGIN = 0.05  # of the GPU's memory, which an estimate that fits leaves free
-Moment = tuple[str, Parts]  # a point of a run, and what takes memory then
 
 
-@dataclass(frozen=True)
-class MemoryEstimate:
-    """What one rank takes when it takes most (of an evaluation: the server of its largest model)."""
+def estimate(spec: RunSpec, models: Finder, gpu_bytes: int | None = None) -> dict[str, Any]:
+    """What a rank takes at its peak, and whether a GPU of so many bytes has it, as JSON data. A rank of an evaluation is the
+    server of its largest model.
 
-    ranks: int
-    zero_stage: int
-    peak: str
-    """Where in the run that is; empty where nothing could be estimated."""
-    parts: Mapping[str, int]
-    """What is in memory then: name → bytes."""
-    host: Mapping[str, int] = field(default_factory=dict)
-    """Bytes that offloading puts into the node's memory, for each rank."""
-    remedies: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Part → what would make it smaller."""
-
-    @property
-    def total(self) -> int:
-        """Bytes of all parts."""
-        return sum(self.parts.values())
-
-    def available(self, gpu_bytes: int) -> int:
-        """Bytes that a GPU of so many has to give: all but the margin."""
-        return int(gpu_bytes * (1 - MARGIN))
-
-    def fits(self, gpu_bytes: int) -> bool:
-        """Whether the peak fits a GPU of so many bytes."""
-        return self.total <= self.available(gpu_bytes)
-
-    @property
-    def changes(self) -> tuple[str, ...]:
-        """What to change in the run file to need less, the largest part of the peak first; not tried out."""
-        parts = sorted(self.parts, key=lambda part: -self.parts[part])
-        changes = [change for part in parts for change in self.remedies.get(part, ())]
-        return (*dict.fromkeys(changes), "a GPU with more memory")
-
-
-def estimate(spec: RunSpec, models: Finder) -> MemoryEstimate:
-    """What each rank takes at its peak. One rank divides nothing, unless it offloads. The models that `models` cannot find
-    (`models.unknown`) are in no figure, and without the policy there is none.
+    One rank divides nothing, unless it offloads. The models that `models` cannot find (`unknown`) are in no figure; without the
+    policy there is none, and `peak` is None. `host`: bytes that offloading moves to the node's memory.
     """
-    launch, host = spec.launch, {}
+    launch = spec.launch
     offloads = [device == "cpu" for device in (launch.offload_optimizer_device, launch.offload_param_device)]
     ranks = spec.world_size if spec.method != "eval" else max(spec.gpus_per_node, 1)
-    stage = launch.zero_stage if ranks > 1 or any(offloads) else 0
-    if spec.method == "eval":
-        stage, moments = 0, list(_serve(spec, ranks, models))
-    elif spec.method == "ppo":
-        moments = list(_ppo(spec, Sharding(stage, ranks, spec.ppo.bf16, by_deepspeed=False), models))
-    else:
-        s = Sharding(stage, ranks, getattr(spec, spec.method).bf16, by_deepspeed=True, offload_optimizer=offloads[0])
-        moments = list(_trainer(spec, s, models))
-        moved = [*(("gradients", "optimizer") if offloads[0] else ()), *(("weights",) if offloads[1] else ())]
-        host = {part: moments[0][1][part] for part in moved if moments}
-        moments = [(name, {k: v for k, v in parts.items() if k not in moved}) for name, parts in moments]
-    name, parts = max(((name, _with_allowances(parts)) for name, parts in moments), key=_size, default=("", {}))
-    return MemoryEstimate(ranks, stage, name, parts, host, _remedies(spec, stage, any(offloads)))
-
-
-def _size(moment: Moment) -> int:
-    return sum(moment[1].values())
+    stage = 0 if spec.method == "eval" or not (ranks > 1 or any(offloads)) else launch.zero_stage
+    s = Sharding(stage, ranks, spec.method != "eval" and spec.trained.bf16, by_deepspeed=spec.method != "ppo")
+    points = list({"eval": _serve, "ppo": _ppo}.get(spec.method, _trainer)(spec, s, models))
+    moved = [*(("gradients", "optimizer", "step") if offloads[0] else ()), *(("weights",) if offloads[1] else ())]
+    host = {part: points[0][1][part] for part in moved if points and part != "step"}
+    sums = [
+        (name, _with_allowances({part: parts[part] for part in parts if part not in moved})) for name, parts in points
+    ]
+    peak, parts = max(sums, key=lambda point: sum(point[1].values()), default=(None, {}))
+    total, usable = sum(parts.values()), int(gpu_bytes * (1 - MARGIN)) if gpu_bytes else None
+    fits = total <= usable if usable and peak else None
+    return {
+        "ranks": ranks,
+        "zero_stage": stage,
+        "peak": peak,
+        "total": total,
+        "parts": parts,
+        "host": host,
+        "gpu": gpu_bytes,
+        "usable": usable,
+        "fits": fits,
+        "changes": _list_changes(spec, stage, any(offloads), peak) if fits is False else [],
+        "unknown": models.unknown,
+        "assumed": models.assumed,
+    }
 
 
 def _with_allowances(parts: Parts) -> Parts:
-    sizes = {key: size for key, size in parts.items() if size}
+    sizes = {part: size for part, size in parts.items() if size}
     return sizes | {"fragmentation": int(FRAGMENTATION * sum(sizes.values())), "CUDA context": CONTEXT}
 
 
-def _trainer(spec: RunSpec, s: Sharding, models: Finder) -> Iterator[Moment]:
+def _larger(**parts: int) -> Parts:
+    """The largest of parts that are not in memory together."""
+    return dict([max(parts.items(), key=lambda part: part[1])])
+
+
+def _trainer(spec: RunSpec, s: Sharding, models: Finder) -> Iterator[tuple[str, Parts]]:
     """What Transformers' Trainer trains: SFT with TRL's fused head, the verifier without a language head."""
-    block, is_sft = getattr(spec, spec.method), spec.method == "sft"
+    block, is_sft = spec.trained, spec.method == "sft"
     a = models.find("model", spec.model, DEFAULT_MODEL if is_sft else DEFAULT_VALUE_MODEL)
     if a is None:
         return
     parameters = a.parameters if is_sft else a.backbone + 2 * a.hidden_size
     rows, row = block.per_device_train_batch_size, min(block.max_length, a.max_position_embeddings)
     rows, row = (1, rows * row) if is_sft and block.packing else (rows, row)  # packed rows are laid end to end
-    held = states(s, parameters, a.hidden_size)
-    kept = saved(s, a, rows, row, block.gradient_checkpointing)
-    learning = held | gathered(s, [(parameters, a)]) | {"activations": kept}
-    if is_sft:
-        yield "loss", learning | {"logits and loss": fused_head(s, a, rows * row)}
-    yield "backward", learning | {"backward": backward(s, [a], rows, row, block.gradient_checkpointing, kept)}
-    yield "optimizer step", held | {"step": step(s, parameters)}
+    held = footprint.states(s, parameters)
+    kept = footprint.saved(s, a, rows, row, block.gradient_checkpointing)
+    layer = footprint.backward(s, [a], rows, row, block.gradient_checkpointing, kept)
+    largest = _larger(backward=layer, logits=footprint.fused_head(s, a, rows * row) if is_sft else 0)
+    yield "backward", held | footprint.gathered(s, [(parameters, a)]) | {"activations": kept} | largest
+    yield "optimizer step", held | {"step": footprint.step(s, parameters)}
 
 
-def _find_actors(spec: RunSpec, models: Finder) -> Sequence[Architecture | None]:
-    """PPO's policy, value model and reward model; None for what is not known, or not there."""
+def _ppo(spec: RunSpec, s: Sharding, models: Finder) -> Iterator[tuple[str, Parts]]:
+    """One update: sampling, then log-probabilities and values of what was sampled, then learning."""
     block, init = spec.ppo, spec.ppo.value_model.init
     policy = models.find("model", spec.model, DEFAULT_MODEL)
     value = of_init(init, policy.vocab_size) if init and policy else None
     value = value or models.find("ppo.value_model", block.value_model, DEFAULT_VALUE_MODEL)
     judge = models.find("ppo.reward.model", block.reward.model) if block.reward.source == "model" else None
-    return policy, value, judge
-
-
-def _hold_actors(s: Sharding, policy: Architecture, critic: int, judge: Architecture | None) -> tuple[Parts, Parts]:
-    """What PPO holds all the time, and the gradients, which are there only while it learns. `critic`: parameters."""
-    held = states(s, policy.parameters + critic, policy.hidden_size)
-    held["reference"] = 4 * (s.share(policy.parameters) if s.stage == 3 else policy.parameters)
-    if judge is not None:
-        held["reward model"] = judge.dtype_bytes * (judge.backbone + 2 * judge.hidden_size)
-    return held, {"gradients": held.pop("gradients")}
-
-
-def _ppo(spec: RunSpec, s: Sharding, models: Finder) -> Iterator[Moment]:
-    """One update: sampling, then log-probabilities and values of what was sampled, then learning."""
-    policy, value, judge = _find_actors(spec, models)
     if policy is None or value is None:
         return
-    block = spec.ppo
     critic = value.backbone + value.hidden_size
-    both = [(policy.parameters, policy), (critic, value)]
-    held, gradients = _hold_actors(s, policy, critic, judge)
+    both, parameters = [(policy.parameters, policy), (critic, value)], policy.parameters + critic
+    held = footprint.states(s, parameters)
+    held["reference"] = 4 * (s.share(policy.parameters) if s.stage == 3 else policy.parameters)
+    held["reward model"] = judge.dtype_bytes * (judge.backbone + 2 * judge.hidden_size) if judge else 0
+    gradients = {"gradients": held.pop("gradients")}  # there only while it learns
 
-    response = block.response_length
+    response, checkpointing = block.response_length, block.gradient_checkpointing
     prompt = max(1, min(block.max_prompt_length, min(a.max_position_embeddings for _, a in both) - response))
     row, rows = prompt + response, block.per_device_train_batch_size
     batch = min(block.local_rollout_forward_batch_size, s.share(block.global_batch_size))
     copies = s.compute * policy.parameters if s.stage == 3 or s.bf16 else 0
-    sampling = held | {"gathered weights" if s.stage == 3 else "autocast copies": copies}
-    looking = held | gathered(s, both, training=False)
-    kept = sum(saved(s, a, rows, row, block.gradient_checkpointing) for _, a in both)
-    learning = held | gradients | gathered(s, both) | {"activations": kept}
-    sampled = {"KV cache": cache(s, policy, batch, row), "logits and loss": 36 * batch * policy.vocab_size}
-    yield (
-        "rollout: prompts",
-        sampling
-        | {
-            "KV cache": cache(s, policy, batch, prompt),
-            "forward": forward(s, policy, batch, prompt),
-        },
-    )
-    yield "rollout: responses", sampling | sampled
-    yield "log-probabilities: layers", looking | {"forward": max(forward(s, a, batch, row) for _, a in both)}
-    scored = chunked_head(s, policy, batch * response, learning=False)
-    yield "log-probabilities: logits", looking | {"logits and loss": scored}
-    yield "loss", learning | {"logits and loss": chunked_head(s, policy, rows * response, learning=True)}
-    layer = backward(s, [policy, value], rows, row, block.gradient_checkpointing, kept)
-    yield "backward", learning | {"backward": layer}
-    yield "optimizer step", held | gradients | {"step": step(s, policy.parameters + critic)}
-    if judge is not None:
-        plain = replace(s, stage=1, bf16=judge.dtype_bytes == 2)  # neither divided nor under autocast
-        yield "reward", held | {"forward": forward(plain, judge, batch, block.reward.max_length)}
+    sampled = _larger(forward=footprint.forward(s, policy, batch, prompt), logits=36 * batch * policy.vocab_size)
+    sampled |= {"KV cache": footprint.cache(s, policy, batch, row)}
+    yield "rollout", held | sampled | {"gathered weights" if s.stage == 3 else "autocast copies": copies}
+    layer = max(footprint.forward(s, a, batch, row) for _, a in both)
+    scored = _larger(forward=layer, logits=footprint.chunked_head(s, policy, batch * response, learning=False))
+    yield "log-probabilities", held | footprint.gathered(s, both, training=False) | scored
+    kept = sum(footprint.saved(s, a, rows, row, checkpointing) for _, a in both)
+    layer = footprint.backward(s, [policy, value], rows, row, checkpointing, kept)
+    learned = _larger(backward=layer, logits=footprint.chunked_head(s, policy, rows * response, learning=True))
+    yield "backward", held | gradients | footprint.gathered(s, both) | {"activations": kept} | learned
+    yield "optimizer step", held | gradients | {"step": footprint.step(s, parameters)}
+    if judge:
+        whole = replace(s, stage=1, bf16=judge.dtype_bytes == 2)  # neither divided nor under autocast
+        yield "reward", held | {"forward": footprint.forward(whole, judge, batch, block.reward.max_length)}
 
 
-def _serve(spec: RunSpec, ranks: int, models: Finder) -> Iterator[Moment]:
+def _serve(spec: RunSpec, s: Sharding, models: Finder) -> Iterator[tuple[str, Parts]]:
     """Each model that is served here: weights and cache, divided over the GPUs of its server."""
     is_vllm = spec.eval.server.engine == "vllm" or (spec.eval.server.engine is None and spec.gpus_per_node > 0)
     requests = 1 if is_vllm else spec.eval.concurrency  # vLLM starts with room for one, and lets the others wait
@@ -185,32 +129,30 @@ def _serve(spec: RunSpec, ranks: int, models: Finder) -> Iterator[Moment]:
         if a is None:
             continue
         context = min(model.context_length or a.max_position_embeddings, a.max_position_embeddings)
-        s = Sharding(stage=3, ranks=ranks, bf16=a.dtype_bytes == 2, by_deepspeed=True, flash=True)
-        heads = -(-a.num_key_value_heads // ranks)  # a rank has one at least
-        yield (
-            f"serve {model.name}",
-            {
-                "weights": a.dtype_bytes * s.share(a.parameters),
-                "KV cache": requests * context * 2 * heads * a.head_dim * a.dtype_bytes * a.num_hidden_layers,
-                "forward": forward(s, a, 1, min(SERVED_TOKENS, context)),
-                "logits and loss": 36 * requests * s.share(a.vocab_size),
-            },
-        )
+        heads = -(-a.num_key_value_heads // s.ranks)  # a rank has one at least
+        whole = replace(s, stage=3, bf16=a.dtype_bytes == 2)
+        parts = {
+            "weights": a.dtype_bytes * s.share(a.parameters),
+            "KV cache": requests * context * 2 * heads * a.head_dim * a.dtype_bytes * a.num_hidden_layers,
+            "forward": footprint.forward(whole, a, 1, min(SERVED_TOKENS, context)),
+            "logits": 36 * requests * s.share(a.vocab_size),
+        }
+        yield f"serve {model.name}", parts
 
 
-def _remedies(spec: RunSpec, stage: int, offloads: bool) -> dict[str, tuple[str, ...]]:
-    """Part → what in the run file makes it smaller, without what is done already."""
+def _list_changes(spec: RunSpec, stage: int, offloads: bool, peak: str) -> list[str]:
+    """What to change in the run file to need less at this point, without what is done already; nothing is tried."""
+    gpu = "a GPU with more memory"
     if spec.method == "eval":
-        return {"KV cache": ("smaller eval.models.N.context_length",), "weights": ("more gpus_per_node",)}
-    method, block = spec.method, getattr(spec, spec.method)
+        return ["more gpus_per_node", "smaller eval.models.N.context_length", gpu]
+    block, key, is_ppo = spec.trained, f"{spec.method}.", spec.method == "ppo"
     divide = f"launch.zero_stage: 3{'' if spec.world_size > 1 else ' with more GPUs'}" if stage < 3 else ""
-    offload = "" if method == "ppo" or offloads else "launch.offload_optimizer_device: cpu"
-    length = f"smaller {method}.{'response_length or max_prompt_length' if method == 'ppo' else 'max_length'}"
-    rows = f"smaller {method}.per_device_train_batch_size" if block.per_device_train_batch_size > 1 else ""
-    again = "" if block.gradient_checkpointing else f"{method}.gradient_checkpointing: true"
-    sampled = ("smaller ppo.local_rollout_forward_batch_size", "smaller ppo.max_prompt_length")
-    model = ("more gpus_per_node or nodes" if stage else "", divide, offload)
-    parts = dict.fromkeys(("weights", "gradients", "optimizer", "buckets", "reference", "step"), model)
-    parts |= {"autocast copies": (divide,), "activations": (rows, again, length), "backward": (rows, again, length)}
-    parts |= {"logits and loss": (length,), "KV cache": sampled, "forward": sampled}
-    return {part: tuple(filter(None, changes)) for part, changes in parts.items()}
+    offload = "" if is_ppo or offloads else "launch.offload_optimizer_device: cpu"
+    changes = [divide, offload, "more gpus_per_node or nodes" if stage else ""]
+    if peak == "backward":
+        changes += [f"smaller {key}per_device_train_batch_size"] if block.per_device_train_batch_size > 1 else []
+        changes += [] if block.gradient_checkpointing else [f"{key}gradient_checkpointing: true"]
+        changes += [f"smaller {key}{'response_length or max_prompt_length' if is_ppo else 'max_length'}"]
+    elif peak != "optimizer step":
+        changes += ["smaller ppo.local_rollout_forward_batch_size", "smaller ppo.max_prompt_length"]
+    return [change for change in (*changes, gpu) if change]
