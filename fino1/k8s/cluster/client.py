@@ -51,11 +51,6 @@ class Api:
         """The user and the server, for messages."""
         return self.connection.login
 
-    @property
-    def url(self) -> str:
-        """The server's address."""
-        return self.who.url
-
     @functools.cached_property
     def version(self) -> str:
         """The server's version; empty where it is kept from this user. ClusterError where it is no Kubernetes server."""
@@ -66,9 +61,9 @@ class Api:
                 return ""
             if error.status != 404:
                 raise
-            raise ClusterError(f"{self.url} is no Kubernetes API server ({self.who.source}): {error}") from error
+            raise ClusterError(f"{self.who.url} is no Kubernetes API server ({self.who.source}): {error}") from error
         if not isinstance(answer, dict) or "gitVersion" not in answer:
-            raise ClusterError(f"{self.url} is no Kubernetes API server ({self.who.source}): /version: {answer}")
+            raise ClusterError(f"{self.who.url} is no Kubernetes API server ({self.who.source}): /version: {answer}")
         return answer["gitVersion"]
 
     # What is served

@@ -12,13 +12,14 @@ from fino1.k8s.change.owned import is_run, label, managed
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.cluster.errors import ApiError
 from fino1.k8s.finding import Finding, missing, note, ok
-from fino1.k8s.objects.render import is_hook, render
+from fino1.k8s.objects.render import render
 from fino1.k8s.plan import nodes, rights
 from fino1.k8s.plan.needs import find_needs, readable
 from fino1.k8s.plan.nodes import PodSpec
 from fino1.k8s.plan.outline import count_pods
 from fino1.k8s.state.nodes import format_amount, parse_amounts, pod_requests
 from fino1.k8s.state.run import Run
+from fino1.k8s.state.status import ReadAccess
 from fino1.spec.run import RunSpec
 
 Object = Mapping[str, Any]
@@ -29,7 +30,7 @@ def look(api: Api, spec: RunSpec, name: str) -> tuple[list[Finding], int | None]
     """Everything that was found, in the order in which it would go wrong, and the memory of the smallest GPU that the run may
     get (None: the nodes do not say).
     """
-    objects = [body for body in render(spec, name) if not is_hook(body)]
+    objects = render(spec, name)
     pods, count = [each["spec"] for each in dryrun.make_sample_pods(objects)], count_pods(spec)["count"]
     namespace = list(readable("namespace", find_namespace, api))
     findings, is_there = [*access(api), *namespace, *readable("kinds", dryrun.check_kinds, api, objects)], False
@@ -42,12 +43,7 @@ def look(api: Api, spec: RunSpec, name: str) -> tuple[list[Finding], int | None]
         findings += readable("quota", _quotas, api, pods, count // len(pods))
     if not is_there:  # else its pods are among those that use the nodes
         findings += readable("nodes", nodes.judge_fit, api, spec, pods, count // len(pods))
-    try:
-        return findings, nodes.smallest_gpu(api, spec, pods)
-    except ApiError as error:
-        if error.status != 403:
-            raise
-        return findings, None
+    return findings, ReadAccess().ask(lambda: nodes.smallest_gpu(api, spec, pods), None)
 
 
 def access(api: Api) -> Iterator[Finding]:
@@ -58,8 +54,8 @@ def access(api: Api) -> Iterator[Finding]:
         user = api.create(review)["status"]["userInfo"]["username"]
     except ApiError:
         user = api.who.user  # servers before 1.28 do not say
-    facts = {"server": api.url, "version": version, "user": user, "namespace": api.namespace}
-    yield ok("access", f"{api.url}, Kubernetes {version}, as {user}, namespace {api.namespace}", **facts)
+    facts = {"server": api.who.url, "version": version, "user": user, "namespace": api.namespace}
+    yield ok("access", f"{api.who.url}, Kubernetes {version}, as {user}, namespace {api.namespace}", **facts)
 
 
 def find_namespace(api: Api) -> Iterator[Finding]:

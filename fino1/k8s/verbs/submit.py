@@ -14,7 +14,7 @@ from fino1.k8s.cluster.client import Api, connect
 from fino1.k8s.cluster.errors import ApiError
 from fino1.k8s.finding import Finding
 from fino1.k8s.objects.lint import lint
-from fino1.k8s.objects.render import is_hook, render
+from fino1.k8s.objects.render import render
 from fino1.k8s.state.run import Run
 from fino1.k8s.verbs.wait import wait_for
 from fino1.spec import recipe
@@ -23,7 +23,7 @@ from fino1.spec import recipe
 def main(arguments: argparse.Namespace) -> int:
     """Submit a run: all its objects, or none."""
     spec, name = recipe.read_run(arguments.run, arguments.values, arguments.set, arguments.name)
-    objects = [owned.managed(thing) for thing in render(spec, name) if not is_hook(thing)]
+    objects = [owned.managed(thing) for thing in render(spec, name)]
     findings = lint(spec)
     if any(finding.level == "error" for finding in findings):
         raise SpecError(map(str, findings))
