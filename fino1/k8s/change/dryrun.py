@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fino1.errors import ClusterError, SpecError
-from fino1.k8s.change.owned import INSTANCE, Object, find_owner, in_parallel, is_run, join_names, label, list_pods
-from fino1.k8s.cluster.client import Api, Outcome
+from fino1.k8s.change.owned import INSTANCE, Object, find_owner, is_run, join_names, label, list_pods
+from fino1.k8s.cluster.client import Api, Outcome, in_parallel
 from fino1.k8s.cluster.errors import ApiError, missing_kind
 from fino1.k8s.finding import Finding, missing, note, ok, wait
 from fino1.k8s.objects.backends import BACKENDS, GANG_SCHEDULERS, pod_templates
