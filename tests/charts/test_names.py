@@ -195,11 +195,11 @@ class Later(RunSpec):
 
 
 def later(document):
-    return keyed(render.render(Later.model_validate(document), "abc"))
+    return keyed(render.render(Later.model_validate(document), "abc", tests=True))
 
 
 def now(document):
-    return keyed(render.render(load.build(document, "F"), "abc"))
+    return keyed(render.render(load.build(document, "F"), "abc", tests=True))
 
 
 BEFORE = [{"method": "sft", **SOUND["sft"]}, {"method": "eval", "gpus_per_node": 2, **SOUND["eval"]}]

@@ -8,7 +8,7 @@ from typing import Any
 from fino1 import exits
 from fino1.k8s import times
 from fino1.k8s.finding import Finding, merged
-from fino1.k8s.objects.backends import BY_KIND, CONTROLLERS, KINDS
+from fino1.k8s.objects.backends import BY_KIND, KINDS
 from fino1.k8s.state.pods import find_root_failures
 from fino1.k8s.state.run import Run
 from fino1.k8s.why.claim_causes import find_refused_pods, find_unbound_claims
@@ -118,7 +118,7 @@ def _find_unhandled_run(facts: Facts) -> Iterator[Finding]:
     run = facts.run
     if run.status.get("conditions") or run.status.get("startTime") or facts.ranks or run.is_suspended:
         return
-    age_s, controller = facts.age_s, CONTROLLERS[run.kind]
+    age_s, controller = facts.age_s, BY_KIND[run.kind].controller
     age = times.short(age_s)
     if age_s <= _HANDLED_S:
         yield Finding("New", f"it was created {age} ago; {controller} has not answered yet", level="wait")
