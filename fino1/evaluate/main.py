@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from fino1 import cells, exits, files, runs
+from fino1 import cells, exits, files, inputs, runs
 from fino1.cells import Cell
 from fino1.errors import SpecError, ToolError
 from fino1.evaluate import serve
@@ -52,9 +52,11 @@ def main(spec: RunSpec, name: str, work: Path, server: str | None = None) -> int
         try:
             shard = find_shard(spec.eval.shards, os.environ)
             sidecar = Sidecar(server, stop) if server is not None else None
-            planned = plan(spec, work, stop, sidecar)
             directory = runs.directory(work, name, spec)
+            inputs.check(directory, spec)
+            planned = plan(spec, work, stop, sidecar)
             runs.write_config(directory / "config.json", spec)
+            inputs.check(directory, spec, writes=True)
             connect = functools.partial(_open_endpoint, spec.eval, sidecar, directory, stop)
             account = Account(spec.eval.budget, shard.count, _sum_costs(planned, shard))
             _ask_all(planned, spec.eval, connect, account, shard, stop)
