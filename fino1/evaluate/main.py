@@ -153,6 +153,8 @@ def _open_endpoint(
 ) -> Iterator[Endpoint]:
     with contextlib.ExitStack() as stack:
         options: dict[str, Any] = {"timeout_s": block.timeout_s, "max_retries": block.max_retries}
+        if source.chat_template_kwargs:
+            options["extra_body"] = {"chat_template_kwargs": source.chat_template_kwargs}
         if source.base_url:
             key = os.environ[source.api_key_env] if source.api_key_env else None
             endpoint = Endpoint(source.base_url, source.model_id, api_key=key, **options)
@@ -166,7 +168,7 @@ def _open_endpoint(
                 base_url, model = server.base_url, server.model
                 options["check"] = server.check
             if source.engine == "transformers":  # vLLM needs no more than the standard parameters
-                options["extra_body"] = serve.build_sampling(source.served, block.temperature)
+                options.setdefault("extra_body", {}).update(serve.build_sampling(source.served, block.temperature))
             endpoint = Endpoint(base_url, model, is_local=True, **options)
         stack.callback(endpoint.close)
         yield endpoint

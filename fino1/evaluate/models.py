@@ -2,7 +2,8 @@
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -36,6 +37,7 @@ class Source:
     engine: Literal["vllm", "transformers"] = "transformers"
     server_args: tuple[str, ...] = ()
     price: PriceBlock | None = None
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -75,6 +77,7 @@ def find(model: EvalModel, work: Path) -> Source:
         context_length=model.context_length or (_read_context_length(tokenizer) if tokenizer else None),
         tokenizer=tokenizer,
         price=model.price,
+        chat_template_kwargs=model.chat_template_kwargs,
     )
 
 

@@ -76,6 +76,17 @@ def test_every_wrong_value_of_every_key(helm, tmp_path):
                 assert {min(key for key in keys if f"{path}.".startswith(f"{key}.")) for path in mine.paths} == keys
 
 
+def test_a_server_s_engine(helm, tmp_path):
+    """It stands over what the number of GPUs says."""
+    document = SOUND["eval"] | {
+        "gpus_per_node": 1,
+        "eval": SOUND["eval"]["eval"] | {"server": {"engine": "transformers"}},
+    }
+    helms, mine = both(helm, document, tmp_path)
+    assert helms == mine
+    assert "--tensor-parallel-size" not in str(mine)
+
+
 CROSSED = {
     "unknown key": ({"sft": {"batch_size": 1}}, "sft.batch_size"),
     "unknown key in a list": ({"data": {"exclude": [{"task": "ledger", "x": 1}]}}, "data.exclude.0.x"),
@@ -92,6 +103,10 @@ CROSSED = {
     "odd heads": ({"model": {"init": {"hidden_size": 12, "num_attention_heads": 4}}}, "model.init.hidden_size"),
     "kv heads": ({"model": {"init": {"num_key_value_heads": 3}}}, "model.init.num_key_value_heads"),
     "policy": ({"method": "ppo", "model": {"init": {}}}, "model.init"),
+    "chat template": (
+        {"method": "verifier", "model": {"chat_template_kwargs": {"a": 1}}},
+        "model.chat_template_kwargs",
+    ),
     "classifier": ({"method": "ppo", "ppo": {"reward": {"source": "model"}}}, "ppo.reward.model"),
     "sharding": ({"method": "ppo", "gpus_per_node": 2, "launch": {"zero_stage": "2"}}, "launch.zero_stage"),
     "offload": ({"launch": {"zero_stage": 0, "offload_optimizer_device": "cpu"}}, "launch.offload_optimizer_device"),

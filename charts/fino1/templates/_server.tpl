@@ -35,7 +35,7 @@ true
 {{/* Image and arguments of the server: vLLM on GPUs, `transformers serve` of our training image without. */}}
 {{- define "fino1.server" -}}
 {{- $server := .doc.eval.server -}}
-{{- $engine := ternary "vllm" "transformers" (gt (int .doc.gpus_per_node) 0) | default $server.engine -}}
+{{- $engine := default (ternary "vllm" "transformers" (gt (int .doc.gpus_per_node) 0)) $server.engine -}}
 {{- if eq $engine "vllm" -}}
 image: {{ $server.image | default .vllm | quote }}
 args:
