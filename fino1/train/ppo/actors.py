@@ -33,7 +33,7 @@ class Inputs:
         reward.check_targets(spec, self.rows)
         self.policy = model.own_source(spec.model, run.work)
         self.tokenizer = model.load_tokenizer(*self.policy)
-        self.config = model.load_config("model", *self.policy)
+        self.config = model.load_trained_config("model", *self.policy, self.tokenizer)
         networks.check_head(self.config, self.policy[0])
         self.end_tokens = model.end_tokens(self.tokenizer, *self.policy)
         self.value_config, self.value = model.value_config(
