@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from fino1 import files, runs
+from fino1 import files, runs, weights
 from fino1.errors import SpecError
 from fino1.evaluate import hub
 from fino1.evaluate.hub import Location
@@ -102,6 +102,10 @@ def _check_folder(folder: Path) -> list[str]:
         return [f"{folder}: expected a directory with config.json, got none"]
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
         return [f"{folder}: expected weights (*.safetensors), got none"]
+    try:
+        weights.read_shapes(folder)
+    except SpecError as error:
+        return error.problems
     return []
 
 

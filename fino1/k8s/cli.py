@@ -6,11 +6,10 @@ Verb v is the function `main(arguments) -> exit code` of fino1/k8s/verbs/VERB.py
 import argparse
 import importlib
 import os
-import signal
 import sys
 from pathlib import Path
 
-from fino1 import commandline, errors, exits
+from fino1 import commandline, errors
 
 _OUTPUT = ("text", "json", "yaml")
 _GROUPS = {  # in the order of a run's life
@@ -59,13 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     def verb() -> int:
         return importlib.import_module(f"fino1.k8s.verbs.{arguments.verb}").main(arguments)
 
-    try:
-        code = errors.guarded(verb)
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return exits.of_signal(signal.SIGPIPE)
+    return errors.guarded(verb)
 
 
 def parser() -> argparse.ArgumentParser:

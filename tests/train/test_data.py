@@ -1,6 +1,7 @@
 import json
 import random
 import re
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow
@@ -86,6 +87,55 @@ def test_rl_rows_may_have_numbers_for_answers(tmp_path, name):
     rows = [RL | {"Ground-True Answer": answer} for answer in ("-3.2%", 5, 0.5, "2020-01-01")]
     found = read(rows_of(tmp_path, rows, name), "ppo")
     assert [r.target for r in found.train] == ["-3.2%", "5", "0.5", "2020-01-01"]
+
+
+def test_decimals_and_integers_of_any_length(tmp_path):
+    rows = [RL | {"Ground-True Answer": Decimal(answer)} for answer in ("1.50", "-2000", "0.1")]
+    assert [r.target for r in read(rows_of(tmp_path, rows, "rows.parquet"), "ppo").train] == [
+        "1.50",
+        "-2000.00",
+        "0.10",
+    ]
+    path = rows_of(tmp_path, [RL | {"Ground-True Answer": 10**399}])
+    (problem,) = problems(read, path, "ppo")
+    assert problem.startswith(f"{path}:1: Ground-True Answer: expected text, got 1000")
+
+
+def test_half_a_surrogate_pair(tmp_path):
+    whole = {**SFT, "Question": "\U0001f600"}
+    path = rows_of(tmp_path, [SFT, whole, {**SFT, "Response": "\ud83d"}])
+    (problem,) = problems(read, path)
+    assert problem.startswith(f"{path}:3: row: expected Unicode text, got ")
+    assert read(rows_of(tmp_path, [whole])).train[0].question == "\U0001f600"
+
+
+@pytest.mark.parametrize(
+    ("row", "columns"),
+    [
+        ({"instruction": "i", "input": "n", "output": "o"}, "input, instruction, output"),
+        ({"conversations": [{"from": "human", "value": "q"}]}, "conversations"),
+        ({"messages": [{"role": "user", "content": "q"}]}, "messages"),
+        ({"question": "q", "complex_cot": "c", "response": "r"}, "complex_cot, question, response"),
+        ({"Question": "q", "Response": "r"}, "Question, Response"),
+    ],
+)
+def test_rows_of_another_format_are_said_once(tmp_path, row, columns):
+    path = rows_of(tmp_path, [row] * 3)
+    assert problems(read, path) == [
+        f"{path}: expected columns Question, Complex_CoT, Response, got {columns}; data.columns maps other names, data.task "
+        "reads a benchmark's own format"
+    ]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a": ' * 100_000])
+def test_rows_nested_too_deep_and_files_that_were_not_fetched(tmp_path, text):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(text)
+    assert len(problems(read, str(path))) == 1
+    path.write_text("version https://git-lfs.github.com/spec/v1\n")
+    assert problems(read, str(path)) == [
+        f"{path}: expected a data file, got a Git LFS pointer; run `git lfs pull` in its repository"
+    ]
 
 
 def test_no_cache_is_written(tmp_path, monkeypatch):
