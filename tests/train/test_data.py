@@ -12,6 +12,7 @@ from pyarrow import parquet
 
 from fino1.errors import SpecError
 from fino1.spec.inputs import DataBlock, InitBlock
+from fino1.spec.train import PpoBlock
 from fino1.tasks import ledger
 from fino1.tasks.record import Record, solution, well_formed
 from fino1.train import model
@@ -476,6 +477,15 @@ def test_the_trained_tokenizer(tokenizer):
         [f"Context: the year 2019\nline\nQuestion: what is {i} + {i}?" for i in range(50)], InitBlock(vocab_size=300)
     )
     assert again.get_vocab() == tokenizer.get_vocab()  # every rank trains its own
+
+
+def test_a_context_that_a_response_alone_fills():
+    block = PpoBlock(response_length=100, max_prompt_length=50)
+    assert [examples.prompt_budget(block, context) for context in (101, 150, 1000)] == [1, 50, 50]
+    for context in (99, 100):
+        assert problems(examples.prompt_budget, block, context) == [
+            f"ppo.response_length: expected fewer than the {context} tokens of the model's context, got 100"
+        ]
 
 
 def test_ppo_prompts_are_the_same_whatever_the_threads():

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fino1.errors import SpecError
+from fino1.spec.train import PpoBlock
 from fino1.tasks.record import Record, fit, solution
 from fino1.train.data.chat import Chat
 from fino1.train.data.columns import first_problems
@@ -26,6 +27,16 @@ def fitted_prompt(rows: Rows, record: Record, chat: Chat, budget: int) -> tuple[
     except ValueError as error:
         raise SpecError(f"data: row {record.id}: expected a question and answer that fit, got {error}") from error
     return chat.prompt_ids(rows.render(shorter)), was_cut
+
+
+def prompt_budget(block: PpoBlock, context: int) -> int:
+    """Most tokens of a prompt beside a response. Raises SpecError where a response alone fills the model's context."""
+    if block.response_length >= context:
+        raise SpecError(
+            f"ppo.response_length: expected fewer than the {context} tokens of the model's context, got "
+            f"{block.response_length}"
+        )
+    return min(block.max_prompt_length, context - block.response_length)
 
 
 def make_ppo_prompts(rows: Rows, chat: Chat, budget: int, workers: int) -> tuple[list[list[int]], list[list[int]]]:

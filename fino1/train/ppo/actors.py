@@ -15,7 +15,7 @@ from fino1.spec.inputs import DEFAULT_VALUE_MODEL
 from fino1.spec.train import PpoBlock
 from fino1.train import checkpoint, model, shard
 from fino1.train.data.chat import Chat
-from fino1.train.data.examples import make_ppo_prompts
+from fino1.train.data.examples import make_ppo_prompts, prompt_budget
 from fino1.train.data.rows import read_rows
 from fino1.train.launch.rank import Run
 from fino1.train.ppo import networks, reward, rl, rollout
@@ -41,7 +41,7 @@ class Inputs:
         )
         self.classifier = reward.check(block.reward, run.work)
         context = min(model.context_length(self.config), model.context_length(self.value_config))
-        budget = min(block.max_prompt_length, context - block.response_length)
+        budget = prompt_budget(block, context)
         chat = Chat(self.tokenizer, spec.model.chat_template_kwargs)
         self.prompts, self.held_out = make_ppo_prompts(self.rows, chat, budget, block.dataloader_num_workers)
         size = model.parameters(self.config) + model.parameters(self.value_config)
