@@ -72,7 +72,10 @@ NAMES: dict[str, dict[str, str]] = {
 
 
 def names(path):
-    return {unit.full: unit.run_hash for unit in units(load.build(read_yaml(path), path.name), path.stem)}
+    return {
+        unit.full: unit.directory.rpartition("-")[2]
+        for unit in units(load.build(read_yaml(path), path.name), path.stem)
+    }
 
 
 def test_names_of_the_built_in_runs_are_fixed():
@@ -106,16 +109,16 @@ def of(method, **changes):
 @pytest.mark.parametrize("method", SOUND)
 def test_config_holds_what_its_method_reads(method):
     others = {"sft", "verifier", "ppo", "eval"} - {method}
-    config = json.loads(of(method).config)
+    config = load.config(of(method).spec)
     assert not config.keys() & (others - ({"ppo"} if method == "verifier" else set()))
     assert ("launch" in config) == ("model" in config) == ("data" in config) == (method != "eval")
     if method == "verifier":
         assert config["ppo"] == {"reward": {"threshold": 0.4}}
-        assert of(method, ppo={"reward": {"threshold": 0.5}}).run_hash != of(method).run_hash
+        assert of(method, ppo={"reward": {"threshold": 0.5}}).directory != of(method).directory
     assert not config.keys() & set(PLACEMENT)
     for other in others:
         changed = of(method, **{other: {"eval_steps": 7} if other != "eval" else {"max_tokens": 7}})
-        assert (changed.full, changed.run_hash) == (of(method).full, of(method).run_hash), other
+        assert (changed.full, changed.directory) == (of(method).full, of(method).directory), other
 
 
 def changed(path):
@@ -150,7 +153,7 @@ def test_what_of_placement_is_in_the_objects_name(path):
     beside = {"networkPolicy", "suspend", "test", "ttlSecondsAfterFinished"}
     claim = path[0] == "volumes" and path[-1] not in ("claimName", "readOnly")
     one = of("sft", **changed(path))
-    assert one.run_hash == of("sft").run_hash, "placement changes no directory"
+    assert one.directory == of("sft").directory, "placement changes no directory"
     assert (one.full == of("sft").full) == (path[0] in beside or claim)
     is_of_pods = ".".join(path) in OF_PODS or path[0] in OF_PODS
     assert is_of_pods == (one.full != of("sft").full)

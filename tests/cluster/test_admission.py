@@ -186,10 +186,10 @@ def test_helm_installs_and_uninstalls(api, helm, cluster, namespace):
     for name, chart in (("sft", "train"), ("ppo", "train"), ("eval", "eval")):
         said = run("install", name, ROOT / "charts" / chart, "-f", ROOT / "manifests" / "runs" / f"{name}.yaml")
         assert f"helm test {name}" in said
-    assert len(api.list("kubeflow.org/v1", "PyTorchJob").items) == 2
-    assert len(api.list("batch/v1", "Job").items) == 5
+    assert len(api.list("kubeflow.org/v1", "PyTorchJob")) == 2
+    assert len(api.list("batch/v1", "Job")) == 5
     for name in ("eval", "ppo", "sft"):
         run("uninstall", name)
-    assert not api.list("kubeflow.org/v1", "PyTorchJob").items
-    claims = {claim["metadata"]["name"] for claim in api.list("v1", "PersistentVolumeClaim").items}
+    assert not api.list("kubeflow.org/v1", "PyTorchJob")
+    claims = {claim["metadata"]["name"] for claim in api.list("v1", "PersistentVolumeClaim")}
     assert claims == {"fino1-work", "fino1-models"}

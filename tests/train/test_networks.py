@@ -5,10 +5,13 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from fino1.errors import SpecError
+from fino1.spec import load
+from fino1.spec.inputs import InitBlock
 from fino1.train import model
-from fino1.train.ppo import networks, rollout
+from fino1.train.launch.rank import Run
+from fino1.train.ppo import main, networks, rollout
 from fino1.train.ppo.episodes import Episode, pack
-from tests.train.conftest import llama_config
+from tests.train.conftest import PPO, llama_config
 
 SIZES = {
     "vocab_size": 97,
@@ -86,15 +89,32 @@ def test_a_model_whose_head_is_not_apart_is_refused():
     networks.check_head(llama_config(), "x")
 
 
-@pytest.mark.parametrize("load", [model.load_policy, model.load_value])
-def test_gradient_checkpointing_of_a_model_that_was_loaded(load, tmp_path):
+def test_a_policy_that_learns_on_another_distribution_ends_the_run(tmp_path, monkeypatch):
+    tokenizer = model.train_tokenizer([f"{i} + {i}" for i in range(50)], InitBlock(vocab_size=300))
+    config = llama_config()
+    config.vocab_size, config.eos_token_id = len(tokenizer), tokenizer.eos_token_id
+    model.load_policy(config, None, None).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    document = {**PPO, "model": {"path": str(tmp_path / "model")}}
+    run = Run(load.build(document, "F", 1), "run", tmp_path, 0, 1)
+    head = networks.logits_of
+    monkeypatch.setattr(networks, "logits_of", lambda policy: lambda hidden: head(policy)(hidden) / 2)
+    with pytest.raises(
+        SpecError, match=r"model: expected a policy .* -\d\.\d+ a token, .* got -\d\.\d+, \d\.\d+ apart"
+    ):
+        main.main(run)
+    assert not list(run.checkpoints.glob("*"))
+
+
+@pytest.mark.parametrize("make", [model.load_policy, model.load_value])
+def test_gradient_checkpointing_of_a_model_that_was_loaded(make, tmp_path):
     """A pass keeps one hidden state a layer, and a few small ones."""
     config = llama_config(num_labels=1)
     config.num_hidden_layers = 8
-    load(config, None, None).save_pretrained(tmp_path)
+    make(config, None, None).save_pretrained(tmp_path)
     saved = {}
     for is_on in (False, True):
-        loaded = load(config, str(tmp_path), None)
+        loaded = make(config, str(tmp_path), None)
         networks.train_without_noise(loaded)
         if is_on:
             loaded.gradient_checkpointing_enable({"use_reentrant": False})

@@ -184,7 +184,7 @@ class Actors:
     def accumulate(self, is_summed: bool) -> AbstractContextManager:
         """Add up gradients over ranks only where `is_summed`; those of shards in each part, for memory."""
         is_local = self.sharding is None and not is_summed
-        return self.accelerator.no_sync(self.both) if is_local else nullcontext()
+        return self.both.no_sync() if is_local and hasattr(self.both, "no_sync") else nullcontext()
 
     def step(self, with_policy_gradient: bool) -> None:
         """Clip the gradients and take an optimizer step. What has no gradient keeps its weights and Adam's moments."""
