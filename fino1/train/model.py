@@ -80,7 +80,8 @@ def load_tokenizer(source: str, revision: str | None, key: str = "model") -> Pre
         raise SpecError(f"{key}: {source}: expected a tokenizer with a chat template, got none")
     if tokenizer.eos_token_id is None:
         raise SpecError(f"{key}: {source}: expected a tokenizer with an end-of-sequence token, got none")
-    if tokenizer.eos_token_id == tokenizer.unk_token_id and tokenizer.eos_token != tokenizer.unk_token:
+    is_unknown = tokenizer.eos_token_id == tokenizer.unk_token_id and tokenizer.eos_token != tokenizer.unk_token
+    if is_unknown or not outline.knows_token(source, tokenizer.eos_token):
         got = f"{tokenizer.eos_token!r}, which is not in its vocabulary"
         raise SpecError(f"{key}: {source}: expected a tokenizer with an end-of-sequence token, got {got}")
     if tokenizer.pad_token is None:

@@ -4,11 +4,13 @@ What Transformers, tokenizers and torch raise over a folder becomes one message 
 """
 
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
@@ -125,6 +127,19 @@ def check_vocabulary(key: str, source: str, tokenizer: PreTrainedTokenizerBase, 
         f"{key}: {source}: expected a tokenizer with ids below vocab_size {config.vocab_size} of config.json, got {token!r} "
         f"with {largest}"
     )
+
+
+def knows_token(source: str, token: str) -> bool:
+    """True for a token of the vocabulary in a folder's files, or where there is no such file to ask.
+
+    A loaded tokenizer knows every token that its config names: it adds those that are new, and the model was never shown them.
+    """
+    whole = Path(source) / "tokenizer.json"
+    if not whole.is_file() or Tokenizer.from_file(str(whole)).token_to_id(token) is not None:
+        return True
+    files = [Path(source) / name for name in ("tokenizer_config.json", "added_tokens.json")]
+    about, added = (json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {} for file in files)
+    return token in added or any(each["content"] == token for each in about.get("added_tokens_decoder", {}).values())
 
 
 def _shape(sizes: Any) -> str:

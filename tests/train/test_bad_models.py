@@ -113,9 +113,16 @@ UNREAD = {  # change of the folder → the message; FOLDER is its path. No weigh
         lambda f: with_keys(f, vocab_size=100),
         "FOLDER: expected a tokenizer with ids below vocab_size 100 of config.json, got ",
     ),
-    "end not in the vocabulary": (
-        lambda f: with_keys(f, "tokenizer_config.json", eos_token="<nowhere>"),
-        "FOLDER: expected a tokenizer with ids below vocab_size 270 of config.json, got '<nowhere>' with 270",
+    "end not in the vocabulary": (  # nor beyond the embedding, where that has rows to spare
+        lambda f: (
+            with_keys(f, "tokenizer_config.json", eos_token="<nowhere>"),
+            LlamaForCausalLM(LlamaConfig(vocab_size=300, **LLAMA)).save_pretrained(f),
+        ),
+        "FOLDER: expected a tokenizer with an end-of-sequence token, got '<nowhere>', which is not in its vocabulary",
+    ),
+    "a token beyond the vocabulary": (
+        lambda f: with_keys(f, "tokenizer_config.json", additional_special_tokens=["<more>"]),
+        "FOLDER: expected a tokenizer with ids below vocab_size 270 of config.json, got '<more>' with 270",
     ),
     "end is unknown": (
         lambda f: with_keys(f, "tokenizer_config.json", eos_token=None),
