@@ -22,13 +22,15 @@ _BLOCK_BYTES, _BLOCKS = 2**20, 64  # what is read of larger files
 def check(directory: Path, spec: RunSpec, writes: bool = False) -> None:
     """Compare what a run would read with what it began with; where it `writes`, keep the digests of what was not there then.
 
-    What is not there now is not compared: a finished run does not need it, another says itself what it lacks. Of a run that
-    finished without a record it is not known what it read. Raises SpecError with everything that has other content.
+    A run without a checkpoint has learnt nothing yet: whoever mends a row that it refused starts it again. What is not there now
+    is not compared: a finished run does not need it, another says itself what it lacks. Of a run that finished without a
+    record it is not known what it read. Raises SpecError with everything that has other content.
     """
-    path = directory / FILE
-    if not path.is_file() and (directory / "done.json").is_file():
+    path, is_done = directory / FILE, (directory / "done.json").is_file()
+    if is_done and not path.is_file():
         return
-    kept = jsonlines.read_object(path) if path.is_file() else {}
+    has_begun = is_done or any((directory / "checkpoints").glob("step-*"))
+    kept = jsonlines.read_object(path) if has_begun and path.is_file() else {}
     problems, fresh = [], {}
     for key, name in runs.inputs(load.config(spec), "path").items():
         try:

@@ -29,6 +29,10 @@ def place(tmp_path):
     return tmp_path
 
 
+def begun(directory):
+    (directory / "checkpoints" / "step-00000001").mkdir(parents=True, exist_ok=True)
+
+
 def said(call, *arguments, **options):
     with pytest.raises(SpecError) as caught:
         call(*arguments, **options)
@@ -46,6 +50,7 @@ def test_what_a_run_reads_is_kept_under_its_keys(place):
         "ppo.value_model.path": f"{place}/model",
         "ppo.reward.model.path": f"{place}/model",
     }
+    begun(place / "run")
     (place / "test.json").write_text("[]")  # was not there, and so said by its reader
     inputs.check(place / "run", spec(place), writes=True)
     assert json.loads((place / "run" / "inputs.json").read_text()).keys() - kept.keys() == {"data.exclude.0.path"}
@@ -54,6 +59,7 @@ def test_what_a_run_reads_is_kept_under_its_keys(place):
 def test_other_content_is_refused_with_both_digests(place):
     old = inputs.digest(place / "rows.jsonl")
     inputs.check(place / "run", spec(place), writes=True)
+    begun(place / "run")
     (place / "rows.jsonl").write_text("{ }")
     (place / "model" / "README.md").write_text("no part of the model")
     new = inputs.digest(place / "rows.jsonl")
@@ -68,6 +74,16 @@ def test_other_content_is_refused_with_both_digests(place):
     (place / "rows.jsonl").unlink()  # a finished run needs it no more
     (place / "model" / "model.safetensors").write_text("{}")
     inputs.check(place / "run", spec(place))
+
+
+def test_a_run_that_has_learnt_nothing_takes_a_mended_file(place):
+    inputs.check(place / "run", spec(place), writes=True)
+    (place / "rows.jsonl").write_text("{ }")
+    inputs.check(place / "run", spec(place), writes=True)
+    begun(place / "run")
+    inputs.check(place / "run", spec(place))
+    (place / "rows.jsonl").write_text("{}")
+    assert len(said(inputs.check, place / "run", spec(place))) == 1
 
 
 def test_a_large_file_by_its_size_and_blocks(tmp_path, monkeypatch):
