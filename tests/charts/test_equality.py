@@ -76,15 +76,24 @@ def test_every_wrong_value_of_every_key(helm, tmp_path):
                 assert {min(key for key in keys if f"{path}.".startswith(f"{key}.")) for path in mine.paths} == keys
 
 
-def test_a_server_s_engine(helm, tmp_path):
-    """It stands over what the number of GPUs says."""
-    document = SOUND["eval"] | {
-        "gpus_per_node": 1,
-        "eval": SOUND["eval"]["eval"] | {"server": {"engine": "transformers"}},
-    }
+def server(**keys):
+    return SOUND["eval"] | {"gpus_per_node": 1, "eval": SOUND["eval"]["eval"] | {"server": keys}}
+
+
+STANDS = {  # a key over what follows where it is not given → a document with it, and what both then print
+    "engine": (server(engine="transformers"), "fino1/train:"),
+    "image of vllm": (server(image="a/b:1"), "'image': 'a/b:1'"),
+    "image of transformers": (server(engine="transformers", image="a/b:1"), "'image': 'a/b:1'"),
+    "processes": (SOUND["sft"] | {"processes_per_node": 2}, "'nprocPerNode': '2'"),
+}
+
+
+@pytest.mark.parametrize("name", STANDS)
+def test_a_key_that_is_given_stands_over_its_default(helm, tmp_path, name):
+    document, printed = STANDS[name]
     helms, mine = both(helm, document, tmp_path)
     assert helms == mine
-    assert "--tensor-parallel-size" not in str(mine)
+    assert printed in str(mine)
 
 
 CROSSED = {

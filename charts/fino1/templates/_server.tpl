@@ -41,7 +41,7 @@ image: {{ $server.image | default .vllm | quote }}
 args:
   {{- include "fino1.vllm" . | nindent 2 }}
 {{- else -}}
-image: {{ printf "ghcr.io/fino1/train:%s" .version | default $server.image | quote }}
+image: {{ $server.image | default (printf "ghcr.io/fino1/train:%s" .version) | quote }}
 args: ["serve", "--config", "/etc/fino1/config.json", "--port", "8000"]
 {{- end -}}
 {{- end -}}
