@@ -57,12 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         importlib.import_module("fino1.k8s.verbs.completion").answer(commands)
     arguments = commands.parse_args(argv)
     try:
-        code = errors.guarded(lambda: importlib.import_module(f"fino1.k8s.verbs.{arguments.verb}").main(arguments))
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return exits.of_signal(signal.SIGPIPE)
+        return errors.guarded(lambda: importlib.import_module(f"fino1.k8s.verbs.{arguments.verb}").main(arguments))
     except KeyboardInterrupt:
         return exits.of_signal(signal.SIGINT)
 

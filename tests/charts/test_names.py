@@ -235,7 +235,8 @@ def test_an_added_key_in_the_chart(helm, tmp_path, monkeypatch):
     monkeypatch.setattr(generate.schema, "tree", lambda: tree(Later))
     generate._chart(chart)
     assert json.loads((chart / "files" / "spec.json").read_text())["added"] == [
-        *("gpu.made_up", "sft.made_up", "sft.made_up_block", "eval.models.*.made_up"),
+        *("gpu.made_up", "model.chat_template_kwargs", "sft.made_up", "sft.made_up_block"),
+        *("eval.models.*.chat_template_kwargs", "eval.models.*.made_up"),
     ]
     cases = [load.merge(before, more) for before, more in zip(BEFORE, AS_BEFORE, strict=True)]
     cases += [load.merge(BEFORE[i == 3], changes) for i, changes in enumerate(OTHERWISE)]
@@ -245,6 +246,6 @@ def test_an_added_key_in_the_chart(helm, tmp_path, monkeypatch):
 
 
 def test_todays_added_keys():
-    """None yet: the table of READ and the marks are all that names depend on."""
-    assert generate.schema.added(drawn.TREE) == []
+    """The table of READ and the marks are all that names depend on."""
+    assert generate.schema.added(drawn.TREE) == ["model.chat_template_kwargs", "eval.models.*.chat_template_kwargs"]
     assert READ.keys() == set(drawn.TREE["fields"]["method"]["enum"])
