@@ -193,7 +193,7 @@ class PpoBlock(Block):
     eval_steps: Count = 20
     """Updates between evaluations."""
     num_sample_generations: Annotated[int, Field(ge=-1), BeforeValidator(integer)] = 10
-    """How often in the whole run some held-out responses are written to `generations.jsonl`; 0 or −1 never."""
+    """How often in the whole run an evaluation also writes some held-out responses to `generations.jsonl`; 0 or −1 never."""
     dataloader_num_workers: CountOrZero = 0
     """Threads that tokenise the prompts; 0 is one."""
 
