@@ -94,9 +94,7 @@ def main(kinds: list[str]) -> None:
     for kind in kinds:
         model, name = {"path": str(WORK / "models" / kind)}, kind.replace("_", "-")
         stages.append({"name": f"sft-{name}", "run": str(WORK / "sft.yaml"), "set": {"model": model}})
-        stages.append(
-            {"name": f"ppo-{name}", "run": str(WORK / "ppo.yaml"), "set": {"model": {"run": f"sft-{name}"}}}
-        )
+        stages.append({"name": f"ppo-{name}", "run": str(WORK / "ppo.yaml"), "set": {"model": {"run": f"sft-{name}"}}})
     models = [{"name": name, "run": f"sft-{name}"} for name in (kind.replace("_", "-") for kind in kinds)]
     stages.append({"name": "eval", "run": str(WORK / "eval.yaml"), "set": {"eval": {"models": models}}})
     (WORK / "recipe.yaml").write_text(yaml.safe_dump({"title": "Architectures", "stages": stages}, sort_keys=False))

@@ -46,6 +46,7 @@ class EvalTask(RowsBlock):
     """One benchmark of an evaluation."""
 
     task: TaskId
+    """The benchmark, whose own format the rows have; `ledger` generates them."""
     split: str = "test"
     size: Count = 500
 

@@ -1,4 +1,4 @@
-"""What does PPO start from, which models does it hold, and what does it leave? Their set-up and passes; the maths is in rl.py."""
+"""What does PPO start from, which models does it hold, and what does it leave? (Passes: networks.py; maths: rl.py)"""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
