@@ -11,6 +11,7 @@ from fino1.spec.evaluation import EvalBlock, evaluation_complaints
 from fino1.spec.fields import integer
 from fino1.spec.inputs import ChatModelRef, DataBlock, rows_complaints
 from fino1.spec.placement import Placement
+from fino1.spec.pods import pod_complaints
 from fino1.spec.train import (
     LaunchBlock,
     PpoBlock,
@@ -55,7 +56,7 @@ class RunSpec(Placement):
 
     def complaints(self, world_size: int) -> list[tuple[str, str]]:
         """Problems that single fields do not show, as (path, problem): the batch arithmetic, and what a method needs."""
-        found = self.placement_complaints()
+        found = pod_complaints(self, trains=self.method != "eval")
         if self.method == "eval":
             if self.report_to:
                 found.append(("report_to", f"expected none with method eval, got {', '.join(self.report_to)}"))

@@ -147,9 +147,16 @@ def init_config(init: InitBlock, tokenizer: PreTrainedTokenizerBase) -> LlamaCon
 
 def load_policy(config: PretrainedConfig, source: str | None, revision: str | None) -> PreTrainedModel:
     """Load a causal language model in float32 (mixed precision casts where it computes), or make it where `source` is None."""
+    drop_router_logits(config)
     if source is None:
         return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     return _load(AutoModelForCausalLM, "model", source, revision, config=config, dtype=torch.float32)[0]
+
+
+def drop_router_logits(config: PretrainedConfig) -> None:
+    """Let a mixture of experts return no router logits. TRL's SFT leaves that on; Transformers then fails with a cache."""
+    if getattr(config.get_text_config(), "output_router_logits", False):
+        config.get_text_config().output_router_logits = False
 
 
 def load_value(config: PretrainedConfig, source: str | None, revision: str | None) -> PreTrainedModel:

@@ -126,13 +126,14 @@ def changed(path):
     node = functools.reduce(lambda node, key: node["fields"][key], path, drawn.TREE)
     values = {
         "list": [{"key": "a", "operator": "Exists"}],
-        "map": {"A": {"name": "a", "key": "b"}} if path[-1] == "secretEnv" else {"A": "1"},
+        "map": {"A": {"name": "a", "key": "b"}} if path[-1] == "secretEnv" else {"cpu": "1"},
         "number": 8,
         "quantity": "7Gi",
     }
     value = values.get(node["kind"])
     if value is None:
-        value = not node["default"] if node["type"] == "boolean" else "other"
+        text = "example.com/other" if path[-1] == "resource" else "other"
+        value = not node["default"] if node["type"] == "boolean" else text
     if path[-1] in ("accessModes", "pullSecrets", "report_to", "egress"):
         value = {"accessModes": ["ReadWriteOnce"], "pullSecrets": ["a"], "report_to": ["wandb"], "egress": [{}]}[
             path[-1]

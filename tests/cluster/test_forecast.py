@@ -155,7 +155,7 @@ def test_no_namespace(plan):
 def test_rdma_where_restricted_is_enforced(plan, api):
     """The server's own word on the pods, by its dry run."""
     rdma = {"resource": "rdma/hca"}
-    code, report = plan(rdma=rdma, resources={"limits": {"memory": "1Gi"}})
+    code, report = plan(rdma=rdma, resources={"limits": {"memory": "1Gi"}}, shmSize="1Gi")
     verdict, text = one(report, "pods")
     assert (code, verdict) == (2, "missing")
     assert 'violates PodSecurity "restricted:latest"' in text and "IPC_LOCK" in text

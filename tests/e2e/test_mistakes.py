@@ -45,7 +45,7 @@ def test_what_keeps_a_pod_from_starting_is_named_with_its_remedy(shell: Shell) -
     for name, settings in {
         "secret": [secret],
         "image": [f"image.repository={REGISTRY}/fino1/train", "image.tag=9.9.9"],
-        "large": [f'resources={{"requests": {large}, "limits": {large}}}'],
+        "large": [f'resources={{"requests": {large}, "limits": {large}}}', "shmSize=1Gi"],
     }.items():
         shell.submit("sft-tiny", name, *settings, wait=False)
 

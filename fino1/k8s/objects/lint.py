@@ -16,9 +16,7 @@ _QUEUE = "kueue.x-k8s.io/queue-name"
 _WHY = {  # rule → why it matters; docs/lints.md lists them
     "claim-access-mode": "such a volume is attached to one node at a time, so pods on other nodes wait for ever",
     "config-path-outside-volumes": "the pods have no other volumes, only what their image holds",
-    "gpu-limits": "devices cannot be overcommitted; gpus_per_node sets a GPU's request and limit, of an evaluation its server's",
     "grace-period": "a checkpoint is written between SIGTERM and SIGKILL",
-    "image-name": "no such image can be pulled",
     "image-tag": "it is another image tomorrow, so a restarted pod would run other code",
     "kueue-queue-on-template": "Kueue queues the object with the label; on its pods alone the run starts at once, or pod by pod",
     "pss-capabilities": "its containers need the capability IPC_LOCK, which Pod Security restricted and baseline refuse",
@@ -47,7 +45,7 @@ _FLAG = re.compile(r"--?([A-Za-z0-9_-]+)(?:=(.*))?$", re.DOTALL)
 
 def lint(spec: RunSpec) -> list[Finding]:
     """Every rule that the run file breaks, each with the key that breaks it."""
-    found = [*_check_pods(spec), *_check_devices(spec), *_check_images(spec), *_check_strings(spec)]
+    found = [*_check_pods(spec), *_check_images(spec), *_check_strings(spec)]
     return [
         Finding(rule, f"expected {expected}, got {got}: {_WHY[rule]}", (key,), level=level)
         for level, rule, key, expected, got in found
@@ -67,6 +65,8 @@ def _check_pods(spec: RunSpec) -> Iterator[Broken]:
         yield "warning", "grace-period", "terminationGracePeriodSeconds", f"{_GRACE_S} at least", grace
     if queue and spec.queue is None:
         yield "error", "kueue-queue-on-template", f"podLabels.{_QUEUE}", "the key queue", queue
+    if rdma := spec.rdma.resource:
+        yield "warning", "pss-capabilities", "rdma.resource", "none, or a namespace that enforces neither", rdma
     if is_eval or spec.backend != "pytorchjob":
         return
     unbuffered, ttl = spec.env.get("PYTHONUNBUFFERED", "1"), spec.ttlSecondsAfterFinished
@@ -77,33 +77,12 @@ def _check_pods(spec: RunSpec) -> Iterator[Broken]:
         yield "error", "pytorchjob-env-overridden", "env.PYTHONUNBUFFERED", "1, or none", unbuffered
 
 
-def _check_devices(spec: RunSpec) -> Iterator[Broken]:
-    """GPUs and other extended resources, whose names have a domain."""
-    limits, requests = spec.resources.limits, spec.resources.requests
-    own = {spec.gpu.resource: str(spec.gpus_per_node)} if spec.gpus_per_node else {}
-    if spec.method == "eval":
-        for resource in own.keys() & limits.keys():
-            yield "warning", "gpu-limits", f"resources.limits.{resource}", "none", limits[resource]
-    given = {**limits, **(own if spec.method != "eval" else {})}
-    for resource, amount in requests.items():
-        if "/" in resource and amount != given.get(resource):
-            expected = f"the limit, {given[resource]}" if resource in given else "the same in resources.limits"
-            yield "error", "gpu-limits", f"resources.requests.{resource}", expected, amount
-    if rdma := spec.rdma.resource:
-        yield "warning", "pss-capabilities", "rdma.resource", "none, or a namespace that enforces neither", rdma
-
-
 def _check_images(spec: RunSpec) -> Iterator[Broken]:
-    image, name = spec.image, spec.image.repository or ""
     server = (spec.eval.server.image or "") if spec.method == "eval" else ""
     server_tag = server.rpartition("/")[2].partition(":")[2]
     pinned = "a digest or a tag of one version"
-    if "@" in name or (":" in name.rpartition("/")[2] and not image.digest):
-        yield "error", "image-name", "image.repository", "a name alone (image.tag, image.digest)", name
-    if "@" in server and not re.search(r"@sha256:[0-9a-f]{64}$", server):
-        yield "error", "image-name", "eval.server.image", "NAME@sha256: and 64 hex digits", server
-    if image.tag == "latest" and not image.digest:
-        yield "warning", "image-tag", "image.tag", pinned, image.tag
+    if spec.image.tag == "latest" and not spec.image.digest:
+        yield "warning", "image-tag", "image.tag", pinned, spec.image.tag
     if server and "@" not in server and server_tag in ("", "latest"):
         yield "warning", "image-tag", "eval.server.image", pinned, server
 
