@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,4 +108,4 @@ def _write_response(question: str, gold: float | bool) -> str:
     return f"The answer is {show(gold)}."
 
 
-TASK = Task(name="finqa", read=read, prompts=PROMPTS, score=score)
+TASK = Task(name="finqa", read=read, prompts=PROMPTS, score=partial(score, step=1e-5))

@@ -6,7 +6,7 @@ import pytest
 
 from fino1.tasks import finqa, xbrl_math
 from fino1.tasks.record import solution, well_formed
-from fino1.tasks.scoring.numbers import read_precision
+from fino1.tasks.scoring.digits import read_precision
 from fino1.tasks.scoring.question import read_facts
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -6,7 +6,7 @@ numbers are left at the end, none is chosen.
 
 import re
 
-from fino1.tasks.scoring.numbers import Number
+from fino1.tasks.scoring.number import Number
 from fino1.tasks.scoring.question import QuestionFacts
 
 _RESULT = re.compile(
@@ -30,6 +30,8 @@ _REASON = re.compile(
 )
 _COPULA = re.compile(r"\b(?:is|was|are|were|be)\s(?:about |approximately |roughly |only )?[$€£¥(\s-]*$", re.IGNORECASE)
 _OF_TWO_YEARS = frozenset({"change", "changed", "difference", "increase", "decrease", "decline", "variation"})
+_CLAUSE = re.compile(r",\s|;\s|\s(?:while|whereas|although|but)\s", re.IGNORECASE)
+_YEAR_MARK = re.compile(r"[(;,|]\s?(?:in |for |fy ?|fiscal )?((?:19|20)[0-9]{2})\s?:\s?[$€£¥(\s-]*$", re.IGNORECASE)
 _YEAR_BEHIND = re.compile(r"^[^0-9.;,|:]{0,40}?\b((?:19|20)[0-9]{2})\b")
 _YEAR_BEFORE = re.compile(r"\b((?:19|20)[0-9]{2})\b[^0-9.;]{0,30}$")
 
@@ -40,6 +42,7 @@ def choose(numbers: list[Number], sentence: str, facts: QuestionFacts) -> Number
         hedged = len({number.negative for number in numbers}) > 1 and re.search(r"\bor\b|\beither\b|±|\+/-", sentence)
         return None if hedged else _take_most_precise(numbers)
     for narrow in (
+        _drop_other_years,
         _keep_before_reason,
         _keep_after_result,
         _keep_asked_kind,
@@ -47,6 +50,7 @@ def choose(numbers: list[Number], sentence: str, facts: QuestionFacts) -> Number
         _keep_keyed,
         _keep_concluding,
         _keep_asked_year,
+        _keep_asked_noun,
     ):
         kept = narrow(numbers, sentence, facts)
         if kept and len(drop_repeated(kept)) == 1:
@@ -104,6 +108,29 @@ def _keep_asked_year(numbers: list[Number], sentence: str, facts: QuestionFacts)
         if stated and stated[1] == year:
             kept.append(number)
     return kept
+
+
+def _drop_other_years(numbers: list[Number], sentence: str, facts: QuestionFacts) -> list[Number]:
+    """Keep numbers that are not marked as another year's ("(2017: $1,389 million)")."""
+    kept = []
+    for number in numbers:
+        marked = _YEAR_MARK.search(sentence[max(0, number.start - 24) : number.start])
+        if not marked or marked[1] in facts.years:
+            kept.append(number)
+    return kept
+
+
+def _keep_asked_noun(numbers: list[Number], sentence: str, facts: QuestionFacts) -> list[Number]:
+    """Keep numbers of the clause that names what is asked about ("despite a decrease in revenue of 2 %, income rose 7.31 %")."""
+    ends = [0, *(mark.end() for mark in _CLAUSE.finditer(sentence)), len(sentence)]
+    clauses = list(zip(ends, ends[1:], strict=False))
+    named = [(len(facts.nouns & set(re.findall(r"[a-z]{4,}", sentence[a:b].lower()))), a, b) for a, b in clauses]
+    most, begin, end = max(named)
+    return [
+        number
+        for number in numbers
+        if most and begin <= number.start < end and sum(n == most for n, _, _ in named) == 1
+    ]
 
 
 def _keep_keyed(numbers: list[Number], sentence: str, facts: QuestionFacts) -> list[Number]:

@@ -16,12 +16,18 @@ _UNITS = (
     re.compile(rf"[^-+0-9]{{1,2}}({_VALUE})"),
 )
 _TOKEN = re.compile(r"\s*(?:([0-9]+\.?[0-9]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?)|(\*\*|[-+*/(),^]))")
+_SIMPLE = re.compile(
+    r"(-?)\$?((?:[1-9][0-9]{0,2}(?:,[0-9]{3})+|0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?)(?: ?%| million| billion| thousand)?"
+)
+"""The commonest texts, which need no normalising."""
 _LIMIT = 200
 """Characters read: no number is longer, and nested brackets stay shallow."""
 
 
 def accepts(text: str, gold: float) -> bool | None:
     """True if the public evaluator accepts this answer text for this gold; None where the text holds no number."""
+    if simple := _SIMPLE.fullmatch(text):
+        return accepts_number(float(simple[1] + simple[2].replace(",", "")), gold)
     prepared = _normalise(text[:_LIMIT])
     if prepared in {"True", "False"}:
         return accepts_number(float(prepared == "True"), gold)
