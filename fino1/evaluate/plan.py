@@ -109,6 +109,8 @@ def _plan_cell(source: Source, rows: Rows, asked: EvalTask, block: EvalBlock, wo
     }
     if asked.fold:
         settings["fold"] = asked.fold
+    if asked.gold != "published":
+        settings["gold"] = asked.gold
     if source.server_args:
         settings["server_args"] = list(source.server_args)
     if source.served and source.context_length and counter.choose_way(source.tokenizer) == "estimate":

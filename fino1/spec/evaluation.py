@@ -1,10 +1,10 @@
 """What may a run file say of an evaluation?"""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import model_validator
 
-from fino1.spec.fields import Block, Count, CountOrZero, Name, NonNegative, Positive, Text
+from fino1.spec.fields import ADDED, Block, Count, CountOrZero, Name, NonNegative, Positive, Text
 from fino1.spec.inputs import ModelRef, RowsBlock, TaskId, fold_complaints
 
 
@@ -48,6 +48,8 @@ class EvalTask(RowsBlock):
     task: TaskId
     split: str = "test"
     size: Count = 500
+    gold: Annotated[Literal["published", "corrected"], ADDED] = "published"
+    """FinQA only: golds as published, or with the corrections that docs/scoring.md §10 lists; the report shows both figures."""
 
 
 class ServerBlock(Block):
