@@ -30,7 +30,11 @@ _REASON = re.compile(
 )
 _COPULA = re.compile(r"\b(?:is|was|are|were|be)\s(?:about |approximately |roughly |only )?[$€£¥(\s-]*$", re.IGNORECASE)
 _OF_TWO_YEARS = frozenset({"change", "changed", "difference", "increase", "decrease", "decline", "variation"})
-_CLAUSE = re.compile(r",\s|;\s|\s(?:while|whereas|although|but)\s", re.IGNORECASE)
+_CLAUSE = re.compile(
+    r",\s|;\s|\s(?=(?:while|whereas|although|though|even though|but|despite|following|after|compared|versus)\s)",
+    re.IGNORECASE,
+)
+_OTHER_YEAR = re.compile(r"\s(?:in|for|during) (?:fy ?|fiscal )?((?:19|20)[0-9]{2})\b", re.IGNORECASE)
 _YEAR_MARK = re.compile(r"[(;,|]\s?(?:in |for |fy ?|fiscal )?((?:19|20)[0-9]{2})\s?:\s?[$€£¥(\s-]*$", re.IGNORECASE)
 _YEAR_BEHIND = re.compile(r"^[^0-9.;,|:]{0,40}?\b((?:19|20)[0-9]{2})\b")
 _YEAR_BEFORE = re.compile(r"\b((?:19|20)[0-9]{2})\b[^0-9.;]{0,30}$")
@@ -42,6 +46,7 @@ def choose(numbers: list[Number], sentence: str, facts: QuestionFacts) -> Number
         hedged = len({number.negative for number in numbers}) > 1 and re.search(r"\bor\b|\beither\b|±|\+/-", sentence)
         return None if hedged else _take_most_precise(numbers)
     for narrow in (
+        _keep_leading_year,
         _drop_other_years,
         _keep_before_reason,
         _keep_after_result,
@@ -68,7 +73,9 @@ def _add_percent(chosen: Number | None, numbers: list[Number]) -> Number | None:
 
 
 def _keep_after_result(numbers: list[Number], sentence: str, facts: QuestionFacts) -> list[Number]:
-    """Keep numbers behind the last "=", "gives", "which is"."""
+    """Keep numbers behind the last "=", "gives", "which is": percentages only where one may be asked."""
+    if not facts.percent and not facts.ratio:
+        numbers = [number for number in numbers if not number.percent] or numbers
     marks = [mark.end() for mark in _RESULT.finditer(sentence)]
     for mark in reversed(marks):
         if kept := [number for number in numbers if number.start >= mark]:
@@ -111,13 +118,20 @@ def _keep_asked_year(numbers: list[Number], sentence: str, facts: QuestionFacts)
 
 
 def _drop_other_years(numbers: list[Number], sentence: str, facts: QuestionFacts) -> list[Number]:
-    """Keep numbers that are not marked as another year's ("(2017: $1,389 million)")."""
+    """Keep numbers that are not marked as another year's: "(2017: $1,389 million)", "a decrease of 2 % in 2016"."""
     kept = []
+    years_are_named = len(facts.years) > (1 if facts.words & _OF_TWO_YEARS else 0)
     for number in numbers:
-        marked = _YEAR_MARK.search(sentence[max(0, number.start - 24) : number.start])
-        if not marked or marked[1] in facts.years:
+        before = _YEAR_MARK.search(sentence[max(0, number.start - 24) : number.start])
+        behind = _OTHER_YEAR.match(sentence, number.end) if years_are_named else None
+        if all(mark is None or mark[1] in facts.years for mark in (before, behind)):
             kept.append(number)
     return kept
+
+
+def _keep_leading_year(numbers: list[Number], sentence: str, facts: QuestionFacts) -> list[Number]:
+    """Keep the year that a sentence begins with, where a year is asked ("2018, with 73.2 % against 72.2 % in 2019")."""
+    return numbers[:1] if facts.year and not sentence[: numbers[0].start].strip(" \"'(*") else []
 
 
 def _keep_asked_noun(numbers: list[Number], sentence: str, facts: QuestionFacts) -> list[Number]:

@@ -32,7 +32,7 @@ _COMPOUND = re.compile(
 )
 _MONTH_BEHIND = re.compile(r"(?:st|nd|rd|th)?\s(?:of\s)?([A-Za-z]{3,9})\b")
 _LIST_MARK = re.compile(r"[.):]\s+(?=[^\s0-9])")
-_TO_ONE = re.compile(r"[\s.x]{0,3}(?:to|:)\s?", re.IGNORECASE)
+_TO_ONE = re.compile(r"[\s.x-]{0,3}(?:to|:)[\s-]?", re.IGNORECASE)
 _DURATION = re.compile(
     r"\s?(?:fiscal |calendar )?(?:years?|months?|days?|quarters?|weeks?|hours?)(?![a-z])", re.IGNORECASE
 )
@@ -70,10 +70,11 @@ _OPERANDS = {
 _BOUNDS = frozenset(
     ["over", "above", "below", "under", "exceeds", "exceed", "exceeded", "exceeding", "minimum", "maximum"]
     + ["at least", "at most", "more than", "less than", "fewer than", "greater than", "higher than", "lower than", "up to",
-       "as much", "as many", "excess of", "minimum of", "maximum of", "upwards of", "no more", "no less"]
+       "as much", "as many", "excess of", "minimum of", "maximum of", "upwards of", "no more", "no less",
+       "anything but"]
 )  # fmt: skip
 _BOUND_BEHIND = re.compile(
-    r"[\s,]{0,2}(?:or|and) (?:more|less|higher|lower|greater|above|below|fewer|over|under|up)\b|\+(?!\s?[0-9($])"
+    r"[\s,]{0,2}(?:or|and) (?:more|less|higher|lower|greater|above|below|fewer|over|under|up)\b|\+(?!\s?[0-9($])|\s?(?:±|\+/-)"
     r"|\s?,? (?:at (?:the )?(?:very )?(?:least|most)|minimum|maximum)\b",
     re.IGNORECASE,
 )
@@ -196,6 +197,8 @@ def _is_small_label(number: Number, text: str, after: str) -> bool:
 def _is_value(text: str, number: Number, lead: list[str]) -> bool:
     """True if "=", ":" or "was" stands before it, so that it is a value whatever it looks like."""
     before = text[: number.digits_start].rstrip(" ")[-1:]
+    if before == ":" and text[number.end : number.end + 1] == " ":
+        return not text[number.end + 1 : number.end + 2].isalpha()
     return before in _VALUE_MARKS or bool(lead) and lead[-1] in _STATES
 
 
@@ -224,6 +227,8 @@ def _is_other_duration(number: Number, text: str, facts: QuestionFacts) -> bool:
 def _is_bound(number: Number, text: str, lead: list[str]) -> bool:
     """True if the text names a bound and no value: "over 94", "at least 94", "≥ 94", "94 or more"."""
     before = text[: number.start].rstrip(" ($€£¥")[-2:]
+    if text[max(0, number.digits_start - 5) : number.digits_start].rstrip().endswith("+/-"):
+        return True
     if before[-1:] in {"≥", "≤", "<", "±", "≠"} or (before[-1:] == ">" and before[0] not in "-="):
         return True
     if lead and (
@@ -231,7 +236,7 @@ def _is_bound(number: Number, text: str, lead: list[str]) -> bool:
     ):
         return not (lead[-1] == "over" and is_year(number))
     after = text[number.end : number.end + 1]
-    return after in {" ", ",", "+"} and bool(_BOUND_BEHIND.match(text, number.end))
+    return after in {" ", ",", "+", "±"} and bool(_BOUND_BEHIND.match(text, number.end))
 
 
 def _find_nothing(sentence: str, numbers: list[Number]) -> Number | None:

@@ -16,10 +16,12 @@ from fino1.tasks.scoring.number import Number
 from fino1.tasks.scoring.parts import take_final_part
 from fino1.tasks.scoring.plain import clean
 from fino1.tasks.scoring.question import QuestionFacts
+from fino1.tasks.scoring.refusal import is_refusal
 from fino1.tasks.scoring.statements import find_last_statement, split
 
 _JOIN = re.compile(
-    r"[\s()]*(?:or|and|to|through|-|/|&|~|,)[\s(]*(?:or|and|is|it|maybe|perhaps|possibly|about)?[\s(]*", re.IGNORECASE
+    r"[\s(),]*(?:(?:or|and|to|through|-|/|&|~|,)[\s(),]*)+(?:(?:is|it|maybe|perhaps|possibly|even|about)[\s(),]*)*",
+    re.IGNORECASE,
 )
 _DENIED = re.compile(r"\W{0,3}(?:not|cannot|can't|never|n't|unknown|unclear|impossible|un\w+able)\b", re.IGNORECASE)
 
@@ -72,7 +74,7 @@ def _read_container(container: Container, facts: QuestionFacts) -> tuple[bool, A
         and not _JOIN.fullmatch(sentence[numbers[0].end : numbers[1].start])
     ):
         chosen = numbers[0]  # "94, which is 1.6 % of revenue": the phrase points at the first
-    if chosen is None or not chosen.parsed:
+    if chosen is None or not chosen.parsed or is_refusal(text[: chosen.start]):
         return True, None
     return True, Answer(chosen, is_decrease(text, chosen))
 

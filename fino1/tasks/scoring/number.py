@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-_OVER = re.compile(r"\)?\s?[/÷]\s?[-($€£¥₹ ]*")
+_OVER = re.compile(r"\)?\s?[/÷]\s?[-( ]{0,3}(?:[A-Z]{3}|[A-Z]{0,2}[$€£¥₹])?[-( ]{0,3}")
 _JUXTAPOSED = re.compile(r"\s?(?:\s?dollars?)?\s?(?:and\s)?", re.IGNORECASE)
 
 
@@ -53,9 +53,10 @@ def join(left: Number, right: Number, text: str) -> Number | None:
     """Join two numbers that are one: 3/4, 1 1/2, "94 million 500 thousand"; None where they are two."""
     gap = text[left.end : right.digits_start]
     if right.fraction and gap in {" ", "-", " and "}:
-        return _mix(left, right, text)
-    if "/" in gap or "÷" in gap:
-        return _divide(left, right, text) if _OVER.fullmatch(gap) and left.plain and not left.fraction else None
+        return _mix(left, right)
+    if gap == ":" or "/" in gap or "÷" in gap:
+        is_ratio = right.magnitude != 1 and left.digits < 4 if gap == ":" else bool(_OVER.fullmatch(gap))
+        return _divide(left, right) if is_ratio else None
     if not left.parsed or not right.parsed or right.negative:
         return None
     if left.scale > 1 and 0.01 <= right.scale < left.scale and right.value < left.scale and _JUXTAPOSED.fullmatch(gap):
@@ -65,19 +66,23 @@ def join(left: Number, right: Number, text: str) -> Number | None:
     return None
 
 
-def _divide(left: Number, right: Number, text: str) -> Number | None:
-    """Return the fraction of two numbers; None where one has a unit."""
-    if not right.plain and not right.percent or not right.magnitude or left.percent:
+def _divide(left: Number, right: Number) -> Number | None:
+    """Return the fraction of two numbers; None where they have units that differ."""
+    is_same = left.scale == right.scale and not (left.percent or left.basis_points or right.basis_points)
+    if not is_same or left.fraction or not right.magnitude:
         return None
     value = left.magnitude / right.magnitude
-    shown = f"{'-' if left.negative else ''}{left.magnitude:.12g}/{right.magnitude:.12g}"
+    signs = [
+        number.negative and not number.text.startswith("(") for number in (left, right)
+    ]  # brackets are no minus here
+    shown = f"{'-' if signs[0] != signs[1] else ''}{left.magnitude:.12g}/{right.magnitude:.12g}"
     return left._replace(
-        text=shown, magnitude=value, step=0.0, digits=1, percent=right.percent, money=False, end=right.end, fraction=True,
-        parsed=value == value,
+        text=shown, magnitude=value, negative=signs[0] != signs[1], step=0.0, digits=1, percent=right.percent, scale=1.0,
+        money=False, end=right.end, fraction=True, parsed=value == value,
     )  # fmt: skip
 
 
-def _mix(left: Number, right: Number, text: str) -> Number | None:
+def _mix(left: Number, right: Number) -> Number | None:
     """Return a mixed number such as 1 1/2; None where the two are no such number."""
     whole = left.plain and not left.fraction and left.step == 1 and left.digits <= 3
     if not whole or not 0 < right.magnitude < 1 or len(right.text) > 5:

@@ -8,10 +8,11 @@ _TURN = re.compile(
     r"<\|(?:im_end|im_start|eot_id|end|endoftext|end_of_text|start_header_id|user|assistant|eom_id|return|start|end_of_turn|turn_end)\|>"
     r"|<(?:end_of_turn|start_of_turn|/?s|eos|turn\||\|turn)>|<[｜|](?:User|end▁of▁sentence)[｜|]>|\[/?INST\]"
 )
+_CHANNEL = "<|channel|>"
 _ROLE = re.compile(r"[\s<|>/a-z_]*(?:assistant|model|bot)?(?:<\|end_header_id\|>|<\|message\|>)?\s*", re.IGNORECASE)
 _NEW_QUESTION = re.compile(
     r"^[ \t]{0,3}(?:\#{1,6} ?)?(?:\*\*)?(?:(?:next )?question|context|user|human|q|input|instruction|problem|example)"
-    r"(?: ?[0-9]{1,3})?(?:\*\*)?\s?:|^\#{1,6} ?(?:question|context|user|human|input|instruction)s?[ \t:]*$",
+    r"(?: ?[0-9]{1,3})?(?:\*\*)?\s?:|^\#{1,6} ?(?:question|context|user|human|input|instruction)s?(?: ?[0-9]{1,3})?[ \t:]*$",
     re.IGNORECASE | re.MULTILINE,
 )
 _HINTS = ("question", "context", "user", "human", "q:", "q ", "input", "instruction", "problem", "example")
@@ -32,7 +33,10 @@ _SAYS_SOMETHING = re.compile(r"[0-9]|\b(?:yes|no|true|false)\b", re.IGNORECASE)
 
 def take_final_part(completion: str) -> str:
     """Take the part of a completion that answers: all of it where it has no thinking, further turns or final heading."""
-    text = _drop_further_turns(completion)
+    text = completion
+    if _CHANNEL in text:  # gpt-oss: everything but the final channel is thinking
+        text = text.partition(f"{_CHANNEL}final<|message|>")[2]
+    text = _drop_further_turns(text)
     if "<" in text or "[" in text or "◁" in text:
         text = _drop_thinking(text)
     text = text.rpartition(FINAL)[2]

@@ -67,8 +67,8 @@ def clean(text: str) -> str:
         text = _MATHS.sub(r" \1 ", text)
     if "<" in text:
         text = _TAG.sub(" ", text)
-    if "=>" in text:
-        text = text.replace("=>", "=")
+    if "=>" in text or "<=" in text or ">=" in text:
+        text = text.replace("=>", "=").replace("<=", "≤").replace(">=", "≥")
     if "*" in text or "_" in text or "`" in text:
         text = _BOLD.sub("", text).replace("__", "").replace("`", "")
     return text
@@ -86,9 +86,10 @@ def _clean_latex(text: str) -> str:
 
 
 def _write_fraction(match: re.Match[str]) -> str:
-    """Write a fraction on one line; a calculation in it keeps brackets."""
+    """Write a fraction on one line; a calculation in it keeps brackets, and a whole number before it a space."""
+    space = " " if match.string[match.start() - 1 : match.start()].isdigit() else ""
     parts = (part.strip() for part in (match[1] or match[3], match[2] or match[4]))
-    return "/".join(
+    return space + "/".join(
         f"({part})" if re.search(r"[0-9)] ?[-+*×/] ?|[-+*×/] ?[0-9(]", part[1:]) else part for part in parts
     )
 

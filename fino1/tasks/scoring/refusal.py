@@ -8,7 +8,8 @@ from fino1.tasks.scoring.question import QuestionFacts
 _REFUSAL = re.compile(
     r"\b(?:unable to|not able to|(?:can ?not|can't|could not|couldn't|impossible to|not possible to|no way to|difficult to)"
     r"(?: be)?(?: accurately| reliably| directly)? ?(?:comput|calculat|determin|answer|say|provide|give|find|tell|know|deriv"
-    r"|establish|be (?:comput|calculat|determin|answer|found|deriv|establish|known))|insufficient (?:information|data)"
+    r"|establish|be (?:comput|calculat|determin|answer|found|deriv|establish|known))|insufficient"
+    r"|no answer (?:can|could)"
     r"|not enough (?:information|data|detail)|(?:is|are|was|were) not (?:provided|disclosed|available|given|stated|reported"
     r"|specified)|(?:do|does) not (?:know|provide|disclose|give|contain|include|specify|report|have (?:enough|the|sufficient))"
     r"|don't (?:know|have)|doesn't (?:provide|disclose|give|contain|include|specify)|n/a\b|not determinable|undeterminable"
@@ -16,23 +17,15 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _STEMS = (
-    "not",
-    "n't",
-    "unable",
-    "possible to",
-    "no way",
-    "difficult to",
-    "insufficient",
-    "n/a",
-    "determinable",
-    "unanswer",
-    "unknown",
-)
+    "not", "n't", "unable", "possible to", "no way", "no answer", "difficult to", "insufficient", "n/a", "determinable",
+    "unanswer", "unknown",
+)  # fmt: skip
 _HINTS = (
-    "unable", "not able", "cannot", "can not", "can't", "could not", "couldn't", "possible to", "no way to", "difficult to",
-    "insufficient", "not enough", "not provide", "not disclose", "not available", "not give", "not stated", "not report",
-    "not specif", "not know", "not contain", "not include", "not have ", "n't know", "n't have", "n't provide", "n't disclose",
-    "n't give", "n't contain", "n't include", "n't specify", "n/a", "determinable", "unanswerable", "unknown",
+    "unable", "no answer", "not able", "cannot", "can not", "can't", "could not", "couldn't", "possible to",
+    "no way to", "difficult to", "insufficient", "not enough", "not provide", "not disclose", "not available",
+    "not give", "not stated", "not report", "not specif", "not know", "not contain", "not include", "not have ",
+    "n't know", "n't have", "n't provide", "n't disclose", "n't give", "n't contain", "n't include", "n't specify",
+    "n/a", "determinable", "unanswerable", "unknown",
 )  # fmt: skip
 """Each refusal has a stem and a hint: they are sought first, since that takes a hundredth of the time."""
 _CONCLUDES = re.compile(r"\b(?:so|thus|therefore|hence|assuming|estimated?)\b|[=≈]", re.IGNORECASE)

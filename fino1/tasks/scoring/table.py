@@ -4,6 +4,8 @@ import re
 
 from fino1.tasks.scoring.question import QuestionFacts
 
+_MOVEMENTS = frozenset(["change", "difference", "increase", "decrease", "variance", "variation", "growth", "delta"])
+_WORDS = re.compile(r"[a-z]{4,}|[0-9]{4}")
 _RULE = re.compile(r"[\s|:-]+")
 
 
@@ -17,11 +19,13 @@ def take_cell(lines: list[str], place: int, facts: QuestionFacts) -> str:
     cells = _cells(row)
     if first == place or len(header) != len(cells) or _RULE.fullmatch(row):
         return row
+    asked = facts.words | facts.years | (_MOVEMENTS if facts.movement else frozenset())
     named = [
-        index
-        for index, title in enumerate(header)
-        if index and (set(re.findall(r"[a-z]{4,}|[0-9]{4}", title.lower())) & (facts.words | facts.years))
+        index for index, title in enumerate(header) if index and not asked.isdisjoint(_WORDS.findall(title.lower()))
     ]
+    if facts.movement and len(named) > 1:
+        named = [index for index in named if not _MOVEMENTS.isdisjoint(_WORDS.findall(header[index].lower()))] or named
+        named = [index for index in named if facts.percent is ("%" in header[index] or "%" in cells[index])] or named
     keyed = [index for index in named if re.search("[A-Za-z]{4,}", header[index])]
     chosen = keyed if len(keyed) == 1 else named
     return f"{cells[0]} {header[chosen[0]]}: {cells[chosen[0]]}" if len(chosen) == 1 else row

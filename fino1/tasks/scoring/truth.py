@@ -26,6 +26,9 @@ _OPENING = re.compile(
 _BOTH = re.compile(
     r"\b(?:yes|true)\s?(?:or|/|and|nor)\s?(?:no|false)\b|\b(?:no|false)\s?(?:or|/|nor)\s?(?:yes|true)\b", re.IGNORECASE
 )
+_EXCLUDED = re.compile(
+    r"\b(?:cannot|can't|could not|couldn't|can not|not|never) be (?:a )?(?:yes|no|true|false)\b", re.IGNORECASE
+)
 _ANYWHERE = re.compile(r"\b(yes|true|false)\b", re.IGNORECASE)
 
 
@@ -57,6 +60,7 @@ def _find_in_text(text: str) -> str | None:
         return whole
     if opening := _OPENING.match(text):
         return opening[1].lower()
+    text = _EXCLUDED.sub(" ", text)
     text = _DENIED.sub(lambda match: "false" if match[1].lower() == "true" else "true", _BOTH.sub(" ", text))
     leading = [word.lower() for word in _LEADING.findall(text)]
     if not leading and is_refusal(text):

@@ -3,13 +3,14 @@
 import re
 from typing import NamedTuple
 
-_THOUSAND = "thousand thousands thou k tsd tausend grand"
-_MILLION = "million millions mil mill mils mills mio mln mlns mn mm m millionen millones milhoes"
+_THOUSAND = "kusd keur kgbp thousand thousands thou k tsd tausend grand"
+_MILLION = "musd meur mgbp million millions mil mill mils mills mio mln mlns mn mm m millionen millones milhoes"
 _BILLION = "billion billions bil bill bils bills bln blns bn b mrd mia milliard milliards milliarden billones"
-_TRILLION = "trillion trillions tril trln tn trn t"
+_TRILLION = "trillion trillions tril trln tn trn t bio"
 _SCALES = {
     **dict.fromkeys(["hundred", "hundreds"], 1e2),
-    "dozen": 12.0,
+    **dict.fromkeys(["myriad", "myriads"], 1e4),
+    **dict.fromkeys(["dozen", "dozens"], 12.0),
     **dict.fromkeys(_THOUSAND.split(), 1e3),
     **dict.fromkeys(["lakh", "lakhs", "lac", "lacs"], 1e5),
     **dict.fromkeys(_MILLION.split(), 1e6),
@@ -130,7 +131,7 @@ def _read_scale(text: str, end: int, money: bool) -> Unit | None:
     at = end
     while len(factors) < 3 and (match := _WORD.match(text, at)):
         factor = _find_factor(match, money=money or any(mark in match["gap"] for mark in "$€£¥₹"))
-        if factor is None and not factors and match["word"].lower() in _CURRENCIES and match["gap"].strip(" -") == "":
+        if factor is None and not factors and match["word"].lower() in _CURRENCIES and match["gap"].strip(" -(") == "":
             at, money = match.end(), True  # "94 USD million"
             match = _WORD.match(text, at)
             factor = _find_factor(match, money=True) if match else None
@@ -145,7 +146,7 @@ def _read_scale(text: str, end: int, money: bool) -> Unit | None:
     if factors:
         return Unit(at, scale=_multiply(factors))
     glued = _LETTERS.match(text, end)
-    is_known = glued is None or glued[0].lower() in _GLUED
+    is_known = glued is None or (glued[0].lower() in _GLUED and not text[glued.end() : glued.end() + 1].isdigit())
     return None if is_known else Unit(end, known=False)
 
 
