@@ -42,7 +42,7 @@ _YEAR_BEFORE = re.compile(r"\b((?:19|20)[0-9]{2})\b[^0-9.;]{0,30}$")
 
 def choose(numbers: list[Number], sentence: str, facts: QuestionFacts) -> Number | None:
     """Choose the number of the sentence that is asked for; None where that is not clear."""
-    if len(drop_repeated(numbers)) <= 1:
+    if are_one(numbers):
         hedged = len({number.negative for number in numbers}) > 1 and re.search(r"\bor\b|\beither\b|±|\+/-", sentence)
         return None if hedged else _take_most_precise(numbers)
     for narrow in (
@@ -58,7 +58,7 @@ def choose(numbers: list[Number], sentence: str, facts: QuestionFacts) -> Number
         _keep_asked_noun,
     ):
         kept = narrow(numbers, sentence, facts)
-        if kept and len(drop_repeated(kept)) == 1:
+        if kept and are_one(kept):
             return _add_percent(_take_most_precise(kept), numbers)
         numbers = kept or numbers
     return None
@@ -76,11 +76,13 @@ def _keep_after_result(numbers: list[Number], sentence: str, facts: QuestionFact
     """Keep numbers behind the last "=", "gives", "which is": percentages only where one may be asked."""
     if not facts.percent and not facts.ratio:
         numbers = [number for number in numbers if not number.percent] or numbers
-    marks = [mark.end() for mark in _RESULT.finditer(sentence)]
-    for mark in reversed(marks):
-        if kept := [number for number in numbers if number.start >= mark]:
-            return kept
-    return []
+    return _keep_behind([mark.end() for mark in _RESULT.finditer(sentence)], numbers)
+
+
+def _keep_behind(marks: list[int], numbers: list[Number]) -> list[Number]:
+    """Keep numbers behind the last of these places that has any behind it."""
+    places = [mark for mark in marks if mark <= numbers[-1].start]
+    return [number for number in numbers if number.start >= places[-1]] if places else []
 
 
 def _keep_before_reason(numbers: list[Number], sentence: str, facts: QuestionFacts) -> list[Number]:
@@ -140,11 +142,9 @@ def _keep_asked_noun(numbers: list[Number], sentence: str, facts: QuestionFacts)
     clauses = list(zip(ends, ends[1:], strict=False))
     named = [(len(facts.nouns & set(re.findall(r"[a-z]{4,}", sentence[a:b].lower()))), a, b) for a, b in clauses]
     most, begin, end = max(named)
-    return [
-        number
-        for number in numbers
-        if most and begin <= number.start < end and sum(n == most for n, _, _ in named) == 1
-    ]
+    if not most or sum(count == most for count, _, _ in named) > 1:
+        return []
+    return [number for number in numbers if begin <= number.start < end]
 
 
 def _keep_keyed(numbers: list[Number], sentence: str, facts: QuestionFacts) -> list[Number]:
@@ -159,20 +159,12 @@ def _keep_keyed(numbers: list[Number], sentence: str, facts: QuestionFacts) -> l
 
 def _keep_concluding(numbers: list[Number], sentence: str, facts: QuestionFacts) -> list[Number]:
     """Keep numbers of the clause that draws the conclusion ("…, so the change is", "…, a change of")."""
-    marks = list(_CONCLUSION.finditer(sentence))
-    for mark in reversed(marks):
-        if kept := [number for number in numbers if number.start >= mark.end() - 1]:
-            return kept
-    return []
+    return _keep_behind([mark.end() - 1 for mark in _CONCLUSION.finditer(sentence)], numbers)
 
 
-def drop_repeated(numbers: list[Number]) -> list[Number]:
-    """Drop numbers that are another one in other notation (0.153 and 15.3 %, within rounding)."""
-    kept: list[Number] = []
-    for number in numbers:
-        if not any(_is_same(number, other) for other in kept):
-            kept.append(number)
-    return kept
+def are_one(numbers: list[Number]) -> bool:
+    """True if all are one number in several notations (0.153 and 15.3 %, within rounding)."""
+    return all(_is_same(numbers[0], other) for other in numbers[1:])
 
 
 def _is_same(left: Number, right: Number) -> bool:

@@ -20,7 +20,10 @@ _VALUE = re.compile(r"""["'](?:value|amount|number|answer)["']\s{0,9}:\s{0,9}"""
 _STRING = re.compile(r'"((?:[^"\\\n]|\\.){0,400})"|\'([^\'\n]{0,400})\'')
 _BARE = re.compile(r"[^,}\]\n]{1,80}")
 _TAG_END = re.compile(r"(?:answer|result|solution)(?:\|>|[>\]])")
-_CLOSING = re.compile(r"</|\[/|<\|end_of_|\n<[a-z]", re.IGNORECASE)
+_CLOSING = re.compile(
+    r"</(?:final_?)?(?:answer|result|solution)|\[/|<\|end_of_|<(?:final_?)?(?:answer|result|solution)|\n</?[a-z]",
+    re.IGNORECASE,
+)
 _PHRASE = re.compile(
     r"answer\b(?:\s(?:to|for)\s[^\n.:]{1,80}?)?(?:\s(?:therefore|thus|then|would|will|should))?[\s*_]{0,4}"
     r"(?:\b(?:is|was|be|equals)\b|:|=|≈)[\s*_:]{0,20}"

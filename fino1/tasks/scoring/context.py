@@ -189,14 +189,14 @@ def _is_small_label(number: Number, text: str, after: str) -> bool:
         return text.strip() != f"[{number.text}]"
     if (match := _MONTH_BEHIND.match(text, number.end)) and match[1].lower() in _MONTHS:
         return True
-    if after in {".", ")", ":"} and not text[text.rfind("\n", 0, number.start) + 1 : number.start].strip(" ("):
+    if after in {".", ")", ":"} and not text[max(0, number.start - 8) : number.start].rpartition("\n")[2].strip(" ("):
         return bool(_LIST_MARK.match(text, number.end))
     return False
 
 
 def _is_value(text: str, number: Number, lead: list[str]) -> bool:
     """True if "=", ":" or "was" stands before it, so that it is a value whatever it looks like."""
-    before = text[: number.digits_start].rstrip(" ")[-1:]
+    before = text[max(0, number.digits_start - 8) : number.digits_start].rstrip(" ")[-1:]
     if before == ":" and text[number.end : number.end + 1] == " ":
         return not text[number.end + 1 : number.end + 2].isalpha()
     return before in _VALUE_MARKS or bool(lead) and lead[-1] in _STATES
@@ -226,7 +226,7 @@ def _is_other_duration(number: Number, text: str, facts: QuestionFacts) -> bool:
 
 def _is_bound(number: Number, text: str, lead: list[str]) -> bool:
     """True if the text names a bound and no value: "over 94", "at least 94", "≥ 94", "94 or more"."""
-    before = text[: number.start].rstrip(" ($€£¥")[-2:]
+    before = text[max(0, number.start - 8) : number.start].rstrip(" ($€£¥")[-2:]
     if text[max(0, number.digits_start - 5) : number.digits_start].rstrip().endswith("+/-"):
         return True
     if before[-1:] in {"≥", "≤", "<", "±", "≠"} or (before[-1:] == ">" and before[0] not in "-="):

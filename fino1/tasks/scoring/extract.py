@@ -17,7 +17,7 @@ from fino1.tasks.scoring.parts import take_final_part
 from fino1.tasks.scoring.plain import clean
 from fino1.tasks.scoring.question import QuestionFacts
 from fino1.tasks.scoring.refusal import is_refusal
-from fino1.tasks.scoring.statements import find_last_statement, split
+from fino1.tasks.scoring.statements import find_last_statement, take_first_sentence
 
 _JOIN = re.compile(
     r"[\s(),]*(?:(?:or|and|to|through|-|/|&|~|,)[\s(),]*)+(?:(?:is|it|maybe|perhaps|possibly|even|about)[\s(),]*)*",
@@ -61,7 +61,7 @@ def _read_container(container: Container, facts: QuestionFacts) -> tuple[bool, A
         if statement is None:
             return any(char.isdigit() for char in text), None
         return True, Answer(statement[0], is_decrease(f"{statement[1]} {statement[2]}", statement[0]))
-    sentence = text if container.kind == "box" else (split(text[:600]) or [""])[0]
+    sentence = text if container.kind == "box" else take_first_sentence(text)
     numbers = find_candidates(sentence, facts)
     if container.kind == "box":
         numbers = [number for number in numbers if container.start <= number.digits_start < container.end]

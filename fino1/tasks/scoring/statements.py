@@ -3,7 +3,7 @@
 import re
 
 from fino1.tasks.scoring import table
-from fino1.tasks.scoring.choose import choose, drop_repeated
+from fino1.tasks.scoring.choose import are_one, choose
 from fino1.tasks.scoring.context import find_candidates
 from fino1.tasks.scoring.number import Number
 from fino1.tasks.scoring.question import QuestionFacts
@@ -36,9 +36,6 @@ _YEAR = re.compile(r"\b(?:19|20)[0-9]{2}\b")
 _NAKED = re.compile(r"[^A-Za-z]{1,40}(?:[A-Za-z]{1,12}[^A-Za-z]{0,6})?")
 """A line that may be a number with its unit and nothing else."""
 
-Stated = tuple[Number | None, str]
-"""The number that a sentence states, None where it is not clear which, and the sentence."""
-
 
 def split(text: str) -> list[str]:
     """Split a cleaned text into sentences and lines, without list marks and those that hold nothing."""
@@ -70,6 +67,15 @@ def _ends_sentence(text: str, start: int, end: int) -> bool:
     return end == len(text) or bool(_OPENS.match(text, end))
 
 
+def take_first_sentence(text: str) -> str:
+    """Take the first sentence or line of a cleaned text."""
+    for mark in _BREAK.finditer(text):
+        start, end = mark.span()
+        if text[start] == "\n" or _ends_sentence(text, start, end):
+            return _drop_list_mark(text[: start + (text[start] in ".!?")])
+    return _drop_list_mark(text) if text else ""
+
+
 def find_last_statement(text: str, facts: QuestionFacts) -> tuple[Number, str, str] | None:
     """Find the last statement of a number in a cleaned text: the number, its sentence and what follows the sentence."""
     sentences = split(text)
@@ -77,7 +83,7 @@ def find_last_statement(text: str, facts: QuestionFacts) -> tuple[Number, str, s
     place = stated.find()
     if place is None:
         return None
-    number, sentence = stated.choose(place)
+    number, sentence = stated.choose(place), sentences[place]
     if number is None or not number.parsed or (is_refusal(text) and is_refused(sentences, place, sentence, facts)):
         return None
     return number, sentence, sentences[place + 1] if place + 1 < len(sentences) else ""
@@ -89,44 +95,45 @@ class _Statements:
     def __init__(self, sentences: list[str], facts: QuestionFacts) -> None:
         self.sentences = sentences
         self.facts = facts
-        self._found: dict[int, list[Number]] = {}
+        self._numbers: dict[int, list[Number]] = {}
+        self._chosen: dict[int, Number | None] = {}
 
     def numbers(self, place: int) -> list[Number]:
         """Return the candidates of a sentence; of a table's row those of the cell that is asked for."""
-        if place not in self._found:
+        found = self._numbers.get(place)
+        if found is None:
             sentence = self.sentences[place]
             if sentence.lstrip().startswith("|"):
                 self.sentences[place] = sentence = table.take_cell(self.sentences, place, self.facts)
-            self._found[place] = find_candidates(sentence, self.facts)
-        return self._found[place]
+            found = self._numbers[place] = find_candidates(sentence, self.facts)
+        return found
 
-    def choose(self, place: int) -> Stated:
-        """Choose the number that a sentence answers with."""
-        numbers = self.numbers(place)
-        return choose(numbers, self.sentences[place], self.facts), self.sentences[place]
+    def choose(self, place: int) -> Number | None:
+        """Choose the number that a sentence answers with; None where that is not clear."""
+        if place not in self._chosen:
+            self._chosen[place] = choose(self.numbers(place), self.sentences[place], self.facts)
+        return self._chosen[place]
 
     def find(self) -> int | None:
         """Find the sentence that answers; None where there is none, or several could."""
         last = self._find_last()
-        if last is None:
-            return None
-        if self._is_bare(last) and self._is_list():
+        if last is None or (self._is_bare(last) and self._is_list()):
             return None  # a list of naked numbers asserts nothing
-        if self.choose(last)[0] is not None and not self._breaks_off(last):
+        number = self.choose(last)
+        if number is not None and not self._breaks_off(last):
             return last
         # The last sentence is ambiguous or breaks off: does just one number answer in the question's own words?
         places = [place for place in reversed(range(len(self.sentences))) if self._is_strong(place)]
         places = [place for place in places if not self._is_other_kind(place)] or places
-        clear = [place for place in places if self._has_question_words(place) and self.choose(place)[0] is not None]
-        if self.choose(last)[0] is not None:
+        clear = [place for place in places if self._has_question_words(place) and self.choose(place) is not None]
+        if number is not None:
             return next((place for place in clear if place != last), last)
-        return clear[0] if len(drop_repeated([self.choose(place)[0] for place in clear])) == 1 else None
+        return clear[0] if clear and are_one([self.choose(place) for place in clear]) else None
 
     def _find_last(self) -> int | None:
         """Find the last sentence with a number of the kind that is asked for, else of another kind, else with a weak one."""
-        order = range(len(self.sentences) - 1, -1, -1)
         others, weak = [], []
-        for place in order:
+        for place in range(len(self.sentences) - 1, -1, -1):
             if self._is_strong(place):
                 if not self._is_other_kind(place):
                     return place
@@ -137,24 +144,22 @@ class _Statements:
 
     def _is_strong(self, place: int) -> bool:
         """True if a sentence has a number that is more than a year or a fraction, and no bound on something else."""
-        numbers = self.numbers(place)
-        if not numbers or all(number.weak for number in numbers):
-            return False
-        return any(number.parsed for number in numbers) or self._has_question_words(place)
+        is_parsed = False
+        for number in self.numbers(place):
+            if not number.weak:
+                if number.parsed:
+                    return True
+                is_parsed = True
+        return is_parsed and self._has_question_words(place)
 
     def _is_bare(self, place: int) -> bool:
         numbers = self.numbers(place)
         return len(numbers) == 1 and not _LETTERS.search(self.sentences[place].replace(numbers[0].text, ""))
 
     def _is_list(self) -> bool:
-        naked = [place for place, sentence in enumerate(self.sentences) if _NAKED.fullmatch(sentence)]
-        return (
-            len(
-                drop_repeated(
-                    [self.numbers(place)[0] for place in naked if self._is_strong(place) and self._is_bare(place)]
-                )
-            )
-            > 1
+        naked = (place for place, sentence in enumerate(self.sentences) if _NAKED.fullmatch(sentence))
+        return not are_one(
+            [self.numbers(place)[0] for place in naked if self._is_strong(place) and self._is_bare(place)]
         )
 
     def _breaks_off(self, place: int) -> bool:
@@ -172,10 +177,12 @@ class _Statements:
 
     def _is_other_kind(self, place: int) -> bool:
         """True if all are percentages where none is asked, or amounts where one is."""
-        facts, numbers = self.facts, self.numbers(place)
+        facts = self.facts
         if facts.percent:
-            return all(number.money or number.scale > 1 for number in numbers)
-        return not facts.ratio and not facts.basis_points and all(number.percent for number in numbers)
+            return all([number.money or number.scale > 1 for number in self.numbers(place)])
+        if facts.ratio or facts.basis_points:
+            return False
+        return all([number.percent for number in self.numbers(place)])
 
     def _has_question_words(self, place: int) -> bool:
         return not self.facts.words.isdisjoint(_WORDS.findall(self.sentences[place].lower()))

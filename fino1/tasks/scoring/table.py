@@ -6,6 +6,8 @@ from fino1.tasks.scoring.question import QuestionFacts
 
 _MOVEMENTS = frozenset(["change", "difference", "increase", "decrease", "variance", "variation", "growth", "delta"])
 _WORDS = re.compile(r"[a-z]{4,}|[0-9]{4}")
+_LONGEST = 100
+"""Rows of a table that are looked through for its header."""
 _RULE = re.compile(r"[\s|:-]+")
 
 
@@ -13,7 +15,7 @@ def take_cell(lines: list[str], place: int, facts: QuestionFacts) -> str:
     """Take the cell of a row that stands under a header with the question's words or year; the whole row where none does."""
     row = lines[place]
     first = place
-    while first and lines[first - 1].lstrip().startswith("|"):
+    while first and place - first < _LONGEST and lines[first - 1].lstrip().startswith("|"):
         first -= 1
     header = _cells(lines[first])
     cells = _cells(row)
