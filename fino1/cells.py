@@ -29,7 +29,8 @@ class Sample:
     """One question, its answer and the verdict on it: a line of samples.jsonl.
 
     `reasoning` is what the endpoint sent apart from the text; `unanswered` (`unheard` in the file) counts the attempts that
-    were sent and not answered. Both are in the file only where there are some. Token counts are None where the endpoint
+    were sent and not answered. `strict_by_other_gold` is the verdict by the row's second gold, published or corrected
+    (docs/scoring.md §10). The three are in the file only where there are some. Token counts are None where the endpoint
     gave none.
     """
 
@@ -52,6 +53,7 @@ class Sample:
     answered_by: str | None
     reasoning: str | None = None
     unanswered: int = field(default=0, metadata={"key": "unheard"})  # finished cells on disk have this key
+    strict_by_other_gold: bool | None = None
 
     @property
     def truncated(self) -> bool:
@@ -62,6 +64,13 @@ class Sample:
     def right(self) -> bool:
         """True if it counts in k: strictly right, and not truncated."""
         return self.strict is True and not self.truncated
+
+    @property
+    def right_by_other_gold(self) -> bool:
+        """True if it counts in k where each row that has a second gold is judged by that one."""
+        if self.strict_by_other_gold is None:
+            return self.right
+        return self.strict_by_other_gold and not self.truncated
 
     @property
     def state(self) -> str:

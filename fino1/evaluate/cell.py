@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from fino1.evaluate.models import Source
 from fino1.evaluate.questions import Question
 from fino1.evaluate.samples import WHOLE, Shard
 from fino1.progress import Progress
-from fino1.tasks.record import Task
+from fino1.tasks.record import Task, judge
 
 GRACE_S = 10.0  # after SIGTERM: time for the requests under way; Kubernetes' default grace period is 30 s
 _TICK_S = 0.2
@@ -120,7 +120,9 @@ def _finish(cell: PlannedCell, found: Mapping[str, Sample]) -> Cell:
 
 
 def _judge(task: Task, question: Question, answer: Answer) -> Sample:
-    verdict = task.score(answer.text, question.record.question, question.record.target)
+    verdict = judge(task.score, answer.text, question.record)
+    other = question.record.other_gold
+    by_other = None if other is None else judge(task.score, answer.text, replace(question.record, target=other)).strict
     value = verdict.value
     return Sample(
         id=question.id,
@@ -142,6 +144,7 @@ def _judge(task: Task, question: Question, answer: Answer) -> Sample:
         answered_by=answer.model,
         reasoning=answer.reasoning,
         unanswered=answer.unanswered,
+        strict_by_other_gold=by_other,
     )
 
 

@@ -112,6 +112,8 @@ def _plan_cell(source: Source, rows: Rows, asked: EvalTask, block: EvalBlock, wo
         settings["fold"] = asked.fold
     if source.chat_template_kwargs:
         settings["chat_template_kwargs"] = source.chat_template_kwargs
+    if asked.gold != "published":
+        settings["gold"] = asked.gold
     if source.server_args:
         settings["server_args"] = list(source.server_args)
     if source.served and source.context_length and counter.choose_way(source.tokenizer) == "estimate":

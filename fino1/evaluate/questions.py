@@ -3,7 +3,7 @@
 import hashlib
 import tempfile
 import threading
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,11 @@ def _number_repeated(identifier: str, seen: set[str]) -> str:
 
 def _limit(block: EvalTask, rows: Rows) -> Rows:
     records = take(rows.records, block.fold, block.limit)
+    if block.gold == "corrected":
+        records = [
+            record if record.other_gold is None else replace(record, target=record.other_gold, other_gold=record.target)
+            for record in records
+        ]
     if not records:
         raise SpecError(f"{block.task}: {rows.where}: expected rows, got none")
     return Rows(rows.task, tuple(records), rows.identity, rows.where)

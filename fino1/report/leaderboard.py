@@ -66,6 +66,8 @@ class Leaderboard:
     rows: list[dict[str, Any]]
     pairs: list[Pair]
     disjoint: list[str]
+    golds: tuple[str, ...] = ()
+    """What differs by FinQA's other golds, a line each."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return what leaderboard.json holds."""
@@ -89,7 +91,8 @@ def build(cells: Sequence[Cell]) -> Leaderboard:
                 disjoint.append(f"{task}: {a.model} and {b.model} were asked no question in common, so no paired test")
         corrected = holm([pair["p"] for pair in tested])
         pairs += [Pair(**pair, p_holm=p) for pair, p in zip(tested, corrected, strict=True)]
-    return Leaderboard([_make_row(cell) for cell in cells], pairs, disjoint)
+    golds = tuple(line for cell in cells if (line := _compare_golds(cell)))
+    return Leaderboard([_make_row(cell) for cell in cells], pairs, disjoint, golds)
 
 
 def _make_row(cell: Cell) -> dict[str, Any]:
@@ -109,6 +112,16 @@ def _make_row(cell: Cell) -> dict[str, Any]:
         "docmath_compat": s.docmath_compat / s.n,
         "key": cell.key,
     }
+
+
+def _compare_golds(cell: Cell) -> str:
+    """Say what the cell's figure is by the other golds of its rows, published or corrected; "" where it is the same."""
+    k, n = sum(sample.right_by_other_gold for sample in cell.samples), cell.summary.n
+    if not cell.samples or k == cell.summary.k:
+        return ""
+    used, other = ("corrected", "published") if cell.settings.get("gold") == "corrected" else ("published", "corrected")
+    of_used, of_other = (f"{right:,}/{n:,} ({format_percent(right / n)} %)" for right in (cell.summary.k, k))
+    return f"{cell.task}: {cell.model}: {of_used} by the {used} golds, {of_other} by the {other} ones"
 
 
 def _test_pair(a: Cell, b: Cell) -> dict[str, Any] | None:
@@ -161,7 +174,8 @@ def _write_rows(board: Leaderboard) -> list[str]:
         )
         for row in board.rows
     )
-    return ["## Accuracy", _write_table(_ROW_HEAD, rows, text_columns=2), LEGEND]
+    parts = ["## Accuracy", _write_table(_ROW_HEAD, rows, text_columns=2), LEGEND]
+    return [*parts, "\n".join(f"- {_escape(line)}" for line in board.golds)] if board.golds else parts
 
 
 def _write_pairs(board: Leaderboard) -> list[str]:

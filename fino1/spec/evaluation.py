@@ -1,10 +1,10 @@
 """What may a run file say of an evaluation?"""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import model_validator
 
-from fino1.spec.fields import Block, Count, CountOrZero, Image, Name, NonNegative, Positive, Text
+from fino1.spec.fields import ADDED, Block, Count, CountOrZero, Image, Name, NonNegative, Positive, Text
 from fino1.spec.inputs import ChatModelRef, RowsBlock, TaskId, fold_complaints
 
 
@@ -49,6 +49,8 @@ class EvalTask(RowsBlock):
     """The benchmark, whose own format the rows have; `ledger` generates them."""
     split: str = "test"
     size: Count = 500
+    gold: Annotated[Literal["published", "corrected"], ADDED] = "published"
+    """FinQA only: golds as published, or with the corrections that docs/scoring.md §10 lists; the report shows both figures."""
 
 
 class ServerBlock(Block):

@@ -2,10 +2,13 @@
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fino1.tasks import rows
+from fino1.tasks.basis import read_basis
+from fino1.tasks.corrections import find_correction
 from fino1.tasks.program import Solution, show, solve
 from fino1.tasks.record import Record, Task
 from fino1.tasks.scoring.answer import read_target, score
@@ -41,31 +44,19 @@ def read(path: Path) -> list[Record]:
 
 def _make_record(number: int, row: dict[str, Any], problems: rows.Problems) -> Record:
     nested = "qa." if "qa" in row else ""
-    question = (
-        rows.read_field(row, f"{nested}question", str, problems, number)
-        .replace("\\\\n", " ")
-        .replace("\\n", " ")
-        .strip()
-    )
+    question = rows.read_field(row, f"{nested}question", str, problems, number)
+    question = question.replace("\\\\n", " ").replace("\\n", " ").strip()
     inner = row["qa"] if nested and isinstance(row["qa"], dict) else row
     gold_name = "exe_ans" if "exe_ans" in inner or nested else "answer"
     gold = rows.read_gold(inner.get(gold_name, rows.Missing()), nested + gold_name, problems, number, read_target)
-    table = [
-        ["" if cell is None else str(cell) for cell in line]
-        for line in rows.read_field(row, "table", list, problems, number)
-        if isinstance(line, list)
-    ]
-    if "facts" in row:
-        before, after = _drop_table_facts(rows.read_strings(row, "facts", problems, number)), ()
-    else:
-        before, after = (
-            rows.read_strings(row, "pre_text", problems, number),
-            rows.read_strings(row, "post_text", problems, number),
-        )
+    lines = rows.read_field(row, "table", list, problems, number)
+    table = [["" if cell is None else str(cell) for cell in line] for line in lines if isinstance(line, list)]
+    before, after = _read_page(row, problems, number)
     identity = row.get("id") if isinstance(row.get("id"), str) else None
     table_hash = hashlib.sha256(json.dumps(table).encode()).hexdigest()[:16]
     program = inner.get("program") if isinstance(inner.get("program"), str) else ""
     solution = _solve_checked(program, table, gold)
+    analyst = inner.get("answer") if nested and isinstance(inner.get("answer"), str) else ""
     return Record(
         id=identity or f"row-{row.get('row', number)}",
         question=question,
@@ -77,7 +68,17 @@ def _make_record(number: int, row: dict[str, Any], problems: rows.Problems) -> R
         fields={"program": program, "table_hash": table_hash},
         cot=" ".join(solution.steps) if solution else "",
         response=_write_response(question, gold) if solution else "",
+        other_gold=find_correction(identity, gold),
+        basis=read_basis(question, program, analyst, gold, table, before + after),
     )
+
+
+def _read_page(row: dict[str, Any], problems: rows.Problems, number: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Read the text before and after the table; of rows with retrieved facts the facts."""
+    if "facts" in row:
+        return _drop_table_facts(rows.read_strings(row, "facts", problems, number)), ()
+    before, after = (rows.read_strings(row, name, problems, number) for name in ("pre_text", "post_text"))
+    return before, after
 
 
 def _drop_table_facts(facts: tuple[str, ...]) -> tuple[str, ...]:
@@ -107,4 +108,4 @@ def _write_response(question: str, gold: float | bool) -> str:
     return f"The answer is {show(gold)}."
 
 
-TASK = Task(name="finqa", read=read, prompts=PROMPTS, score=score)
+TASK = Task(name="finqa", read=read, prompts=PROMPTS, score=partial(score, step=1e-5))

@@ -17,7 +17,9 @@ class Record:
 
     `before`, `table` and `after` are the document: sentences and table rows in reading order, the only text that may be
     cut when a prompt is too long. `page` names the source page, so that training rows of an evaluated page can be left
-    out. `cot` and `response` are a worked solution where the source has one ("" where not).
+    out. `cot` and `response` are a worked solution where the source has one ("" where not). `basis` is what the row says of
+    its gold, as keyword arguments of the scorer (basis.py). `other_gold` is a second gold of the same row: what others corrected
+    it to, or where that is the target, what was published.
     """
 
     id: str
@@ -30,6 +32,8 @@ class Record:
     fields: Mapping[str, str] = field(default_factory=dict)
     cot: str = ""
     response: str = ""
+    basis: Mapping[str, float | bool] = field(default_factory=dict)
+    other_gold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ class Verdict:
     sign_from_question: bool = False
 
 
-Scorer = Callable[[str, str, float | bool | str], Verdict]
+Scorer = Callable[..., Verdict]
+"""`score(completion, question, target, **basis)`."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Task:
 
     `read(path)` raises SpecError naming file, row and field. `prompts` maps a preset's name (`fino1`, `paper`) to a
     jinja2 template over `document` (one string), `question` and the record's `fields`.
-    `score(completion, question, target)` is used by the PPO reward and by the evaluation alike.
+    `score(completion, question, target, **basis)` is used by the PPO reward and by the evaluation alike.
     """
 
     name: str
@@ -77,6 +82,11 @@ def _compile(template: str) -> jinja2.Template:
 
 
 _ENVIRONMENT = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
+def judge(score: Scorer, completion: str, record: Record) -> Verdict:
+    """Judge a completion by all that the record says of its gold."""
+    return score(completion, record.question, record.target, **record.basis)
 
 
 def fit(record: Record, budget: int, length: Callable[[Record], int]) -> tuple[Record, bool]:

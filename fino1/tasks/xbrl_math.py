@@ -77,5 +77,5 @@ def _strip_marks(question: str) -> str:
     return re.sub(r"^\s*[0-9]{1,2}\.\s*", "", question).strip().strip('" ').strip()
 
 
-TASK = Task(name="xbrl_math", read=read, prompts=PROMPTS, score=partial(score, unit=1.0))
+TASK = Task(name="xbrl_math", read=read, prompts=PROMPTS, score=partial(score, unit=1.0, percent_from=1.0))
 """Amounts of its golds are written out in full (market capitalisation 250000000.0): their unit is 1 (§6)."""

@@ -15,7 +15,7 @@ from fino1 import exits, runs
 from fino1.cells import read_cell
 from fino1.errors import SpecError
 from fino1.evaluate import cell
-from fino1.evaluate.endpoint import EndpointLost
+from fino1.evaluate.endpoint import Answer, EndpointLost
 from fino1.evaluate.main import main
 from fino1.evaluate.plan import plan
 from fino1.spec import load
@@ -120,7 +120,24 @@ def test_keys_stay(tmp_path):
     block = {"models": models, "tasks": [{"task": "ledger", "size": 3}]}
     spec = load.build({"method": "eval", "eval": block}, "test")
     (cell,) = plan(spec, tmp_path, threading.Event())
-    assert cell.key == "a48f31c9718f06aa0f1a919d6d85b2514c72505a713ea6be0a117883d0d2e299"
+    assert cell.key == "a70c0048e9c5c5b01224526482dbaeeed516363841ad11582cfb386aa254898a"
+
+
+def test_corrected_golds_are_another_cell_and_both_verdicts_are_kept(right, tmp_path):
+    row = {"id": "DG/2005/page_44.pdf-2", "question": "what was the total ?", "pre_text": ["a ."], "post_text": ["b ."]}
+    row |= {"table": [["", "2005"], ["land", "20"]], "answer": "5.8", "program": "add(0.6, 0.5), add(#0, 4.7)"}
+    (tmp_path / "rows.json").write_text(json.dumps([row]))
+    keys = set()
+    for gold, target, other in (("published", 5.8, 2.1), ("corrected", 2.1, 5.8)):
+        task = {"task": "finqa", "path": str(tmp_path / "rows.json"), "gold": gold}
+        (planned,) = plan(spec_of(right, tasks=[task]), tmp_path, threading.Event())
+        (question,) = planned.questions
+        assert (question.record.target, question.record.other_gold) == (target, other)
+        assert planned.settings.get("gold", "published") == gold
+        keys.add(planned.key)
+    assert len(keys) == 2
+    sample = cell._judge(planned.task, question, Answer("The answer is 5.8.", "stop", 9, 9, 0.1))
+    assert (sample.strict, sample.strict_by_other_gold) == (False, True)
 
 
 def test_truncated_and_unparsed_answers_are_in_n_only(right, tmp_path):

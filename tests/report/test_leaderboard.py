@@ -205,3 +205,21 @@ def test_out_is_a_file(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SpecError, match="expected a directory"):
         report.write([], {}, tmp_path / "file", "T")
+
+
+def test_both_figures_are_shown_where_corrected_golds_change_them(cell, tmp_path, sample):
+    lines = [
+        sample(0, True, strict_by_other_gold=False),
+        sample(1, False, strict_by_other_gold=True),
+        sample(2, False, strict_by_other_gold=True),
+        sample(3, False, strict_by_other_gold=True, finish_reason="length"),
+    ]
+    same = cell("same", [sample(0, True, strict_by_other_gold=True), sample(1, None)], "finqa")
+    published = cell("p", lines, "finqa")
+    corrected = cell("c", lines, "finqa", settings={"gold": "corrected"})
+    report.write([same, published, corrected], {}, tmp_path / "out", "T")
+    for name in ("leaderboard.md", "index.html"):
+        text = (tmp_path / "out" / name).read_text()
+        assert "finqa: p: 1/4 (25.0 %) by the published golds, 2/4 (50.0 %) by the corrected ones" in text
+        assert "finqa: c: 1/4 (25.0 %) by the corrected golds, 2/4 (50.0 %) by the published ones" in text
+        assert "finqa: same:" not in text

@@ -95,6 +95,7 @@ RIGHT = [
     ("0.1314 (13.14%)", PORTION, 0.13145),
     ("0.1314, or 13.14%", PORTION, 0.13145),
     ("14.14", "what percentage of revenue is it?", 0.1414),
+    ("14.14", PORTION, 0.1414),
     ("$\\boxed{14.14}\\%$", PORTION, 0.1414),
     ("14.14\\%", PORTION, 0.1414),
     ("(7,900 / 60,100) × 100 = 13.14%", PORTION, 0.13145),
@@ -204,7 +205,6 @@ WRONG = [
     ("94 billion", MILLIONS, 94.0),
     ("94,000", MILLIONS, 94.0),
     ("1.2 billion", "what is the debt, in millions?", 1.2),
-    ("14.14", PORTION, 0.1414),
     ("0.1414%", "what percentage of revenue is it?", 0.1414),
     ("0.153%", PERCENT, 0.153),
     ("1.53%", PERCENT, 0.153),
@@ -339,6 +339,12 @@ def test_read_target(target, read):
         ("\u22123.5", -3.5, True),
         ("5 bps", 0.0005, True),
         ("1 000", 1000.0, False),
+        ("1 000", 0.0, True),  # what cannot be computed is 0
+        ("(1,234)", 0.0, False),  # a tuple
+        ("'0'", 0.0, False),
+        ("1,234e5", 123400000.0, False),
+        ("RMB -3,206 million", -3206.0, False),
+        ("$ -7,592", -7592.0, False),
         ("1,000", 1000.0, True),
         ("12,34", 1234.0, True),
         ("1.5 x 10^3", 1500.0, True),

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from fino1.tasks import finqa, xbrl_math
-from fino1.tasks.record import solution, well_formed
-from fino1.tasks.scoring.numbers import read_precision
+from fino1.tasks.record import judge, solution, well_formed
+from fino1.tasks.scoring.digits import read_precision
 from fino1.tasks.scoring.question import read_facts
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -75,6 +75,19 @@ def test_gold_is_right_in_every_notation(name, notation):
         if task.score(text, record.question, record.target).strict is not True:
             wrong.append((record.id, record.question, record.target, text))
     assert not wrong
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_gold_is_right_by_what_its_row_says(name):
+    """A gold in percent is written with its own digits and %; a scale word is that of the row's table."""
+    task, records = load(name)
+    for record in numeric(records):
+        gold = record.target
+        shown = gold if record.basis.get("in_percent") else gold * 100
+        texts = [exact(gold), f"{exact(shown)}%", f"\\boxed{{{exact(shown)}\\%}}"]
+        if unit := record.basis.get("table_unit"):
+            texts.append(f"{exact(gold * unit / 1e6)} million")
+        assert all(judge(task.score, text, record).strict is True for text in texts), (record, texts)
 
 
 @pytest.mark.parametrize("name", FILES)

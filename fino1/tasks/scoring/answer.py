@@ -4,7 +4,8 @@
 wrote and asks no other model. In the order of its work:
 
     question.py         what the question lets one assume of the answer
-    extract.py          which number of the completion answers (with numbers.py, context.py and choose.py)
+    parts.py            which part of the completion answers
+    extract.py          which number of it answers: that of a container (containers.py) or of the last statement (statements.py)
     truth.py            or which yes or no
     compare.py          whether that number equals the gold: `strict`
     docmath_compat.py   what the public evaluator decides: `docmath_compat`
@@ -15,26 +16,42 @@ from dataclasses import replace
 
 from fino1.tasks.record import Verdict
 from fino1.tasks.scoring import docmath_compat
-from fino1.tasks.scoring.compare import compare
+from fino1.tasks.scoring.compare import FRACTION_UP_TO, Gold, compare
 from fino1.tasks.scoring.extract import find_answer
 from fino1.tasks.scoring.numbers import parse_number
-from fino1.tasks.scoring.question import read_facts
+from fino1.tasks.scoring.question import QuestionFacts, read_facts
 from fino1.tasks.scoring.truth import find_truth, read_truth
 
 
-def score(completion: str, question: str, target: float | bool | str, *, unit: float | None = None) -> Verdict:
+def score(
+    completion: str,
+    question: str,
+    target: float | bool | str,
+    *,
+    unit: float | None = None,
+    table_unit: float | None = None,
+    in_percent: bool | None = None,
+    percent_from: float = FRACTION_UP_TO,
+    step: float | None = None,
+) -> Verdict:
     """Judge what a completion answers.
 
     `target` may be a number or truth value, or their text ("34.7%", "yes"); any other text cannot be scored by rule and
-    gives the empty verdict. `unit` is the gold's unit where the task fixes it (1.0: amounts are written out); by default it
-    is what the question states, or unknown (§6). A truth value has no docmath_compat: the public evaluator cannot read it.
+    gives the empty verdict. A truth value has no docmath_compat: the public evaluator cannot read it.
+
+    A task says of its golds, where it knows: `unit` (1.0: amounts are written out), else what the question states counts (§6);
+    `percent_from`, from where on a gold may be in percent (§4); `step`, the unit of their last decimal (§8). A row says
+    `table_unit` (§6) and `in_percent` (§4).
     """
     gold = read_target(target)
     if gold is None:
         return Verdict()
     if isinstance(gold, bool):
         return _score_truth(completion, gold)
-    return _score_number(completion, question, gold, target, unit)
+    facts = read_facts(question)
+    if unit is not None:
+        facts = replace(facts, unit=unit)
+    return _score_number(completion, facts, Gold(gold, target, table_unit, in_percent, percent_from, step))
 
 
 def read_target(target: float | bool | str) -> float | bool | None:
@@ -50,16 +67,14 @@ def read_target(target: float | bool | str) -> float | bool | None:
     return None if number is None else _to_finite(number.value)
 
 
-def _score_number(completion: str, question: str, gold: float, target: float | str, unit: float | None) -> Verdict:
-    facts = read_facts(question)
-    if unit is not None:
-        facts = replace(facts, unit=unit)
+def _score_number(completion: str, facts: QuestionFacts, gold: Gold) -> Verdict:
     answer = find_answer(completion, facts)
     if answer is None:
         return Verdict()
     text = answer.number.text
-    verdict = compare(answer, gold, target, facts)
-    return replace(verdict, extracted=text, docmath_compat=bool(docmath_compat.accepts(text, gold)))
+    compat = bool(docmath_compat.accepts(text, gold.value))
+    value, strict, sign_from_question = compare(answer, gold, facts)
+    return Verdict(text, value, strict, compat, sign_from_question)
 
 
 def _score_truth(completion: str, gold: bool) -> Verdict:

@@ -6,7 +6,7 @@ numbers are left at the end, none is chosen.
 
 import re
 
-from fino1.tasks.scoring.numbers import Number
+from fino1.tasks.scoring.number import Number
 from fino1.tasks.scoring.question import QuestionFacts
 
 _RESULT = re.compile(
@@ -30,16 +30,24 @@ _REASON = re.compile(
 )
 _COPULA = re.compile(r"\b(?:is|was|are|were|be)\s(?:about |approximately |roughly |only )?[$€£¥(\s-]*$", re.IGNORECASE)
 _OF_TWO_YEARS = frozenset({"change", "changed", "difference", "increase", "decrease", "decline", "variation"})
+_CLAUSE = re.compile(
+    r",\s|;\s|\s(?=(?:while|whereas|although|though|even though|but|despite|following|after|compared|versus)\s)",
+    re.IGNORECASE,
+)
+_OTHER_YEAR = re.compile(r"\s(?:in|for|during) (?:fy ?|fiscal )?((?:19|20)[0-9]{2})\b", re.IGNORECASE)
+_YEAR_MARK = re.compile(r"[(;,|]\s?(?:in |for |fy ?|fiscal )?((?:19|20)[0-9]{2})\s?:\s?[$€£¥(\s-]*$", re.IGNORECASE)
 _YEAR_BEHIND = re.compile(r"^[^0-9.;,|:]{0,40}?\b((?:19|20)[0-9]{2})\b")
 _YEAR_BEFORE = re.compile(r"\b((?:19|20)[0-9]{2})\b[^0-9.;]{0,30}$")
 
 
 def choose(numbers: list[Number], sentence: str, facts: QuestionFacts) -> Number | None:
     """Choose the number of the sentence that is asked for; None where that is not clear."""
-    if len(drop_repeated(numbers)) <= 1:
+    if are_one(numbers):
         hedged = len({number.negative for number in numbers}) > 1 and re.search(r"\bor\b|\beither\b|±|\+/-", sentence)
         return None if hedged else _take_most_precise(numbers)
     for narrow in (
+        _keep_leading_year,
+        _drop_other_years,
         _keep_before_reason,
         _keep_after_result,
         _keep_asked_kind,
@@ -47,9 +55,10 @@ def choose(numbers: list[Number], sentence: str, facts: QuestionFacts) -> Number
         _keep_keyed,
         _keep_concluding,
         _keep_asked_year,
+        _keep_asked_noun,
     ):
         kept = narrow(numbers, sentence, facts)
-        if kept and len(drop_repeated(kept)) == 1:
+        if kept and are_one(kept):
             return _add_percent(_take_most_precise(kept), numbers)
         numbers = kept or numbers
     return None
@@ -64,12 +73,16 @@ def _add_percent(chosen: Number | None, numbers: list[Number]) -> Number | None:
 
 
 def _keep_after_result(numbers: list[Number], sentence: str, facts: QuestionFacts) -> list[Number]:
-    """Keep numbers behind the last "=", "gives", "which is"."""
-    marks = [mark.end() for mark in _RESULT.finditer(sentence)]
-    for mark in reversed(marks):
-        if kept := [number for number in numbers if number.start >= mark]:
-            return kept
-    return []
+    """Keep numbers behind the last "=", "gives", "which is": percentages only where one may be asked."""
+    if not facts.percent and not facts.ratio:
+        numbers = [number for number in numbers if not number.percent] or numbers
+    return _keep_behind([mark.end() for mark in _RESULT.finditer(sentence)], numbers)
+
+
+def _keep_behind(marks: list[int], numbers: list[Number]) -> list[Number]:
+    """Keep numbers behind the last of these places that has any behind it."""
+    places = [mark for mark in marks if mark <= numbers[-1].start]
+    return [number for number in numbers if number.start >= places[-1]] if places else []
 
 
 def _keep_before_reason(numbers: list[Number], sentence: str, facts: QuestionFacts) -> list[Number]:
@@ -106,6 +119,34 @@ def _keep_asked_year(numbers: list[Number], sentence: str, facts: QuestionFacts)
     return kept
 
 
+def _drop_other_years(numbers: list[Number], sentence: str, facts: QuestionFacts) -> list[Number]:
+    """Keep numbers that are not marked as another year's: "(2017: $1,389 million)", "a decrease of 2 % in 2016"."""
+    kept = []
+    years_are_named = len(facts.years) > (1 if facts.words & _OF_TWO_YEARS else 0)
+    for number in numbers:
+        before = _YEAR_MARK.search(sentence[max(0, number.start - 24) : number.start])
+        behind = _OTHER_YEAR.match(sentence, number.end) if years_are_named else None
+        if all(mark is None or mark[1] in facts.years for mark in (before, behind)):
+            kept.append(number)
+    return kept
+
+
+def _keep_leading_year(numbers: list[Number], sentence: str, facts: QuestionFacts) -> list[Number]:
+    """Keep the year that a sentence begins with, where a year is asked ("2018, with 73.2 % against 72.2 % in 2019")."""
+    return numbers[:1] if facts.year and not sentence[: numbers[0].start].strip(" \"'(*") else []
+
+
+def _keep_asked_noun(numbers: list[Number], sentence: str, facts: QuestionFacts) -> list[Number]:
+    """Keep numbers of the clause that names what is asked about ("despite a decrease in revenue of 2 %, income rose 7.31 %")."""
+    ends = [0, *(mark.end() for mark in _CLAUSE.finditer(sentence)), len(sentence)]
+    clauses = list(zip(ends, ends[1:], strict=False))
+    named = [(len(facts.nouns & set(re.findall(r"[a-z]{4,}", sentence[a:b].lower()))), a, b) for a, b in clauses]
+    most, begin, end = max(named)
+    if not most or sum(count == most for count, _, _ in named) > 1:
+        return []
+    return [number for number in numbers if begin <= number.start < end]
+
+
 def _keep_keyed(numbers: list[Number], sentence: str, facts: QuestionFacts) -> list[Number]:
     """Keep numbers introduced by a word that the question uses too ("the change was", "a total of")."""
     kept = []
@@ -118,20 +159,12 @@ def _keep_keyed(numbers: list[Number], sentence: str, facts: QuestionFacts) -> l
 
 def _keep_concluding(numbers: list[Number], sentence: str, facts: QuestionFacts) -> list[Number]:
     """Keep numbers of the clause that draws the conclusion ("…, so the change is", "…, a change of")."""
-    marks = list(_CONCLUSION.finditer(sentence))
-    for mark in reversed(marks):
-        if kept := [number for number in numbers if number.start >= mark.end() - 1]:
-            return kept
-    return []
+    return _keep_behind([mark.end() - 1 for mark in _CONCLUSION.finditer(sentence)], numbers)
 
 
-def drop_repeated(numbers: list[Number]) -> list[Number]:
-    """Drop numbers that are another one in other notation (0.153 and 15.3 %, within rounding)."""
-    kept: list[Number] = []
-    for number in numbers:
-        if not any(_is_same(number, other) for other in kept):
-            kept.append(number)
-    return kept
+def are_one(numbers: list[Number]) -> bool:
+    """True if all are one number in several notations (0.153 and 15.3 %, within rounding)."""
+    return all(_is_same(numbers[0], other) for other in numbers[1:])
 
 
 def _is_same(left: Number, right: Number) -> bool:

@@ -5,10 +5,12 @@ it is within the tolerance of the gold.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from fino1.tasks.record import Verdict
+from fino1.tasks.scoring.digits import read_precision
 from fino1.tasks.scoring.extract import Answer
-from fino1.tasks.scoring.numbers import Number, parse_number, read_precision
+from fino1.tasks.scoring.number import Number
+from fino1.tasks.scoring.numbers import parse_number
 from fino1.tasks.scoring.question import QuestionFacts
 
 RELATIVE = 0.0015
@@ -17,43 +19,65 @@ ABSOLUTE = 1e-5
 """§8: FinQA's executed answers have five decimals."""
 THREE_DIGITS_CAP = 0.009
 """§8: where both print three digits, 1 % off is refused whatever else holds (correct rounding is at most 0.5 % off)."""
-IN_PERCENT_FROM = 1.0
-"""§4: golds from here on may themselves be in percent (37.81139); a fraction below it never is."""
 FRACTION_UP_TO = 10.0
-"""§4: where a percentage is asked and no % shown, golds below are fractions, those from here on (1,000 %) in percent."""
+"""§4: where nothing else says what a gold is, golds below are fractions, those from here on (37.81139) in percent."""
 
 
-def compare(answer: Answer, gold: float, target: float | str, facts: QuestionFacts) -> Verdict:
-    """Compare the number with the gold in every unit it may be in. `target` is the gold as it is printed.
+class Gold(NamedTuple):
+    """A gold answer, and what its task or row says of it (§4, §6, §8)."""
 
-    The verdict has `strict`, `value` (in the unit that fits, else in the first) and `sign_from_question` only.
+    value: float
+    target: float | str
+    """As it is printed."""
+    table_unit: float | None = None
+    """The unit of the row's table, by which scale words are judged where the question states no unit; None if unknown."""
+    in_percent: bool | None = None
+    """True where the row's gold is in percent, False where it is a fraction; None where the row does not say."""
+    percent_from: float = FRACTION_UP_TO
+    """Where the row does not say: golds from here on may be in percent."""
+    step: float | None = None
+    """Unit of its last decimal where the task fixes it (FinQA: 1e-5); None where the printed digits say it."""
+
+
+def compare(answer: Answer, gold: Gold, facts: QuestionFacts) -> tuple[float | None, bool, bool]:
+    """Compare the number with the gold in every unit it may be in.
+
+    Returns its value (in the unit that fits, else in the first), whether it is right, and whether only by the question's sign.
     """
     number = answer.number
-    step, digits = _read_gold_precision(target, gold)
+    step, digits = _read_gold_precision(gold)
     first: float | None = None
-    for factor in _list_factors(number, gold, facts):
+    for factor in _list_factors(answer, gold, facts):
         size = float(f"{number.magnitude * factor:.15g}")  # 1.64 % is 0.0164, not 0.016399999999999998
-        is_negative = number.negative or (answer.is_decrease and facts.change)  # §7
+        is_negative = number.negative or (answer.is_decrease and facts.change and not facts.year)  # §7
         value = -size if is_negative else size
         first = value if first is None else first
-        allowed = _compute_tolerance(number, factor, gold, step, digits)
-        if abs(value - gold) <= allowed:
-            return Verdict(value=value, strict=True)
-        if facts.decrease and abs(abs(value) - abs(gold)) <= allowed:  # §7: the magnitude decides
-            return Verdict(value=value, strict=True, sign_from_question=True)
-    return Verdict(value=first, strict=False)
+        allowed = (
+            0.0 if _is_counted(gold.value, facts) else _compute_tolerance(number, factor, gold.value, step, digits)
+        )
+        if abs(value - gold.value) <= allowed:
+            return value, True, False
+        if facts.decrease and abs(abs(value) - abs(gold.value)) <= allowed:  # §7: the magnitude decides
+            return value, True, True
+    return first, False, False
 
 
-def _list_factors(number: Number, gold: float, facts: QuestionFacts) -> Iterator[float]:
+def _is_counted(gold: float, facts: QuestionFacts) -> bool:
+    """True if the gold is a year, or a whole count of years, which must be met exactly (docs/scoring.md §8)."""
+    return gold == int(gold) and (facts.year_count or (facts.year and 1900 <= gold < 2100))
+
+
+def _list_factors(answer: Answer, gold: Gold, facts: QuestionFacts) -> Iterator[float]:
     """Yield the units that the printed number may be in. The first is what it says by itself."""
+    number = answer.number
     if number.basis_points:
         yield from _list_basis_point_factors(facts)
     elif number.percent:
-        yield from _list_percent_factors(gold, facts)
+        yield from (number.scale * factor for factor in _list_percent_factors(gold, facts))
     elif number.scale != 1.0:
-        yield from _list_scale_factors(number, facts)
+        yield from _list_scale_factors(number, gold, facts)
     else:
-        yield from _list_plain_factors(number, gold, facts)
+        yield from _list_plain_factors(answer, gold, facts)
 
 
 def _list_basis_point_factors(facts: QuestionFacts) -> Iterator[float]:
@@ -65,30 +89,40 @@ def _list_basis_point_factors(facts: QuestionFacts) -> Iterator[float]:
         yield 1e-2
 
 
-def _list_percent_factors(gold: float, facts: QuestionFacts) -> Iterator[float]:
-    """Yield the factors of a number with %: ÷ 100, and 1 for a ratio, whose gold may be in percent (docs/scoring.md §4)."""
-    yield 1e-2
-    if facts.ratio and abs(gold) >= IN_PERCENT_FROM:
+def _list_percent_factors(gold: Gold, facts: QuestionFacts) -> Iterator[float]:
+    """Yield the factors of a number with %: ÷ 100, or 1 where the gold is in percent itself (docs/scoring.md §4)."""
+    if gold.in_percent is not True:
+        yield 1e-2
+    if gold.in_percent or (
+        gold.in_percent is None and facts.ratio and not facts.amount and abs(gold.value) >= gold.percent_from
+    ):
         yield 1.0
 
 
-def _list_scale_factors(number: Number, facts: QuestionFacts) -> Iterator[float]:
+def _list_scale_factors(number: Number, gold: Gold, facts: QuestionFacts) -> Iterator[float]:
     """Yield the factors of a scale word: exact where the gold's unit is known, else for each table unit (docs/scoring.md §6)."""
-    if facts.unit is not None:
-        yield number.scale / facts.unit
-        return
-    yield 1.0
-    for table_unit in (1.0, 1e3, 1e6, 1e9):
-        if table_unit != number.scale and table_unit <= number.scale * 1e3:
-            yield number.scale / table_unit
+    unit = gold.table_unit if facts.unit is None else facts.unit
+    if number.scale < 1:  # cents
+        yield number.scale
+        if facts.cents:
+            yield 1.0
+    elif unit is not None:
+        yield number.scale / unit
+    else:
+        yield 1.0
+        for table_unit in (1.0, 1e3, 1e6, 1e9):
+            if table_unit != number.scale and table_unit <= number.scale * 1e3:
+                yield number.scale / table_unit
 
 
-def _list_plain_factors(number: Number, gold: float, facts: QuestionFacts) -> Iterator[float]:
+def _list_plain_factors(answer: Answer, gold: Gold, facts: QuestionFacts) -> Iterator[float]:
     """Yield the factors of a number without a unit: 1, and what the question justifies (docs/scoring.md §4, §6)."""
+    number = answer.number
+    in_percent = abs(gold.value) >= FRACTION_UP_TO if gold.in_percent is None else gold.in_percent
     yield 1.0
-    if facts.percent and abs(gold) < FRACTION_UP_TO:
+    if not in_percent and (facts.percent or answer.same_percent or (facts.bare_percent and not number.money)):
         yield 1e-2
-    if facts.percent and abs(gold) >= FRACTION_UP_TO and not number.money:
+    if in_percent and facts.percent and not number.money:
         yield 1e2
     if facts.basis_points:
         yield 1e-4
@@ -110,13 +144,16 @@ def _compute_tolerance(number: Number, factor: float, gold: float, gold_step: fl
     return allowed * (1 + 1e-9) + 1e-12 * abs(gold)
 
 
-def _read_gold_precision(target: float | str, gold: float) -> tuple[float, int]:
+def _read_gold_precision(gold: Gold) -> tuple[float, int]:
     """Return the unit of the gold's last printed decimal, and its significant digits (docs/scoring.md §8).
 
     A float has lost its trailing zeros, and every gold at hand is rounded to two decimals at least: 0.5 is 0.50.
     """
+    target = gold.target
     if isinstance(target, str) and (number := parse_number(target)) is not None and number.plain:
         step, digits = number.step, number.digits
     else:
-        step, digits = read_precision(repr(abs(gold)))
-    return (0.01 if step == 0.1 and abs(gold) < 1 else step), digits
+        step, digits = read_precision(repr(abs(gold.value)))
+    if gold.step is not None:
+        return gold.step, digits
+    return (0.01 if step == 0.1 and abs(gold.value) < 1 else step), digits

@@ -1,186 +1,301 @@
-"""What do the words around a number say about it?
+"""Which of a sentence's numbers can be an answer, and what do the words around one say about it?
 
-A date, a label or an operand is no answer (docs/scoring.md §3); "decreased by" makes a number negative (§7).
+A date, a label or an operand is no answer, a bound is none either (docs/scoring.md §3); "decreased by" makes a number
+negative (§7). Each number is looked at with the few words before and behind it, so that the time is linear in the text.
 """
 
 import re
 
-from fino1.tasks.scoring.numbers import Number, find_numbers
+from fino1.tasks.scoring.number import Number
+from fino1.tasks.scoring.numbers import find_numbers
 from fino1.tasks.scoring.question import QuestionFacts
 
-_MONTHS = (
-    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?"
-    r"|dec(?:ember)?)"
-)
-_DATE = re.compile(
-    rf"\b[0-9]{{1,4}}[/-][0-9]{{1,2}}[/-][0-9]{{2,4}}\b"
-    rf"|\b{_MONTHS}\.?\s[0-9]{{1,2}}(?:st|nd|rd|th)?\b(?!\.[0-9])(?:\s?,?\s?(?:19|20)[0-9]{{2}}\b)?"
-    rf"|\b[0-9]{{1,2}}(?:st|nd|rd|th)?\s(?:of\s)?{_MONTHS}\b|\b(?:19|20)[0-9]{{2}}\s?-\s?(?:19|20)?[0-9]{{2}}\b(?!\s?=)"
-    r"|\b(?:s\s?&\s?p|russell|fortune|nasdaq|dow jones|ftse|nikkei)\s[0-9]{2,4}\b|\[[0-9]{1,3}\]"
-    r"|^\s*\(?[0-9]{1,2}[.):]\s+(?=[^\s0-9])|(?<=[0-9x])\s?(?:to|:)\s?1(?:\.0)?(?![.,]?[0-9])",
-    re.IGNORECASE | re.MULTILINE,
-)
-_LABEL = re.compile(
-    r"\b(?:notes?|items?|table|page|steps?|levels?|tier|section|article|fin|no|asc|sfas|fas|class|series|figure|equation|eq|form"
-    r"|part|chapter|option|footnote|phase|topic|exhibit|schedule|row|column|question|line|day|week|month|quarter)\.?\s?\#?$|\#$",
-    re.IGNORECASE,
-)
+_MONTHS = frozenset(
+    [
+        "jan", "january", "feb", "february", "mar", "march", "apr", "april", "may", "jun", "june", "jul", "july", "aug",
+        "august", "sep", "sept", "september", "oct", "october", "nov", "november", "dec", "december",
+    ]
+)  # fmt: skip
+_LABELS = frozenset(
+    [
+        "note", "notes", "item", "items", "table", "page", "step", "steps", "level", "levels", "tier", "section", "article",
+        "fin", "no", "asc", "sfas", "fas", "class", "series", "figure", "equation", "eq", "form", "part", "chapter",
+        "option", "footnote", "phase", "topic", "exhibit", "schedule", "row", "column", "question", "line", "day", "week",
+        "month", "quarter",
+    ]
+)  # fmt: skip
+_INDEXES = frozenset(["s&p", "russell", "fortune", "nasdaq", "jones", "ftse", "nikkei"])
 _COMPOUND = re.compile(
     r"(?:st|nd|rd|th)(?![a-z])|\s(?:decimals?|significant|digits)(?![a-z])"
     r"|-(?:year|month|day|week|quarter|for-|k\b|q\b|point|fold|percentage)",
     re.IGNORECASE,
 )
+_MONTH_BEHIND = re.compile(r"(?:st|nd|rd|th)?\s(?:of\s)?([A-Za-z]{3,9})\b")
+_LIST_MARK = re.compile(r"[.):]\s+(?=[^\s0-9])")
+_TO_ONE = re.compile(r"[\s.x-]{0,3}(?:to|:)[\s-]?", re.IGNORECASE)
 _DURATION = re.compile(
     r"\s?(?:fiscal |calendar )?(?:years?|months?|days?|quarters?|weeks?|hours?)(?![a-z])", re.IGNORECASE
 )
-_RESULT = re.compile(
-    r"(?:[=≈:$]|\b(?:is|was|are|were|equals|totals?|totaled|totalled|answer))\s*(?:about|approximately|roughly|exactly)?\s*$",
-    re.I,
-)
-_YEAR_BEFORE = re.compile(
-    r"(?:\b(?:in|during|years?|fy|fiscal|since|through|until|end(?:ed|ing)?|early|late|mid|calendar|both|as of|for|vs\.?|versus)"
-    r"|')\s?$",
-    re.IGNORECASE,
-)
+_YEAR_COUNT = re.compile(r"[\s-]?(?:fiscal |calendar )?years?(?![a-z])", re.IGNORECASE)
+_VALUE_MARKS = frozenset("=≈:$")
+_STATES = frozenset(["is", "was", "are", "were", "equals", "total", "totals", "totaled", "totalled", "answer"])
+_YEAR_BEFORE = frozenset(
+    [
+        "in", "during", "year", "years", "fy", "fiscal", "since", "through", "until", "end", "ended", "ending", "early",
+        "late", "mid", "calendar", "both", "for", "vs", "vs.", "versus",
+    ]
+)  # fmt: skip
 _OPERATOR = re.compile(
-    r"^[\s)]*(?:[-+×*÷/^]|\sx\s|plus|minus|times|divided by|multiplied by|less)[\s($€£¥-]*$|^\s?-\s?[$€£¥]?$",
+    r"[\s)]*(?:[-+×*÷/^]|\sx\s|plus|minus|times|divided by|multiplied by|less)[\s($€£¥-]*|\s?-\s?[$€£¥]?", re.IGNORECASE
+)
+_FILLERS = frozenset(
+    [
+        "about", "approximately", "roughly", "around", "only", "the", "a", "an", "just", "approx", "approx.", "-", "€", "£",
+        "¥", "₹", "~", "≈",
+    ]
+)  # fmt: skip
+_OPERANDS = {
+    **dict.fromkeys(
+        ["than", "versus", "vs", "vs.", "against", "not", "isn't", "wasn't", "cannot"]
+        + ["compared to", "compared with", "relative to", "out of", "cannot be", "can't be", "not be", "instead of"],
+        "",
+    ),
+    **dict.fromkeys(("adding", "added", "add"), "and to"),
+    **dict.fromkeys(("subtract", "subtracting", "subtracted"), "from"),
+    **dict.fromkeys(("divide", "divid", "dividing", "divided"), "by"),
+    **dict.fromkeys(("multiply", "multiplying", "multiplied"), "by"),
+    "from": "to", "between": "and", "sum of": "and", "ratio of": "",
+}  # fmt: skip
+"""What comes before an operand, and the words before its partner."""
+_BOUNDS = frozenset(
+    ["over", "above", "below", "under", "exceeds", "exceed", "exceeded", "exceeding", "minimum", "maximum"]
+    + ["at least", "at most", "more than", "less than", "fewer than", "greater than", "higher than", "lower than", "up to",
+       "as much", "as many", "excess of", "minimum of", "maximum of", "upwards of", "no more", "no less",
+       "anything but"]
+)  # fmt: skip
+_BOUND_BEHIND = re.compile(
+    r"[\s,]{0,2}(?:or|and) (?:more|less|higher|lower|greater|above|below|fewer|over|under|up)\b|\+(?!\s?[0-9($])|\s?(?:±|\+/-)"
+    r"|\s?,? (?:at (?:the )?(?:very )?(?:least|most)|minimum|maximum)\b",
     re.IGNORECASE,
 )
-_FILLER = r"\s*(?:about|approximately|roughly|around|only|the|a|an|just)?\s*[($€£¥]*\s*$"
-_OPERAND = re.compile(
-    r"\b(?P<word>from|between|than|versus|vs\.?|compared (?:to|with)|relative to|against|out of|subtract(?:ing|ed)?"
-    r"|divid(?:e|ing|ed)|multipl(?:y|ying|ied)|add(?:ing|ed)?|sum of|ratio of|not|isn't|wasn't)" + _FILLER,
+_NOTHING = re.compile(
+    r"\bno (?:net |overall |percentage |percent |such )?(?:change|increase|decrease|difference|growth|movement|variation)\b"
+    r"|\b(?<!not )unchanged\b|\b(?:is|was|were|are|remained|stayed|been|remains|held|kept) (?:flat|constant|the same)\b"
+    r"|^\W*flat\W*$|\bnil\b|\b(?:did|does|has|had|have) not change",
     re.IGNORECASE,
 )
-_PARTNER = {
-    "from": "to",
-    "between": "and",
-    "subtract": "from",
-    "divid": "by",
-    "multipl": "by",
-    "add": "and|to",
-    "sum of": "and",
-}
-_NEUTRAL = r"change|changed|difference|variation|return|growth rate|percentage|ratio|result"
-_DOWN_VERB = (
-    r"decreased|declined|fell|dropped|shrank|shrunk|reduced|lowered|contracted|slid|slipped|diminished|down|lower|decreasing"
-    r"|declining"
-)
-_DOWN_NOUN = r"decrease|decline|drop|reduction|fall|loss|deficit|shortfall|contraction"
-_UP = (
-    r"increas(?:e|ed|es|ing)|grew|grown|growth|rose|rise|risen|gain(?:ed)?|higher|up|improve(?:d|ment)?|outperformed|surplus"
-    r"|above"
-)
-_DIRECTION = re.compile(
-    rf"\b(?:(?P<neutral>{_NEUTRAL})|(?P<verb>{_DOWN_VERB})|(?P<noun>{_DOWN_NOUN})|(?P<up>{_UP}))\b", re.IGNORECASE
-)
-_BEHIND = re.compile(
-    rf"^[\s)]*(?:(?:points?|dollars|per share|in total)\s)?[\s(,]*(?:which is\s)?(?:an?\s)?(?:[a-z-]+\s)?"
-    rf"(?:(?P<down>{_DOWN_NOUN}|{_DOWN_VERB}|less)|(?P<up>{_UP}))\b",
-    re.IGNORECASE,
-)
+_NOTHING_HINTS = ("no ", "unchanged", "flat", "nil", "not change", "the same", "constant")
+_LEVEL = frozenset(["at", "from", "in", "of"])
 
 
 def find_candidates(sentence: str, facts: QuestionFacts) -> list[Number]:
-    """Find the numbers of a sentence that can be an answer: no dates, labels, durations, operands of a calculation."""
-    dated = _DATE.sub(lambda match: " " * len(match[0]), sentence)
-    numbers = [number for number in find_numbers(dated) if not _is_label(number, dated)]
-    weak = [number for number in numbers if _is_weak(number, dated, facts)]
-    numbers = [number for number in numbers if not _is_date(number, dated, facts)]
-    if len(weak) < len(numbers):
-        numbers = [number for number in numbers if number not in weak]
-    operands = _find_operands(numbers, dated, facts)
-    return [number for index, number in enumerate(numbers) if index not in operands]
+    """Find the numbers of a sentence that can be an answer: no dates, labels, durations, operands of a calculation.
 
-
-def is_decrease(sentence: str, number: Number) -> bool:
-    """True if the words around a number make it a decrease: decreased by, decline of, lower (§7).
-
-    The word behind the number decides ("15 % lower"), else the nearest one before it; a neutral word ("a change of") passes
-    on to the verb before it. "decreased to 94" states a level, no change.
+    A bound ("over 94") is there where nothing else is, and not `parsed`: no number answers then.
     """
-    behind = _BEHIND.match(sentence[number.end : number.end + 60])
-    if behind:
-        return bool(behind["down"])
-    before = sentence[max(0, number.digits_start - 300) : number.digits_start]
-    if re.search(r"\bto\s+(?:about |approximately |only )?[$€£¥(]*\s*$", before):
-        return False
-    words = list(_DIRECTION.finditer(before))
-    passed_on = False
-    for word in reversed(words):
-        if word["neutral"]:
-            passed_on = True
-        elif word["verb"] or word["up"]:
-            return bool(word["verb"])
-        elif not passed_on:
-            return True
-    return False
+    numbers = find_numbers(sentence)
+    if facts.movement and (zero := _find_nothing(sentence, numbers)):
+        return [zero]
+    if not numbers:
+        return numbers
+    leads: list[list[str]] = []
+    kept: list[int] = []
+    weak: set[int] = set()
+    floor = 0
+    for i, number in enumerate(numbers):
+        leads.append(lead := _read_lead(sentence, floor, number))
+        floor = number.end
+        if _is_label(numbers, i, sentence, lead):
+            continue
+        if is_year(number) and not facts.year and not _is_value(sentence, number, lead):
+            if _is_date(number, sentence, facts, lead):
+                continue
+            weak.add(i)
+        elif number.fraction or _is_other_duration(number, sentence, facts):
+            weak.add(i)
+        kept.append(i)
+    if facts.year and (years := [i for i in kept if is_year(numbers[i])]):
+        kept = years
+    if len(weak) < len(kept):
+        kept = [i for i in kept if i not in weak]
+    operands = _find_operands(numbers, kept, leads, sentence, facts)
+    kept = [i for i in kept if i not in operands]
+    exact = [i for i in kept if not _is_bound(numbers[i], sentence, leads[i])]
+    if exact:
+        return [numbers[i]._replace(weak=True) if i in weak else numbers[i] for i in exact]
+    return [numbers[i]._replace(magnitude=float("nan"), parsed=False) for i in kept]
 
 
-def _is_label(number: Number, text: str) -> bool:
-    """True if it is a list number or part of a name: "S&P 500", "Note 5", "1st"."""
-    whole = number.plain and not number.money and number.step >= 1
-    before, after = text[max(0, number.digits_start - 16) : number.digits_start], text[number.end :]
-    if whole and (_LABEL.search(before) or _COMPOUND.match(after)):
-        return True
-    return bool(re.match(r"\s?/\s?\(?[0-9$]", after)) and not number.percent
-
-
-def _is_year(number: Number) -> bool:
+def is_year(number: Number) -> bool:
+    """True if it looks like a year: four digits from 1900 to 2099, and nothing else."""
     return (
-        number.plain
+        1900 <= number.magnitude < 2100
+        and number.digits == 4
+        and number.step == 1
+        and len(number.text.strip("()")) == 4
+        and number.plain
         and not number.money
         and not number.negative
-        and number.digits == 4
-        and len(number.text.strip("()")) == 4
-        and (1900 <= number.magnitude < 2100 and number.step == 1)
     )
 
 
-def _is_date(number: Number, text: str, facts: QuestionFacts) -> bool:
-    """True if it is a year: "in 2015", or one the question names. Behind "=" or "was" it is a value."""
-    if not _is_year(number):
+def _read_lead(text: str, floor: int, number: Number) -> list[str]:
+    """List the last words before a number's digits, in lower case, without currency signs and fillers ("about")."""
+    at = number.digits_start
+    piece = text[max(floor, at - 48) : at].lower()
+    if "(" in piece or "$" in piece:
+        piece = piece.replace("(", " ").replace("$", " ")
+    words = piece.split()[-5:]
+    while words and words[-1] in _FILLERS:
+        words.pop()
+    return words
+
+
+def _is_label(numbers: list[Number], index: int, text: str, lead: list[str]) -> bool:
+    """True if it is a day, a list number or part of a name: "December 31", "S&P 500", "Note 5", "1st", "[3]"."""
+    number = numbers[index]
+    if not number.plain or number.money or not number.parsed:
         return False
-    before = text[max(0, number.start - 24) : number.digits_start]
-    if facts.year or _RESULT.search(before) or text.strip(" .*") == number.text:
+    if number.magnitude == 1 and index and _TO_ONE.fullmatch(text[numbers[index - 1].end : number.digits_start]):
+        return text[number.end : number.end + 1] not in {":", "/"}
+    if number.step < 1 or number.fraction:
         return False
-    return bool(_YEAR_BEFORE.search(before)) or number.text.strip("()") in facts.years
+    word = lead[-1].strip(".#(*\"'") if lead else ""
+    small = number.digits <= 2 and number.magnitude < 100
+    if (
+        word in _LABELS
+        or word in _INDEXES
+        or (small and word in _MONTHS)
+        or text[number.digits_start - 1 : number.digits_start] == "#"
+    ):
+        return True
+    if word == "p" and len(lead) > 1 and lead[-2] in {"&", "s&"}:
+        return True
+    after = text[number.end : number.end + 1]
+    if after in {"s", "n", "r", "t", "-", " "} and _COMPOUND.match(text, number.end):
+        return True
+    if not small:
+        return (
+            number.digits <= 3
+            and after == "]"
+            and text[number.start - 1 : number.start] == "["
+            and text.strip() != f"[{number.text}]"
+        )
+    return _is_small_label(number, text, after)
 
 
-def _is_weak(number: Number, text: str, facts: QuestionFacts) -> bool:
-    """True if any other number is preferred: it looks like a year, or is a duration that is not asked for."""
-    if _is_year(number):
-        return not facts.year and not _RESULT.search(text[max(0, number.start - 24) : number.digits_start])
-    return number.plain and not number.money and not facts.duration and bool(_DURATION.match(text[number.end :]))
+def _is_small_label(number: Number, text: str, after: str) -> bool:
+    if after == "]" and text[number.start - 1 : number.start] == "[":
+        return text.strip() != f"[{number.text}]"
+    if (match := _MONTH_BEHIND.match(text, number.end)) and match[1].lower() in _MONTHS:
+        return True
+    if after in {".", ")", ":"} and not text[max(0, number.start - 8) : number.start].rpartition("\n")[2].strip(" ("):
+        return bool(_LIST_MARK.match(text, number.end))
+    return False
 
 
-def _find_operands(numbers: list[Number], text: str, facts: QuestionFacts) -> set[int]:
+def _is_value(text: str, number: Number, lead: list[str]) -> bool:
+    """True if "=", ":" or "was" stands before it, so that it is a value whatever it looks like."""
+    before = text[max(0, number.digits_start - 8) : number.digits_start].rstrip(" ")[-1:]
+    if before == ":" and text[number.end : number.end + 1] == " ":
+        return not text[number.end + 1 : number.end + 2].isalpha()
+    return before in _VALUE_MARKS or bool(lead) and lead[-1] in _STATES
+
+
+def _is_date(number: Number, text: str, facts: QuestionFacts, lead: list[str]) -> bool:
+    """True if what looks like a year is one: "in 2015", or one that the question names."""
+    if text[number.digits_start - 1 : number.digits_start].isalpha():
+        return True
+    word = lead[-1].strip("'(") if lead else ""
+    if word in _YEAR_BEFORE or number.text.strip("()") in facts.years:
+        return text.strip(" .*") != number.text
+    day = len(lead) > 1 and word.rstrip(",").isdigit() and lead[-2].rstrip(".") in _MONTHS
+    return day or word.rstrip(".,") in _MONTHS or lead[-2:] == ["as", "of"]
+
+
+def _is_other_duration(number: Number, text: str, facts: QuestionFacts) -> bool:
+    """True if it counts years, months or days and the question does not ask for these."""
+    return (
+        text[number.end : number.end + 1] == " "
+        and not facts.duration
+        and number.plain
+        and not number.money
+        and bool(_DURATION.match(text, number.end))
+    )
+
+
+def _is_bound(number: Number, text: str, lead: list[str]) -> bool:
+    """True if the text names a bound and no value: "over 94", "at least 94", "≥ 94", "94 or more"."""
+    before = text[max(0, number.start - 8) : number.start].rstrip(" ($€£¥")[-2:]
+    if text[max(0, number.digits_start - 5) : number.digits_start].rstrip().endswith("+/-"):
+        return True
+    if before[-1:] in {"≥", "≤", "<", "±", "≠"} or (before[-1:] == ">" and before[0] not in "-="):
+        return True
+    if lead and (
+        lead[-1] in _BOUNDS or " ".join(lead[-2:]) in _BOUNDS or " ".join(lead[-3:-1]) in {"as much", "as many"}
+    ):
+        return not (lead[-1] == "over" and is_year(number))
+    after = text[number.end : number.end + 1]
+    return after in {" ", ",", "+", "±"} and bool(_BOUND_BEHIND.match(text, number.end))
+
+
+def _find_nothing(sentence: str, numbers: list[Number]) -> Number | None:
+    """Find the zero that "no change", "unchanged", "flat" or "nil" states, where no number of the sentence states another."""
+    lower = sentence.lower()
+    for hint in _NOTHING_HINTS:
+        if hint in lower:
+            break
+    else:
+        return None
+    match = _NOTHING.search(sentence)
+    if match is None:
+        return None
+    for index, number in enumerate(numbers):
+        lead = _read_lead(sentence, numbers[index - 1].end if index else 0, number)
+        if not is_year(number) and not (lead and lead[-1] in _LEVEL):
+            return None
+    return Number(
+        match[0].strip(), 0.0, False, 1.0, 1, start=match.start(), digits_start=match.start(), end=match.end()
+    )
+
+
+def _find_operands(
+    numbers: list[Number], kept: list[int], leads: list[list[str]], text: str, facts: QuestionFacts
+) -> set[int]:
     """Find the indexes of numbers that only restate what was calculated with."""
     found: set[int] = set()
-    partner, last = "", -1
-    for index, number in enumerate(numbers):
-        previous = numbers[index - 1].end if index else 0
-        gap = text[previous : number.digits_start]
-        if index and _OPERATOR.match(gap):
-            found |= {index - 1, index}
+    partners: list[str] = []
+    last = -1
+    for place, index in enumerate(kept):
+        number = numbers[index]
+        previous = kept[place - 1] if place else None
+        floor = numbers[previous].end if previous is not None else 0
+        gap = text[floor : number.digits_start]
+        if previous is not None and len(gap) <= 24 and _OPERATOR.fullmatch(gap):
+            found |= {previous, index}
             continue
-        word = _OPERAND.search(gap[-60:])
-        if (
-            last == index - 1
-            and partner
-            and re.search(rf"^[^.;=≈]{{0,60}}\b(?:{partner})" + _FILLER, gap, re.IGNORECASE)
-        ):
+        lead = leads[index] if index == 0 or previous == index - 1 else _read_lead(text, floor, number)
+        word = _find_operand_word(lead, facts)
+        closed = any(char in gap for char in ".;=≈")
+        if last == place - 1 and lead and lead[-1] in partners and not closed and len(gap) <= 70:
             found.add(index)
-            partner = ""
-        elif word:
+            partners = []
+        elif word is not None:
             found.add(index)
-            partner = next((end for start, end in _PARTNER.items() if word["word"].lower().startswith(start)), "")
-            last = index
-        elif (
-            index
-            and facts.change
-            and re.search(r"^[^.;,=≈]{0,30}\bto" + _FILLER, gap, re.IGNORECASE)
-            and index - 1 not in found
-        ):
+            partners, last = _OPERANDS[word].split(), place
+        elif previous is not None and facts.change and lead[-1:] == ["to"] and previous not in found:
+            if closed or "," in gap or len(gap) > 40:
+                continue
             found.add(index)  # "rose by 94 to 5,829": the level reached
     return found
+
+
+def _find_operand_word(lead: list[str], facts: QuestionFacts) -> str | None:
+    if facts.year and lead and lead[-1] == "in":
+        lead = lead[:-1]
+    if " ".join(lead[-2:]) in _BOUNDS:
+        return None
+    for word in (lead[-1] if lead else "", " ".join(lead[-2:])):
+        if word.lstrip("(") in _OPERANDS:
+            return word.lstrip("(")
+    return None

@@ -15,20 +15,30 @@ _UNITS = (
     re.compile(rf"([-+]?{_VALUE})[^0-9]{{1,2}}"),
     re.compile(rf"[^-+0-9]{{1,2}}({_VALUE})"),
 )
+_CLEAN = re.compile(r"[-+]?(?:[0-9]{1,3}(?:,[0-9]{3})*|[0-9]+)(?:\.[0-9]+)?|[0-9]{1,3},[0-9]{2}")
+"""A number whose commas are dropped. The last form, "12,34", is a difference: there it becomes a tuple, which is never equal."""
 _TOKEN = re.compile(r"\s*(?:([0-9]+\.?[0-9]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+(?:[eE][-+]?[0-9]+)?)|(\*\*|[-+*/(),^]))")
+_SIMPLE = re.compile(
+    r"(-?)\$?((?:[1-9][0-9]{0,2}(?:,[0-9]{3})+|0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?)(?: ?%| million| billion| thousand)?"
+)
+"""The commonest texts, which need no normalising."""
 _LIMIT = 200
 """Characters read: no number is longer, and nested brackets stay shallow."""
 
 
 def accepts(text: str, gold: float) -> bool | None:
     """True if the public evaluator accepts this answer text for this gold; None where the text holds no number."""
+    if simple := _SIMPLE.fullmatch(text):
+        return accepts_number(float(simple[1] + simple[2].replace(",", "")), gold)
     prepared = _normalise(text[:_LIMIT])
     if prepared in {"True", "False"}:
         return accepts_number(float(prepared == "True"), gold)
     if not re.search(r"[0-9]", prepared):
         return None
-    value = _calculate(prepared)
-    return value is not None and accepts_number(value, gold)
+    value = _calculate(prepared.strip())
+    if value is None and _is_no_number(prepared.strip()):
+        return False
+    return accepts_number(0.0 if value is None else value, gold)  # what cannot be computed is 0 there
 
 
 def accepts_number(prediction: float, gold: float) -> bool:
@@ -68,8 +78,15 @@ def _normalise(text: str) -> str:
         if match := pattern.fullmatch(text):
             text = match[1]
     text = re.sub(r"10\^(-?[0-9]+)", r"10**\1", text).replace(" x ", "*").replace(" × ", "*")
-    clean_number = re.fullmatch(r"\s*[-+]?[0-9][0-9,]*(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?\s*|\s*[-+]?\.[0-9]+\s*", text)
-    return text.replace(",", "").strip() if clean_number else text.strip()
+    return text.replace(",", "") if _CLEAN.fullmatch(text) else text
+
+
+def _is_no_number(text: str) -> bool:
+    """True for what Python reads as a tuple, "(1,234)", or as a text, "'5'": neither equals any gold."""
+    parts = text.removeprefix("(").removesuffix(")").split(",")
+    if len(text) > 1 and text[0] == text[-1] and text[0] in {"'", '"'}:
+        return True
+    return len(parts) > 1 and all(_calculate(part.strip()) is not None for part in parts if part.strip())
 
 
 def _calculate(text: str) -> float | None:

@@ -1,219 +1,229 @@
 """Which numbers stand in a text, and how was each of them written? (docs/scoring.md §4 to §6)
 
-Every pattern here has bounded or disjoint repeats: a completion is untrusted text and must be read in linear time.
+One pass over the text finds runs of digits with their separators. A run is read whole, with the sign and currency before it and
+the power and unit behind it, or not at all: then the number is there, and is not `parsed`. Every pattern has bounded or
+disjoint repeats, so that the time is linear in the text.
 """
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
+from typing import NamedTuple
 
-_MINUS = "\u2212\u2010\u2011\u2012\u2013\u2014\u2015\ufe63\uff0d"
-_SPACE = "\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000\t"
-_CHARACTERS = {
-    **{ord(char): "-" for char in _MINUS},
-    **{ord(char): " " for char in _SPACE},
-    **{ord(char): "'" for char in "\u2018\u2019\u2032"},
-    **{ord(char): None for char in "\u200b\u200c\u200d\u2060\ufeff"},
-    **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F) if code != 0xFF0D},
-}
+from fino1.tasks.scoring.digits import Measure, measure, measure_power
+from fino1.tasks.scoring.number import Number, join
+from fino1.tasks.scoring.plain import clean
+from fino1.tasks.scoring.units import IDEOGRAPHS, PLAIN_WORDS, read_unit
 
-_LATEX = [
-    (re.compile(r"\\[dtc]?frac\s?\{([^{}]{1,60})\}\s?\{([^{}]{1,60})\}"), r"\1/\2"),
-    (re.compile(r"\\!"), ""),
-    (re.compile(r"(?<=[0-9])(?:\\[,;: ]|\\thinspace ?)(?=[0-9])"), ""),
-    (re.compile(r"\{,\}"), ","),
-    (re.compile(r"\^\{(-?[0-9]{1,4})\}"), r"^\1"),
-    (re.compile(r"\\(?:text|mathrm|mathbf|textbf|textit|mathit|operatorname|boxed|fbox|mbox|underline)\s?(?=\{)"), ""),
-    (re.compile(r"\\(?:times|cdot)(?![a-z])"), "×"),
-    (re.compile(r"\\div(?![a-z])"), "÷"),
-    (re.compile(r"\\(?:approx|simeq|sim)(?![a-z])"), "≈"),
-    (re.compile(r"\\(?:left|right|[bB]igg?[lr]?)(?![a-z])"), ""),
-    (re.compile(r"\\([%$&#_])"), r"\1"),
-    (re.compile(r"\\(?:[a-zA-Z]{1,20}|.)"), " "),
-    (re.compile(r"[{}]"), ""),
-]
-
-_CURRENCY = r"(?:(?:US|CA|HK|NZ|[ACSR])?\ ?[$€£¥₹]|(?:USD|EUR|GBP|JPY|CNY|RMB|CHF|CAD|AUD|INR|HKD)(?![A-Za-z]))"
-_DIGITS = r"(?:[0-9]{1,3}(?:,[0-9]{2,3}){0,12},[0-9]{3}(?![0-9])|[0-9]{1,3}(?:[ '][0-9]{3}){1,12}(?![0-9])|[0-9]+)"
-_NUMBER = re.compile(
-    rf"""(?<![A-Za-z0-9_.,^/'&])
-    (?P<sign>[-+]\s?|(?:minus|negative)\s)?
-    (?P<open>\(\s?)? (?P<inner>-\s?)?
-    (?P<currency>{_CURRENCY}\s?)?
-    (?P<late_open>\(\s?)? (?P<late_sign>-\s?)?
-    (?P<number>{_DIGITS}(?:\.[0-9]+|,[0-9]{{1,2}}(?![0-9,.]))?|\.[0-9]+)
-    (?P<exponent>[eE][-+]?[0-9]{{1,3}}(?![A-Za-z0-9_])|\s?[×x*]\s?10\s?\^\s?\(?-?[0-9]{{1,3}}\)?)?
-    (?P<trailing>-(?=\s*(?:$|[,;)\n]|\.(?![0-9]))))?
-    (?P<close>\s?\))?
-    (?P<unit>\s?\$?\s?%(?:-?\s?points?)?
-      |[\s-]?(?:percent(?:age)?(?:[\s-]points?)?|per\scent|pct|ppts?|pp)(?![A-Za-z])
-      |[\s-]?(?:bps?|basis[\s-]points?)(?![A-Za-z])
-      |[\s-]?\(?(?:in\s)?(?:thousand|million|billion|trillion)s?(?![A-Za-z])
-      |\s?(?:mm|mn|mln|bn|tn|trn)(?![A-Za-z0-9])
-      |[kmbt](?![\w'&]) |\s(?-i:[KMBT])(?![\w'&])
-    )?
-    (?P<late_close>\s?\))? (?P<late_percent>\s?%)?""",
+CURRENCY = (
+    r"(?-i:(?:(?<![A-Za-z])(?:US|CA|HK|NZ|[ACSR])?\ ?[$€£¥₹₩]"
+    r"|(?<![A-Za-z])(?:USD|EUR|GBP|JPY|CNY|RMB|CHF|CAD|AUD|INR|HKD|SGD|KRW|Rs\.?)(?![A-Za-z])))"
+)
+_RUN = re.compile(r"[0-9]+(?:[.,'_][0-9]+){0,20}")
+_SPACED = re.compile(r"[0-9]{1,3}(?: [0-9]{3}){1,12}(?![0-9])(?:[.,][0-9]+)?")
+_DATE = re.compile(
+    r"[0-9]{4}[/-][0-9]{1,2}[/-][0-9]{1,2}(?![0-9])|[0-9]{1,2}[/-][0-9]{1,2}[/-][0-9]{2,4}(?![0-9])"
+    r"|(?:19|20)[0-9]{2} ?- ?(?:19|20)?[0-9]{2}(?![0-9A-Za-z]|\s?=)"
+)
+_PREFIX = re.compile(
+    rf"""(?P<sign>[-+]\s?|\b(?:minus|negative)\s)? (?P<open>\(\s?)? (?P<inner>-\s?)? (?P<currency>{CURRENCY}\s?)?
+    (?P<late_open>\(\s?)? (?P<late_sign>-\s?)? $""",
     re.VERBOSE | re.IGNORECASE,
 )
-_SCALES = {"k": 1e3, "th": 1e3, "m": 1e6, "b": 1e9, "t": 1e12}
+_TRAILING = re.compile(r"-(?=\s*(?:$|[,;)\n]|\.(?![0-9])))")
+_TRAILING_CURRENCY = re.compile(rf"\s?{CURRENCY}\s?$")
+_CLOSE = re.compile(r"\s?\)")
+_FUNCTION = re.compile(
+    r"(?:√|\b(?:sqrt|log|ln|exp|abs|max|min)|\b(?:square|cube)d?[ -]roots? of)\s?\(?\s?[$€£¥]?$", re.IGNORECASE
+)
 _ACCOUNTING = re.compile(
-    r"(?:^|[:=≈|$\n]|\b(?:is|was|of|by|are|were|be|about|approximately|roughly|to|an?|at|equals|totals?|totaled))\s*$",
+    r"(?:^|[:=≈|$\n\"'>\[]|\b(?:is|was|of|by|are|were|be|about|approximately|roughly|to|an?|at|equals|totals?|totaled))\s*$",
     re.IGNORECASE,
 )
 _REMARKED = re.compile(r"(?:[0-9%]|(?:thousand|million|billion|trillion|percent|dollars|bn|mm)s?)\s*$", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Number:
-    """One number as printed: `magnitude` without its sign and before percent or scale words are applied."""
-
-    text: str
-    magnitude: float
-    negative: bool
-    step: float
-    """Unit of the last printed digit, in the same unit as `magnitude`; 0 for an exact fraction."""
-    digits: int
-    """Printed significant digits."""
-    percent: bool = False
-    basis_points: bool = False
-    scale: float = 1.0
-    """Factor of the scale word; 1 where there is none."""
-    money: bool = False
-    start: int = 0
-    digits_start: int = 0
-    end: int = 0
-
-    @property
-    def decimals(self) -> bool:
-        """True if at least one decimal is printed."""
-        return self.step < 1
-
-    @property
-    def plain(self) -> bool:
-        """True if it is printed without percent, basis points or a scale word."""
-        return not self.percent and not self.basis_points and self.scale == 1.0
-
-    @property
-    def value(self) -> float:
-        """The number by itself: percent as a fraction, scale words multiplied out."""
-        factor = 1e-4 if self.basis_points else 1e-2 if self.percent else self.scale
-        return (-1 if self.negative else 1) * self.magnitude * factor
-
-
-def clean(text: str) -> str:
-    """Reduce LaTeX and Markdown to plain text. Unicode minus, dashes and spaces become ASCII (§5)."""
-    text = text.translate(_CHARACTERS)
-    if "\\" in text or "{" in text:
-        text = text.replace("\\$", "$").replace("$$", " ")
-        for pattern, replacement in _LATEX:
-            text = pattern.sub(replacement, text)
-    return text.replace("**", "").replace("__", "").replace("`", "")
+_STOPS = frozenset([".", ",", ";", ":", "\n", ""])
+_DATED = frozenset("/- ")
+_SIGNS = frozenset("-+($€£¥₹₩√")
 
 
 def find_numbers(text: str) -> list[Number]:
-    """Find the finite numbers of a cleaned text, in order."""
-    found = (_read_match(match, text) for match in _NUMBER.finditer(text))
-    return [number for number in found if number is not None]
+    """Find the numbers of a cleaned text, in order. Dates, and digits inside a word ("Q3"), are none."""
+    found: list[Number] = []
+    for number in _list_numbers(text):
+        while found and number.digits_start - found[-1].end <= 14 and (joined := join(found[-1], number, text)):
+            number = joined
+            found.pop()
+        if text[number.digits_start - 1 : number.digits_start] != "/" or (
+            found and number.digits_start - found[-1].end < 2
+        ):
+            found.append(number)
+    return found
 
 
 def parse_number(text: str) -> Number | None:
     """Read a text that is one number with its unit and nothing else; None where it is not."""
-    text = clean(text).strip().rstrip(".").strip()
-    match = _NUMBER.match(text)
-    if match is None or text[match.end() :].strip(" $)") or len(text) > 80:
+    text = _TRAILING_CURRENCY.sub("", clean(text).strip().rstrip("."))
+    numbers = find_numbers(text) if len(text) <= 80 else []
+    if len(numbers) != 1 or not numbers[0].parsed:
         return None
-    return _read_match(match, text)
+    return None if text[: numbers[0].start].strip() or text[numbers[0].end :].strip(" $)") else numbers[0]
 
 
-def read_precision(text: str) -> tuple[float, int]:
-    """Return the unit of the last printed digit and the count of significant digits of a plain decimal.
+def _list_numbers(text: str) -> Iterator[Number]:
+    last = 0
+    for run in _RUN.finditer(text):
+        start, end = run.span()
+        if start < last:
+            continue
+        following = text[end : end + 1]
+        if following in _DATED and following and (date := _DATE.match(text, start)):
+            last = date.end()
+            continue
+        if following == " " and end - start <= 3 and (spaced := _SPACED.match(text, start)):
+            end = spaced.end()
+        if text[start - 1 : start] == "." and not text[start - 2 : start - 1].isalnum():
+            start -= 1
+        if start >= last and (text[start - 1 : start] == " " or _begins(text, start)):
+            number = _read_bare(text, start, end) or _read(text, start, end, last)
+            last = number.end
+            yield number
 
-    `text` has digits, a point and an exponent only. The lone ".0" that Python gives every whole float is not counted.
-    """
-    mantissa, _, exponent = text.lower().partition("e")
-    whole, _, decimals = mantissa.partition(".")
-    decimals = "" if set(decimals) == {"0"} and len(decimals) == 1 else decimals
-    digits = (whole + decimals).lstrip("0")
-    return 10.0 ** (int(exponent or 0) - len(decimals)), len(digits)
 
-
-def _read_match(match: re.Match[str], text: str) -> Number | None:
-    raw = match["number"]
-    if len(raw) > 60:
+def _read_bare(text: str, start: int, end: int) -> Number | None:
+    """Read a number that has neither sign, currency, power nor unit, as most have; None where it may have one."""
+    if start and (
+        text[start - 1] != " "
+        or text[start - 2 : start - 1] in _SIGNS
+        or text[start - 2].isupper()
+        or text[start - 2] == "."
+        or _ends_in_word(text, start - 1)
+    ):
         return None
-    mantissa = _drop_groups(raw)
-    exponent = _read_exponent(match["exponent"])
-    magnitude = float(mantissa) * 10.0**exponent if exponent <= 300 else math.inf
-    if not math.isfinite(magnitude):
+    following = text[end : end + 1]
+    if following == " ":
+        word = text[end + 1 : text.find(" ", end + 1)]
+        if word not in PLAIN_WORDS:
+            return None
+    elif following not in _STOPS:
         return None
-    whole, _, decimals = mantissa.partition(".")
-    unit = (match["unit"] or "").strip(" -$()").lower()
-    late_percent = bool(match["late_percent"])
-    opened, closed = match["open"] or match["late_open"], match["close"] or match["late_close"]
-    bracketed = bool(opened and closed) and _is_accounting(match, text)
-    signed = _is_minus(match, text)
-    negative = bool(signed or match["inner"] or match["late_sign"] or match["trailing"] or bracketed)
-    start, end = match.start(), match.end()
-    if match["open"] and not closed:  # a bracket that only begins a remark
-        start = match.end("open")
-    if closed and not opened:  # a bracket that ends the sentence's, not the number's
-        end = match.start("close") if match["close"] else match.start("late_close")
-        late_percent = False
-        unit = "" if match["close"] else unit
-    shown = text[start:end].strip()
-    if signed and not shown.startswith(("-", "(")):
-        shown = "-" + text[match.end("sign") : end].strip()
+    raw = text[start:end]
+    magnitude, step, count = measure(raw)
     return Number(
-        text=shown,
-        magnitude=magnitude,
-        negative=negative,
-        step=10.0 ** (exponent - len(decimals)),
-        digits=len((whole + decimals).lstrip("0")),
-        percent=late_percent or unit.startswith(("%", "per", "pct", "pp")),
-        basis_points=unit.startswith(("bp", "basis")),
-        scale=_read_scale(unit),
-        money=bool(match["currency"]),
-        start=start,
-        digits_start=match.start("number"),
-        end=end,
+        raw, magnitude, False, step, count, start=start, digits_start=start, end=end, parsed=magnitude == magnitude
     )
 
 
-def _drop_groups(raw: str) -> str:
-    if re.fullmatch(r"[0-9]+,[0-9]{1,2}", raw):  # 12,3: a decimal comma, no group has one or two digits
-        return raw.replace(",", ".")
-    return re.sub(r"[, ']", "", raw)
+def _begins(text: str, start: int) -> bool:
+    """True if a number may begin here: not within a word or behind a power sign, nor a short year such as '15."""
+    if not start:
+        return True
+    before = text[start - 1]
+    if before in IDEOGRAPHS:
+        return True
+    if before.isalpha():
+        word = re.search(r"[A-Za-z]{1,3}$", text[max(0, start - 4) : start])
+        return bool(word) and word[0] in {"FY", "USD", "EUR", "GBP", "JPY", "CNY", "RMB", "CHF", "INR", "Rs"}
+    if before == "'":
+        return not (text[start : start + 2].isdigit() and text[start + 2 : start + 3] in {"", " ", ",", ".", ")"})
+    return before not in "_.,^&" and not before.isdigit()
 
 
-def _read_exponent(text: str | None) -> int:
-    if not text:
-        return 0
-    return int(re.sub(r"^(?:[eE]|\s?[×xX*]\s?10\s?\^\s?\(?)", "", text).rstrip(")"))
+def _read(text: str, start: int, end: int, floor: int) -> Number:
+    """Read one run of digits with all that belongs to it. `floor` is the end of the number before."""
+    measured, end = measure_power(text[start:end], text, end)
+    return _finish(text, _read_prefix(text, start, floor), start, end, measured)
 
 
-def _read_scale(unit: str) -> float:
-    unit = unit.removeprefix("(").removeprefix("in ")
-    if not unit or unit.startswith(("%", "p", "bp", "ba")):
-        return 1.0
-    return _SCALES.get(unit[:2], _SCALES.get(unit[:1], 1.0))
+class _Prefix(NamedTuple):
+    """What stands before the digits of a number, from `begin` on."""
+
+    begin: int
+    sign: str = ""
+    opened: int = 0
+    """Where the content of an opening bracket begins; 0 where there is none."""
+    bracket_inside: bool = False
+    """True for "$(1,234)"."""
+    inner_minus: bool = False
+    money: bool = False
 
 
-def _is_minus(match: re.Match[str], text: str) -> bool:
+def _read_prefix(text: str, start: int, floor: int) -> _Prefix | None:
+    """Read sign, currency and opening bracket before the digits; None where there are none."""
+    before, earlier = text[start - 1 : start], text[start - 2 : start - 1]
+    if before == "$" and (
+        not earlier or (earlier == " " and text[start - 3 : start - 2].islower() and not _ends_in_word(text, start - 2))
+    ):
+        return _Prefix(start - 1, money=True)
+    is_spaced = before == " " and (
+        earlier in _SIGNS or earlier.isupper() or earlier == "." or _ends_in_word(text, start - 1)
+    )
+    if not is_spaced and before not in _SIGNS and not before.isalpha():
+        return None
+    piece = text[max(floor, start - 16) : start]
+    match = _PREFIX.search(piece)
+    if match is None:
+        return None
+    offset = start - len(piece)
+    opened = match.end("open") if match["open"] else match.end("late_open") if match["late_open"] else -offset
+    return _Prefix(
+        offset + match.start(), (match["sign"] or "").lower(), offset + opened, bool(match["late_open"]),
+        bool(match["inner"] or match["late_sign"]), bool(match["currency"]),
+    )  # fmt: skip
+
+
+def _ends_in_word(text: str, end: int) -> bool:
+    """True if "minus", "negative" or "root of" ends here."""
+    return text[max(0, end - 5) : end].lower() in {"minus", "ative", "ot of"}
+
+
+def _finish(text: str, prefix: _Prefix | None, start: int, end: int, measured: Measure) -> Number:
+    """Read what stands behind the digits, up to `end`, and make the number."""
+    begin, sign, opened, bracket_inside, is_negative, money = prefix or _Prefix(start)
+    if text[end : end + 1] == "-" and _TRAILING.match(text, end):
+        is_negative, end = True, end + 1
+    closed = _CLOSE.match(text, end) if opened else None
+    unit = read_unit(text, closed.end() if closed else end, money=money)
+    late = _CLOSE.match(text, unit.end) if opened and not closed else None
+    end = late.end() if late else unit.end
+    is_parsed = unit.known and measured.magnitude == measured.magnitude
+    if prefix is not None:
+        signed = _is_minus(sign, text, begin, end)
+        is_negative |= signed or bool((closed or late) and _is_accounting(text, begin, money and bracket_inside, money))
+        is_parsed = is_parsed and not _is_argument(text, begin, start)
+        if opened and not closed and not late:
+            begin = opened
+        elif sign.startswith("-") and not signed:
+            begin += len(sign)
+    shown = text[begin:end].strip()
+    if is_negative and shown[:3].lower() in {"min", "neg"}:
+        shown = "-" + shown.partition(" ")[2]
+    return Number(
+        shown, measured.magnitude if is_parsed else math.nan, is_negative, measured.step, measured.digits, unit.percent,
+        unit.basis_points, unit.scale, money or unit.scale == 0.01, begin, start, end, False, is_parsed,
+    )  # fmt: skip
+
+
+def _is_argument(text: str, begin: int, start: int) -> bool:
+    """True if the number is what a root or function is taken of."""
+    before = text[max(0, begin - 20) : start]
+    return ("√" in before or "(" in before or " of" in before) and bool(_FUNCTION.search(before))
+
+
+def _is_minus(sign: str, text: str, start: int, end: int) -> bool:
     """True if the sign is a minus. "change is - 3.2 %" has one; "- 94 million was paid" is a list item, "answer - 94" a dash."""
-    sign = (match["sign"] or "").lower()
     if sign.strip() not in {"-", "minus", "negative"}:
         return False
     if sign != "- ":
         return True
-    before = text[max(0, match.start() - 24) : match.start()]
+    before = text[max(0, start - 24) : start]
     if not before.strip(" ") or before.rstrip(" ").endswith("\n"):
-        return not re.match(r"[^\n]*[A-Za-z]", text[match.end() : match.end() + 200])
+        return not re.match(r"[^\n]*[A-Za-z]", text[end : end + 200])
     return bool(_ACCOUNTING.search(before))
 
 
-def _is_accounting(match: re.Match[str], text: str) -> bool:
+def _is_accounting(text: str, start: int, inside_currency: bool, money: bool) -> bool:
     """True if these brackets mean a minus. In "0.5 (50%)" and "the rate (12%) rose" they only add a remark (§5)."""
-    before = text[max(0, match.start() - 24) : match.start()]
-    if match["late_open"] and match["currency"]:
+    if inside_currency:
         return True
-    return bool(_ACCOUNTING.search(before)) or (bool(match["currency"]) and not _REMARKED.search(before))
+    before = text[max(0, start - 24) : start]
+    return bool(_ACCOUNTING.search(before)) or (money and not _REMARKED.search(before))

@@ -5,20 +5,29 @@ Yes, no, true, false, y and n, in the order of places of §3. "Greater" and "hig
 
 import re
 
-from fino1.tasks.scoring.extract import take_final_part
-from fino1.tasks.scoring.numbers import clean
+from fino1.tasks.scoring.containers import list_containers
+from fino1.tasks.scoring.parts import take_final_part
+from fino1.tasks.scoring.plain import clean
+from fino1.tasks.scoring.refusal import is_refusal
 
 _TRUE, _FALSE = {"yes", "true", "y"}, {"no", "false", "n"}
 _DENIED = re.compile(r"\b(?:not|isn't|n't|never)\s+(?:a\s)?(true|false)\b", re.IGNORECASE)
-_ASSERTED = re.compile(
-    r"\banswer\b[^\n.]{0,60}?(?:\bis\b|:)[\s*_:\"'$(]*(?:\\\w{1,10}\{){0,3}\s*(yes|no|true|false)\b", re.IGNORECASE
+_FIRST = re.compile(
+    r"[\W_]*(?:that |simply |clearly |therefore |a )?[\W_]*(yes|no|true|false|y|n)\b(?!\s?/)", re.IGNORECASE
 )
-_BOXED = re.compile(r"\\boxed\{\s*(?:\\\w{1,10}\{\s*)?(yes|no|true|false|y|n)\b", re.IGNORECASE)
 _LEADING = re.compile(
-    r"(?:^|[\n.!?:]\s*)[\s*_>#\"'(-]*(yes|no|true|false)(?=[\s,.;:!)*_\"'-]*(?:$|\n)|\s*[,.;:!*\"')-])", re.IGNORECASE
+    r"(?:^|[\n.!?:]\s*|[,;]\s|\s-\s)(?:(?:and |but )?(?:so|thus|therefore|hence|then),? )?[\s*_>#\"'(-]*(yes|no|true|false)"
+    r"(?=[\s,.;:!)*_\"'-]*(?:$|\n)|\s*[,.;:!*\"')-])",
+    re.IGNORECASE,
 )
 _OPENING = re.compile(
     r"\W*(yes|no)\s+(?:it|its|they|he|she|the|this|that|because|since|as|did|does|do|not|was|were)\b", re.IGNORECASE
+)
+_BOTH = re.compile(
+    r"\b(?:yes|true)\s?(?:or|/|and|nor)\s?(?:no|false)\b|\b(?:no|false)\s?(?:or|/|nor)\s?(?:yes|true)\b", re.IGNORECASE
+)
+_EXCLUDED = re.compile(
+    r"\b(?:cannot|can't|could not|couldn't|can not|not|never) be (?:a )?(?:yes|no|true|false)\b", re.IGNORECASE
 )
 _ANYWHERE = re.compile(r"\b(yes|true|false)\b", re.IGNORECASE)
 
@@ -32,15 +41,29 @@ def read_truth(word: str) -> bool | None:
 def find_truth(completion: str) -> str | None:
     """Find the word that answers, in lower case; None where both or neither are said."""
     text = take_final_part(completion)
-    whole = clean(text).strip(" \n.!*_\"'()#:$").lower()
+    for container in list_containers(text):
+        content = container.text[container.start : container.end]
+        if container.kind == "text":
+            if word := _find_in_text(content):
+                return word
+        elif _BOTH.match(content.strip(" \"'*(")):
+            return None
+        elif first := _FIRST.match(content):
+            return first[1].lower()
+    return _find_in_text(clean(text))
+
+
+def _find_in_text(text: str) -> str | None:
+    """Find the yes or no of sentences: at their beginning, else anywhere. A refusal is none."""
+    whole = text.strip(" \n.!*_\"'()#:$").lower()
     if whole in _TRUE | _FALSE:
         return whole
-    for pattern in (_ASSERTED, _BOXED):
-        if words := pattern.findall(text):
-            return words[-1].lower()
     if opening := _OPENING.match(text):
         return opening[1].lower()
-    text = _DENIED.sub(lambda match: "false" if match[1].lower() == "true" else "true", clean(text))
+    text = _EXCLUDED.sub(" ", text)
+    text = _DENIED.sub(lambda match: "false" if match[1].lower() == "true" else "true", _BOTH.sub(" ", text))
     leading = [word.lower() for word in _LEADING.findall(text)]
+    if not leading and is_refusal(text):
+        return None
     words = leading or [word.lower() for word in _ANYWHERE.findall(text)]
     return words[-1] if len({word in _TRUE for word in words}) == 1 else None

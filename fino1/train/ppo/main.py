@@ -18,6 +18,7 @@ from torch import Tensor
 from fino1.errors import SpecError
 from fino1.progress import Metrics, Progress
 from fino1.spec.train import PpoBlock
+from fino1.tasks.record import judge
 from fino1.train import checkpoint
 from fino1.train.launch.rank import Run
 from fino1.train.ppo import reward, rl, rollout
@@ -105,8 +106,8 @@ class _Ppo:
         responses = self.actors.sample([self.inputs.held_out[i] for i in mine], None)
         records = [self.inputs.rows.evaluation[i] for i in mine]
         texts = [self.actors.decode(response.tokens) for response in responses]
-        judge = reward.scorer(self.run.spec)
-        right = [judge(t, r.question, r.target).strict is True for t, r in zip(texts, records, strict=True)]
+        score = reward.scorer(self.run.spec)
+        right = [judge(score, t, r).strict is True for t, r in zip(texts, records, strict=True)]
         found = gather_object(list(zip(mine, texts, right, strict=True)))
         if not found:
             return {}

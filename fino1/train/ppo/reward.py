@@ -13,7 +13,7 @@ from fino1.errors import SpecError
 from fino1.spec.run import RunSpec
 from fino1.spec.train import RewardBlock
 from fino1.tasks import task
-from fino1.tasks.record import Record, Scorer, well_formed
+from fino1.tasks.record import Record, Scorer, judge, well_formed
 from fino1.tasks.scoring import answer
 from fino1.train import model
 from fino1.train.data.rows import Rows
@@ -68,15 +68,11 @@ def make(spec: RunSpec, source: tuple[str, str | None] | None, device: torch.dev
     block = spec.ppo.reward
     if source is not None:
         return _classifier_reward(block, *source, device, batch_size)
-    judge = scorer(spec)
+    score = scorer(spec)
 
     def rule(texts: Sequence[str], records: Sequence[Record]) -> list[float]:
         return [
-            MALFORMED
-            if not well_formed(text)
-            else RIGHT
-            if judge(text, record.question, record.target).strict
-            else block.wrong
+            MALFORMED if not well_formed(text) else RIGHT if judge(score, text, record).strict else block.wrong
             for text, record in zip(texts, records, strict=True)
         ]
 

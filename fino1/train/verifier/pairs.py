@@ -15,7 +15,7 @@ from typing import NamedTuple
 from fino1.errors import SpecError
 from fino1.spec.run import RunSpec
 from fino1.tasks import ledger
-from fino1.tasks.record import Record
+from fino1.tasks.record import Record, judge
 from fino1.train.data import rows
 from fino1.train.ppo import reward
 from fino1.train.verifier import classifier
@@ -100,13 +100,13 @@ def _generated(spec: RunSpec) -> tuple[list[Pair], list[Pair]]:
 
 
 def _judged(spec: RunSpec, records: Sequence[Record], counts: Counts) -> list[Pair]:
-    judge = reward.scorer(spec)
+    score = reward.scorer(spec)
     pairs = []
     for record in records:
         if label := record.fields.get("label"):
             pairs.append(Pair(record, label == "true"))
             continue
-        verdict = judge(record.response, record.question, record.target).strict
+        verdict = judge(score, record.response, record).strict
         if verdict is None:
             counts.unjudged += 1
         else:
