@@ -3,8 +3,8 @@
 import json
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -268,6 +268,9 @@ def test_a_restricted_account_outlives_a_restart_of_the_server(account, namespac
     api = connect(str(account(namespace, [rule])))
     api.apply(config_map("a", x="1"))
     instance.stop_apiserver(signal)
-    threading.Timer(1, instance.start_apiserver).start()
-    assert api.apply(config_map("a", x="2")).outcome == "configured"  # in the middle of the restart
+    with ThreadPoolExecutor() as pool:  # a server that is started in a thread ends with it
+        applied = pool.submit(api.apply, config_map("a", x="2"))  # in the middle of the restart
+        time.sleep(1)
+        instance.start_apiserver()
+    assert applied.result().outcome == "configured"
     assert [each["data"] for each in api.list("v1", "ConfigMap", field_selector="metadata.name=a")] == [{"x": "2"}]
