@@ -118,15 +118,19 @@ def check_loaded(key: str, source: str, info: dict[str, Any], but: str = "") -> 
 
 
 def check_vocabulary(key: str, source: str, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> None:
-    """Raise SpecError for a tokenizer that has ids beyond the model's embedding, an end token that is not in it among them."""
-    largest = max(tokenizer.get_vocab().values())
-    if largest < config.vocab_size:
-        return
-    token = tokenizer.convert_ids_to_tokens(largest)
-    raise SpecError(
-        f"{key}: {source}: expected a tokenizer with ids below vocab_size {config.vocab_size} of config.json, got {token!r} "
-        f"with {largest}"
-    )
+    """Raise SpecError for a tokenizer that has ids beyond the model's embedding.
+
+    A token that no file names and no text ends or is padded with does no harm: some of Transformers' classes bring one.
+    """
+    used = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token}
+    beyond = ((index, token) for token, index in tokenizer.get_vocab().items() if index >= config.vocab_size)
+    for index, token in sorted(beyond, reverse=True):
+        is_named = index < tokenizer.vocab_size or Path(source).is_dir() and knows_token(source, token)
+        if token in used or is_named:
+            raise SpecError(
+                f"{key}: {source}: expected a tokenizer with ids below vocab_size {config.vocab_size} of config.json, got "
+                f"{token!r} with {index}"
+            )
 
 
 def knows_token(source: str, token: str) -> bool:

@@ -121,7 +121,7 @@ UNREAD = {  # change of the folder → the message; FOLDER is its path. No weigh
         "FOLDER: expected a tokenizer with an end-of-sequence token, got '<nowhere>', which is not in its vocabulary",
     ),
     "a token beyond the vocabulary": (
-        lambda f: with_keys(f, "tokenizer_config.json", additional_special_tokens=["<more>"]),
+        lambda f: with_keys(f, "tokenizer_config.json", pad_token="<more>"),
         "FOLDER: expected a tokenizer with ids below vocab_size 270 of config.json, got '<more>' with 270",
     ),
     "end is unknown": (
@@ -194,6 +194,7 @@ def test_a_head_of_other_classes(folder, tmp_path):
 
 
 def test_a_policy_that_is_whole(folder):
+    with_keys(folder, "tokenizer_config.json", unk_token="<unused>")  # as Qwen2's class brings one
     made = load(folder, headed=True)
     assert made.score.weight.count_nonzero() == 0
     assert isinstance(load(folder), LlamaForCausalLM)
