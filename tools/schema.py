@@ -12,12 +12,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from fino1.spec import evaluation, inputs, placement, run, train
+from fino1.spec import evaluation, inputs, paths, placement, run, train
 from fino1.spec.fields import NUMERIC, Quantity
 from fino1.spec.run import RunSpec
 
 Node = dict[str, Any]
-_MODULES = (placement, inputs, train, evaluation, run)  # where the blocks of a run file are declared
+_MODULES = (placement, inputs, train, evaluation, paths, run)  # where the blocks of a run file are declared
 _QUANTITY = Quantity.__metadata__[0].metadata[0].pattern
 _BOUNDS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
 _KEPT = ("type", "enum", "const", "pattern", "minLength")

@@ -23,7 +23,7 @@ TEXT = st.text(
 JOINED = {
     "method", "nodes", "gpus_per_node", "processes_per_node", "model", "data", "eval", "env", "secretEnv", "value_model",
     "reward", "global_batch_size", "per_device_train_batch_size", "gradient_accumulation_steps", "num_mini_batches",
-    "volumes", "backend", "launch", "report_to", "budget",
+    "volumes", "backend", "launch", "report_to", "budget", "paths",
 }  # fmt: skip
 
 
@@ -124,7 +124,8 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
             ]
         )
     )
-    method = document["method"] = draw(st.sampled_from(TREE["fields"]["method"]["enum"]))
+    method = document["method"] = draw(st.sampled_from([m for m in TREE["fields"]["method"]["enum"] if m != "paths"]))
+    document |= draw(st.sampled_from([{}, {"paths": {"depth": "3", "writer": {"base_url": "http://x/v1"}}}]))
     document |= draw(
         st.fixed_dictionaries(
             {}, optional={"nodes": st.sampled_from([1, 2, "2"]), "gpus_per_node": st.sampled_from([0, 1, 8, "8"])}

@@ -105,7 +105,7 @@ def of(method, **changes):
 
 @pytest.mark.parametrize("method", SOUND)
 def test_config_holds_what_its_method_reads(method):
-    others = {"sft", "verifier", "ppo", "eval"} - {method}
+    others = {"sft", "verifier", "ppo", "eval", "paths"} - {method}
     config = json.loads(of(method).config)
     assert not config.keys() & (others - ({"ppo"} if method == "verifier" else set()))
     assert ("launch" in config) == ("model" in config) == ("data" in config) == (method != "eval")
@@ -114,7 +114,8 @@ def test_config_holds_what_its_method_reads(method):
         assert of(method, ppo={"reward": {"threshold": 0.5}}).run_hash != of(method).run_hash
     assert not config.keys() & set(PLACEMENT)
     for other in others:
-        changed = of(method, **{other: {"eval_steps": 7} if other != "eval" else {"max_tokens": 7}})
+        key = {"eval": "max_tokens", "paths": "depth"}.get(other, "eval_steps")
+        changed = of(method, **{other: {key: 7}})
         assert (changed.full, changed.run_hash) == (of(method).full, of(method).run_hash), other
 
 
