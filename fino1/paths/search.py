@@ -33,6 +33,7 @@ Ask = Callable[[Role, str], str]
 Kind = TypeVar("Kind", bound=Reply)
 
 FIRST: tuple[Strategy, ...] = ("Exploring New Paths", "Verification", "Correction")
+LONGEST_SHOWN = 20_000  # characters of a malformed reply that is sent back; a reply of 4,096 tokens has fewer
 LATER: tuple[Strategy, ...] = (*FIRST, "Backtracking")  # there is nothing to go back to before the first further step
 
 
@@ -110,4 +111,5 @@ class Search:
         try:
             return parse(reply, kind)
         except BadReply as error:
-            return parse(self.ask(role, prompts.render("repair", prompt=prompt, reply=reply, error=str(error))), kind)
+            shown = reply if len(reply) <= LONGEST_SHOWN else reply[:LONGEST_SHOWN] + " […]"
+            return parse(self.ask(role, prompts.render("repair", prompt=prompt, reply=shown, error=str(error))), kind)

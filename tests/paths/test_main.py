@@ -1,16 +1,21 @@
+import itertools
 import json
 from collections import Counter
 
 import pytest
 
+from fino1 import __main__ as entry
 from fino1 import exits, runs
 from fino1.errors import SpecError
 from fino1.evaluate.endpoint import EndpointLost
 from fino1.evaluate.samples import INDEX
 from fino1.paths.main import main
+from fino1.report import inputs
+from fino1.spec import load
 from fino1.tasks import ledger
 from tests.paths.conftest import PROBLEM, SEED, Writer, rows, spec_of, stage
 
+NO_DIGITS = str.maketrans("", "", "0123456789%")
 FILES = ("rows.jsonl", "rl.jsonl", "paths.jsonl", "summary.json")
 
 
@@ -268,3 +273,61 @@ def test_a_context_that_is_too_short_is_told_before_a_request(writer, tmp_path):
     with pytest.raises(SpecError, match="paths.tasks: writer: expected a context of 2256 tokens"):
         main(spec_of(writer, writer={"context_length": 2256}), "paths", tmp_path)
     assert writer.asked.total() == 0
+
+
+def test_a_key_that_expires_in_the_middle(writer, tmp_path, monkeypatch):
+    monkeypatch.setenv("KEY_OF_WRITER", "sk-0123456789")
+    spec = spec_of(writer, writer={"api_key_env": "KEY_OF_WRITER"})
+    expired = (401, {}, {"message": "sk-0123456789 has expired"})
+    writer.fault = lambda prompt, number: expired if writer.asked.total() > 7 else None
+    with pytest.raises(SpecError, match="expected a valid API key .* <key> has expired"):
+        main(spec, "paths", tmp_path)
+    assert len(journal(tmp_path)) == 7
+    writer.fault = lambda prompt, number: None
+    assert main(spec, "paths", tmp_path) == 0
+    assert set(writer.answered.values()) == {1}
+    assert "sk-0123456789" not in "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_a_reply_of_ten_megabytes_is_sent_back_in_part(writer, tmp_path):
+    knows, first = writer.reply, ledger.TASK.prompt(rows(1)[0])
+    writer.reply = lambda prompt: knows(prompt) if "could not be read" in prompt or first not in prompt else "x" * 10**7
+    assert main(spec_of(writer, 1), "paths", tmp_path) == 0
+    assert max(map(len, writer.asked)) < 30_000
+    assert [call["finish_reason"] for call in journal(tmp_path)] == ["stop"] * 6
+
+
+def test_a_judge_that_contradicts_itself_is_asked_once(writer, faulty, tmp_path):  # noqa: F811
+    knows, verdicts = writer.reply, itertools.cycle(["right", "wrong"])
+    writer.reply = lambda prompt: knows(prompt).replace("The answer is", "I could not find").translate(NO_DIGITS)
+    judge = faulty()
+    judge.reply = lambda prompt: json.dumps({"verdict": next(verdicts)})
+    spec = spec_of(writer, 3, concurrency=1, judge={"base_url": judge.base_url})
+    for _ in range(2):
+        assert main(spec, "paths", tmp_path) == 0
+    assert set(judge.asked.values()) == {1}
+    assert json.loads((directory_of(spec, tmp_path) / "summary.json").read_text())["failed"]
+
+
+def test_fino1_run(writer, tmp_path, capfd):
+    """The command, and what the report makes of such a run: nothing yet."""
+    file = tmp_path / "my-paths.yaml"
+    file.write_text(json.dumps(load.effective(spec_of(writer, 2))))
+    assert entry.main(["run", str(file), "--work", str(tmp_path)]) == 0
+    assert ", 2 rows; " in capfd.readouterr().out
+    assert entry.main(["run", str(file), "--work", str(tmp_path)]) == 0
+    assert "finished before" in capfd.readouterr().out
+    assert writer.asked.total() == 6
+    assert inputs.find(tmp_path, ["my-paths"]) == inputs.Inputs()
+
+
+@pytest.mark.slow
+def test_a_writer_that_is_served_here(llama, tmp_path):  # noqa: F811
+    """Random weights write no JSON: no row, and no failure of the run."""
+    block = {"path": str(llama), "context_length": 10**6, "max_tokens": 2, "temperature": 0}
+    block = {"writer": block, "tasks": [{"task": "ledger", "size": 1}], "concurrency": 1}
+    spec = load.build({"method": "paths", "gpus_per_node": 0, "paths": block}, "F")
+    assert main(spec, "paths", tmp_path) == 0
+    summary = json.loads((directory_of(spec, tmp_path) / "summary.json").read_text())
+    assert (summary["rows"], summary["failed"], summary["calls"]) == (0, {"form": 1}, 2)
+    assert main(spec, "paths", tmp_path) == 0  # no server is started
