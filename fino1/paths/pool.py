@@ -4,6 +4,8 @@ A pool is a task's questions for one writer. The key of its directory holds what
 the search goes is no part of it, so a run that searches further, or longer, takes the calls of those before it.
 """
 
+import functools
+import hashlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -62,7 +64,7 @@ class Asked:
     source: Source
     block: WriterBlock | JudgeBlock
 
-    @property
+    @functools.cached_property
     def settings(self) -> dict[str, Any]:
         """What a reply depends on, besides the prompt."""
         given = {key: value for key, value in self.block.given().items() if key not in _ELSEWHERE}
@@ -132,7 +134,8 @@ class Pool:
 
         def ask(role: Role, prompt: str) -> str:
             seen[role, prompt] += 1  # the same prompt twice is two calls
-            key = canonical.digest([question.id, self.models[role].settings, prompt, seen[role, prompt]])
+            prompt_sha256 = hashlib.sha256(prompt.encode()).hexdigest()
+            key = canonical.digest([question.id, self.models[role].settings, prompt_sha256, seen[role, prompt]])
             found = self.journal.find(key)
             reply = make(role, prompt, key) if found is None else found
             keys.append(key)

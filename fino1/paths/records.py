@@ -32,14 +32,23 @@ class BadReply(Exception):
     """A reply that does not have the form that was asked for; says what is wrong with it."""
 
 
+def _check_characters(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # no request and no file could hold it
+        raise ValueError("expected whole characters, got half a surrogate pair") from error
+    return text
+
+
 def _check_text(text: str) -> str:
     if not text.strip():
         raise ValueError("expected text, got an empty one")
     if THINKING in text or FINAL in text:  # a row has each once (docs/design.md C7)
         raise ValueError(f"expected no heading {THINKING!r} or {FINAL!r}, got one")
-    return text
+    return _check_characters(text)
 
 
+Title = Annotated[str, AfterValidator(_check_characters)]
 Prose = Annotated[str, AfterValidator(_check_text)]
 
 
@@ -53,7 +62,7 @@ class Step(Reply):
     """One step of a chain."""
 
     action: Action
-    title: str = ""
+    title: Title = ""
     content: Prose
 
 

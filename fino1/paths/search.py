@@ -107,7 +107,7 @@ class Search:
     def _read(self, role: Role, kind: type[Kind], template: prompts.Name, **values: object) -> Kind:
         """Ask and read the reply; a malformed one is sent back once. Raises BadReply where the second is malformed too."""
         prompt = prompts.render(template, problem=self.question.prompt, **values)
-        reply = self.ask(role, prompt)
+        reply = self.ask(role, prompt).encode(errors="replace").decode()  # half a surrogate pair could not be sent back
         try:
             return parse(reply, kind)
         except BadReply as error:
