@@ -147,7 +147,7 @@ def _finish(pools: Sequence[Pool], directory: Path, name: str, seconds: float) -
         pool.journal.load()
     found = [(pool, pool.replay(WHOLE)) for pool in pools]
     results = [
-        Result(pool.task.name, each.question, each.path, len(each.keys))
+        Result(pool.task, pool.block.prompt, each.question, each.path, len(each.keys))
         for pool, searched in found
         for each in searched
         if each.path is not None
@@ -155,7 +155,7 @@ def _finish(pools: Sequence[Pool], directory: Path, name: str, seconds: float) -
     if len(results) < sum(len(pool.questions) for pool in pools):
         print("paths: this shard has searched its questions, others have not yet", flush=True)
         return
-    summary = output.write(directory, results)
+    summary = output.write(directory, results, [(pool.task.name, each) for pool in pools for each in pool.excluded])
     print(f"paths: {summary['rows']} rows of {summary['questions']} questions, {summary['calls']} calls", flush=True)
     names = (output.ROWS, output.RL_ROWS, output.PATHS)
     artefact = canonical.digest({name: (directory / name).read_text(encoding="utf-8") for name in names})

@@ -8,8 +8,8 @@ import functools
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ from fino1.paths.search import Role, Search
 from fino1.spec import canonical
 from fino1.spec.paths import JudgeBlock, PathsBlock, PathsTask, WriterBlock
 from fino1.spec.run import RunSpec
-from fino1.tasks.record import Task
+from fino1.tasks.overlap import Overlap, find_overlaps
+from fino1.tasks.record import Record, Task
 
 RESERVED_TOKENS = 2000  # what the prompts say around the problem and the chain, and more
 # What says where a model is and what it costs; `Source.identity` says which one it is.
@@ -83,6 +84,7 @@ class Pool:
     task: Task
     directory: Path
     questions: tuple[Question, ...]
+    excluded: tuple[Overlap, ...]
     journal: Journal
     models: Mapping[Role, Asked]
     block: PathsBlock
@@ -159,12 +161,17 @@ def plan(spec: RunSpec, work: Path, stop: threading.Event) -> list[Pool]:
                 asked[role] = Asked(models.find(model, work), model)
             except SpecError as error:
                 problems += [f"paths.{role}: {problem}" for problem in error.problems]
-    pools = []
+    pools, others = [], []
+    for task in spec.paths.exclude:
+        try:
+            others += questions.read(task, spec.seed).records
+        except SpecError as error:
+            problems += [f"paths.exclude: {problem}" for problem in error.problems]
     for task in spec.paths.tasks:
         try:
             rows = _read(task, spec.seed)
             if not problems:
-                pools.append(_plan_pool(rows, asked, spec, work, stop))
+                pools.append(_plan_pool(rows, others, asked, spec, work, stop))
         except SpecError as error:
             problems += [f"paths.tasks: {problem}" for problem in error.problems]
     twice = [pool.task.name for pool in pools if [other.directory for other in pools].count(pool.directory) > 1]
@@ -181,16 +188,27 @@ def _read(task: PathsTask, seed: int) -> questions.Rows:
 
 
 def _plan_pool(
-    rows: questions.Rows, asked: Mapping[Role, Asked], spec: RunSpec, work: Path, stop: threading.Event
+    rows: questions.Rows,
+    others: Sequence[Record],
+    asked: Mapping[Role, Asked],
+    spec: RunSpec,
+    work: Path,
+    stop: threading.Event,
 ) -> Pool:
     writer = asked["writer"]
+    excluded = find_overlaps(rows.task.name, rows.records, others)
+    left_out = {id(overlap.record) for overlap in excluded}
+    kept = tuple(record for record in rows.records if id(record) not in left_out)
+    if not kept:
+        raise SpecError(f"{rows.task.name}: expected questions that paths.exclude leaves, got none of {len(excluded)}")
     room = _limit_problem(writer, spec.paths)
     count = counter.make_counter(writer.source.tokenizer) if room is not None else None
-    found = questions.make(rows, "fino1", room, count, stop)
+    found = questions.make(replace(rows, records=kept), spec.paths.prompt, room, count, stop)
     key = canonical.digest({"task": rows.task.name, "dataset": rows.identity, "writer": writer.source.identity})
     directory = work / "paths" / key
     tariffs = {role: model.tariff for role, model in asked.items()}
-    return Pool(rows.task, directory, found, Journal(directory, tariffs), asked, spec.paths, spec.seed)
+    journal = Journal(directory, tariffs)
+    return Pool(rows.task, directory, found, tuple(excluded), journal, asked, spec.paths, spec.seed)
 
 
 def _limit_problem(writer: Asked, block: PathsBlock) -> int | None:

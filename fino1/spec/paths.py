@@ -1,5 +1,7 @@
 """What may a run file say of reasoning paths? Method `paths` (docs/paths.md)."""
 
+from typing import Literal
+
 from pydantic import StrictBool
 
 from fino1.spec.evaluation import BudgetBlock, EvalModel, EvalTask, task_complaints
@@ -39,6 +41,10 @@ class PathsBlock(Block):
 
     tasks: list[PathsTask] = []
     """Whose questions; `ledger` without path generates those of its split `sft`."""
+    exclude: list[EvalTask] = []
+    """Evaluation sets: questions of the same page, table or wording are not searched; `excluded.jsonl` lists them."""
+    prompt: Literal["fino1", "paper"] = "fino1"
+    """Wording of the questions, as in `eval.prompt`; the rows have it too."""
     writer: WriterBlock | None = None
     """Which model writes."""
     judge: JudgeBlock | None = None
@@ -66,6 +72,8 @@ def paths_complaints(block: PathsBlock) -> list[tuple[str, str]]:
     found = [] if block.tasks else [("paths.tasks", "expected at least one, got none")]
     for i, task in enumerate(block.tasks):
         found += task_complaints(f"paths.tasks.{i}", task)
+    for i, task in enumerate(block.exclude):
+        found += task_complaints(f"paths.exclude.{i}", task)
     if block.writer is None:
         found.append(("paths.writer", "expected a model, got none"))
     if block.budget and block.budget.dollars is not None:

@@ -13,7 +13,7 @@ from fino1.paths.main import main
 from fino1.report import inputs
 from fino1.spec import load
 from fino1.tasks import ledger
-from tests.paths.conftest import PROBLEM, SEED, Writer, rows, spec_of, stage
+from tests.paths.conftest import PROBLEM, SEED, Writer, chain, rows, spec_of, stage
 
 NO_DIGITS = str.maketrans("", "", "0123456789%")
 FILES = ("rows.jsonl", "rl.jsonl", "paths.jsonl", "summary.json")
@@ -331,3 +331,75 @@ def test_a_writer_that_is_served_here(llama, tmp_path):  # noqa: F811
     summary = json.loads((directory_of(spec, tmp_path) / "summary.json").read_text())
     assert (summary["rows"], summary["failed"], summary["calls"]) == (0, {"form": 1}, 2)
     assert main(spec, "paths", tmp_path) == 0  # no server is started
+
+
+PAGES = [("ACE/2015/page_1.pdf-1", "what was the change in sales ?"), ("ACE/2015/page_1.pdf-2", "what was the sum ?")]
+PAGES += [
+    ("BDF/2015/page_9.pdf-1", "What was the change in sales?"),
+    ("CGH/2015/page_4.pdf-1", "what was the average ?"),
+]
+
+
+def finqa_file(path, pages, numbers=(23, 41)):
+    """Rows in FinQA's own format, with long documents."""
+    found = []
+    for i, (identity, question) in enumerate(pages):
+        table = [["", "2014", "2015"], ["sales", *(str(number + i) for number in numbers)]]
+        text = {
+            "pre_text": [f"Note {k} of {identity} is of no account ." for k in range(30)],
+            "post_text": ["The end ."],
+        }
+        found.append({"id": identity, **text, "table": table, "qa": {"question": question, "exe_ans": 18.0}})
+    path.write_text(json.dumps(found))
+    return {"task": "finqa", "path": str(path)}
+
+
+def knows_18(prompt):
+    match stage(prompt):
+        case "rewrite":
+            return json.dumps({"reasoning": "41 less 23 is 18."})
+        case "respond":
+            return json.dumps({"response": "The answer is 18."})
+    return chain("18")
+
+
+def test_evaluated_questions_are_not_searched(writer, tmp_path):
+    writer.reply = knows_18
+    tasks = [finqa_file(tmp_path / "train.json", PAGES)]
+    exclude = [finqa_file(tmp_path / "test.json", PAGES[:1], (77, 99)), {"task": "ledger", "size": 9}]
+    spec = spec_of(writer, tasks=tasks, exclude=exclude)
+    assert main(spec, "paths", tmp_path) == 0
+    directory = directory_of(spec, tmp_path)
+    assert [row["id"] for row in lines(directory / "rows.jsonl")] == [PAGES[3][0]]
+    left_out = {line["id"]: (line["by"], line["evaluated_id"]) for line in lines(directory / "excluded.jsonl")}
+    first = PAGES[0][0]
+    assert left_out == {
+        PAGES[0][0]: ("page or table", first),
+        PAGES[1][0]: ("page or table", first),
+        PAGES[2][0]: ("question", first),
+    }
+    assert json.loads((directory / "summary.json").read_text())["excluded"] == 3
+    assert writer.asked.total() == 3
+    nothing = spec_of(writer, tasks=tasks, exclude=tasks)
+    with pytest.raises(SpecError, match="finqa: expected questions that paths.exclude leaves, got none of 4"):
+        main(nothing, "paths", tmp_path)
+
+
+@pytest.mark.parametrize("context", [None, 2256 + 250])
+@pytest.mark.parametrize("preset", ["fino1", "paper"])
+def test_training_cuts_a_row_s_document_only(writer, tmp_path, preset, context):
+    """Also where the writer saw a part of it."""
+    from fino1.spec.inputs import DataBlock
+    from fino1.train.data import columns
+
+    writer.reply = knows_18
+    tasks = [finqa_file(tmp_path / "train.json", PAGES)]
+    spec = spec_of(writer, tasks=tasks, prompt=preset, writer={"context_length": context})
+    assert main(spec, "paths", tmp_path) == 0
+    for name, method in (("rows.jsonl", "sft"), ("rl.jsonl", "ppo")):
+        for record in columns.read(DataBlock(path=str(directory_of(spec, tmp_path) / name)), method):
+            document = "".join(record.before)
+            assert ("Note 0 of" in document) == (context is None)
+            assert "|2014|2015" in document and "sales|" in document
+            around = record.fields["head"] + record.question
+            assert "Note" not in around and "sales|" not in around and "what was" in around.lower()
