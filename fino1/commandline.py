@@ -35,7 +35,10 @@ def parser(
     }
 
 
-def add_run_file(command: argparse.ArgumentParser, assignment: str = "VALUE is JSON, or text; may be repeated") -> None:
+def add_run_file(
+    command: argparse.ArgumentParser,
+    assignment: str = r"VALUE is JSON, or text; \. is a dot of a key's own; may be repeated",
+) -> None:
     """Add the options that change a run file: overlays, single keys (`assignment` says how), the name."""
     text = "run file whose keys are laid over it; may be repeated"
     command.add_argument("-f", "--values", type=Path, action="append", default=[], metavar="FILE", help=text)

@@ -13,7 +13,9 @@ from fino1 import __version__, exits
 from fino1.k8s import cli
 from fino1.k8s.objects import unit
 from fino1.spec import canonical, load
-from fino1.spec.placement import PLACEMENT, RESERVED_ENV
+from fino1.spec.fields import BYTES
+from fino1.spec.placement import PLACEMENT
+from fino1.spec.pods import GANG_KEYS, RESERVED_ENV, RESERVED_LABELS
 from fino1.spec.run import READ
 from tools import pivot, schema
 from tools.schema import Node
@@ -56,7 +58,8 @@ def _facts(root: Node) -> dict[str, Any]:
         "configKeys": READ,
         "objectKeys": {method: load.object_keys(method) for method in READ},
         "added": schema.added(root),
-        "reserved": RESERVED_ENV,
+        "reserved": {"env": RESERVED_ENV, "labels": RESERVED_LABELS, "gang": GANG_KEYS},
+        "bytes": BYTES,
         "fatal": exits.FATAL,
         "vllm": unit.VLLM_IMAGE,
         "root": schema.compact(root),

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from fino1.spec.fields import Block, Count, CountOrZero, Name, NonNegative, Positive, Text
+from fino1.spec.fields import Block, Count, CountOrZero, Image, Name, NonNegative, Positive, Text
 from fino1.spec.inputs import ModelRef, RowsBlock, TaskId, fold_complaints
 
 
@@ -55,7 +55,7 @@ class ServerBlock(Block):
 
     engine: Literal["vllm", "transformers"] | None = None
     """Null: vLLM where `gpus_per_node` is not 0, else `transformers serve`."""
-    image: Text | None = None
+    image: Image | None = None
     """Null: the release of vLLM that this package knows, or our training image."""
     args: list[str] = []
     """Further arguments of the server, each an item of its own; part of a cell's key."""

@@ -12,6 +12,7 @@ from fino1.spec.fields import integer
 from fino1.spec.inputs import DataBlock, ModelRef, rows_complaints
 from fino1.spec.paths import PathsBlock, paths_complaints
 from fino1.spec.placement import Placement
+from fino1.spec.pods import pod_complaints
 from fino1.spec.train import (
     LaunchBlock,
     PpoBlock,
@@ -58,7 +59,7 @@ class RunSpec(Placement):
 
     def complaints(self, world_size: int) -> list[tuple[str, str]]:
         """Problems that single fields do not show, as (path, problem): the batch arithmetic, and what a method needs."""
-        found = self.placement_complaints()
+        found = pod_complaints(self, trains=self.method not in ("eval", "paths"))
         if self.method in ("eval", "paths"):
             if self.report_to:
                 found.append(("report_to", f"expected none with method {self.method}, got {', '.join(self.report_to)}"))

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    GenerationConfig,
     LlamaConfig,
     PretrainedConfig,
     PreTrainedModel,
@@ -28,8 +28,6 @@ from fino1 import runs
 from fino1.errors import SpecError, first_line
 from fino1.spec.inputs import DEFAULT_MODEL, InitBlock, ModelRef
 from fino1.train import checkpoint
-from fino1.train.ppo import rl
-from fino1.train.ppo.episodes import Packed
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] }}"
@@ -86,6 +84,22 @@ def load_tokenizer(source: str, revision: str | None, key: str = "model") -> Pre
     return tokenizer
 
 
+def end_tokens(tokenizer: PreTrainedTokenizerBase, source: str | None, revision: str | None) -> list[int]:
+    """Ids of the tokens that end a response: the tokenizer's own, and those that the model's generation config lists.
+
+    A chat model ends its turn with another token than a document (Gemma's `<end_of_turn>`, Llama 3's `<|eot_id|>`).
+    """
+    listed: list[int] | int | None = None
+    if source is not None:
+        try:
+            listed = GenerationConfig.from_pretrained(source, revision=revision).eos_token_id
+        except OSError as error:
+            if checkpoint.is_disk_error(error):
+                raise  # else there is no such file
+    more = listed if isinstance(listed, list) else [] if listed is None else [listed]
+    return list(dict.fromkeys([tokenizer.eos_token_id, *more]))
+
+
 def read_tokenizer(source: str, revision: str | None, key: str) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a model as it is. Raises SpecError, naming `key`, for none, and the disk's own errors."""
     try:
@@ -121,9 +135,16 @@ def init_config(init: InitBlock, tokenizer: PreTrainedTokenizerBase) -> LlamaCon
 
 def load_policy(config: PretrainedConfig, source: str | None, revision: str | None) -> PreTrainedModel:
     """Load a causal language model in float32 (mixed precision casts where it computes), or make it where `source` is None."""
+    drop_router_logits(config)
     if source is None:
         return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     return _load(AutoModelForCausalLM, "model", source, revision, config=config, dtype=torch.float32)
+
+
+def drop_router_logits(config: PretrainedConfig) -> None:
+    """Let a mixture of experts return no router logits. TRL's SFT leaves that on; Transformers then fails with a cache."""
+    if getattr(config.get_text_config(), "output_router_logits", False):
+        config.get_text_config().output_router_logits = False
 
 
 def load_value(config: PretrainedConfig, source: str | None, revision: str | None) -> PreTrainedModel:
@@ -218,48 +239,3 @@ def check_disk(directory: Path, parameter_count: int, checkpoints: int) -> None:
 def own_source(ref: ModelRef, work: Path, default: str = DEFAULT_MODEL) -> Source:
     """Directory or hub id, and revision, of the run's own model; (None, None) for random weights."""
     return (None, None) if ref.init is not None else runs.resolve(ref, work, default, "model")
-
-
-class ActorCritic(nn.Module):
-    """Policy and value model as one module, so that one wrapper (DDP, fully_shard) and one optimizer hold both."""
-
-    def __init__(self, policy: PreTrainedModel, value: PreTrainedModel) -> None:
-        super().__init__()
-        self.policy = policy
-        self.value = value
-
-    def forward(self, packed: Packed, temperature: float | None) -> tuple[Tensor, Tensor, Tensor] | Tensor:
-        """Log-probabilities, entropies and values (each (N,)) of packed episodes; without a temperature the values alone."""
-        if temperature is None:
-            return values(self.value, packed)
-        logprobs, entropy = policy_logprobs(self.policy, packed, temperature)
-        return logprobs, entropy, values(self.value, packed).clone()  # fully_shard hooks outputs that are no views
-
-
-class Reference(nn.Module):
-    """The frozen policy, wrapped so that what shards it sees its forward pass."""
-
-    def __init__(self, policy: PreTrainedModel) -> None:
-        super().__init__()
-        self.policy = policy.requires_grad_(False).eval()
-
-    def forward(self, packed: Packed, temperature: float) -> Tensor:
-        """Log-probabilities (N,) of packed episodes."""
-        return policy_logprobs(self.policy, packed, temperature)[0]
-
-
-def policy_logprobs(policy: PreTrainedModel, packed: Packed, temperature: float) -> tuple[Tensor, Tensor]:
-    """Log-probabilities and entropies (N,) of the packed response tokens; only their positions meet the head."""
-    head = policy.get_output_embeddings()
-    return rl.token_logprobs(_hidden(policy, packed), head.weight, head.bias, packed.targets, temperature)
-
-
-def values(model: PreTrainedModel, packed: Packed) -> Tensor:
-    """Values (N,) of the states in which the packed response tokens were chosen."""
-    return model.score(_hidden(model, packed)).squeeze(-1).float()
-
-
-def _hidden(model: PreTrainedModel, packed: Packed) -> Tensor:
-    """The last hidden states (N, H) from which the response tokens are predicted."""
-    output = model.base_model(input_ids=packed.ids, position_ids=packed.positions, use_cache=False)
-    return output.last_hidden_state.flatten(0, 1)[packed.index]

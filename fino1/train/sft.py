@@ -31,18 +31,17 @@ def main(run: Run) -> None:
     texts = (f"{rows.render(r)}\n{solution(r.cot, r.response)}" for r in rows.train)
     base = find_base(run, DEFAULT_MODEL, texts, model.load_tokenizer)
     length = min(block.max_length, base.length)
-    examples, evaluation = (
-        datasets.Dataset.from_list(part) for part in make_sft_examples(rows, base.tokenizer, length)
-    )
+    made = make_sft_examples(rows, base.tokenizer, length, base.end_tokens)
+    examples, evaluation = (datasets.Dataset.from_list(part) for part in made)
     if run.is_main:
         files.write_json(run.directory / "data.json", rows.as_dict())
 
     transformers.set_seed(spec.seed)
-    made = model.load_policy(base.config, None, None) if base.source is None else None
+    fresh = model.load_policy(base.config, None, None) if base.source is None else None
     settings = training_arguments(run, len(evaluation) > 0)  # from here on weights that are read are sharded at once
     trainer = _Trainer(
         run=run,
-        model=made or model.load_policy(base.config, base.source, base.revision),
+        model=fresh or model.load_policy(base.config, base.source, base.revision),
         args=SFTConfig(**settings, max_length=length, packing=block.packing),
         train_dataset=examples,
         eval_dataset=evaluation if block.eval_strategy == "steps" and len(evaluation) else None,

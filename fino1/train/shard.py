@@ -142,7 +142,13 @@ class Sharding:
 
 
 def save(directory: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Write this rank's shares of the weights and of the optimizer's state."""
+    """Write this rank's shares of the weights and of the optimizer's state, AdamW's start where a weight has taken no step."""
+    for weight in (weight for group in optimizer.param_groups for weight in group["params"]):
+        if not optimizer.state[
+            weight
+        ]:  # a file has the same entries after any step: none can be loaded but those asked for
+            moments = {moment: torch.zeros_like(weight) for moment in ("exp_avg", "exp_avg_sq")}
+            optimizer.state[weight] = {"step": torch.tensor(0.0), **moments}
     weights, state = get_state_dict(module, optimizer)
     checkpoint.save({"model": weights, "optimizer": state}, checkpoint_id=directory)
 

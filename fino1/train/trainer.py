@@ -45,6 +45,11 @@ class Base:
         """Tokens that it can read."""
         return model.context_length(self.config)
 
+    @property
+    def end_tokens(self) -> list[int]:
+        """Ids of the tokens that end a response."""
+        return model.end_tokens(self.tokenizer, self.source, self.revision)
+
 
 def find_base(
     run: Run, default: str, texts: Iterable[str], load_tokenizer: Callable[..., PreTrainedTokenizerBase]
@@ -137,6 +142,7 @@ def train(run: Run, trainer: Trainer) -> None:
 def publish(run: Run, trainer: Trainer, tokenizer: PreTrainedTokenizerBase) -> None:
     """Write `model/` in Hugging Face layout; it appears whole."""
     temporary = run.directory / ".model.tmp"
+    model.drop_router_logits(trainer.model.config)
     trainer.save_model(str(temporary))  # gathers sharded weights, so every rank calls it
     if run.is_main:
         (temporary / "training_args.bin").unlink(missing_ok=True)

@@ -116,6 +116,6 @@ def _paths(text: str) -> set[str]:
             path = "" if match[1] == "(root)" else match[1]
             key = re.match(r"Additional property (\S+) is not allowed|(\S+) is required", match[2])
             found.add(f"{path}.{key[1] or key[2]}".lstrip(".") if key else path)
-        elif match := re.match(r"([A-Za-z_][\w.]*): expected ", line):
+        elif match := re.match(r"([A-Za-z_][\w./-]*): expected ", line):
             found.add(match[1])
     return found

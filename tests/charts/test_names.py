@@ -72,7 +72,10 @@ NAMES: dict[str, dict[str, str]] = {
 
 
 def names(path):
-    return {unit.full: unit.run_hash for unit in units(load.build(read_yaml(path), path.name), path.stem)}
+    return {
+        unit.full: unit.directory.rpartition("-")[2]
+        for unit in units(load.build(read_yaml(path), path.name), path.stem)
+    }
 
 
 def test_names_of_the_built_in_runs_are_fixed():
@@ -106,17 +109,17 @@ def of(method, **changes):
 @pytest.mark.parametrize("method", SOUND)
 def test_config_holds_what_its_method_reads(method):
     others = {"sft", "verifier", "ppo", "eval", "paths"} - {method}
-    config = json.loads(of(method).config)
+    config = load.config(of(method).spec)
     assert not config.keys() & (others - ({"ppo"} if method == "verifier" else set()))
     assert ("launch" in config) == ("model" in config) == ("data" in config) == (method != "eval")
     if method == "verifier":
         assert config["ppo"] == {"reward": {"threshold": 0.4}}
-        assert of(method, ppo={"reward": {"threshold": 0.5}}).run_hash != of(method).run_hash
+        assert of(method, ppo={"reward": {"threshold": 0.5}}).directory != of(method).directory
     assert not config.keys() & set(PLACEMENT)
     for other in others:
         key = {"eval": "max_tokens", "paths": "depth"}.get(other, "eval_steps")
         changed = of(method, **{other: {key: 7}})
-        assert (changed.full, changed.run_hash) == (of(method).full, of(method).run_hash), other
+        assert (changed.full, changed.directory) == (of(method).full, of(method).directory), other
 
 
 def changed(path):
@@ -124,13 +127,14 @@ def changed(path):
     node = functools.reduce(lambda node, key: node["fields"][key], path, drawn.TREE)
     values = {
         "list": [{"key": "a", "operator": "Exists"}],
-        "map": {"A": {"name": "a", "key": "b"}} if path[-1] == "secretEnv" else {"A": "1"},
+        "map": {"A": {"name": "a", "key": "b"}} if path[-1] == "secretEnv" else {"cpu": "1"},
         "number": 8,
         "quantity": "7Gi",
     }
     value = values.get(node["kind"])
     if value is None:
-        value = not node["default"] if node["type"] == "boolean" else "other"
+        text = "example.com/other" if path[-1] == "resource" else "other"
+        value = not node["default"] if node["type"] == "boolean" else text
     if path[-1] in ("accessModes", "pullSecrets", "report_to", "egress"):
         value = {"accessModes": ["ReadWriteOnce"], "pullSecrets": ["a"], "report_to": ["wandb"], "egress": [{}]}[
             path[-1]
@@ -151,7 +155,7 @@ def test_what_of_placement_is_in_the_objects_name(path):
     beside = {"networkPolicy", "suspend", "test", "ttlSecondsAfterFinished"}
     claim = path[0] == "volumes" and path[-1] not in ("claimName", "readOnly")
     one = of("sft", **changed(path))
-    assert one.run_hash == of("sft").run_hash, "placement changes no directory"
+    assert one.directory == of("sft").directory, "placement changes no directory"
     assert (one.full == of("sft").full) == (path[0] in beside or claim)
     is_of_pods = ".".join(path) in OF_PODS or path[0] in OF_PODS
     assert is_of_pods == (one.full != of("sft").full)

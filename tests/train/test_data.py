@@ -243,11 +243,15 @@ QUESTION = "Use the page.\nContext: {document}Question: What is 2019 + 1?\nAnswe
 WORDS = solution("It is 2020.", "2020")
 
 
+def ends(tokenizer):
+    return [tokenizer.eos_token_id]
+
+
 @pytest.mark.parametrize("template", [None, CHATML, LLAMA3, BARE], ids=["ours", "chatml", "llama3", "no end"])
 def test_an_answer_ends_with_one_eos(tokenizer, template):
     changed = with_template(tokenizer, template)
     prompt = examples.prompt_ids(changed, "How much?")
-    answer = examples.completion_ids(changed, "How much?", WORDS)
+    answer = examples.completion_ids(changed, "How much?", WORDS, ends(changed))
     assert answer[-1] == changed.eos_token_id
     assert answer.count(changed.eos_token_id) == 1
     assert changed.decode(answer[:-1]).strip() == WORDS
@@ -257,16 +261,26 @@ def test_an_answer_ends_with_one_eos(tokenizer, template):
     assert whole.startswith(changed.decode(prompt) + WORDS)
 
 
+def test_an_answer_ends_with_the_token_that_ends_a_turn(tokenizer):
+    """Gemma's template never writes the end of sequence; its generation config lists both."""
+    turn = tokenizer.convert_tokens_to_ids("<|user|>")
+    changed = with_template(tokenizer, CHATML.replace("<|im_end|>", "<|user|>"))
+    for listed in ([turn, changed.eos_token_id], [changed.eos_token_id, turn]):
+        answer = examples.completion_ids(changed, "How much?", WORDS, listed)
+        assert answer[-1] == turn and changed.eos_token_id not in answer
+        assert changed.decode(answer[:-1]).strip() == WORDS
+
+
 def test_templates_that_do_not_go_on_from_their_prompt(tokenizer):
     changed = with_template(tokenizer, CHATML.replace("assistant\n", "assistant\n<think>\n"))
-    assert problems(examples.completion_ids, changed, "Q", WORDS) == [
+    assert problems(examples.completion_ids, changed, "Q", WORDS, ends(changed)) == [
         "expected a chat template whose conversation begins with its generation prompt, got another"
     ]
 
 
 def test_an_answer_that_spells_the_end(tokenizer, tmp_path):
     rows = read(rows_of(tmp_path, [SFT, {**SFT, "Response": "1<|end|>2"}]))
-    assert problems(examples.make_sft_examples, rows, tokenizer, 256) == [
+    assert problems(examples.make_sft_examples, rows, tokenizer, 256, ends(tokenizer)) == [
         "data: row 2: expected an answer without the end-of-sequence token <|end|>, got one with it"
     ]
 
@@ -281,16 +295,16 @@ def long_rows(place, lines):
 def test_long_rows_lose_document_text_only(tokenizer, tmp_path, template):
     changed = with_template(tokenizer, template)
     rows = long_rows(tmp_path, 100)
-    whole, short = examples.make_sft_examples(rows, changed, 10_000)[0]
+    whole, short = examples.make_sft_examples(rows, changed, 10_000, ends(changed))[0]
     assert rows.counts.cut == 0
     rows = long_rows(tmp_path, 100)
     budget = len(short["input_ids"]) + 60
-    cut, untouched = examples.make_sft_examples(rows, changed, budget)[0]
+    cut, untouched = examples.make_sft_examples(rows, changed, budget, ends(changed))[0]
     assert untouched == short
     assert rows.counts.cut == 1
     assert len(cut["input_ids"]) <= budget < len(whole["input_ids"])
     answers = [[i for i in e["labels"] if i != -100] for e in (whole, cut)]
-    assert answers[0] == answers[1] == examples.completion_ids(changed, "x", WORDS)
+    assert answers[0] == answers[1] == examples.completion_ids(changed, "x", WORDS, ends(changed))
     for e in (whole, cut):
         assert e["input_ids"][-len(answers[0]) :] == answers[0]
         assert len(e["labels"]) == len(e["input_ids"])
@@ -305,7 +319,7 @@ def test_long_rows_lose_document_text_only(tokenizer, tmp_path, template):
 
 def test_rows_that_do_not_fit_without_their_document(tokenizer, tmp_path):
     rows = long_rows(tmp_path, 3)
-    found = problems(examples.make_sft_examples, rows, tokenizer, 20)
+    found = problems(examples.make_sft_examples, rows, tokenizer, 20, ends(tokenizer))
     assert [text.partition(", got")[0] for text in found] == [
         "data: row 1: expected a question and answer that fit",
         "data: row 2: expected a question and answer that fit",
@@ -317,8 +331,8 @@ def test_rows_that_do_not_fit_without_their_document(tokenizer, tmp_path):
 
 def test_a_row_without_document_is_never_cut(tokenizer, tmp_path):
     rows = read(rows_of(tmp_path, [{**SFT, "Question": "word " * 300}]))
-    assert len(problems(examples.make_sft_examples, rows, tokenizer, 100)) == 1
-    assert examples.make_sft_examples(rows, tokenizer, 2000)[0][0]["input_ids"]
+    assert len(problems(examples.make_sft_examples, rows, tokenizer, 100, ends(tokenizer))) == 1
+    assert examples.make_sft_examples(rows, tokenizer, 2000, ends(tokenizer))[0][0]["input_ids"]
     assert rows.counts.cut == 0
 
 
@@ -326,7 +340,7 @@ def test_held_out_rows_are_not_counted_as_cut(tokenizer, tmp_path):
     document = "".join(f"line {i} of the page.\n" for i in range(50))
     rows = [{**SFT, "Question": QUESTION.format(document=document).replace("2019", str(2000 + i))} for i in range(20)]
     found = read(rows_of(tmp_path, rows), eval_size=2)
-    assert len(examples.make_sft_examples(found, tokenizer, 200)[1]) == 2
+    assert len(examples.make_sft_examples(found, tokenizer, 200, ends(tokenizer))[1]) == 2
     assert found.counts.cut == found.counts.train == 18
 
 

@@ -163,17 +163,17 @@ def run_of(thing: Mapping[str, Any]) -> str:
 
 def list_runs(api: Api, *, selector: str = "", namespace: str | None = None) -> list[Run]:
     """All runs of the namespace that match `selector`, the newest first. (`namespace` "": of all namespaces)"""
-    found = []
+    found: list[Run] = []
     wanted = f"{OURS},{selector}" if selector else OURS
     for kind, api_version in KINDS.items():
         if api.serves(api_version, kind):
-            listing = api.list(api_version, kind, label_selector=wanted, namespace=namespace)
-            found += [Run({"apiVersion": api_version, "kind": kind, **item}) for item in listing.items]
-    return sorted(_without_owned(found), key=lambda run: (run.created, run.full), reverse=True)
+            items = api.list(api_version, kind, label_selector=wanted, namespace=namespace)
+            found += [Run(item) for item in items if not _is_made_by_a_controller(item)]
+    return sorted(found, key=lambda run: (run.created, run.full), reverse=True)
 
 
-def find_runs(api: Api, name: str) -> list[Run]:
-    """The run object with the full name `name`, else all that were submitted under that name, the newest first.
+def latest_runs(api: Api, name: str) -> list[Run]:
+    """The run object with the full name `name`, else the newest submitted under that name, of an evaluation each model's.
 
     Raises SpecError, with the names there are, if there is none.
     """
@@ -182,13 +182,8 @@ def find_runs(api: Api, name: str) -> list[Run]:
     if not found:
         names = ", ".join(sorted({run.name for run in list_runs(api)})) or "none"
         raise SpecError(f"{name}: expected a run in namespace {api.namespace}, got none (there: {names})")
-    return found
-
-
-def latest_runs(api: Api, name: str) -> list[Run]:
-    """As `find_runs`, but only the newest of those submitted several times: of an evaluation the newest of each model."""
     newest: dict[str, Run] = {}
-    for run in find_runs(api, name):
+    for run in found:
         newest.setdefault(run.full.rpartition("-")[0], run)
     return list(newest.values())
 
@@ -201,10 +196,6 @@ def summarize(runs: Iterable[Run]) -> str:
     return ", ".join(f"{counts[phase]} {phase}" for phase in get_args(Phase) if counts[phase])
 
 
-def _without_owned(found: Iterable[Run]) -> list[Run]:
-    """Leave out what another run object made: the Jobs of a JobSet, the JobSet of a TrainJob."""
-    return [
-        run
-        for run in found
-        if not any(ref.get("controller") for ref in run.object["metadata"].get("ownerReferences", []))
-    ]
+def _is_made_by_a_controller(thing: Mapping[str, Any]) -> bool:
+    """Whether another run object made it: the Jobs of a JobSet, the JobSet of a TrainJob."""
+    return any(reference.get("controller") for reference in thing["metadata"].get("ownerReferences", []))

@@ -22,20 +22,26 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return tokenizer.encode(_chat(tokenizer, text), add_special_tokens=False)
 
 
-def completion_ids(tokenizer: PreTrainedTokenizerBase, text: str, completion: str) -> list[int]:
-    """Token ids of an answer to the user message `text`, as the chat template puts it, up to its end-of-sequence token.
+def completion_ids(
+    tokenizer: PreTrainedTokenizerBase, text: str, completion: str, end_tokens: Sequence[int]
+) -> list[int]:
+    """Token ids of an answer to the user message `text`, as the chat template puts it, up to the token that ends its turn.
 
-    Raises SpecError where the template's conversation does not begin with its own prompt, or the answer itself spells the
-    end-of-sequence token.
+    That is the one of `end_tokens` that the template writes, or the tokenizer's end of sequence where it writes none. Raises
+    SpecError where the template's conversation does not begin with its own prompt, or the answer itself spells an end.
     """
     prompt, whole = _chat(tokenizer, text), _chat(tokenizer, text, completion)
     if not whole.startswith(prompt):
         raise SpecError("expected a chat template whose conversation begins with its generation prompt, got another")
-    answer = whole[len(prompt) :].rpartition(tokenizer.eos_token)[0] or whole[len(prompt) :]
-    ids = tokenizer.encode(answer, add_special_tokens=False)
-    if tokenizer.eos_token_id in ids:
-        raise SpecError(f"expected an answer without the end-of-sequence token {tokenizer.eos_token}, got one with it")
-    return [*ids, tokenizer.eos_token_id]
+    ids = tokenizer.encode(whole[len(prompt) :], add_special_tokens=False)
+    ends = [place for place, token in enumerate(ids) if token in end_tokens]
+    if not ends:
+        return [*ids, tokenizer.eos_token_id]
+    after = [token for token in ids[ends[0] :] if token not in end_tokens]
+    if tokenizer.decode(after).strip():
+        spelt = tokenizer.decode([ids[ends[0]]])
+        raise SpecError(f"expected an answer without the end-of-sequence token {spelt}, got one with it")
+    return ids[: ends[0] + 1]
 
 
 def _chat(tokenizer: PreTrainedTokenizerBase, text: str, completion: str | None = None) -> str:
@@ -75,16 +81,17 @@ def make_ppo_prompts(
 
 
 def make_sft_examples(
-    rows: Rows, tokenizer: PreTrainedTokenizerBase, max_length: int
+    rows: Rows, tokenizer: PreTrainedTokenizerBase, max_length: int, end_tokens: Sequence[int]
 ) -> tuple[list[Example], list[Example]]:
     """Training and held-out rows as `input_ids` (T) and `labels` (T), −100 on the prompt; none has over `max_length` tokens.
 
-    Raises SpecError naming the rows whose question and answer do not fit, or whose answer spells the end-of-sequence token.
+    Raises SpecError naming the rows whose question and answer do not fit, or whose answer spells an end-of-sequence token.
     """
 
     def make(record: Record) -> tuple[Example, bool]:
         try:
-            answer = completion_ids(tokenizer, rows.render(record), solution(record.cot, record.response))
+            completion = solution(record.cot, record.response)
+            answer = completion_ids(tokenizer, rows.render(record), completion, end_tokens)
         except SpecError as error:
             raise SpecError(f"data: row {record.id}: {error}") from error
         prompt, was_cut = fitted_prompt(rows, record, tokenizer, max_length - len(answer))
