@@ -3,7 +3,7 @@
     rows.jsonl      rows for SFT: questions whose path was found
     rl.jsonl        rows for PPO: those of them that the writer solved without being shown the gold
     paths.jsonl     every question with all its chains, found or not
-    excluded.jsonl  questions that were not searched, each with the evaluated one that it is like
+    excluded.jsonl  questions that were not searched, each with the evaluated or earlier one that it is like
     summary.json    counts
 
 They hold no times and follow from the journal alone, in the order of the rows.
@@ -20,7 +20,7 @@ from typing import Any
 
 from fino1 import files
 from fino1.evaluate.questions import Question
-from fino1.paths.records import ReasoningPath
+from fino1.paths.records import ReasoningPath, show_gold
 from fino1.tasks.overlap import Overlap
 from fino1.tasks.record import Task
 
@@ -103,16 +103,15 @@ def _sft_row(each: Result) -> dict[str, Any]:
 
 
 def _rl_row(each: Result) -> dict[str, Any]:
-    record = each.question.record
-    target = ("yes" if record.target else "no") if isinstance(record.target, bool) else record.target
-    columns = {"Open-ended Verifiable Question": each.question.prompt, "Ground-True Answer": target}
+    gold = show_gold(each.question.record)
+    columns = {"Open-ended Verifiable Question": each.question.prompt, "Ground-True Answer": gold}
     return {**each.about, **columns, "Document": each.document}
 
 
 def _excluded_line(task: str, overlap: Overlap) -> dict[str, Any]:
     record, other = overlap.record, overlap.other
     ours = {"id": record.id, "task": task, "page": record.page, "question": record.question}
-    return {**ours, "by": overlap.by, "evaluated_id": other.id, "evaluated_question": other.question}
+    return {**ours, "by": overlap.by, "other_id": other.id, "other_question": other.question}
 
 
 def _write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:

@@ -26,7 +26,7 @@ from fino1.paths.search import Role, Search
 from fino1.spec import canonical
 from fino1.spec.paths import JudgeBlock, PathsBlock, PathsTask, WriterBlock
 from fino1.spec.run import RunSpec
-from fino1.tasks.overlap import Overlap, find_overlaps
+from fino1.tasks.overlap import Overlap, find_overlaps, find_repeated
 from fino1.tasks.record import Record, Task
 
 RESERVED_TOKENS = 2000  # what the prompts say around the problem and the chain, and more
@@ -197,8 +197,8 @@ def _plan_pool(
 ) -> Pool:
     writer = asked["writer"]
     excluded = find_overlaps(rows.task.name, rows.records, others)
-    left_out = {id(overlap.record) for overlap in excluded}
-    kept = tuple(record for record in rows.records if id(record) not in left_out)
+    excluded += find_repeated(_drop(rows.records, excluded), lambda r: rows.task.prompt(r, spec.paths.prompt))
+    kept = _drop(rows.records, excluded)
     if not kept:
         raise SpecError(f"{rows.task.name}: expected questions that paths.exclude leaves, got none of {len(excluded)}")
     room = _limit_problem(writer, spec.paths)
@@ -209,6 +209,11 @@ def _plan_pool(
     tariffs = {role: model.tariff for role, model in asked.items()}
     journal = Journal(directory, tariffs)
     return Pool(rows.task, directory, found, tuple(excluded), journal, asked, spec.paths, spec.seed)
+
+
+def _drop(records: Sequence[Record], excluded: Sequence[Overlap]) -> tuple[Record, ...]:
+    left_out = {id(overlap.record) for overlap in excluded}
+    return tuple(record for record in records if id(record) not in left_out)
 
 
 def _limit_problem(writer: Asked, block: PathsBlock) -> int | None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import pydantic
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
-from fino1.tasks.record import FINAL, THINKING
+from fino1.tasks.record import FINAL, THINKING, Record
 
 Action = Literal["think", "conclude", "check"]
 Strategy = Literal["Exploring New Paths", "Backtracking", "Verification", "Correction"]
@@ -127,6 +127,11 @@ def _describe(item: Any) -> str:
         context = item["ctx"]
         what = str(context["error"]) if "error" in context else f"expected {context['expected']}"
     return f"{where}: {what}" if where else what
+
+
+def show_gold(record: Record) -> float | str:
+    """Return a record's gold as prompts and rows have it: a truth value as yes or no."""
+    return ("yes" if record.target else "no") if isinstance(record.target, bool) else record.target
 
 
 @dataclass(frozen=True)

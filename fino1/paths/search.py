@@ -24,6 +24,7 @@ from fino1.paths.records import (
     Strategy,
     Turn,
     parse,
+    show_gold,
 )
 from fino1.spec.paths import PathsBlock
 from fino1.tasks.record import Task, solution
@@ -72,7 +73,7 @@ class Search:
                 latest = self._turn(strategy, attempt, latest, "rethink")
                 turns.append(latest)
         if not turns[-1].right and self.block.fallback:
-            turns.append(self._turn("Gold shown", 0, None, "gold", gold=self.question.record.target))
+            turns.append(self._turn("Gold shown", 0, None, "gold", gold=show_gold(self.question.record)))
         return turns[-1].right
 
     def _turn(
@@ -96,7 +97,7 @@ class Search:
             return verdict, "rule"
         if self.block.judge is None:
             return False, "nobody"
-        opinion = self._read("judge", Opinion, "judge", answer=answer, gold=record.target)
+        opinion = self._read("judge", Opinion, "judge", answer=answer, gold=show_gold(record))
         return opinion.verdict == "right", "judge"
 
     def _draw(self, attempt: int, depth: int) -> Strategy:

@@ -1,7 +1,7 @@
 """Which rows share a page, a table or the question's words with rows of an evaluation set? (docs/design.md C7)"""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +14,7 @@ class Overlap:
 
     record: Record
     other: Record
-    by: Literal["page or table", "question"]
+    by: Literal["page or table", "question", "the same prompt"]
 
 
 def leave_out(name: str | None, records: Sequence[Record], others: Iterable[Record]) -> list[Record]:
@@ -39,6 +39,13 @@ def find_overlaps(name: str | None, records: Sequence[Record], others: Iterable[
         elif other := questions.get(words_of(record.question)):
             found.append(Overlap(record, other, "question"))
     return found
+
+
+def find_repeated(records: Sequence[Record], render: Callable[[Record], str]) -> list[Overlap]:
+    """List the records that have the prompt of an earlier one."""
+    first: dict[str, Record] = {}
+    pairs = ((record, first.setdefault(render(record), record)) for record in records)
+    return [Overlap(record, earlier, "the same prompt") for record, earlier in pairs if earlier is not record]
 
 
 def _sources(record: Record) -> set[str]:

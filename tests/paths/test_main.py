@@ -1,5 +1,6 @@
 import itertools
 import json
+import threading
 from collections import Counter
 
 import pytest
@@ -371,7 +372,7 @@ def test_evaluated_questions_are_not_searched(writer, tmp_path):
     assert main(spec, "paths", tmp_path) == 0
     directory = directory_of(spec, tmp_path)
     assert [row["id"] for row in lines(directory / "rows.jsonl")] == [PAGES[3][0]]
-    left_out = {line["id"]: (line["by"], line["evaluated_id"]) for line in lines(directory / "excluded.jsonl")}
+    left_out = {line["id"]: (line["by"], line["other_id"]) for line in lines(directory / "excluded.jsonl")}
     first = PAGES[0][0]
     assert left_out == {
         PAGES[0][0]: ("page or table", first),
@@ -380,6 +381,13 @@ def test_evaluated_questions_are_not_searched(writer, tmp_path):
     }
     assert json.loads((directory / "summary.json").read_text())["excluded"] == 3
     assert writer.asked.total() == 3
+    twice = finqa_file(tmp_path / "twice.json", [(PAGES[3][0], "what was it ?")] * 2, (23, 41))
+    again = [json.loads((tmp_path / "twice.json").read_text())[0]] * 2
+    (tmp_path / "twice.json").write_text(json.dumps(again))
+    spec = spec_of(writer, tasks=[twice])
+    assert main(spec, "paths", tmp_path) == 0
+    (line,) = lines(directory_of(spec, tmp_path) / "excluded.jsonl")
+    assert (line["by"], line["other_id"], writer.asked.total()) == ("the same prompt", PAGES[3][0], 6)
     nothing = spec_of(writer, tasks=tasks, exclude=tasks)
     with pytest.raises(SpecError, match="finqa: expected questions that paths.exclude leaves, got none of 4"):
         main(nothing, "paths", tmp_path)
@@ -403,3 +411,34 @@ def test_training_cuts_a_row_s_document_only(writer, tmp_path, preset, context):
             assert "|2014|2015" in document and "sales|" in document
             around = record.fields["head"] + record.question
             assert "Note" not in around and "sales|" not in around and "what was" in around.lower()
+
+
+def test_two_processes_search_no_question_twice(writer, tmp_path):
+    writer.delay_s = 0.02
+    codes = []
+    specs = [spec_of(writer), spec_of(writer, depth=3)]
+    threads = [threading.Thread(target=lambda s=spec: codes.append(main(s, "paths", tmp_path))) for spec in specs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert codes == [0, 0]
+    assert set(writer.asked.values()) == {1}
+    assert results(specs[0], tmp_path) == results(specs[1], tmp_path)
+
+
+def test_a_truth_value_is_yes_or_no(writer, tmp_path):
+    row = finqa_file(tmp_path / "train.json", PAGES[:1])
+    data = json.loads((tmp_path / "train.json").read_text())
+    data[0]["qa"]["exe_ans"] = "yes"
+    (tmp_path / "train.json").write_text(json.dumps(data))
+    replies = {"initial": chain("no"), "gold": chain("yes"), "respond": json.dumps({"response": "The answer is yes."})}
+    writer.reply = lambda prompt: replies.get(stage(prompt)) or knows_18(prompt)
+    spec = spec_of(writer, tasks=[row], depth=0, fallback=True)
+    assert main(spec, "paths", tmp_path) == 0
+    assert any("<result>yes</result>" in prompt for prompt in writer.asked)
+    assert len(lines(directory_of(spec, tmp_path) / "rows.jsonl")) == 1
+    replies["initial"] = chain("yes")
+    spec = spec_of(writer, tasks=[row], depth=0, writer={"model_id": "w2"})
+    assert main(spec, "paths", tmp_path) == 0
+    assert lines(directory_of(spec, tmp_path) / "rl.jsonl")[0]["Ground-True Answer"] == "yes"
