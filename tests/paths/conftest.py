@@ -8,7 +8,7 @@ import pytest
 
 from fino1.spec import load
 from fino1.tasks import ledger
-from tests.evaluate.conftest import faulty, llama, server  # noqa: F401, fixtures
+from tests.evaluate.conftest import faulty, server  # noqa: F401, fixtures
 
 SEED = 42
 PROBLEM = re.compile(r"<problem>\n(.*?)\n</problem>", re.DOTALL)

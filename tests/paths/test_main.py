@@ -322,18 +322,6 @@ def test_fino1_run(writer, tmp_path, capfd):
     assert inputs.find(tmp_path, ["my-paths"]) == inputs.Inputs()
 
 
-@pytest.mark.slow
-def test_a_writer_that_is_served_here(llama, tmp_path):  # noqa: F811
-    """Random weights write no JSON: no row, and no failure of the run."""
-    block = {"path": str(llama), "context_length": 10**6, "max_tokens": 2, "temperature": 0}
-    block = {"writer": block, "tasks": [{"task": "ledger", "size": 1}], "concurrency": 1}
-    spec = load.build({"method": "paths", "gpus_per_node": 0, "paths": block}, "F")
-    assert main(spec, "paths", tmp_path) == 0
-    summary = json.loads((directory_of(spec, tmp_path) / "summary.json").read_text())
-    assert (summary["rows"], summary["failed"], summary["calls"]) == (0, {"form": 1}, 2)
-    assert main(spec, "paths", tmp_path) == 0  # no server is started
-
-
 PAGES = [("ACE/2015/page_1.pdf-1", "what was the change in sales ?"), ("ACE/2015/page_1.pdf-2", "what was the sum ?")]
 PAGES += [
     ("BDF/2015/page_9.pdf-1", "What was the change in sales?"),
