@@ -153,15 +153,15 @@ _ABOUT = """One run for each release, by `method`:
 `charts/train` and `charts/eval` are links to this folder.
 
 ```bash
-helm install fino1-sft charts/train -f my-sft.yaml     # the same file that `fino1-k8s render`, `submit` and `run` read
-helm install fino1-eval charts/eval -f my-eval.yaml
+helm install fino1-sft charts/fino1 -f my-sft.yaml     # the same file that `fino1-k8s render`, `submit` and `run` read
+helm install fino1-eval charts/fino1 -f my-eval.yaml
 helm test fino1-sft                                    # is everything there that the run needs?
 helm uninstall fino1-sft                               # stops the run; the volumes with its results stay
 ```
 
-The run's objects are named by a hash of its values: an upgrade with other values is a new run beside whose results the old ones
-stay; a model more or less in an evaluation leaves the others' Jobs as they are. Give numbers with `-f` or `--set`; text that
-`--set` would read as a number needs `--set-string`."""
+The run's objects are named by a hash of its values: an upgrade with other values replaces the run by a new one, and the old
+one's results stay; a model more or less in an evaluation leaves the others' Jobs as they are. Give numbers with `-f` or
+`--set`; text that `--set` would read as a number needs `--set-string`."""
 
 
 if __name__ == "__main__":

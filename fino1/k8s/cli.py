@@ -27,13 +27,13 @@ _GROUPS = {  # in the order of a run's life
         "diff": "compare a run's objects with those on the cluster; exit 1 where something differs",
     },
     "run it": {
-        "submit": "render, lint, ask the server, apply",
+        "submit": "check a run file, ask the API server, and create the run's objects",
         "run": "run a run file or a recipe on this machine, as `fino1 run` does",
     },
     "while it runs": {
         "ps": "list the runs on the cluster",
         "status": "say how a run stands",
-        "logs": "print the logs of all its pods",
+        "logs": "print the logs of all pods of a run",
         "why": "say in one screen why a run is pending or failed",
         "wait": "wait until a run is over; exit with its code",
         "suspend": "stop a run's pods and keep its place",
@@ -57,12 +57,7 @@ def main(argv: list[str] | None = None) -> int:
         importlib.import_module("fino1.k8s.verbs.completion").answer(commands)
     arguments = commands.parse_args(argv)
     try:
-        code = errors.guarded(lambda: importlib.import_module(f"fino1.k8s.verbs.{arguments.verb}").main(arguments))
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return exits.of_signal(signal.SIGPIPE)
+        return errors.guarded(lambda: importlib.import_module(f"fino1.k8s.verbs.{arguments.verb}").main(arguments))
     except KeyboardInterrupt:
         return exits.of_signal(signal.SIGINT)
 

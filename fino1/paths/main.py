@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from fino1 import exits, files, runs
+from fino1 import exits, files, inputs, runs
 from fino1.evaluate import samples
 from fino1.evaluate.budget import Account, BudgetSpent, Cost
 from fino1.evaluate.cell import iterate_answers
@@ -48,9 +48,11 @@ def main(spec: RunSpec, name: str, work: Path) -> int:
     with catch_sigterm(stop):
         try:
             shard = find_shard(spec.paths.shards, os.environ, "paths.shards")
-            pools = plan(spec, work, stop)
             directory = runs.directory(work, name, spec)
+            inputs.check(directory, spec)
+            pools = plan(spec, work, stop)
             runs.write_config(directory / "config.json", spec)
+            inputs.check(directory, spec, writes=True)
             with contextlib.ExitStack() as stack:
                 for pool in sorted(
                     pools, key=lambda pool: pool.directory

@@ -202,7 +202,8 @@ def _plan_pool(
     if not kept:
         raise SpecError(f"{rows.task.name}: expected questions that paths.exclude leaves, got none of {len(excluded)}")
     room = _limit_problem(writer, spec.paths)
-    count = counter.make_counter(writer.source.tokenizer) if room is not None else None
+    source = writer.source
+    count = counter.make_counter(source.tokenizer, source.chat_template_kwargs) if room is not None else None
     found = questions.make(replace(rows, records=kept), spec.paths.prompt, room, count, stop)
     key = canonical.digest({"task": rows.task.name, "dataset": rows.identity, "writer": writer.source.identity})
     directory = work / "paths" / key

@@ -27,10 +27,11 @@ def estimate(spec: RunSpec, models: Finder, gpu_bytes: int | None = None) -> dic
     policy there is none, and `peak` is None. `host`: bytes that offloading moves to the node's memory.
     """
     launch = spec.launch
-    offloads = [device == "cpu" for device in (launch.offload_optimizer_device, launch.offload_param_device)]
-    ranks = spec.world_size if spec.method != "eval" else max(spec.gpus_per_node, 1)
-    stage = 0 if spec.method == "eval" or not (ranks > 1 or any(offloads)) else launch.zero_stage
-    s = Sharding(stage, ranks, spec.method != "eval" and spec.trained.bf16, by_deepspeed=spec.method != "ppo")
+    trains, devices = spec.method != "eval", (launch.offload_optimizer_device, launch.offload_param_device)
+    offloads = [trains and device == "cpu" for device in devices]
+    ranks = spec.world_size if trains else max(spec.gpus_per_node, 1)
+    stage = launch.zero_stage if trains and (ranks > 1 or any(offloads)) else 0
+    s = Sharding(stage, ranks, trains and spec.trained.bf16, by_deepspeed=spec.method != "ppo")
     points = list({"eval": _serve, "ppo": _ppo}.get(spec.method, _trainer)(spec, s, models))
     moved = [*(("gradients", "optimizer", "step") if offloads[0] else ()), *(("weights",) if offloads[1] else ())]
     host = {part: points[0][1][part] for part in moved if points and part != "step"}

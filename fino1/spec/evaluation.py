@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import model_validator
 
 from fino1.spec.fields import Block, Count, CountOrZero, Image, Name, NonNegative, Positive, Text
-from fino1.spec.inputs import ModelRef, RowsBlock, TaskId, fold_complaints
+from fino1.spec.inputs import ChatModelRef, RowsBlock, TaskId, fold_complaints
 
 
 class PriceBlock(Block):
@@ -17,7 +17,7 @@ class PriceBlock(Block):
     """Per million tokens of the answer, with its reasoning."""
 
 
-class EvalModel(ModelRef):
+class EvalModel(ChatModelRef):
     """One model of an evaluation: a reference to serve here, or an endpoint that exists."""
 
     name: Name
@@ -46,6 +46,7 @@ class EvalTask(RowsBlock):
     """One benchmark of an evaluation."""
 
     task: TaskId
+    """The benchmark, whose own format the rows have; `ledger` generates them."""
     split: str = "test"
     size: Count = 500
 

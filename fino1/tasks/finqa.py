@@ -51,7 +51,7 @@ def _make_record(number: int, row: dict[str, Any], problems: rows.Problems) -> R
     gold_name = "exe_ans" if "exe_ans" in inner or nested else "answer"
     gold = rows.read_gold(inner.get(gold_name, rows.Missing()), nested + gold_name, problems, number, read_target)
     table = [
-        [str(cell) for cell in line]
+        ["" if cell is None else str(cell) for cell in line]
         for line in rows.read_field(row, "table", list, problems, number)
         if isinstance(line, list)
     ]

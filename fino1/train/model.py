@@ -25,9 +25,9 @@ from transformers import (
 )
 
 from fino1 import runs
-from fino1.errors import SpecError, first_line
+from fino1.errors import SpecError
 from fino1.spec.inputs import DEFAULT_MODEL, InitBlock, ModelRef
-from fino1.train import checkpoint
+from fino1.train import checkpoint, outline
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] }}"
@@ -37,6 +37,7 @@ CHAT_TEMPLATE = (
 _PIECES = r"## Thinking\n\n|\n\n## Final Response\n\n|(?<!\d)(?:19|20)\d\d(?!\d)|\d|[A-Za-z ?\n]+|."
 SPECIAL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
 Source = tuple[str | None, str | None]  # directory or hub id, and revision; (None, None): random weights
+_HEAD = "score."  # of a value model or a verifier
 BYTES_PER_PARAMETER = 12  # of a checkpoint in float32: the weights and Adam's two moments
 
 
@@ -77,8 +78,12 @@ def load_tokenizer(source: str, revision: str | None, key: str = "model") -> Pre
     tokenizer = read_tokenizer(source, revision, key)
     if tokenizer.chat_template is None:
         raise SpecError(f"{key}: {source}: expected a tokenizer with a chat template, got none")
-    if tokenizer.eos_token is None:
+    if tokenizer.eos_token_id is None:
         raise SpecError(f"{key}: {source}: expected a tokenizer with an end-of-sequence token, got none")
+    is_unknown = tokenizer.eos_token_id == tokenizer.unk_token_id and tokenizer.eos_token != tokenizer.unk_token
+    if is_unknown or not outline.knows_token(source, tokenizer.eos_token):
+        got = f"{tokenizer.eos_token!r}, which is not in its vocabulary"
+        raise SpecError(f"{key}: {source}: expected a tokenizer with an end-of-sequence token, got {got}")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # masks never come from comparing with the pad token
     return tokenizer
@@ -102,22 +107,29 @@ def end_tokens(tokenizer: PreTrainedTokenizerBase, source: str | None, revision:
 
 def read_tokenizer(source: str, revision: str | None, key: str) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a model as it is. Raises SpecError, naming `key`, for none, and the disk's own errors."""
-    try:
+    with outline.refusing(key, source, "a tokenizer"):
         return AutoTokenizer.from_pretrained(source, revision=revision)
-    except (OSError, ValueError) as error:
-        if checkpoint.is_disk_error(error):
-            raise
-        raise SpecError(f"{key}: {source}: expected a tokenizer, got {first_line(error)}") from error
 
 
 def load_config(key: str, source: str, revision: str | None) -> PretrainedConfig:
     """Load a model's config. Raises SpecError naming the run file's `key`."""
-    try:
+    with outline.refusing(key, source, "a model"):
         return AutoConfig.from_pretrained(source, revision=revision)
-    except (OSError, ValueError) as error:
-        if checkpoint.is_disk_error(error):
-            raise
-        raise SpecError(f"{key}: {source}: expected a model, got {first_line(error)}") from error
+
+
+def load_trained_config(
+    key: str, source: str, revision: str | None, tokenizer: PreTrainedTokenizerBase, headed: bool = False
+) -> PretrainedConfig:
+    """Load the config of a model to train; `headed`: with a head of its own (a value model, a verifier).
+
+    Raises SpecError for a model that cannot be trained, and weights in its folder that are not whole or of other sizes.
+    """
+    config = load_config(key, source, revision)
+    outline.check_kind(key, source, config)
+    outline.check_vocabulary(key, source, tokenizer, config)
+    made = outline.build(AutoModelForSequenceClassification if headed else AutoModelForCausalLM, key, source, config)
+    outline.check_shapes(key, source, made, _HEAD if headed else "")
+    return config
 
 
 def init_config(init: InitBlock, tokenizer: PreTrainedTokenizerBase) -> LlamaConfig:
@@ -138,7 +150,7 @@ def load_policy(config: PretrainedConfig, source: str | None, revision: str | No
     drop_router_logits(config)
     if source is None:
         return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    return _load(AutoModelForCausalLM, "model", source, revision, config=config, dtype=torch.float32)
+    return _load(AutoModelForCausalLM, "model", source, revision, config=config, dtype=torch.float32)[0]
 
 
 def drop_router_logits(config: PretrainedConfig) -> None:
@@ -169,9 +181,8 @@ def _load_headed(
     if source is None:
         headed, missing = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32), {"score.weight"}
     else:
-        options = {"config": config, "dtype": torch.float32, "output_loading_info": True}
-        headed, info = _load(AutoModelForSequenceClassification, key, source, revision, **options)
-        missing = info["missing_keys"]
+        options = {"config": config, "dtype": torch.float32, "but": _HEAD}
+        headed, missing = _load(AutoModelForSequenceClassification, key, source, revision, **options)
     if "score.weight" in missing:
         torch.nn.init.zeros_(headed.score.weight)
     return headed
@@ -179,17 +190,18 @@ def _load_headed(
 
 def load_classifier(source: str, revision: str | None) -> PreTrainedModel:
     """Load the reward classifier in the precision it was saved in."""
-    return _load(AutoModelForSequenceClassification, "ppo.reward.model", source, revision)
+    return _load(AutoModelForSequenceClassification, "ppo.reward.model", source, revision)[0]
 
 
-def _load(kind: Any, key: str, source: str, revision: str | None, **options: Any) -> Any:
-    """Load weights. Raises SpecError where there are none; an OSError of the disk stays."""
-    try:
-        return kind.from_pretrained(source, revision=revision, **options)
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise SpecError(f"{key}: {source}: expected weights, got {first_line(error)}") from error
+def _load(
+    kind: Any, key: str, source: str, revision: str | None, but: str = "", **options: Any
+) -> tuple[PreTrainedModel, set[str]]:
+    """Load weights; return the model, and the weights that were not there, which must begin with `but`. Raises SpecError."""
+    options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    with outline.refusing(key, source, "weights"):
+        loaded, info = kind.from_pretrained(source, revision=revision, **options)
+    outline.check_loaded(key, source, info, but)
+    return loaded, info["missing_keys"]
 
 
 def value_config(
@@ -199,14 +211,14 @@ def value_config(
     if ref.init is not None:
         return init_config(ref.init, tokenizer), (None, None)
     source, revision = runs.resolve(ref, work, default, "ppo.value_model")
-    config = load_config("ppo.value_model", source, revision)
+    own = read_tokenizer(source, revision, "ppo.value_model")
+    config = load_trained_config("ppo.value_model", source, revision, own, headed=True)
     if config.vocab_size != policy.vocab_size:
         raise SpecError(
             f"ppo.value_model: {source}: expected the policy's vocabulary of {policy.vocab_size} tokens, "
             f"got {config.vocab_size}"
         )
-    other = load_tokenizer(source, revision, "ppo.value_model")
-    if other.get_vocab() != tokenizer.get_vocab():
+    if own.get_vocab() != tokenizer.get_vocab():
         raise SpecError(f"ppo.value_model: {source}: expected the policy's tokenizer, got one with other token ids")
     return config, (source, revision)
 

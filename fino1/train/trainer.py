@@ -66,7 +66,7 @@ def find_base(
         config: PretrainedConfig = model.init_config(ref.init, tokenizer)
     else:
         tokenizer = load_tokenizer(source, revision)
-        config = model.load_config("model", source, revision)
+        config = model.load_trained_config("model", source, revision, tokenizer, headed=run.spec.method == "verifier")
     missing = run.spec.trained.save_total_limit - len(checkpoint.all_valid(run.checkpoints))
     model.check_disk(run.directory, model.parameters(config), missing)
     return Base(source, revision, tokenizer, config)

@@ -102,6 +102,9 @@ model = st.one_of(
     st.builds(lambda path: {"path": f"/models/{path}"}, TEXT),
     st.sampled_from([{"run": "sft"}, {"run": "a.b-c"}]),
 )
+kwargs = st.sampled_from(
+    [{}, {"chat_template_kwargs": {}}, {"chat_template_kwargs": {"enable_thinking": False, "n": 2, "of": ["a", None]}}]
+)
 init = st.sampled_from(
     [{"init": {}}, {"init": {"hidden_size": 96, "num_hidden_layers": "2"}}, {"init": {"vocab_size": None}}]
 )
@@ -170,7 +173,9 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         **draw(rows),
         **draw(st.sampled_from([{}, {"exclude": [{"task": "ledger"}, {"hub": "a/b", "limit": None}]}])),
     }
-    document["model"] = draw(model if method == "ppo" else model | init)
+    document["model"] = draw(model if method == "ppo" else model | init) | draw(
+        st.just({}) if method == "verifier" else kwargs
+    )
     part = {**draw(block(TREE["fields"][method])), "per_device_train_batch_size": draw(st.sampled_from([1, 2, "2"]))}
     ranks = int(document.get("nodes", 1)) * max(int(document.get("gpus_per_node", 8)), 1)
     stages: list[dict[str, Any]] = [{}, {"zero_stage": 0}, {"zero_stage": "3"}]
@@ -200,7 +205,7 @@ def evaluation(draw: st.DrawFn) -> dict[str, Any]:
     tasks = st.lists(
         rows.map(lambda r: {"task": "finqa", **{k: v for k, v in r.items() if k != "columns"}}), min_size=1, max_size=2
     )
-    models = [{**draw(source), "name": name} for name in names]
+    models = [{**draw(source), **draw(kwargs), "name": name} for name in names]
     is_priced = all("price" in each for each in models if "base_url" in each)
     budget = draw(st.sampled_from([None, {}, {"tokens": "1e6"}] + ([{"dollars": "7.5", "tokens": None}] * is_priced)))
     server = {
@@ -221,7 +226,7 @@ def leaves(node: dict[str, Any] = TREE, path: tuple[str, ...] = ()) -> list[tupl
 
 def faults(node: dict[str, Any]) -> list[Any]:
     """Values that the node does not take."""
-    if node["kind"] in ("list", "map"):
+    if node["kind"] in ("list", "map", "any"):
         return [3, "x", True, *([[3], [True]] if node["kind"] == "list" else [[1]])]
     wrong: list[Any] = [{"a": 1}, [1]]
     if node["kind"] == "number":

@@ -64,7 +64,7 @@ def template(helm: Path, *arguments: str | Path) -> str:
 def by_render(document: dict[str, Any], name: str) -> Objects:
     """What `fino1-k8s render` makes; raises Refused."""
     try:
-        return keyed(render(load.build(document, "F"), name))
+        return keyed(render(load.build(document, "F"), name, tests=True))
     except SpecError as error:
         raise Refused(
             str(error), {re.sub(r"^F: |^--", "", text).partition(":")[0] for text in error.problems}

@@ -76,6 +76,26 @@ def test_every_wrong_value_of_every_key(helm, tmp_path):
                 assert {min(key for key in keys if f"{path}.".startswith(f"{key}.")) for path in mine.paths} == keys
 
 
+def server(**keys):
+    return SOUND["eval"] | {"gpus_per_node": 1, "eval": SOUND["eval"]["eval"] | {"server": keys}}
+
+
+STANDS = {  # a key over what follows where it is not given → a document with it, and what both then print
+    "engine": (server(engine="transformers"), "fino1/train:"),
+    "image of vllm": (server(image="a/b:1"), "'image': 'a/b:1'"),
+    "image of transformers": (server(engine="transformers", image="a/b:1"), "'image': 'a/b:1'"),
+    "processes": (SOUND["sft"] | {"processes_per_node": 2}, "'nprocPerNode': '2'"),
+}
+
+
+@pytest.mark.parametrize("name", STANDS)
+def test_a_key_that_is_given_stands_over_its_default(helm, tmp_path, name):
+    document, printed = STANDS[name]
+    helms, mine = both(helm, document, tmp_path)
+    assert helms == mine
+    assert printed in str(mine)
+
+
 CROSSED = {
     "unknown key": ({"sft": {"batch_size": 1}}, "sft.batch_size"),
     "unknown key in a list": ({"data": {"exclude": [{"task": "ledger", "x": 1}]}}, "data.exclude.0.x"),
@@ -92,6 +112,10 @@ CROSSED = {
     "odd heads": ({"model": {"init": {"hidden_size": 12, "num_attention_heads": 4}}}, "model.init.hidden_size"),
     "kv heads": ({"model": {"init": {"num_key_value_heads": 3}}}, "model.init.num_key_value_heads"),
     "policy": ({"method": "ppo", "model": {"init": {}}}, "model.init"),
+    "chat template": (
+        {"method": "verifier", "model": {"chat_template_kwargs": {"a": 1}}},
+        "model.chat_template_kwargs",
+    ),
     "classifier": ({"method": "ppo", "ppo": {"reward": {"source": "model"}}}, "ppo.reward.model"),
     "sharding": ({"method": "ppo", "gpus_per_node": 2, "launch": {"zero_stage": "2"}}, "launch.zero_stage"),
     "offload": ({"launch": {"zero_stage": 0, "offload_optimizer_device": "cpu"}}, "launch.offload_optimizer_device"),

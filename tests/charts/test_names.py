@@ -196,11 +196,11 @@ class Later(RunSpec):
 
 
 def later(document):
-    return keyed(render.render(Later.model_validate(document), "abc"))
+    return keyed(render.render(Later.model_validate(document), "abc", tests=True))
 
 
 def now(document):
-    return keyed(render.render(load.build(document, "F"), "abc"))
+    return keyed(render.render(load.build(document, "F"), "abc", tests=True))
 
 
 BEFORE = [{"method": "sft", **SOUND["sft"]}, {"method": "eval", "gpus_per_node": 2, **SOUND["eval"]}]
@@ -236,7 +236,8 @@ def test_an_added_key_in_the_chart(helm, tmp_path, monkeypatch):
     monkeypatch.setattr(generate.schema, "tree", lambda: tree(Later))
     generate._chart(chart)
     assert json.loads((chart / "files" / "spec.json").read_text())["added"] == [
-        *("gpu.made_up", "sft.made_up", "sft.made_up_block", "eval.models.*.made_up"),
+        *("gpu.made_up", "model.chat_template_kwargs", "sft.made_up", "sft.made_up_block"),
+        *("eval.models.*.chat_template_kwargs", "eval.models.*.made_up"),
     ]
     cases = [load.merge(before, more) for before, more in zip(BEFORE, AS_BEFORE, strict=True)]
     cases += [load.merge(BEFORE[i == 3], changes) for i, changes in enumerate(OTHERWISE)]
@@ -246,6 +247,7 @@ def test_an_added_key_in_the_chart(helm, tmp_path, monkeypatch):
 
 
 def test_todays_added_keys():
-    """None yet: the table of READ and the marks are all that names depend on."""
-    assert generate.schema.added(drawn.TREE) == []
+    """The table of READ and the marks are all that names depend on."""
+    models = ("model", "eval.models.*", "paths.writer", "paths.judge")
+    assert generate.schema.added(drawn.TREE) == [f"{model}.chat_template_kwargs" for model in models]
     assert READ.keys() == set(drawn.TREE["fields"]["method"]["enum"])

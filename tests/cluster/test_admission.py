@@ -12,7 +12,7 @@ import pytest
 
 from fino1.errors import ClusterError, SpecError
 from fino1.k8s.cluster.client import connect
-from fino1.k8s.objects.render import is_hook, render
+from fino1.k8s.objects.render import render
 from fino1.spec import load
 from fino1.spec.run import RunSpec
 from fino1.spec.yamlfile import read_yaml
@@ -64,7 +64,7 @@ def table():
 
 def objects_of(name, *changes):
     document = load.layered([RUNS[name], *changes])
-    return render(load.build(document, name), name)
+    return render(load.build(document, name), name, tests=True)
 
 
 def pods_of(thing):
@@ -157,7 +157,7 @@ def test_evaluation(api, table, name):
 def test_rdma_needs_more_than_restricted(api, table, backend):
     """The run's own object is admitted; its pods are not, nor the pod of `helm test`."""
     objects = objects_of("sft", {"backend": backend, "nodes": 2, "rdma": {"resource": "rdma/hca"}})
-    pods = [thing for thing in objects if is_hook(thing)] + [pod for thing in objects for pod in pods_of(thing)]
+    pods = [thing for thing in objects if thing["kind"] == "Pod"] + [pod for thing in objects for pod in pods_of(thing)]
     admit(api, [thing for thing in objects if thing["kind"] == "ServiceAccount"])
     assert len(pods) == 2
     for pod in pods:

@@ -377,7 +377,10 @@ def test_a_run_that_is_there_already(plan, kubeconfig, namespace, tmp_path, stag
     assert found(report, "nodes") == []  # its pods are there, or waiting
     code, report = plan(backoffLimit=7)  # the same run, placed otherwise
     verdict, text = one(report, "earlier run")
-    assert (code, verdict) == (2, "missing") and f"PyTorchJob/{full} (Pending) has the same directory" in text
+    assert (code, verdict) == (2, "missing")
+    assert f"PyTorchJob/{full}, an earlier run of this name, is Pending and writes to the same directory" in text
+    verdict, text = one(plan(seed=7)[1], "earlier run")
+    assert verdict == "note" and f"PyTorchJob/{full}, an earlier run of this name, is Pending; both will run" in text
 
 
 def test_a_role_that_only_submits(plan, account, namespace):

@@ -92,6 +92,21 @@ LINK = {"initContainers": [{"name": "model", "image": "v"}]}
             [pod(0, state=RUNNING), pod(1, state=RUNNING)],
             "is running (30m): nothing is wrong",
         ),
+        (
+            run("Job", active=1, ready=1, succeeded=1),
+            [pod(0, "Succeeded", ended(0, reason="Completed")), pod(1, state=RUNNING)],
+            "is running (1h0m): nothing is wrong",
+        ),
+        (
+            run("Job", active=1, ready=1, succeeded=1),
+            [pod(0, "Succeeded", ended(0, reason="Completed")), pod(1, state=RUNNING, last=ended(146), restarts=1)],
+            "is running (1h0m): it runs again, after 1 restarts; the last because rank 1 ended with exit code 146",
+        ),
+        (
+            run("Job", active=1, ready=1),
+            [pod(0, "Failed", ended(137)), pod(1, state=RUNNING)],
+            "runs, without 1 of its 2 pods (for 1h0m): rank 0 ended with exit code 137",
+        ),
         # which rank
         (
             run("PyTorchJob", FAILED),

@@ -144,6 +144,12 @@ def test_cost(plan, tmp_path):
     assert (report["cost"]["amount"], report["cost"]["bound"], report["cost"]["gpus"]) == (60, "estimated", 8)
 
 
+@pytest.mark.parametrize("prices", [[], ["--prices", "prices.yaml"]])
+def test_hours_are_some_and_need_prices(capsys, prices):
+    assert cli.main(["plan", "sft", "--offline", *prices, "--hours", "-3" if prices else "3"]) == 2
+    assert capsys.readouterr().err.startswith("--hours: expected more than 0 hours, and --prices, got ")
+
+
 def test_the_text(tmp_path, capsys):
     path, book = tmp_path / "my-run.yaml", tmp_path / "prices.yaml"
     path.write_text(json.dumps(SFT))

@@ -376,6 +376,9 @@ def test_evaluated_questions_are_not_searched(writer, tmp_path):
     assert main(spec, "paths", tmp_path) == 0
     (line,) = lines(directory_of(spec, tmp_path) / "excluded.jsonl")
     assert (line["by"], line["other_id"], writer.asked.total()) == ("the same prompt", PAGES[3][0], 6)
+    finqa_file(tmp_path / "twice.json", PAGES)
+    with pytest.raises(SpecError, match="paths.tasks.0.path: .*twice.json: expected what .* began with"):
+        main(spec, "paths", tmp_path)
     nothing = spec_of(writer, tasks=tasks, exclude=tasks)
     with pytest.raises(SpecError, match="finqa: expected questions that paths.exclude leaves, got none of 4"):
         main(nothing, "paths", tmp_path)

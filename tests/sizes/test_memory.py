@@ -193,6 +193,14 @@ def test_more_gpus_than_key_value_heads_hold_one_head_each():
     assert eight == sixteen
 
 
+def test_offloading_is_for_training():
+    models = [{"name": "small", "hub": "meta-llama/Llama-3.2-3B"}]
+    keys = {"method": "eval", "gpus_per_node": 1, "eval": {"models": models, "tasks": [{"task": "ledger"}]}}
+    found = estimate(**keys, launch={"offload_optimizer_device": "cpu"})
+    assert not found["host"]
+    assert found["total"] == estimate(**keys)["total"]
+
+
 def test_endpoints_take_no_memory_here():
     found, models = evaluation({"name": "gpt", "base_url": "https://x/v1"}, {"name": "b", "hub": "some/body"})
     assert found["peak"] is None

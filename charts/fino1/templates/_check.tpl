@@ -29,6 +29,8 @@ with the same path; tests/charts compares.
 {{- end -}}
 {{- if eq .doc.method "ppo" -}}
 {{- include "fino1.check.ppo" . -}}
+{{- else if and (eq .doc.method "verifier") .doc.model.chat_template_kwargs -}}
+{{- include "fino1.problem" (list .state "model.chat_template_kwargs" "none with method verifier" "some") -}}
 {{- end -}}
 {{- end -}}
 

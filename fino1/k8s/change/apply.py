@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from fino1.errors import ClusterError
 from fino1.k8s.change.dryrun import AWAITS_RUNTIME, Change
-from fino1.k8s.change.owned import Object, in_parallel, is_run, join_names, label
-from fino1.k8s.cluster.client import Api, Applied
+from fino1.k8s.change.owned import Object, is_run, join_names, label
+from fino1.k8s.cluster.client import Api, Applied, in_parallel
 from fino1.k8s.cluster.errors import ApiError, Lost
 
 _SEEN_S = 30.0  # until a webhook sees an object that was made a moment ago

@@ -4,14 +4,15 @@ Asks the API server, by dry runs, and changes nothing.
 """
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fino1.errors import ClusterError, SpecError
-from fino1.k8s.change.owned import INSTANCE, Object, find_owner, in_parallel, is_run, join_names, label, list_pods
-from fino1.k8s.cluster.client import Api, Outcome
+from fino1.k8s.change.owned import INSTANCE, Object, find_owner, is_run, join_names, label, list_pods
+from fino1.k8s.cluster.client import Api, Outcome, in_parallel
 from fino1.k8s.cluster.errors import ApiError, missing_kind
+from fino1.k8s.finding import Finding, missing, note, ok, wait
 from fino1.k8s.objects.backends import BACKENDS, GANG_SCHEDULERS, pod_templates
 from fino1.k8s.state.run import Run, list_runs, run_of
 
@@ -19,6 +20,7 @@ from fino1.k8s.state.run import Run, list_runs, run_of
 AWAITS_RUNTIME = "must be created before the TrainJob"
 _VERSION = "app.kubernetes.io/version"
 _REFUSED = (403, 409, 422)  # refusals of one object; other errors concern all of them
+_EARLIER = "earlier run"
 _FORBIDDEN_POD = re.compile(r'.*pods "[^"]*" is forbidden: ')
 
 
@@ -35,11 +37,11 @@ class Change:
 def check_kinds(api: Api, objects: Sequence[Object]) -> None:
     """Raise SpecError if the cluster does not serve a kind; it names the operator to install, and the backends that are there."""
     kinds = {thing["kind"]: thing["apiVersion"] for thing in objects}
-    missing = {kind: version for kind, version in kinds.items() if not api.serves(version, kind)}
-    if not missing:
+    absent = {kind: version for kind, version in kinds.items() if not api.serves(version, kind)}
+    if not absent:
         return
-    problems = [str(missing_kind(version, kind, api.who)) for kind, version in missing.items()]
-    if "PodGroup" in missing:
+    problems = [str(missing_kind(version, kind, api.who)) for kind, version in absent.items()]
+    if "PodGroup" in absent:
         gangs = [name for name, gang in GANG_SCHEDULERS.items() if api.serves(gang.api_version, "PodGroup")]
         without = "none; without the key pods start one by one"
         problems.append(f"gang: this cluster has {' and '.join(gangs) or without}")
@@ -68,27 +70,20 @@ def find_leftovers(api: Api, objects: Sequence[Object], there: Collection[Object
     return ending + list_pods(api, absent) if absent else []
 
 
-def check_earlier(objects: Sequence[Object], there: Collection[Object]) -> list[str]:
-    """Warnings about runs of the same name with another hash that are not over.
-
-    Raises SpecError where one of them writes to the same directory.
-    """
+def judge_earlier(objects: Sequence[Object], there: Collection[Object]) -> Iterator[Finding]:
+    """Runs of the same name with another hash: one that writes to the same directory has to be over."""
     mine = {label(thing) for thing in objects}
     directories = {Run(thing).directory for thing in objects if is_run(thing)}
-    warnings, problems = [], []
     for run in (Run(thing) for thing in there if is_run(thing) and label(thing) not in mine):
         stands = f"{run.kind}/{run.full}, an earlier run of this name, is {run.phase}"
-        cancel = f"`fino1-k8s cancel {run.full}`"
-        if run.is_over:
-            continue
-        if run.directory in directories:
-            goes_on = f"{cancel} first, the new run goes on from its checkpoints"
-            problems.append(f"{stands} and writes to the same directory, {run.directory}: {goes_on}")
-        else:
-            warnings.append(f"{stands}; both will run ({cancel} ends it)")
-    if problems:
-        raise SpecError(problems)
-    return warnings
+        same = f"{stands} and writes to the same directory, {run.directory}"
+        cancel, goes_on = f"`fino1-k8s cancel {run.full}`", "the new run goes on from its checkpoints"
+        if run.is_over and run.directory in directories:
+            yield ok(_EARLIER, f"{same}: {goes_on}")
+        elif run.directory in directories:
+            yield missing(_EARLIER, f"{same}: {cancel} first, {goes_on}")
+        elif not run.is_over:
+            yield note(_EARLIER, f"{stands}; both will run ({cancel} ends it)")
 
 
 def plan_changes(
@@ -126,36 +121,39 @@ def plan_changes(
         return None
 
     found = [change for change in in_parallel(ask, pairs) if change]
-    _raise_all(problems)
+    raise_all(problems)
     return found
 
 
-def admit_pods(api: Api, objects: Sequence[Object]) -> Iterable[str]:
-    """Ask the server to admit a pod of each template: a run object is admitted even where its pods are not.
-
-    Returns warnings. Raises SpecError or ClusterError with all refusals.
+def admit_pods(api: Api, objects: Sequence[Object]) -> tuple[list[Object], list[Finding]]:
+    """Ask the server to admit a pod of each template: a run object is admitted even where its pods are not, by Pod Security,
+    LimitRanges or quotas. Returns the pods' specs, with what the server adds to them, and what it says of them.
     """
     is_queued = any("kueue.x-k8s.io/queue-name" in thing["metadata"]["labels"] for thing in objects)
-    warnings: dict[str, str] = {}
-    problems: dict[str, Exception] = {}  # both by reason: the pods of an evaluation's models are alike
+    found: dict[str, Finding] = {}  # by reason: the pods of an evaluation's models are alike
 
-    def ask(pod: Object) -> None:
+    def ask(pod: Object) -> Object:
         try:
-            api.create(pod, dry_run=True)
+            admitted = api.create(pod, dry_run=True)["spec"]
         except ApiError as error:
             if error.status not in _REFUSED:
                 raise
             reason, name = _FORBIDDEN_POD.sub("", str(error)), pod["metadata"]["name"]
             if reason.startswith("forbidden: "):  # by the user's rights, not the pod's contents
-                warnings[reason] = f"not asked whether the cluster admits the run's pods: {reason}"
+                found[reason] = note("pods", f"not asked whether the cluster admits the run's pods: {reason}")
             elif "exceeded quota" in reason and is_queued:
-                warnings[reason] = f"{name}: no room now, it will wait: {reason}"
+                found[reason] = wait("pods", f"{name}: no room now, it will wait: {reason}")
             else:
-                problems[reason] = ApiError(f"{name}: the pods of this run would be refused: {reason}", error.status)
+                says = f"{name}: the pods of this run would be refused: {reason}"
+                found[reason] = missing("pods", says, status=error.status)
+            return pod["spec"]
+        if added := _list_added(pod["spec"], admitted):
+            found[added] = note("limits", f"the namespace adds to containers that set none: {added}")
+        return admitted
 
-    in_parallel(ask, make_sample_pods(objects))
-    _raise_all(list(problems.values()))
-    return warnings.values()
+    specs = in_parallel(ask, make_sample_pods(objects))
+    is_admitted = all(each.about != ("pods",) for each in found.values())
+    return specs, [*sorted(found.values(), key=str), *([ok("pods", "the server admits them")] if is_admitted else [])]
 
 
 def make_sample_pods(objects: Sequence[Object]) -> list[dict[str, Any]]:
@@ -170,6 +168,19 @@ def make_sample_pods(objects: Sequence[Object]) -> list[dict[str, Any]]:
                 del spec["serviceAccountName"]
             found.append({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
     return found
+
+
+def _list_added(before: Mapping[str, Any], admitted: Mapping[str, Any]) -> str:
+    """The requests and limits that a LimitRange has added to containers, as text; a memory limit nobody chose can kill a run."""
+    found: dict[str, None] = {}
+    for mine, theirs in zip(before["containers"], admitted["containers"], strict=False):
+        own = mine.get("resources", {})
+        for kind in ("limits", "requests"):
+            chosen = {**own.get("limits", {}), **own.get(kind, {})}
+            for resource, amount in (theirs.get("resources", {}).get(kind) or {}).items():
+                if resource not in chosen:
+                    found[f"{kind.removesuffix('s')} {resource} {amount}"] = None
+    return ", ".join(found)
 
 
 def find_claim_differences(changes: Sequence[Change]) -> Iterator[str]:
@@ -193,7 +204,7 @@ def describe_kept(change: Change) -> str:
     return f"as fino1 {_version(change.before)} has made it; {anew}"
 
 
-def _raise_all(problems: Sequence[Exception]) -> None:
+def raise_all(problems: Sequence[Exception]) -> None:
     """Raise SpecError where all problems are the run file's, else ClusterError: quotas, policies and rights are the cluster's."""
     lines = sorted({str(problem) for problem in problems})
     if lines and all(isinstance(problem, SpecError) or getattr(problem, "status", 0) == 422 for problem in problems):

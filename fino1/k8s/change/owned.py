@@ -3,17 +3,15 @@
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from fino1.errors import ClusterError
-from fino1.k8s.cluster.client import FIELD_MANAGER, Api
+from fino1.k8s.cluster.client import FIELD_MANAGER, Api, in_parallel
 from fino1.k8s.objects.backends import KINDS
 from fino1.k8s.state.queue import find_workload, kueue_version
-from fino1.k8s.state.run import OURS, Run
+from fino1.k8s.state.run import OURS, Run, list_ours
 
 Object = Mapping[str, Any]
-Thing, Result = TypeVar("Thing"), TypeVar("Result")
 
 RUN, INSTANCE = "fino1/run", "app.kubernetes.io/instance"
 # What a run object needs. Claims are none of these: they hold results, and outlive every run.
@@ -26,7 +24,6 @@ SURROUNDINGS = (
     ("scheduling.x-k8s.io/v1alpha1", "PodGroup"),
     ("trainer.kubeflow.org/v1alpha1", "TrainingRuntime"),
 )
-_CONNECTIONS = 16
 _PAUSE_S = 1.0  # between two looks at pods that end
 _LATE_S = 2.0  # after an object's deletion, for a controller that has not seen it and still makes a pod
 _SHOWN = 5  # names in a message
@@ -54,27 +51,6 @@ def join_names(names: Iterable[str]) -> str:
     every = list(names)
     more = f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else ""
     return ", ".join(every[:_SHOWN]) + more
-
-
-def in_parallel(task: Callable[[Thing], Result], things: Iterable[Thing]) -> list[Result]:
-    """Do a task for each, a few at a time. The first error is raised; tasks that have not begun then never do."""
-    with ThreadPoolExecutor(_CONNECTIONS) as pool:
-        try:
-            return list(pool.map(task, things))
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def list_ours(api: Api, kinds: Iterable[tuple[str, str]], selector: str) -> list[dict[str, Any]]:
-    """Objects of these kinds that have our label and match; without those that a controller made."""
-    served = [kind for kind in kinds if api.serves(*kind)]
-    lists = in_parallel(lambda kind: api.list(*kind, label_selector=f"{OURS},{selector}"), served)
-    return [
-        item
-        for items in lists
-        for item in items
-        if not any(reference.get("controller") for reference in item["metadata"].get("ownerReferences") or [])
-    ]
 
 
 def list_of_run(api: Api, name: str) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from fino1.errors import SpecError
 from fino1.k8s.change import owned
-from fino1.k8s.cluster.client import Api
+from fino1.k8s.cluster.client import Api, in_parallel
 from fino1.k8s.cluster.errors import ApiError
 from fino1.k8s.objects.backends import pod_templates
 from fino1.k8s.state.run import Run
@@ -36,7 +36,7 @@ def make_anew(api: Api, runs: Sequence[Run]) -> None:
     try:
         owned.end_runs(api, [run.object for run in runs], {run.full for run in runs})
         # Applied, not created: a later submit of the same is then no conflict over what was defaulted.
-        owned.in_parallel(lambda thing: api.apply(thing, before={}), things)
+        in_parallel(lambda thing: api.apply(thing, before={}), things)
         done = True
     except ApiError as error:
         done = error.status == 403  # it may not be deleted, so nothing was
@@ -70,9 +70,8 @@ def rebuild_as_submitted(api: Api, run: Run) -> dict[str, Any]:
         for key in _JOBS_OWN:
             spec["template"]["metadata"]["labels"].pop(key, None)
     workload = owned.find_own_workload(api, run)
-    copies = (
-        workload["spec"]["podSets"] if workload else []
-    )  # in the templates' order, without the flavors' node labels
+    # in the templates' order, without the flavors' node labels
+    copies = workload["spec"]["podSets"] if workload else []
     for template, before in zip(pod_templates({"kind": run.kind, "spec": spec}), copies, strict=False):
         for key in _KUEUES:
             template["spec"].pop(key, None)

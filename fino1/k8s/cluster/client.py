@@ -5,9 +5,10 @@ one line that says what to do. Importing this module is cheap: the Kubernetes cl
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from fino1.errors import ClusterError
 from fino1.k8s.cluster.errors import ApiError, KindMissing, Request, Resource, missing_kind
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 FIELD_MANAGER = "fino1"
 _WRITE = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
 _SERVER_FIELDS = {"managedFields", "resourceVersion", "generation", "uid", "creationTimestamp"}
+
+_CONNECTIONS = 16
+Thing, Result = TypeVar("Thing"), TypeVar("Result")
 
 Outcome = Literal["created", "configured", "unchanged"]
 
@@ -51,11 +55,6 @@ class Api:
         """The user and the server, for messages."""
         return self.connection.login
 
-    @property
-    def url(self) -> str:
-        """The server's address."""
-        return self.who.url
-
     @functools.cached_property
     def version(self) -> str:
         """The server's version; empty where it is kept from this user. ClusterError where it is no Kubernetes server."""
@@ -66,9 +65,9 @@ class Api:
                 return ""
             if error.status != 404:
                 raise
-            raise ClusterError(f"{self.url} is no Kubernetes API server ({self.who.source}): {error}") from error
+            raise ClusterError(f"{self.who.url} is no Kubernetes API server ({self.who.source}): {error}") from error
         if not isinstance(answer, dict) or "gitVersion" not in answer:
-            raise ClusterError(f"{self.url} is no Kubernetes API server ({self.who.source}): /version: {answer}")
+            raise ClusterError(f"{self.who.url} is no Kubernetes API server ({self.who.source}): /version: {answer}")
         return answer["gitVersion"]
 
     # What is served
@@ -207,6 +206,15 @@ class Api:
             if error.status == 404 and not isinstance(error, KindMissing):
                 return None
             raise
+
+
+def in_parallel(task: Callable[[Thing], Result], things: Iterable[Thing]) -> list[Result]:
+    """Do a task for each, a few at a time. The first error is raised; tasks that have not begun then never do."""
+    with ThreadPoolExecutor(_CONNECTIONS) as pool:
+        try:
+            return list(pool.map(task, things))
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def strip_server_fields(obj: Mapping[str, Any]) -> dict[str, Any]:

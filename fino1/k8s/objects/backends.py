@@ -106,7 +106,6 @@ BACKENDS = {
 }
 BY_KIND = {backend.kind: backend for backend in BACKENDS.values()}
 KINDS = {backend.kind: backend.api_version for backend in BACKENDS.values()}
-CONTROLLERS = {backend.kind: backend.controller for backend in BACKENDS.values()}
 
 
 @dataclass(frozen=True)

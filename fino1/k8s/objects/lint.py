@@ -24,9 +24,8 @@ _WHY = {  # rule → why it matters; docs/lints.md lists them
     "pytorchjob-ttl-exit-code": "a PyTorchJob that failed for good has no completion time and stays until `fino1-k8s prune`",
     "secret-value": "whoever may read the object, its ConfigMap or its Git history reads it",
 }
-Broken = tuple[
-    Level, str, str, str, Any
-]  # a rule that is broken: level, rule, key of the run file, what was expected, got
+# A rule that is broken: level, rule, key of the run file, what was expected, got
+Broken = tuple[Level, str, str, str, Any]
 _SECRET_NAME = re.compile(
     r"(^|_)(token|api_?key|secret|secret_?key|access_?key|private_?key|credentials)$|passw(or)?d(?!.*_(file|path))|passphrase",
     re.IGNORECASE,

@@ -5,7 +5,7 @@ from typing import Any
 
 from fino1 import __version__, exits
 from fino1.k8s.objects import pod, scheduling
-from fino1.k8s.objects.backends import BACKENDS, TRAINER, group_of
+from fino1.k8s.objects.backends import BACKENDS, GANG_SCHEDULERS, TRAINER, group_of
 from fino1.k8s.objects.unit import Unit, given, ports, units
 from fino1.spec import canonical, load
 from fino1.spec.run import RunSpec
@@ -14,8 +14,8 @@ Object = dict[str, Any]
 CHART = f"fino1-{__version__}".replace("+", "_")[:63]  # as a label's value
 
 
-def render(spec: RunSpec, name: str) -> list[Object]:
-    """The objects of the run `name`. Pure: no clock, no randomness, no cluster. The last is the pod of `helm test`.
+def render(spec: RunSpec, name: str, *, tests: bool = False) -> list[Object]:
+    """The objects of the run `name`, with `tests` also the pod of `helm test`, last. Pure: no clock, no randomness, no cluster.
 
     Raises SpecError for a name that Kubernetes would refuse.
     """
@@ -23,12 +23,7 @@ def render(spec: RunSpec, name: str) -> list[Object]:
     objects = _claims(parts[0])
     for unit in parts:
         objects += [*_make_support_objects(unit), *_run(unit)]
-    return [*objects, pod.test_pod(parts[0])]
-
-
-def is_hook(thing: Object) -> bool:
-    """Whether Helm runs this object (`helm test`), so that it is no part of the run."""
-    return "helm.sh/hook" in thing["metadata"].get("annotations", {})
+    return [*objects, pod.test_pod(parts[0])] if tests else objects
 
 
 def _object(unit: Unit, api: str, kind: str, name: str | None = None, **keys: Any) -> Object:
@@ -205,5 +200,6 @@ def _evaluation(unit: Unit) -> Object:
 
 
 def _group(unit: Unit) -> list[Object]:
-    group = scheduling.pod_group(unit)
-    return [_object(unit, group["apiVersion"], "PodGroup", spec=group["spec"])] if group else []
+    """The PodGroup that the pods of a plain Job or a JobSet wait for; none where an operator makes it."""
+    gang, spec = scheduling.own_gang(unit), {"minMember": unit.document["nodes"]}
+    return [_object(unit, GANG_SCHEDULERS[gang].api_version, "PodGroup", spec=spec)] if gang else []

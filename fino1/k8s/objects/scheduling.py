@@ -28,34 +28,26 @@ def nodes(unit: Unit) -> dict[str, Any]:
 
 def labels(unit: Unit) -> dict[str, str]:
     """Labels that make pods wait for each other: the coscheduling plugin's, where no operator sets it."""
-    return {"scheduling.x-k8s.io/pod-group": unit.full} if _own_gang(unit) == "coscheduling" else {}
+    return {"scheduling.x-k8s.io/pod-group": unit.full} if own_gang(unit) == "coscheduling" else {}
 
 
 def annotations(unit: Unit) -> dict[str, str]:
     """Annotations that place the pods: Kueue's topology, and Volcano's group where no operator sets it."""
     topology = unit.document["topology"]
-    found = {"scheduling.k8s.io/group-name": unit.full} if _own_gang(unit) == "volcano" else {}
+    found = {"scheduling.k8s.io/group-name": unit.full} if own_gang(unit) == "volcano" else {}
     if "key" in topology and "queue" in unit.document:
         found[f"kueue.x-k8s.io/podset-{topology['policy']}-topology"] = topology["key"]
     return found
 
 
-def pod_group(unit: Unit) -> dict[str, Any] | None:
-    """The PodGroup that the pods of a plain Job or a JobSet wait for; None where an operator makes it."""
-    if not _own_gang(unit):
-        return None
-    api_version = GANG_SCHEDULERS[_own_gang(unit)].api_version
-    return {"apiVersion": api_version, "kind": "PodGroup", "spec": {"minMember": unit.document["nodes"]}}
+def own_gang(unit: Unit) -> str:
+    """The gang scheduler where no operator makes its PodGroup, so that we do."""
+    return "" if BACKENDS[unit.document["backend"]].makes_pod_group else _gang(unit)
 
 
 def _gang(unit: Unit) -> str:
     """The gang scheduler of a run of training; evaluations need none."""
     return "" if unit.model else unit.document.get("gang", "")
-
-
-def _own_gang(unit: Unit) -> str:
-    """The gang scheduler where no operator makes its PodGroup, so that we do."""
-    return "" if BACKENDS[unit.document["backend"]].makes_pod_group else _gang(unit)
 
 
 def _affinity(unit: Unit) -> dict[str, Any]:

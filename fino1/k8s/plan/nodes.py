@@ -23,9 +23,8 @@ def judge_fit(api: Api, spec: RunSpec, pods: Sequence[PodSpec], count: int) -> I
     if limit:
         yield note("nodes", limit)
     is_near = spec.topology.policy == "required" and spec.method != "eval" and spec.nodes > 1
-    alike: defaultdict[str, list[PodSpec]] = defaultdict(
-        list
-    )  # by what they ask of which nodes: an evaluation's models
+    # by what they ask of which nodes: an evaluation's models
+    alike: defaultdict[str, list[PodSpec]] = defaultdict(list)
     for pod in pods:
         placement = [pod.get(key) for key in ("nodeSelector", "tolerations", "affinity")]
         alike[repr((placement, sorted(pod_requests(pod).items())))].append(pod)

@@ -4,8 +4,8 @@ import math
 from collections import Counter
 from typing import Any
 
-from fino1.k8s.objects import render
 from fino1.k8s.objects.backends import pod_templates
+from fino1.k8s.objects.render import render
 from fino1.k8s.objects.unit import units
 from fino1.spec.inputs import RowsBlock
 from fino1.spec.run import RunSpec
@@ -16,7 +16,7 @@ Line = tuple[str, str]  # heading and text
 
 def outline_run(spec: RunSpec, name: str) -> tuple[dict[str, Any], list[Line]]:
     """Objects, pods, ranks, batches, images, volumes and directories of a run."""
-    objects = [each for each in render.render(spec, name) if not render.is_hook(each)]
+    objects = render(spec, name)
     pods = [template["spec"] for each in objects for template in pod_templates(each)]
     images = {each["image"] for pod in pods for each in [*pod.get("initContainers", []), *pod["containers"]]}
     report = {

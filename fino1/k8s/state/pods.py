@@ -162,12 +162,10 @@ def sidecars(pod: Pod) -> set[str]:
     return {c["name"] for c in pod["spec"].get("initContainers", []) if c.get("restartPolicy") == "Always"}
 
 
-def limit(pod: Pod, container: str, resource: str) -> str:
-    """A container's limit of a resource, as written; empty without one."""
-    spec = pod["spec"]
-    every = [*spec.get("initContainers", []), *spec["containers"]]
-    mine = next((each for each in every if each["name"] == container), {})
-    return str(mine.get("resources", {}).get("limits", {}).get(resource, ""))
+def find_container(pod: Pod, name: str) -> Mapping[str, Any]:
+    """A container, or init container, of the pod's spec; empty without one of that name."""
+    every = [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+    return next((each for each in every if each["name"] == name), {})
 
 
 def _ends(pod: Pod, number: int, state: str) -> Iterator[Ended]:

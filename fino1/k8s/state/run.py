@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from fino1.errors import SpecError
-from fino1.k8s.cluster.client import Api
+from fino1.k8s.cluster.client import Api, in_parallel
 from fino1.k8s.objects.backends import BY_KIND, KINDS
 
 OURS = "app.kubernetes.io/part-of=fino1"
@@ -161,14 +161,20 @@ def run_of(thing: Mapping[str, Any]) -> str:
     return (thing["metadata"].get("labels") or {}).get("fino1/run", "")
 
 
+def list_ours(
+    api: Api, kinds: Iterable[tuple[str, str]], selector: str = "", namespace: str | None = None
+) -> list[dict[str, Any]]:
+    """Objects of these kinds that have our label and match; without those that a controller made, as the Jobs of a JobSet."""
+    wanted = f"{OURS},{selector}" if selector else OURS
+    served = [kind for kind in kinds if api.serves(*kind)]
+    lists = in_parallel(lambda kind: api.list(*kind, label_selector=wanted, namespace=namespace), served)
+    every = [(item, item["metadata"].get("ownerReferences") or []) for items in lists for item in items]
+    return [item for item, owners in every if not any(owner.get("controller") for owner in owners)]
+
+
 def list_runs(api: Api, *, selector: str = "", namespace: str | None = None) -> list[Run]:
     """All runs of the namespace that match `selector`, the newest first. (`namespace` "": of all namespaces)"""
-    found: list[Run] = []
-    wanted = f"{OURS},{selector}" if selector else OURS
-    for kind, api_version in KINDS.items():
-        if api.serves(api_version, kind):
-            items = api.list(api_version, kind, label_selector=wanted, namespace=namespace)
-            found += [Run(item) for item in items if not _is_made_by_a_controller(item)]
+    found = map(Run, list_ours(api, [(version, kind) for kind, version in KINDS.items()], selector, namespace))
     return sorted(found, key=lambda run: (run.created, run.full), reverse=True)
 
 
@@ -194,8 +200,3 @@ def summarize(runs: Iterable[Run]) -> str:
     if len(counts) == 1:
         return next(iter(counts))
     return ", ".join(f"{counts[phase]} {phase}" for phase in get_args(Phase) if counts[phase])
-
-
-def _is_made_by_a_controller(thing: Mapping[str, Any]) -> bool:
-    """Whether another run object made it: the Jobs of a JobSet, the JobSet of a TrainJob."""
-    return any(reference.get("controller") for reference in thing["metadata"].get("ownerReferences", []))

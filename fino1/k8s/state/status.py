@@ -3,20 +3,18 @@
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
 from fino1.k8s import times
-from fino1.k8s.cluster.client import Api
+from fino1.k8s.cluster.client import Api, in_parallel
 from fino1.k8s.cluster.errors import ApiError, KindMissing
 from fino1.k8s.state.pods import Pod, Rank, group_ranks, main_container, main_status
 from fino1.k8s.state.run import OURS, Run, run_of
 
 _TAIL = 60  # last lines of a log in which progress is looked for
 _READ_AT_MOST = 64  # logs; progress is read of so many pods, those that run first
-_READERS = 8
 _LINE = '{"event": "progress"'
 T = TypeVar("T")
 
@@ -174,8 +172,7 @@ def with_progress(api: Api, before: Sequence[Standing], access: ReadAccess) -> l
         if (each.run.method == "eval" or rank.index == 0) and main_status(rank.pod)
     ]
     asked = sorted(logging, key=lambda pod: pod["status"].get("phase") != "Running")[:_READ_AT_MOST]
-    with ThreadPoolExecutor(_READERS) as readers:
-        read = list(readers.map(lambda pod: access.ask(lambda: read_progress(api, pod), None), asked))
+    read = in_parallel(lambda pod: access.ask(lambda: read_progress(api, pod), None), asked)
     found = {pod["metadata"]["name"]: each for pod, each in zip(asked, read, strict=True) if each}
     return [Standing(each.run, each.ranks, found) for each in before]
 

@@ -1,7 +1,7 @@
 """How do run objects and their pods change while one looks? They are listed again at each `look`."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from fino1 import exits
 from fino1.k8s import times
@@ -27,8 +27,8 @@ class Watched:
         self._over_since: float | None = None
         self.look()
 
-    def look(self) -> None:
-        """List all again. Raises what the server refuses, except for pods."""
+    def look(self) -> bool:
+        """List all again; returns whether they are over. Raises what the server refuses, except for pods."""
         there = {}
         for kind in {run.kind for run in self.runs.values()}:
             items = self._api.list(KINDS[kind], kind, label_selector=self._selector)
@@ -43,6 +43,7 @@ class Watched:
             listed = {pod["metadata"]["uid"]: pod for pod in pods}
             self._gone |= self._pods.keys() - listed.keys()
             self._pods |= listed
+        return self.is_over
 
     @property
     def is_over(self) -> bool:
@@ -79,14 +80,3 @@ class Watched:
 def _is_news(run: Run) -> bool:
     """Whether it has ended so recently that its pods may still say how."""
     return (times.now() - times.parse(run.since)).total_seconds() < _SETTLE_S
-
-
-def watch_for_end(api: Api, runs: Sequence[Run]) -> Callable[[], bool]:
-    """A function, for `logs.follow`, that returns whether all these runs are over by now."""
-    watched = Watched(api, runs, with_pods=False)
-
-    def are_over() -> bool:
-        watched.look()
-        return watched.is_over
-
-    return are_over

@@ -12,7 +12,7 @@ from fino1.k8s.change import dryrun
 from fino1.k8s.change.dryrun import Change
 from fino1.k8s.change.owned import label, managed
 from fino1.k8s.cluster.client import connect, strip_server_fields
-from fino1.k8s.objects.render import is_hook, render
+from fino1.k8s.objects.render import render
 from fino1.k8s.text import print_structured
 from fino1.spec import recipe
 from fino1.spec.yamlfile import as_yaml
@@ -21,7 +21,7 @@ from fino1.spec.yamlfile import as_yaml
 def main(arguments: argparse.Namespace) -> int:
     """Print what `submit` would change. Returns 0 for nothing, 1 for something, 2 where the cluster cannot say (as kubectl)."""
     spec, name = recipe.read_run(arguments.run, arguments.values, arguments.set, arguments.name)
-    objects = [managed(thing) for thing in render(spec, name) if not is_hook(thing)]
+    objects = [managed(thing) for thing in render(spec, name)]
     api = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
     try:
         dryrun.check_kinds(api, objects)

@@ -14,7 +14,7 @@ from fino1.k8s.state.container_log import LogLine, Window
 from fino1.k8s.state.logs import follow, read
 from fino1.k8s.state.pods import INDEX, Pod, read_index
 from fino1.k8s.state.run import Run, latest_runs, run_of
-from fino1.k8s.state.watching import watch_for_end
+from fino1.k8s.state.watching import Watched
 
 _LABELS = {"PyTorchJob": INDEX[0]}  # which label has a pod's rank; the others' pods are Jobs'
 
@@ -29,7 +29,7 @@ def main(arguments: argparse.Namespace) -> int:
     if rank is not None:
         selector += f",{_LABELS.get(runs[0].kind, INDEX[1])}={rank}"
     if arguments.follow:
-        lines = follow(api, selector, watch_for_end(api, runs), arguments.container, window)
+        lines = follow(api, selector, Watched(api, runs, with_pods=False).look, arguments.container, window)
     else:
         pods = api.list("v1", "Pod", label_selector=selector)
         most = max(run.expected_pods for run in runs)

@@ -25,8 +25,10 @@ _STYLES = {"ok": "green", "wait": "yellow", "missing": "red"}
 def main(arguments: argparse.Namespace) -> int:
     """Verb `plan`: 0 where the run can be submitted, 2 where something is missing."""
     spec, name = recipe.read_run(arguments.run, arguments.values, arguments.set, arguments.name)
-    (report, lines), book = outline.outline_run(spec, name), arguments.prices
-    report["cost"] = cost.cost(spec, cost.read(book), book, arguments.hours) if book else None
+    (report, lines), book, hours = outline.outline_run(spec, name), arguments.prices, arguments.hours
+    if hours is not None and not (book and hours > 0):
+        raise SpecError(f"--hours: expected more than 0 hours, and --prices, got {hours:g} with {book or 'no prices'}")
+    report["cost"] = cost.cost(spec, cost.read(book), book, hours) if book else None
     found, gpu_bytes = ([], None) if arguments.offline else _ask_cluster(arguments, spec, name)
     report["memory"] = None
     models = Finder(WORK, recipe.find(arguments.run))

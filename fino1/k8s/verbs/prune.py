@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from fino1 import exits
 from fino1.k8s import times
-from fino1.k8s.change.owned import RUN, SURROUNDINGS, Object, count_kinds, find_owner, is_run, list_ours, remove
+from fino1.k8s.change.owned import RUN, SURROUNDINGS, Object, count_kinds, find_owner, is_run, remove
 from fino1.k8s.cluster.client import connect
-from fino1.k8s.state.run import OURS, Run, list_runs, run_of
+from fino1.k8s.state.run import OURS, Run, list_ours, list_runs, run_of
 from fino1.k8s.text import print_table
 
 

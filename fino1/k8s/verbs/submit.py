@@ -11,8 +11,10 @@ from fino1.k8s.change.apply import apply
 from fino1.k8s.change.dryrun import Change
 from fino1.k8s.change.owned import INSTANCE, is_run, label
 from fino1.k8s.cluster.client import Api, connect
+from fino1.k8s.cluster.errors import ApiError
+from fino1.k8s.finding import Finding
 from fino1.k8s.objects.lint import lint
-from fino1.k8s.objects.render import is_hook, render
+from fino1.k8s.objects.render import render
 from fino1.k8s.state.run import Run
 from fino1.k8s.verbs.wait import wait_for
 from fino1.spec import recipe
@@ -21,7 +23,7 @@ from fino1.spec import recipe
 def main(arguments: argparse.Namespace) -> int:
     """Submit a run: all its objects, or none."""
     spec, name = recipe.read_run(arguments.run, arguments.values, arguments.set, arguments.name)
-    objects = [owned.managed(thing) for thing in render(spec, name) if not is_hook(thing)]
+    objects = [owned.managed(thing) for thing in render(spec, name)]
     findings = lint(spec)
     if any(finding.level == "error" for finding in findings):
         raise SpecError(map(str, findings))
@@ -30,7 +32,7 @@ def main(arguments: argparse.Namespace) -> int:
     api = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
     changes = _find_changes(api, objects, arguments.dry_run)
     if any(change.outcome == "created" and is_run(change.object) for change in changes):
-        _warn(dryrun.admit_pods(api, objects))
+        _heed(dryrun.admit_pods(api, objects)[1])
     if not arguments.dry_run:
         changes = apply(api, changes)
     _print_outcomes(changes, arguments.dry_run)
@@ -49,7 +51,7 @@ def _find_changes(api: Api, objects: Sequence[owned.Object], is_dry: bool) -> li
     """Wait until what an earlier attempt left is gone; then plan what an apply would do."""
     dryrun.check_kinds(api, objects)
     there = dryrun.find_existing(api, objects)
-    _warn(dryrun.check_earlier(objects, there.values()))
+    _heed(list(dryrun.judge_earlier(objects, there.values())))
     left = dryrun.find_leftovers(api, objects, there.values())
     if left and is_dry:
         _warn([f"without --dry-run this waits for the end of {owned.join_names(map(label, left))}"])
@@ -64,6 +66,15 @@ def _find_changes(api: Api, objects: Sequence[owned.Object], is_dry: bool) -> li
 def _warn(lines: Iterable[str]) -> None:
     for line in lines:
         print(f"warning: {line}", file=sys.stderr)
+
+
+def _heed(findings: Sequence[Finding]) -> None:
+    """Warn of what the user should know. Raises SpecError or ClusterError where the run would fail."""
+    _warn(each.says for each in findings if each.level in ("note", "wait"))
+    refused = [
+        each for each in findings if each.level == "missing"
+    ]  # what no server has refused is the run file's fault
+    dryrun.raise_all([ApiError(each.says, each.numbers.get("status", 422)) for each in refused])
 
 
 def _print_outcomes(changes: Sequence[Change], is_dry: bool) -> None:

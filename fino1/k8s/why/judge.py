@@ -8,8 +8,8 @@ from typing import Any
 from fino1 import exits
 from fino1.k8s import times
 from fino1.k8s.finding import Finding, merged
-from fino1.k8s.objects.backends import BY_KIND, CONTROLLERS, KINDS
-from fino1.k8s.state.pods import find_root_failures
+from fino1.k8s.objects.backends import BY_KIND, KINDS
+from fino1.k8s.state.pods import Rank, find_root_failures
 from fino1.k8s.state.run import Run
 from fino1.k8s.why.claim_causes import find_refused_pods, find_unbound_claims
 from fino1.k8s.why.facts import Facts, flat, when
@@ -49,7 +49,7 @@ def _describe_state(facts: Facts) -> str:
     """Its phase and since when, as the beginning of a sentence."""
     run = facts.run
     since = times.ago(run.since, facts.now)
-    if run.phase == "Running" and (bad := sum(not rank.is_running for rank in facts.ranks)):
+    if run.phase == "Running" and (bad := sum(map(_is_down, facts.ranks))):
         return f"runs, without {bad} of its {run.expected_pods} pods (for {since})"
     phase = run.phase.lower()
     return f"has {phase} ({since} ago)" if run.is_over else f"is {phase} ({since})"
@@ -118,7 +118,7 @@ def _find_unhandled_run(facts: Facts) -> Iterator[Finding]:
     run = facts.run
     if run.status.get("conditions") or run.status.get("startTime") or facts.ranks or run.is_suspended:
         return
-    age_s, controller = facts.age_s, CONTROLLERS[run.kind]
+    age_s, controller = facts.age_s, BY_KIND[run.kind].controller
     age = times.short(age_s)
     if age_s <= _HANDLED_S:
         yield Finding("New", f"it was created {age} ago; {controller} has not answered yet", level="wait")
@@ -137,9 +137,9 @@ def _find_missing_pods(facts: Facts) -> Iterator[Finding]:
 
 
 def _find_current_failures(facts: Facts) -> Iterator[Finding]:
-    """Failures of containers; where all pods run again they are no cause, only worth knowing."""
+    """Failures of containers; where all pods run again or have succeeded they are no cause, only worth knowing."""
     total = sum(rank.restarts for rank in facts.ranks)
-    if facts.run.phase != "Running" or any(not rank.is_running for rank in facts.ranks):
+    if facts.run.phase != "Running" or any(map(_is_down, facts.ranks)):
         yield from find_failed_containers(facts)
     elif total:
         for each in find_failed_containers(facts):
@@ -147,6 +147,11 @@ def _find_current_failures(facts: Facts) -> Iterator[Finding]:
             yield replace(
                 each, cause="Restarted", says=says, advice="", numbers={**each.numbers, "restarts": total}, level="note"
             )
+
+
+def _is_down(rank: Rank) -> bool:
+    """Whether its pod neither runs nor has succeeded, as a shard of an evaluation does before the others."""
+    return not rank.is_running and rank.phase != "Succeeded"
 
 
 def _list_failures(run: Run) -> Iterator[str]:

@@ -114,8 +114,7 @@ def _explain_stuck(rank: Rank, name: str, state: Mapping[str, str], about: tuple
     evidence = (": ".join(filter(None, (name, reason, message))),)
     says, advice = f"container {name} cannot be started: {message or reason}", ""
     if reason in _IMAGE:
-        every = [*rank.pod["spec"].get("initContainers", []), *rank.pod["spec"]["containers"]]
-        image = next((each["image"] for each in every if each["name"] == name), "")
+        image = pods.find_container(rank.pod, name).get("image", "")
         last = message.rpartition(": ")[2] if image in message and "failed to" in message else ""
         says = f"image {image} cannot be pulled{f': {last}' if last else ''}"
         advice = "check image.repository, tag or digest, and image.pullSecrets"
@@ -158,7 +157,7 @@ def _describe_failure(first: Ended, facts: Facts) -> str:
     pod = next(rank.pod for rank in facts.ranks if rank.index == first.rank)
     what = "" if first.container == pods.main_container(pod) else f"container {first.container} of "
     if first.reason == "OOMKilled":
-        limit = pods.limit(pod, first.container, "memory")
+        limit = pods.find_container(pod, first.container).get("resources", {}).get("limits", {}).get("memory")
         return f"{what}rank {first.rank} ran out of memory ({f'limit {limit}' if limit else 'of its node: it has no limit'})"
     aftermath = ", and no rank is left that says why" if first.code == exits.PEER_LOST else ""
     return f"{what}rank {first.rank} ended with exit code {first.code}: {first.meaning}{aftermath}"

@@ -1,4 +1,4 @@
-"""What does PPO start from, which models does it hold, and what does it leave? Their set-up and passes; the maths is in rl.py."""
+"""What does PPO start from, which models does it hold, and what does it leave? (Passes: networks.py; maths: rl.py)"""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,7 +14,8 @@ from fino1 import files
 from fino1.spec.inputs import DEFAULT_VALUE_MODEL
 from fino1.spec.train import PpoBlock
 from fino1.train import checkpoint, model, shard
-from fino1.train.data.examples import make_ppo_prompts
+from fino1.train.data.chat import Chat
+from fino1.train.data.examples import make_ppo_prompts, prompt_budget
 from fino1.train.data.rows import read_rows
 from fino1.train.launch.rank import Run
 from fino1.train.ppo import networks, reward, rl, rollout
@@ -32,7 +33,7 @@ class Inputs:
         reward.check_targets(spec, self.rows)
         self.policy = model.own_source(spec.model, run.work)
         self.tokenizer = model.load_tokenizer(*self.policy)
-        self.config = model.load_config("model", *self.policy)
+        self.config = model.load_trained_config("model", *self.policy, self.tokenizer)
         networks.check_head(self.config, self.policy[0])
         self.end_tokens = model.end_tokens(self.tokenizer, *self.policy)
         self.value_config, self.value = model.value_config(
@@ -40,8 +41,9 @@ class Inputs:
         )
         self.classifier = reward.check(block.reward, run.work)
         context = min(model.context_length(self.config), model.context_length(self.value_config))
-        budget = min(block.max_prompt_length, context - block.response_length)
-        self.prompts, self.held_out = make_ppo_prompts(self.rows, self.tokenizer, budget, block.dataloader_num_workers)
+        budget = prompt_budget(block, context)
+        chat = Chat(self.tokenizer, spec.model.chat_template_kwargs)
+        self.prompts, self.held_out = make_ppo_prompts(self.rows, chat, budget, block.dataloader_num_workers)
         size = model.parameters(self.config) + model.parameters(self.value_config)
         missing = block.save_total_limit - len(checkpoint.all_valid(run.checkpoints))
         model.check_disk(run.directory, size, missing)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from fino1.errors import SpecError
 from fino1.progress import Metrics, Progress
+from fino1.spec.train import PpoBlock
 from fino1.train import checkpoint
 from fino1.train.launch.rank import Run
 from fino1.train.ppo import reward, rl, rollout
@@ -99,7 +100,7 @@ class _Ppo:
         return self.evaluate(update) if is_due and self.block.eval_strategy == "steps" else {}
 
     def evaluate(self, update: int) -> dict[str, float]:
-        """Greedy accuracy on the held-out rows. `num_sample_generations` times a run some answers go to generations.jsonl."""
+        """Greedy accuracy on the held-out rows; some answers go to generations.jsonl (`writes_answers`)."""
         mine = range(self.run.rank, len(self.inputs.held_out), self.run.world_size)
         responses = self.actors.sample([self.inputs.held_out[i] for i in mine], None)
         records = [self.inputs.rows.evaluation[i] for i in mine]
@@ -109,8 +110,7 @@ class _Ppo:
         found = gather_object(list(zip(mine, texts, right, strict=True)))
         if not found:
             return {}
-        times = self.block.num_sample_generations
-        if self.generations is not None and times > 0 and update % max(1, self.actors.updates // times) == 0:
+        if self.generations is not None and writes_answers(update, self.actors.updates, self.block):
             for i, text, is_right in sorted(found)[:8]:
                 record = self.inputs.rows.evaluation[i]
                 self.generations.write({"update": update, "id": record.id, "response": text, "right": is_right})
@@ -243,6 +243,14 @@ def _objectives(experience: Batch, episodes: Sequence[Episode], end_tokens: Coll
         "val/num_eos_tokens": sum(e.response[-1] in end_tokens for e in episodes),
         "response_length": sum(len(e.response) for e in episodes) / len(episodes),
     }
+
+
+def writes_answers(update: int, updates: int, block: PpoBlock) -> bool:
+    """Whether the evaluation after `update` updates writes answers: the first of the run, and each that is the first after
+    another of `num_sample_generations` equal parts of it.
+    """
+    times, before = block.num_sample_generations, (update - 1) // block.eval_steps * block.eval_steps
+    return times > 0 and (update == 0 or update * times // updates > before * times // updates)
 
 
 def _prompts_of(update: int, size: int, count: int, seed: int) -> list[int]:
