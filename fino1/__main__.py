@@ -1,8 +1,8 @@
 """Command line `fino1`: the verbs that run on this machine or in a pod.
 
-`run` is for people. `train` and `evaluate` are what `run` and the pods start: they take a run's config.json, whose hash and
-the run's name make the name of its directory under `--work`. `link` and `serve` are for the containers beside an evaluation,
-which serve its model.
+`run` is for people. `train`, `evaluate` and `paths` are what `run` and the pods start: they take a run's config.json, whose
+hash and the run's name make the name of its directory under `--work`. `link` and `serve` are for the containers beside an
+evaluation, which serve its model.
 """
 
 import argparse
@@ -29,6 +29,7 @@ _GROUPS = {
     "what `run` and the pods start": {
         "train": "train with the config's method (sft, verifier or ppo)",
         "evaluate": "have every model answer every task",
+        "paths": "search reasoning paths for questions",
         "link": "symlink PATH to the evaluated model",
         "serve": "serve the evaluation's model, on loopback",
     },
@@ -47,15 +48,15 @@ def parser() -> argparse.ArgumentParser:
         "fino1", "Train and evaluate financial-reasoning language models on this machine.", _GROUPS
     )
     commandline.add_run(commands["run"])
-    for verb in ("train", "evaluate", "link", "serve"):
+    for verb in ("train", "evaluate", "paths", "link", "serve"):
         text = "the run's config.json"
         commands[verb].add_argument("--config", type=Path, required=True, metavar="FILE", help=text)
-    for verb in ("train", "evaluate"):
+    for verb in ("train", "evaluate", "paths"):
         text = "name of the run (default: what the file `name` beside FILE says, or method)"
         commands[verb].add_argument("--name", help=text)
         text = "the run file that messages name"
         commands[verb].add_argument("--source", metavar="FILE", help=text)
-    for verb in ("train", "evaluate", "link", "serve"):
+    for verb in ("train", "evaluate", "paths", "link", "serve"):
         commandline.add_work(commands[verb], _POD_WORK)
     for verb in ("report", "doctor"):
         commandline.add_work(commands[verb], commandline.WORK)
@@ -111,6 +112,18 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     spec = _evaluation(arguments)
     try:
         return evaluate(spec, _name(arguments, spec.method), arguments.work, arguments.server)
+    except SpecError as error:
+        raise load.located(error, arguments.source) from error
+
+
+def _paths(arguments: argparse.Namespace) -> int:
+    processes.leave_on_signals()  # until the search has its own handler
+    from fino1.paths.main import main as search
+    from fino1.spec import load
+
+    spec = load.build(_config(arguments.config, "paths"), str(arguments.config), world_size=1)
+    try:
+        return search(spec, _name(arguments, spec.method), arguments.work)
     except SpecError as error:
         raise load.located(error, arguments.source) from error
 
@@ -190,6 +203,7 @@ _VERBS = {
     "doctor": _doctor,
     "train": _train,
     "evaluate": _evaluate,
+    "paths": _paths,
     "link": _link,
     "serve": _serve,
 }

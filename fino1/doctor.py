@@ -43,7 +43,8 @@ def examine(work: Path, gpus: int, wanted: str | None = None) -> int:
 
 
 def missing(part: str) -> list[str]:
-    """List the packages of `part` (train or evaluate) that are not installed, in at most one line."""
+    """List the packages of `part` (train, evaluate or paths) that are not installed, in at most one line."""
+    part = "evaluate" if part == "paths" else part
     names = [package for package in _PACKAGES[part] if _version(package) is None]
     return (
         [f"expected {', '.join(names)} to be installed, got none; pip install 'fino1{_EXTRAS[part]}'"] if names else []

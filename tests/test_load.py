@@ -240,7 +240,7 @@ def test_only_text_is_text(value):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"method": "grpo"}, "method: expected 'sft', 'verifier', 'ppo' or 'eval', got the text grpo"),
+        ({"method": "grpo"}, "method: expected 'sft', 'verifier', 'ppo', 'eval' or 'paths', got the text grpo"),
         ({"seed": -1}, "seed: expected at least 0, got -1"),
         ({"seed": 2**32}, "seed: expected less than 4294967296, got 4294967296"),
         ({"sft": {"learning_rate": 0}}, "sft.learning_rate: expected more than 0, got 0"),
@@ -400,6 +400,20 @@ def test_evaluations():
     assert problems(
         {"method": "eval", "eval": {"models": [{"name": "A b"}, {"name": "c"}, {"name": "d", "init": {}}]}}
     )[0].startswith("F: eval.models.0.name: expected a short name")
+
+
+def test_reasoning_paths():
+    assert problems({"method": "paths", "report_to": ["wandb"]}) == [
+        "F: report_to: expected none with method paths, got wandb",
+        "F: paths.tasks: expected at least one, got none",
+        "F: paths.writer: expected a model, got none",
+    ]
+    endpoint = {"base_url": "http://x/v1"}
+    block = {"writer": endpoint | {"price": {"input": 1, "output": 2}}, "judge": endpoint, "budget": {"dollars": 1}}
+    assert problems({"method": "paths", "paths": {**block, "tasks": [{"task": "finqa"}]}}) == [
+        "F: paths.tasks.0: expected path or hub for task finqa, got none",
+        "F: paths.judge.price: expected one with paths.budget.dollars, got none",
+    ]
 
 
 def test_without_rows_the_published_reasoning_paths_are_meant():

@@ -95,9 +95,9 @@ class Tariff:
 class BudgetSpent(SpecError):
     """The next request does not fit the budget, and no request is under way that could cost less than is held for it."""
 
-    def __init__(self, key: str, limit: float, spent: Cost, needed: Cost) -> None:
-        super().__init__(f"eval.budget.{key}: expected more, got {_format(limit)}")
-        self._key, self._limit, self._spent, self._needed = key, limit, spent, needed
+    def __init__(self, block: str, key: str, limit: float, spent: Cost, needed: Cost) -> None:
+        super().__init__(f"{block}.{key}: expected more, got {_format(limit)}")
+        self._block, self._key, self._limit, self._spent, self._needed = block, key, limit, spent, needed
 
     def explain(self, count: int, left: Cost) -> SpecError:
         """Return the error for the user, who still has `count` questions to ask, at a cost of `left` at most."""
@@ -110,7 +110,7 @@ class BudgetSpent(SpecError):
         if self._spent.unanswered:
             notes += f", {self._spent.unanswered} requests without an answer at their worst case"
         return SpecError(
-            f"eval.budget.{self._key}: expected room for the {count} questions left (about {_format(rest)} more at most), "
+            f"{self._block}.{self._key}: expected room for the {count} questions left (about {_format(rest)} more at most), "
             f"got {_format(self._limit)} with {_format(spent)} spent{notes} and up to {_format(needed)} for the next; "
             "raise it and start again: no answer is bought twice"
         )
@@ -119,13 +119,19 @@ class BudgetSpent(SpecError):
 class Account:
     """The budget of a run, or of one of its shards, and what is spent of it. Safe to use from several threads."""
 
-    def __init__(self, budget: BudgetBlock | None, shards: int, spent: Cost) -> None:
+    def __init__(self, budget: BudgetBlock | None, shards: int, spent: Cost, block: str = "eval.budget") -> None:
+        """`block` is the budget's key in the run file, for messages."""
         limits = {} if budget is None else budget.model_dump(exclude_none=True)
         self._limits = {key: limit / shards for key, limit in limits.items()}
-        self._spent = spent
+        self._spent, self._block = spent, block
         self._held: dict[Request, Cost] = {}
         self._end: BudgetSpent | None = None
         self._changed = threading.Condition()
+
+    @property
+    def spent(self) -> Cost:
+        """What is spent, without what is held for requests under way."""
+        return self._spent
 
     @contextmanager
     def request(self, tariff: Tariff, prompt: str, halt: threading.Event) -> Iterator["Request"]:
@@ -143,7 +149,7 @@ class Account:
         with self._changed:
             while key := self._find_exceeded(worst):
                 if not self._held and not self._end:
-                    self._end = BudgetSpent(key, self._limits[key], self._spent, worst)
+                    self._end = BudgetSpent(self._block, key, self._limits[key], self._spent, worst)
                 if self._end:
                     raise self._end
                 if request.halt.is_set():

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fino1 import cells
 from fino1.cells import SAMPLES_FILE, Cell, Sample, Summary
@@ -30,6 +30,7 @@ GRACE_S = 10.0  # after SIGTERM: time for the requests under way; Kubernetes' de
 _TICK_S = 0.2
 
 Ask = Callable[[Question, threading.Event], Answer]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _ask_remaining(cell: PlannedCell, ask: Ask, concurrency: int, stop: threadin
         return
     total = len(shard.select(cell.questions))
     with path.open("ab") as file, contextlib.closing(_show(cell, shard, total, total - len(left))) as progress:
-        answers = _iterate_answers(ask, left, concurrency, stop)
+        answers = iterate_answers(ask, left, concurrency, stop)
         for done, (question, answer) in enumerate(answers, total - len(left) + 1):
             file.write(_judge(cell.task, question, answer).to_line())
             file.flush()
@@ -148,12 +149,15 @@ def _judge(task: Task, question: Question, answer: Answer) -> Sample:
     )
 
 
-_Done = tuple[Question | None, Answer | BaseException | None, threading.Event]
+_Done = tuple[Question | None, Any, threading.Event]
 
 
-def _iterate_answers(
-    ask: Ask, questions: Sequence[Question], concurrency: int, stop: threading.Event
-) -> Iterator[tuple[Question, Answer]]:
+def iterate_answers(
+    ask: Callable[[Question, threading.Event], Result],
+    questions: Sequence[Question],
+    concurrency: int,
+    stop: threading.Event,
+) -> Iterator[tuple[Question, Result]]:
     """Yield answers as they come, `concurrency` requests at once.
 
     On `stop`, or the first error, no further question is sent, and then Cancelled or the error is raised. Requests under way
@@ -174,7 +178,7 @@ def _iterate_answers(
         while threads and time.monotonic() < deadline:
             with contextlib.suppress(queue.Empty):
                 question, answer, taken = done.get(timeout=_TICK_S)
-                if isinstance(answer, Answer) and question is not None:
+                if question is not None:
                     yield question, answer
                     taken.set()
                 else:
@@ -192,7 +196,7 @@ def _iterate_answers(
         raise Cancelled
 
 
-def _answer_in_turn(ask: Ask, todo: queue.SimpleQueue, done: queue.SimpleQueue, halt: threading.Event) -> None:
+def _answer_in_turn(ask: Callable, todo: queue.SimpleQueue, done: queue.SimpleQueue, halt: threading.Event) -> None:
     """Answer questions of `todo` until it is empty or `halt` is set.
 
     Puts (question, answer) into `done` for each, and at the end (None, error or None).

@@ -48,7 +48,7 @@ def main(spec: RunSpec, name: str, work: Path, server: str | None = None) -> int
     """
     started = time.monotonic()
     stop = threading.Event()
-    with _catch_sigterm(stop):
+    with catch_sigterm(stop):
         try:
             shard = find_shard(spec.eval.shards, os.environ)
             sidecar = Sidecar(server, stop) if server is not None else None
@@ -57,7 +57,7 @@ def main(spec: RunSpec, name: str, work: Path, server: str | None = None) -> int
             planned = plan(spec, work, stop, sidecar)
             runs.write_config(directory / "config.json", spec)
             inputs.check(directory, spec, writes=True)
-            connect = functools.partial(_open_endpoint, spec.eval, sidecar, directory, stop)
+            connect = functools.partial(open_endpoint, spec.eval, sidecar, directory, stop)
             account = Account(spec.eval.budget, shard.count, _sum_costs(planned, shard))
             _ask_all(planned, spec.eval, connect, account, shard, stop)
             _write_done(directory, name, planned, time.monotonic() - started)
@@ -148,9 +148,10 @@ def _describe(finished: Cell | None, shard: Shard) -> str:
 
 
 @contextlib.contextmanager
-def _open_endpoint(
+def open_endpoint(
     block: EvalBlock, sidecar: Sidecar | None, directory: Path, stop: threading.Event, source: Source
 ) -> Iterator[Endpoint]:
+    """Open the endpoint of a model. One without `base_url` is served by the sidecar, or here until the block ends."""
     with contextlib.ExitStack() as stack:
         options: dict[str, Any] = {"timeout_s": block.timeout_s, "max_retries": block.max_retries}
         if source.chat_template_kwargs:
@@ -205,7 +206,7 @@ def _write_done(directory: Path, name: str, planned: Sequence[PlannedCell], seco
 
 
 @contextlib.contextmanager
-def _catch_sigterm(stop: threading.Event) -> Iterator[None]:
+def catch_sigterm(stop: threading.Event) -> Iterator[None]:
     """Make SIGTERM set `stop` while the block runs; does nothing outside the main thread, which may not set handlers."""
     if threading.current_thread() is not threading.main_thread():
         yield

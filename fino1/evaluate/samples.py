@@ -46,13 +46,13 @@ class Shard:
 WHOLE = Shard()
 
 
-def find_shard(count: int, environment: Mapping[str, str]) -> Shard:
-    """Find this process's shard of `count`; the whole where no index is set. Raises SpecError for a bad index."""
+def find_shard(count: int, environment: Mapping[str, str], key: str = "eval.shards") -> Shard:
+    """Find this process's shard of `count`; the whole where no index is set. Raises SpecError, naming `key`, for a bad index."""
     index = environment.get(INDEX)
     if count == 1 or index is None:
         return WHOLE
     if not (index.isascii() and index.isdecimal() and int(index) < count):
-        raise SpecError(f"{INDEX}: expected a number from 0 to {count - 1} with eval.shards={count}, got {index!r}")
+        raise SpecError(f"{INDEX}: expected a number from 0 to {count - 1} with {key}={count}, got {index!r}")
     return Shard(int(index), count)
 
 

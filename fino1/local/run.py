@@ -20,7 +20,7 @@ from fino1.spec.run import RunSpec
 
 RESTARTS = 6  # as a Job's default backoffLimit
 _PAUSE_S = 1.0  # before the first restart; doubled with each
-_VERBS = {"sft": "train", "verifier": "train", "ppo": "train", "eval": "evaluate"}
+_VERBS = {"sft": "train", "verifier": "train", "ppo": "train", "eval": "evaluate", "paths": "paths"}
 
 
 def check(spec: RunSpec, source: str) -> None:

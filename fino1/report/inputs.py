@@ -29,7 +29,7 @@ def find(work: Path, names: Sequence[str]) -> Inputs:
         if done["method"] == "eval":
             found.cells.extend(work / "cells" / key for key in done["cells"])
             found.models.extend(done["models"])
-        else:
+        elif done["method"] != "paths":  # which has no metrics; its counts are in its summary.json
             found.training[directory.name.rpartition("-")[0]] = directory
     return found
 

@@ -103,17 +103,21 @@ class EvalBlock(Block):
     server: ServerBlock = ServerBlock()
 
 
+def task_complaints(path: str, task: EvalTask) -> list[tuple[str, str]]:
+    """Problems of a benchmark's rows that do not come from one place."""
+    found = [(path, "expected one of path, hub, got both")] if task.path and task.hub else []
+    if task.task != "ledger" and not (task.path or task.hub):
+        found.append((path, f"expected path or hub for task {task.task}, got none"))
+    return found + fold_complaints(path, task)
+
+
 def evaluation_complaints(block: EvalBlock) -> list[tuple[str, str]]:
     """Problems of an evaluation that single fields do not show, as (path, problem): no models, equal names, no rows, no price."""
     found = [
         (f"eval.{key}", "expected at least one, got none") for key in ("models", "tasks") if not getattr(block, key)
     ]
     for i, task in enumerate(block.tasks):
-        if task.path and task.hub:
-            found.append((f"eval.tasks.{i}", "expected one of path, hub, got both"))
-        if task.task != "ledger" and not (task.path or task.hub):
-            found.append((f"eval.tasks.{i}", f"expected path or hub for task {task.task}, got none"))
-        found += fold_complaints(f"eval.tasks.{i}", task)
+        found += task_complaints(f"eval.tasks.{i}", task)
     if block.budget and block.budget.dollars is not None:
         found += [
             (f"eval.models.{i}.price", "expected one with eval.budget.dollars, got none")

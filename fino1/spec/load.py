@@ -274,7 +274,7 @@ def _hint(location: tuple[str | int, ...], root: type[Block]) -> str:
     elsewhere = [key] if key in PLACEMENT and block is not root else []
     elsewhere += [
         f"{name}.{key}"
-        for name in ("sft", "verifier", "ppo", "data", "eval")
+        for name in ("sft", "verifier", "ppo", "data", "eval", "paths")
         if key in _block(RunSpec, name).model_fields
     ]
     if elsewhere:

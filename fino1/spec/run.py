@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field
 from fino1.spec.evaluation import EvalBlock, evaluation_complaints
 from fino1.spec.fields import integer
 from fino1.spec.inputs import ChatModelRef, DataBlock, rows_complaints
+from fino1.spec.paths import PathsBlock, paths_complaints
 from fino1.spec.placement import Placement
 from fino1.spec.pods import pod_complaints
 from fino1.spec.train import (
@@ -27,6 +28,7 @@ READ = {
     "verifier": ("method", "seed", "model", "data", "verifier", "launch", "ppo.reward.threshold"),
     "ppo": ("method", "seed", "model", "data", "ppo", "launch"),
     "eval": ("method", "seed", "eval"),
+    "paths": ("method", "seed", "paths"),
 }
 """What each method reads of a run file, besides placement. A verifier is judged at the threshold that PPO will use."""
 
@@ -34,8 +36,8 @@ READ = {
 class RunSpec(Placement):
     """One run: what a run file says, complete with its defaults."""
 
-    method: Literal["sft", "verifier", "ppo", "eval"]
-    """What the run does."""
+    method: Literal["sft", "verifier", "ppo", "eval", "paths"]
+    """What the run does. `paths` runs on this machine only yet."""
     seed: Annotated[int, Field(ge=0, lt=2**32), BeforeValidator(integer)] = 42
     """Seed of every random number."""
     model: ChatModelRef = ChatModelRef()
@@ -47,6 +49,7 @@ class RunSpec(Placement):
     verifier: VerifierBlock = VerifierBlock()
     ppo: PpoBlock = PpoBlock()
     eval: EvalBlock = EvalBlock()
+    paths: PathsBlock = PathsBlock()
     launch: LaunchBlock = LaunchBlock()
 
     @property
@@ -56,11 +59,11 @@ class RunSpec(Placement):
 
     def complaints(self, world_size: int) -> list[tuple[str, str]]:
         """Problems that single fields do not show, as (path, problem): the batch arithmetic, and what a method needs."""
-        found = pod_complaints(self, trains=self.method != "eval")
-        if self.method == "eval":
+        found = pod_complaints(self, trains=self.method not in ("eval", "paths"))
+        if self.method in ("eval", "paths"):
             if self.report_to:
-                found.append(("report_to", f"expected none with method eval, got {', '.join(self.report_to)}"))
-            return found + evaluation_complaints(self.eval)
+                found.append(("report_to", f"expected none with method {self.method}, got {', '.join(self.report_to)}"))
+            return found + (evaluation_complaints(self.eval) if self.method == "eval" else paths_complaints(self.paths))
         found += batch_complaints(self.method, self.trained, world_size)
         if self.method == "verifier" or not self.data.is_default:
             found += rows_complaints("data", self.data)

@@ -24,6 +24,7 @@ JOINED = {
     "method", "nodes", "gpus_per_node", "processes_per_node", "model", "data", "eval", "env", "secretEnv", "value_model",
     "reward", "global_batch_size", "per_device_train_batch_size", "gradient_accumulation_steps", "num_mini_batches",
     "volumes", "backend", "launch", "report_to", "budget", "repository", "tolerations", "resources", "server",
+    "paths",
 }  # fmt: skip
 
 
@@ -149,7 +150,8 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     document["tolerations"] = draw(st.sampled_from(TOLERATIONS))
     document["resources"] = draw(st.sampled_from(RESOURCES))
     document |= draw(st.sampled_from([{}, *({"image": image} for image in IMAGES)]))
-    method = document["method"] = draw(st.sampled_from(TREE["fields"]["method"]["enum"]))
+    method = document["method"] = draw(st.sampled_from([m for m in TREE["fields"]["method"]["enum"] if m != "paths"]))
+    document |= draw(st.sampled_from([{}, {"paths": {"depth": "3", "writer": {"base_url": "http://x/v1"}}}]))
     document |= draw(
         st.fixed_dictionaries(
             {}, optional={"nodes": st.sampled_from([1, 2, "2"]), "gpus_per_node": st.sampled_from([0, 1, 8, "8"])}

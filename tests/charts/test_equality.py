@@ -142,6 +142,11 @@ CROSSED = {
         {"method": "eval", "eval": {"models": [{"name": "a", "base_url": "http://x/v1"}], "budget": {"dollars": 1}}},
         "eval.models.0.price",
     ),
+    "paths in a cluster": (
+        {"method": "paths", "paths": {"writer": {"run": "b"}, "tasks": [{"task": "ledger"}]}},
+        "method",
+    ),
+    "no source of a judge": ({"paths": {"judge": {"max_tokens": 9}}}, "paths.judge"),
     "same name": ({"method": "eval", "eval": {"models": [{"name": "a", "run": "b"}] * 2}}, "eval.models"),
     "no key": (
         {

@@ -5,7 +5,8 @@ import os
 import sys
 
 from fino1 import __main__ as entry
-from fino1.evaluate import endpoint, main  # noqa: F401, main is what is imported beforehand
+from fino1.evaluate import endpoint, main  # noqa: F401, the mains are what is imported beforehand
+from fino1.paths import main as paths_main  # noqa: F401
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["tests.evaluate.forks"])

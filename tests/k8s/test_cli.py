@@ -22,14 +22,16 @@ HEAVY = ("torch", "transformers", "kubernetes", "pydantic", "datasets", "openai"
 FORBIDDEN = {
     "k8s": {"train", "evaluate", "tasks", "report", "paths"},
     "local": {"k8s", "train", "evaluate", "tasks", "report", "paths"},
-    "train": {"k8s", "local"},
-    "evaluate": {"k8s", "local", "train"},
-    "report": {"k8s", "local", "train"},
-    "sizes": {"k8s", "local", "train", "evaluate", "report", "tasks"},
-    "tasks": {"k8s", "local", "train", "evaluate", "report"},
+    "train": {"k8s", "local", "paths"},
+    "evaluate": {"k8s", "local", "train", "paths"},
+    "paths": {"k8s", "local", "train", "report"},
+    "report": {"k8s", "local", "train", "paths"},
+    "sizes": {"k8s", "local", "train", "evaluate", "report", "tasks", "paths"},
+    "tasks": {"k8s", "local", "train", "evaluate", "report", "paths"},
 }
 NOT_IN = {
     "tasks": ("torch", "transformers"),
+    "paths": ("torch", "transformers"),
     "sizes": ("torch", "transformers"),
     "k8s": ("torch", "transformers"),
     "report": ("torch", "transformers"),
@@ -171,6 +173,7 @@ FLAGS = {
     (cli, "completion"): H,
     (entry, "run"): DOCUMENT | {"--work"},
     (entry, "train"): H | {"--config", "--name", "--work", "--source"},
+    (entry, "paths"): H | {"--config", "--name", "--work", "--source"},
     (entry, "evaluate"): H | {"--config", "--name", "--work", "--source", "--server"},
     (entry, "link"): H | {"--config", "--work", "--to"},
     (entry, "serve"): H | {"--config", "--work", "--port"},
@@ -219,7 +222,7 @@ def test_version(capsys, main, prog):
     [
         (cli.main, "run", "out"),
         *((entry.main, verb, "out") for verb in ("run", "report", "doctor")),
-        *((entry.main, verb, "/work") for verb in ("train", "evaluate")),
+        *((entry.main, verb, "/work") for verb in ("train", "evaluate", "paths")),
     ],
 )
 def test_help_says_where_work_is(capsys, main, verb, default):
@@ -246,6 +249,7 @@ def test_wrong_usage_is_the_user_s_mistake(capsys, arguments):
         ("train", "{}", "method: expected sft or verifier or ppo, got none"),
         ("evaluate", '{"method": "sft"}', "method: expected eval, got sft"),
         ("evaluate", '{"method": "eval"}', "eval.models: expected at least one, got none"),
+        ("paths", '{"method": "paths"}', "paths.writer: expected a model, got none"),
     ],
 )
 def test_configs_that_a_verb_does_not_run(capsys, tmp_path, verb, content, message):

@@ -8,8 +8,9 @@ from fino1.errors import SpecError
 from fino1.spec.load import build
 from fino1.tasks import finqa
 from fino1.tasks.fold import take
+from fino1.tasks.overlap import leave_out
 from fino1.tasks.record import Record
-from fino1.train.data.rows import hold_out, leave_out
+from fino1.train.data.rows import hold_out
 
 PARTS = 5
 ROWS = [

@@ -14,11 +14,12 @@ from fino1.errors import SpecError
 from fino1.spec.inputs import DataBlock, InitBlock
 from fino1.spec.train import PpoBlock
 from fino1.tasks import ledger
+from fino1.tasks.overlap import leave_out
 from fino1.tasks.record import Record, solution, well_formed
 from fino1.train import model
 from fino1.train.data import examples
 from fino1.train.data.chat import Chat
-from fino1.train.data.rows import leave_out, read_rows
+from fino1.train.data.rows import read_rows
 
 SFT = {"Question": "Q", "Complex_CoT": "C", "Response": "R"}
 RL = {"Open-ended Verifiable Question": "Q", "Ground-True Answer": "1"}

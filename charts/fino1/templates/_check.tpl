@@ -11,8 +11,17 @@ with the same path; tests/charts compares.
 {{- include "fino1.check.model" (list $.state (printf "eval.models.%d" $i) $model) -}}
 {{- include "fino1.check.evalModel" (list $.state (printf "eval.models.%d" $i) $model) -}}
 {{- end -}}
+{{- range $role := list "writer" "judge" -}}
+{{- with get $.doc.paths $role -}}
+{{- include "fino1.check.model" (list $.state (printf "paths.%s" $role) .) -}}
+{{- include "fino1.check.evalModel" (list $.state (printf "paths.%s" $role) .) -}}
+{{- end -}}
+{{- end -}}
 {{- if eq .doc.method "eval" -}}
 {{- include "fino1.check.eval" . -}}
+{{- else if eq .doc.method "paths" -}}
+{{- $expected := "sft, verifier, ppo or eval in a cluster (paths runs on this machine only)" -}}
+{{- include "fino1.problem" (list .state "method" $expected "paths") -}}
 {{- else -}}
 {{- include "fino1.check.batch" . -}}
 {{- include "fino1.check.data" . -}}

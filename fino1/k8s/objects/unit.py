@@ -92,6 +92,10 @@ def _complaints(document: Mapping[str, Any], name: str) -> list[str]:
             "name of the run (--name, or that of its file): expected a letter and at most 33 lower-case letters, digits and -, "
             f"the last no -, got {name!r}"
         )
+    if document["method"] == "paths":
+        found.append(
+            "method: expected sft, verifier, ppo or eval in a cluster (paths runs on this machine only), got paths"
+        )
     data, evaluation, ppo = document["data"], document["eval"], document["ppo"]
     places = {
         "model": document["model"],

@@ -19,6 +19,7 @@ from fino1.train import checkpoint
 SFT_COLUMNS = ("Question", "Complex_CoT", "Response")
 RL_COLUMNS = ("Open-ended Verifiable Question", "Ground-True Answer")
 PAIR_COLUMNS = (*RL_COLUMNS, "Response", "label")
+DOCUMENT = "Document"  # a column that rows of method `paths` have: the part of the prompt that may be cut
 _CONTEXT = re.compile(r"\A(.*?context:)(.*?)(\bquestion:.*)\Z", re.DOTALL | re.IGNORECASE)
 _LABELS = {"True": "true", "1": "true", "False": "false", "0": "false"}  # by the text of what JSON may hold
 _SHOWN = 20  # problems listed of one file
@@ -90,7 +91,7 @@ def _load_hub(hub: str, block: RowsBlock) -> Numbered:
 
 
 def _records(source: str, raw: Numbered, problems: list[str], names: dict[str, str]) -> list[Record]:
-    """Rows as records: the text between `Context:` and `Question:` is the document, the rest is never cut.
+    """Rows as records: `Document`, or the text between `Context:` and `Question:`, is the document; the rest is never cut.
 
     A pair's label, where it has one, is "true" or "false" in the record's fields.
     """
@@ -107,8 +108,7 @@ def _records(source: str, raw: Numbered, problems: list[str], names: dict[str, s
             continue
         values = {column: _text(row[name]) for column, name in names.items() if row.get(name) is not None}
         question = next(iter(values.values()))
-        parts = _CONTEXT.match(question)
-        head, document, tail = parts.groups() if parts else ("", "", question)
+        head, document, tail = _split(question, row.get(DOCUMENT))
         records.append(
             Record(
                 id=f"{number}",
@@ -123,6 +123,15 @@ def _records(source: str, raw: Numbered, problems: list[str], names: dict[str, s
     if problems:
         raise SpecError(first_problems(problems, source))
     return records
+
+
+def _split(question: str, document: Any) -> tuple[str, str, str]:
+    """Split a prompt into what is before, in and behind its document, which the row may name."""
+    if isinstance(document, str) and document and document in question:
+        head, _, tail = question.partition(document)
+        return head, document, tail
+    parts = _CONTEXT.match(question)
+    return parts.groups() if parts else ("", "", question)
 
 
 def _text(value: Any) -> str:

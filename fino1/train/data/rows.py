@@ -5,7 +5,6 @@ silently: `Counts` goes to data.json.
 """
 
 import random
-import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from fino1.errors import SpecError
 from fino1.spec.inputs import DataBlock, RowsBlock
 from fino1.tasks import ledger, task
 from fino1.tasks.fold import group, take
+from fino1.tasks.overlap import leave_out
 from fino1.tasks.record import Record
 from fino1.train.data import columns
 
@@ -96,25 +96,6 @@ def read_file(block: RowsBlock, method: str) -> list[Record]:
     else:
         records = columns.read(block, method)
     return take(records, block.fold, block.limit)
-
-
-def leave_out(name: str | None, records: list[Record], others: list[Record]) -> list[Record]:
-    """Leave out the records that share page, table or question text with one of the others. `name` is the task's, if any."""
-    sources = {source for record in others for source in _sources(record)}
-    # The ledger asks the same question texts of every page, so only the page tells its records apart.
-    questions = set() if name == "ledger" else {words_of(record.question) for record in others}
-    return [r for r in records if not sources & _sources(r) and words_of(r.question) not in questions]
-
-
-def _sources(record: Record) -> set[str]:
-    """A record's page and the hash of its table: of one page's rows some name the page and others do not."""
-    return {record.page, record.fields.get("table_hash", "")} - {""}
-
-
-def words_of(question: str) -> str:
-    """The words of a question in lower case, without punctuation and the labels around them."""
-    text = re.sub(r"\A\s*question:|answer:\s*\Z", "", question.lower())
-    return " ".join(re.findall(r"\w+", text))
 
 
 def hold_out(records: list[Record], eval_size: int, seed: int) -> tuple[list[Record], list[Record]]:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from fino1.errors import SpecError
 from fino1.spec.run import RunSpec
 from fino1.tasks import ledger
+from fino1.tasks.overlap import leave_out, words_of
 from fino1.tasks.record import Record, judge
 from fino1.train.data import rows
 from fino1.train.ppo import reward
@@ -68,7 +69,7 @@ def read(spec: RunSpec) -> Pairs:
     else:
         records = rows.read_file(block, "verifier")
         excluded = [r for other in block.exclude for r in rows.read_evaluation_set(other, spec.seed)]
-        kept = rows.leave_out(block.task, records, excluded)
+        kept = leave_out(block.task, records, excluded)
         counts.read, counts.excluded = len(records), len(records) - len(kept)
         sides = _split(_judged(spec, kept, counts), block.eval_size)
     train, evaluation = (_balanced(side, spec.seed) for side in sides)
@@ -134,7 +135,7 @@ def _key(pair: Pair) -> str:
     """Hash of the question with its document, in whatever spelling: a short question is asked of many."""
     record = pair.record
     document = " ".join((*record.before, *record.table, *record.after))
-    return hashlib.sha256(rows.words_of(f"{document} {record.question}").encode()).hexdigest()
+    return hashlib.sha256(words_of(f"{document} {record.question}").encode()).hexdigest()
 
 
 def _balanced(pairs: Sequence[Pair], seed: int) -> list[Pair]:

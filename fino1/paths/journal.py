@@ -1,0 +1,134 @@
+"""Which calls were made for a task's questions, and what did they cost? (docs/paths.md)
+
+<work>/paths/<key>/calls.jsonl          what a process without shards appends
+<work>/paths/<key>/calls-0-of-3.jsonl   what the first of three shards appends
+
+A call is on disk before its reply is used. Its key is the SHA-256 of everything that it depends on, so a call counts
+whichever file holds it, and whatever the run that made it was like otherwise.
+"""
+
+import json
+import os
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from fino1 import files, jsonlines
+from fino1.errors import SpecError
+from fino1.evaluate.budget import Cost, Tariff
+from fino1.evaluate.endpoint import Answer
+from fino1.evaluate.samples import Shard
+from fino1.paths.search import Role
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request that was answered: a line of the journal. `item` is the id of its question."""
+
+    key: str
+    item: str
+    role: Role
+    prompt: str
+    text: str
+    finish_reason: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    answered_by: str | None
+    reasoning: str | None
+    unanswered: int
+    seconds: float
+
+    @classmethod
+    def of(cls, key: str, item: str, role: Role, prompt: str, answer: Answer) -> Self:
+        """Make the line of an answer."""
+        return cls(
+            key=key,
+            item=item,
+            role=role,
+            prompt=prompt,
+            text=answer.text,
+            finish_reason=answer.finish_reason,
+            prompt_tokens=answer.prompt_tokens,
+            completion_tokens=answer.completion_tokens,
+            answered_by=answer.model,
+            reasoning=answer.reasoning,
+            unanswered=answer.unanswered,
+            seconds=round(answer.seconds, 4),
+        )
+
+    def count(self, tariff: Tariff) -> Cost:
+        """Compute what it cost, with the attempts before it that were not answered."""
+        usage = self.prompt_tokens, self.completion_tokens
+        total = tariff.count_answer(self.prompt, self.text + (self.reasoning or ""), usage)
+        for _ in range(self.unanswered):
+            total += tariff.count_unanswered(self.prompt)
+        return total
+
+
+class Journal:
+    """The calls for the questions of one task. Safe to use from several threads; one process at a time writes a shard's file."""
+
+    def __init__(self, directory: Path, tariffs: Mapping[Role, Tariff]) -> None:
+        """Read all calls to models of these roles that are there. Of a line only the reply is kept, and what it cost."""
+        self._directory, self._tariffs = directory, tariffs
+        self._found: dict[str, tuple[str, Cost]] = {}
+        self._lock = threading.Lock()
+        self._error: OSError | None = None
+        self.load()
+
+    def load(self) -> None:
+        """Read what other processes have written since."""
+        for path in sorted(self._directory.glob("calls*.jsonl")):
+            for line in path.read_bytes().split(b"\n")[:-1]:
+                self._keep(_parse(path, line))
+
+    def find(self, key: str) -> str | None:
+        """Return the reply to this call; None where it was not made."""
+        return self._found[key][0] if key in self._found else None
+
+    def sum_costs(self, keys: Iterable[str]) -> Cost:
+        """Add up what these calls cost, whichever run made them."""
+        return sum((self._found[key][1] for key in keys), Cost())
+
+    def append(self, call: Call, shard: Shard) -> None:
+        """Add a call, on disk when this returns."""
+        line = json.dumps(asdict(call)).encode() + b"\n"  # in ASCII: a reply may hold half a surrogate pair
+        with self._lock:
+            if self._error:  # the file may end in half a line, which nothing may follow
+                raise self._error
+            try:
+                with (self._directory / _name(shard)).open("ab") as file:
+                    file.write(line)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                self._error = error
+                raise
+            self._keep(call)
+
+    def tidy(self, shard: Shard) -> None:
+        """Make the shard's file, without the torn line at its end: nothing may be appended to that."""
+        path = self._directory / _name(shard)
+        data = path.read_bytes() if path.exists() else b""
+        whole = data[: data.rfind(b"\n") + 1]
+        if whole != data or not path.exists():
+            files.write_bytes(path, whole)
+
+    def _keep(self, call: Call) -> None:
+        if call.key not in self._found and call.role in self._tariffs:
+            self._found[call.key] = call.text, call.count(self._tariffs[call.role])
+
+
+def _name(shard: Shard) -> str:
+    return "calls.jsonl" if shard.count == 1 else f"calls-{shard.index}-of-{shard.count}.jsonl"
+
+
+def _parse(path: Path, line: bytes) -> Call:
+    """Read a line. Raises SpecError for one that is no call: it may have been paid for, so it is not passed over."""
+    found: dict[str, Any] = jsonlines.parse(line, str(path))
+    try:
+        return Call(**found)
+    except TypeError as error:
+        raise SpecError(f"{path}: expected lines with the fields of a call, got {sorted(found)}") from error

@@ -1,0 +1,231 @@
+"""Which questions does a run search, and how is each call bought once? (docs/paths.md)
+
+A pool is a task's questions for one writer. The key of its directory holds what the questions are and who writes; how deep
+the search goes is no part of it, so a run that searches further, or longer, takes the calls of those before it.
+"""
+
+import functools
+import hashlib
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fino1.errors import SpecError
+from fino1.evaluate import counter, models, questions
+from fino1.evaluate.budget import Account, Tariff
+from fino1.evaluate.endpoint import Cancelled, Endpoint
+from fino1.evaluate.models import Source
+from fino1.evaluate.questions import Question
+from fino1.evaluate.samples import Shard
+from fino1.paths.journal import Call, Journal
+from fino1.paths.records import ReasoningPath
+from fino1.paths.search import Role, Search
+from fino1.spec import canonical
+from fino1.spec.paths import JudgeBlock, PathsBlock, PathsTask, WriterBlock
+from fino1.spec.run import RunSpec
+from fino1.tasks.overlap import Overlap, find_overlaps, find_repeated
+from fino1.tasks.record import Record, Task
+
+RESERVED_TOKENS = 2000  # what the prompts say around the problem and the chain, and more
+# What says where a model is and what it costs; `Source.identity` says which one it is.
+_ELSEWHERE = {
+    "name",
+    "hub",
+    "revision",
+    "path",
+    "run",
+    "base_url",
+    "model_id",
+    "api_key_env",
+    "context_length",
+    "price",
+}
+
+
+class _Unbought(Exception):
+    """A search needs a call that nobody has made yet."""
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A question, what became of it (None where calls are missing), and the keys of its calls."""
+
+    question: Question
+    path: ReasoningPath | None
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A model of the run: where it is, how it is sampled, what makes its replies its own."""
+
+    source: Source
+    block: WriterBlock | JudgeBlock
+
+    @functools.cached_property
+    def settings(self) -> dict[str, Any]:
+        """What a reply depends on, besides the prompt."""
+        given = {key: value for key, value in self.block.given().items() if key not in _ELSEWHERE}
+        return {"model": self.source.identity, "server": self.source.kind, **given}
+
+    @property
+    def tariff(self) -> Tariff:
+        """The price of its replies."""
+        return Tariff(self.source.price, self.block.max_tokens)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The questions of a task, and the journal of the calls for them."""
+
+    task: Task
+    directory: Path
+    questions: tuple[Question, ...]
+    excluded: tuple[Overlap, ...]
+    journal: Journal
+    models: Mapping[Role, Asked]
+    block: PathsBlock
+    seed: int
+
+    def buy(
+        self,
+        endpoints: Mapping[Role, Endpoint],
+        account: Account,
+        shard: Shard,
+        question: Question,
+        halt: threading.Event,
+    ) -> ReasoningPath:
+        """Search a question's path; calls that are not in the journal are made. Raises as Account.request and Endpoint.ask."""
+
+        def make(role: Role, prompt: str, key: str) -> str:
+            if halt.is_set():
+                raise Cancelled
+            block = self.models[role].block
+            with account.request(self.models[role].tariff, prompt, halt) as request:
+                answer = endpoints[role].ask(
+                    prompt,
+                    block.max_tokens,
+                    block.temperature,
+                    halt,
+                    label=key,
+                    on_unanswered=request.count_unanswered,
+                )
+                request.count_answer(answer)
+            self.journal.append(Call.of(key, question.id, role, prompt, answer), shard)
+            return answer.text
+
+        path = self._search(question, make).path
+        assert path is not None, question.id
+        return path
+
+    def replay(self, shard: Shard) -> list[Searched]:
+        """Repeat the searches of a shard's questions from the journal, as far as it has their calls."""
+
+        def refuse(role: Role, prompt: str, key: str) -> str:
+            raise _Unbought
+
+        return [self._search(question, refuse) for question in shard.select(self.questions)]
+
+    def _search(self, question: Question, make: Callable[[Role, str, str], str]) -> Searched:
+        """Search with the journal's replies, and with `make` for those that it does not have."""
+        seen: Counter[tuple[Role, str]] = Counter()
+        keys: list[str] = []
+
+        def ask(role: Role, prompt: str) -> str:
+            seen[role, prompt] += 1  # the same prompt twice is two calls
+            prompt_sha256 = hashlib.sha256(prompt.encode()).hexdigest()
+            key = canonical.digest([question.id, self.models[role].settings, prompt_sha256, seen[role, prompt]])
+            found = self.journal.find(key)
+            reply = make(role, prompt, key) if found is None else found
+            keys.append(key)
+            return reply
+
+        try:
+            path = Search(question, self.task, self.block, self.seed, ask).run()
+        except _Unbought:
+            path = None
+        return Searched(question, path, tuple(keys))
+
+
+def plan(spec: RunSpec, work: Path, stop: threading.Event) -> list[Pool]:
+    """List the pools of a run. Raises SpecError with all problems, before a model is loaded or a request is paid for."""
+    problems: list[str] = []
+    asked: dict[Role, Asked] = {}
+    blocks: dict[Role, WriterBlock | JudgeBlock | None] = {"writer": spec.paths.writer, "judge": spec.paths.judge}
+    for role, model in blocks.items():
+        if model is not None:
+            try:
+                asked[role] = Asked(models.find(model, work), model)
+            except SpecError as error:
+                problems += [f"paths.{role}: {problem}" for problem in error.problems]
+    pools, others = [], []
+    for task in spec.paths.exclude:
+        try:
+            others += questions.read(task, spec.seed).records
+        except SpecError as error:
+            problems += [f"paths.exclude: {problem}" for problem in error.problems]
+    for task in spec.paths.tasks:
+        try:
+            rows = _read(task, spec.seed)
+            if not problems:
+                pools.append(_plan_pool(rows, others, asked, spec, work, stop))
+        except SpecError as error:
+            problems += [f"paths.tasks: {problem}" for problem in error.problems]
+    twice = [pool.task.name for pool in pools if [other.directory for other in pools].count(pool.directory) > 1]
+    problems += [f"paths.tasks: expected each once, got {name} twice" for name in dict.fromkeys(twice)]
+    if problems:
+        raise SpecError(problems)
+    return pools
+
+
+def _read(task: PathsTask, seed: int) -> questions.Rows:
+    if task.task == "ledger" and not (task.path or task.hub):
+        task = task.model_copy(update={"split": "sft"})
+    return questions.read(task, seed)
+
+
+def _plan_pool(
+    rows: questions.Rows,
+    others: Sequence[Record],
+    asked: Mapping[Role, Asked],
+    spec: RunSpec,
+    work: Path,
+    stop: threading.Event,
+) -> Pool:
+    writer = asked["writer"]
+    excluded = find_overlaps(rows.task.name, rows.records, others)
+    excluded += find_repeated(_drop(rows.records, excluded), lambda r: rows.task.prompt(r, spec.paths.prompt))
+    kept = _drop(rows.records, excluded)
+    if not kept:
+        raise SpecError(f"{rows.task.name}: expected questions that paths.exclude leaves, got none of {len(excluded)}")
+    room = _limit_problem(writer, spec.paths)
+    source = writer.source
+    count = counter.make_counter(source.tokenizer, source.chat_template_kwargs) if room is not None else None
+    found = questions.make(replace(rows, records=kept), spec.paths.prompt, room, count, stop)
+    key = canonical.digest({"task": rows.task.name, "dataset": rows.identity, "writer": writer.source.identity})
+    directory = work / "paths" / key
+    tariffs = {role: model.tariff for role, model in asked.items()}
+    journal = Journal(directory, tariffs)
+    return Pool(rows.task, directory, found, tuple(excluded), journal, asked, spec.paths, spec.seed)
+
+
+def _drop(records: Sequence[Record], excluded: Sequence[Overlap]) -> tuple[Record, ...]:
+    left_out = {id(overlap.record) for overlap in excluded}
+    return tuple(record for record in records if id(record) not in left_out)
+
+
+def _limit_problem(writer: Asked, block: PathsBlock) -> int | None:
+    """Compute how many tokens a problem may have; None for any number. The chain grows by a reply with each further step."""
+    length = writer.source.context_length
+    if length is None:
+        return None
+    room = length - (block.depth + 2) * writer.block.max_tokens - RESERVED_TOKENS
+    if room < 1:
+        raise SpecError(
+            f"writer: expected a context of {(block.depth + 2) * writer.block.max_tokens + RESERVED_TOKENS} tokens and the "
+            f"problem's ((depth + 2) × max_tokens + {RESERVED_TOKENS}), got {length}"
+        )
+    return room

@@ -1,0 +1,85 @@
+"""What may a run file say of reasoning paths? Method `paths` (docs/paths.md)."""
+
+from typing import Literal
+
+from pydantic import StrictBool
+
+from fino1.spec.evaluation import BudgetBlock, EvalModel, EvalTask, task_complaints
+from fino1.spec.fields import Block, Count, CountOrZero, Name, NonNegative, Positive
+
+
+class PathsTask(EvalTask):
+    """Rows whose questions get a reasoning path."""
+
+    split: str = "train"
+
+
+class WriterBlock(EvalModel):
+    """The model that searches, rewrites and answers."""
+
+    name: Name = "writer"
+    """Name in messages."""
+    max_tokens: Count = 4096
+    """Most tokens of a reply."""
+    temperature: NonNegative = 0.7
+    """0 is greedy."""
+
+
+class JudgeBlock(EvalModel):
+    """The model that judges an answer which the rule cannot judge."""
+
+    name: Name = "judge"
+    """Name in messages."""
+    max_tokens: Count = 1024
+    """Most tokens of a reply."""
+    temperature: NonNegative = 0.0
+    """0 is greedy."""
+
+
+class PathsBlock(Block):
+    """The search for reasoning paths: questions with gold answers become rows for SFT and PPO."""
+
+    tasks: list[PathsTask] = []
+    """Whose questions; `ledger` without path generates those of its split `sft`."""
+    exclude: list[EvalTask] = []
+    """Evaluation sets: questions of the same page, table or wording are not searched; `excluded.jsonl` lists them."""
+    prompt: Literal["fino1", "paper"] = "fino1"
+    """Wording of the questions, as in `eval.prompt`; the rows have it too."""
+    writer: WriterBlock | None = None
+    """Which model writes."""
+    judge: JudgeBlock | None = None
+    """Which model judges where the rule (docs/scoring.md) gives no verdict; null: such an answer is not accepted."""
+    depth: CountOrZero = 2
+    """Most further steps of an attempt, after a first chain with a wrong conclusion."""
+    attempts: Count = 1
+    """Attempts, each of which begins at the first chain."""
+    fallback: StrictBool = False
+    """True: where the search fails, the writer is shown the gold. Such rows are marked, and are no rows for PPO."""
+    concurrency: Count = 4
+    """Questions under way at once; each has at most one request."""
+    timeout_s: Positive = 600.0
+    """Seconds that an endpoint may be silent while it is asked."""
+    max_retries: CountOrZero = 5
+    """Attempts after the first on 429, 5xx, time-outs and lost connections, with growing pauses."""
+    budget: BudgetBlock | None = None
+    """Tokens and dollars that may be spent; when they are, the run ends with exit code 2 and goes on once they are raised."""
+    shards: Count = 1
+    """Processes that share the questions, each with an equal part of the budget and the index `JOB_COMPLETION_INDEX`."""
+
+
+def paths_complaints(block: PathsBlock) -> list[tuple[str, str]]:
+    """Problems of method `paths` that single fields do not show, as (path, problem): no rows, no writer, no price."""
+    found = [] if block.tasks else [("paths.tasks", "expected at least one, got none")]
+    for i, task in enumerate(block.tasks):
+        found += task_complaints(f"paths.tasks.{i}", task)
+    for i, task in enumerate(block.exclude):
+        found += task_complaints(f"paths.exclude.{i}", task)
+    if block.writer is None:
+        found.append(("paths.writer", "expected a model, got none"))
+    if block.budget and block.budget.dollars is not None:
+        found += [
+            (f"paths.{role}.price", "expected one with paths.budget.dollars, got none")
+            for role, model in (("writer", block.writer), ("judge", block.judge))
+            if model and model.base_url and not model.price
+        ]
+    return found
