@@ -33,7 +33,8 @@ def main(run: Run) -> None:
     base = find_base(run, DEFAULT_MODEL, texts, model.load_tokenizer)
     chat = Chat(base.tokenizer, spec.model.chat_template_kwargs)
     length = min(block.max_length, base.length)
-    made = make_sft_examples(rows, chat, length, base.end_tokens)
+    end_tokens = model.end_tokens(base.tokenizer, base.source, base.revision)
+    made = make_sft_examples(rows, chat, length, end_tokens)
     examples, evaluation = (datasets.Dataset.from_list(part) for part in made)
     if run.is_main:
         files.write_json(run.directory / "data.json", rows.as_dict())

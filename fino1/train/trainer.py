@@ -45,11 +45,6 @@ class Base:
         """Tokens that it can read."""
         return model.context_length(self.config)
 
-    @property
-    def end_tokens(self) -> list[int]:
-        """Ids of the tokens that end a response."""
-        return model.end_tokens(self.tokenizer, self.source, self.revision)
-
 
 def find_base(
     run: Run, default: str, texts: Iterable[str], load_tokenizer: Callable[..., PreTrainedTokenizerBase]
