@@ -86,7 +86,7 @@ def _make_row(rng: random.Random) -> Row:
 def _write(rng: random.Random, item: str, year: int, before: int, after: int, shown: str) -> str:
     facts = f"In {year - 1}, {item} was ${before:,} million. In {year} it was ${after:,} million."
     steps = f"{after:,} - {before:,} = {after - before:,}\n{after - before:,} / {before:,} = {(after - before) / before:.5f}"
-    filler = rng.sample(FILLER, rng.randint(0, 4))
+    filler = rng.sample(FILLER, rng.randint(1, 5))
     match rng.choice(("headings", "phrase", "box", "json", "table", "plain", "short")):
         case "headings":
             return solution(" ".join([facts, *filler, steps]), f"The answer is {shown}.")

@@ -93,7 +93,14 @@ def find_candidates(sentence: str, facts: QuestionFacts) -> list[Number]:
 
     A bound ("over 94") is there where nothing else is, and not `parsed`: no number answers then.
     """
-    numbers = find_numbers(sentence)
+    if not facts.year and (found := _find_candidates(sentence, facts, find_numbers(sentence, years=False))):
+        return found
+    if "20" not in sentence and "19" not in sentence and not facts.year:
+        return []
+    return _find_candidates(sentence, facts, find_numbers(sentence))
+
+
+def _find_candidates(sentence: str, facts: QuestionFacts, numbers: list[Number]) -> list[Number]:
     if facts.movement and (zero := _find_nothing(sentence, numbers)):
         return [zero]
     if not numbers:
