@@ -25,7 +25,7 @@ from fino1 import cells
 from fino1.spec import recipe, yamlfile
 from fino1.spec.inputs import DataBlock
 from fino1.tasks.record import fit
-from fino1.train.data.examples import prompt_ids
+from fino1.train.data.chat import Chat
 from fino1.train.data.rows import read_rows
 
 WORK = Path("out/finqa-digits")
@@ -76,13 +76,13 @@ def _rows(sft: dict[str, Any]) -> list[dict[str, str]]:
     """The rows that the recipe trains on, in their order; of the tables as much as leaves room for either's work."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(sft["set"]["model"]["path"])
+    chat = Chat(AutoTokenizer.from_pretrained(sft["set"]["model"]["path"]))
     read = read_rows(DataBlock.model_validate(sft["set"]["data"]), "sft", seed=1)
     made = []
     for record in read.train:
         longest = f"{STEP.sub(worked, record.cot)} {record.response}"
-        spent = len(tokenizer.encode(longest)) + 24  # headings and the template's own
-        shorter, _ = fit(record, MAX_LENGTH - spent, lambda some: len(prompt_ids(tokenizer, read.render(some))))
+        spent = len(chat.tokenizer.encode(longest)) + 24  # headings and the template's own
+        shorter, _ = fit(record, MAX_LENGTH - spent, lambda some: len(chat.prompt_ids(read.render(some))))
         made.append({"Question": read.render(shorter), "Complex_CoT": record.cot, "Response": record.response})
     return made
 

@@ -35,7 +35,10 @@ def parser(
     }
 
 
-def add_run_file(command: argparse.ArgumentParser, assignment: str = "VALUE is JSON, or text; may be repeated") -> None:
+def add_run_file(
+    command: argparse.ArgumentParser,
+    assignment: str = r"VALUE as helm --set reads it, a list or map as JSON; \. is a dot of a key's own; may be repeated",
+) -> None:
     """Add the options that change a run file: overlays, single keys (`assignment` says how), the name."""
     text = "run file whose keys are laid over it; may be repeated"
     command.add_argument("-f", "--values", type=Path, action="append", default=[], metavar="FILE", help=text)
@@ -48,7 +51,10 @@ def add_run(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "run", metavar="RUN|RECIPE", help="built-in name (see `fino1-k8s runs`), or path of a YAML file"
     )
-    add_run_file(command, "VALUE is JSON, or text; with a recipe it goes to every stage, STAGE:KEY=VALUE to one")
+    add_run_file(
+        command,
+        "VALUE as helm --set reads it, a list or map as JSON; in a recipe for every stage, STAGE:KEY=VALUE for one",
+    )
     add_work(command, WORK)
 
 

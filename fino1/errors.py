@@ -10,6 +10,8 @@ Only the entry points catch these (`guarded`): the message goes to stderr withou
 keeps its traceback.
 """
 
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterable
 
@@ -52,7 +54,12 @@ class AttemptError(Fino1Error):
 def guarded(verb: Callable[[], int]) -> int:
     """Run an entry point's verb and return its exit code, or that of the error it ended with, whose message goes to stderr."""
     try:
-        return verb()
+        code = verb()
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.of_signal(signal.SIGPIPE)
     except Fino1Error as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -1,6 +1,6 @@
 """Where is a run on disk, and which files does it leave there? (docs/design.md C6, C13)
 
-    <work>/runs/<name>-<run hash>/   config.json  metrics.jsonl  checkpoints/step-00000020/  model/  done.json
+    <work>/runs/<name>-<run hash>/   config.json  inputs.json  metrics.jsonl  checkpoints/step-00000020/  model/  done.json
     <work>/cells/<key>/              cell.json  samples.jsonl
 
 Each file and directory appears whole: it is written under a temporary name, fsynced and renamed.
@@ -76,8 +76,8 @@ def resolve(ref: ModelRef, work: Path, default: str | None = None, key: str = ""
     return default, None
 
 
-def inputs(document: Any, path: str = "") -> dict[str, str]:
-    """Return the runs that a document takes models of: key → NAME or NAME-HASH, of every `{run: NAME}` inside."""
+def inputs(document: Any, kind: str = "run", path: str = "") -> dict[str, str]:
+    """Return what a document takes as input: key → NAME or NAME-HASH of every `{run: NAME}` inside; of every `path`, the path."""
     if isinstance(document, dict):
         items: Iterable[tuple[Any, Any]] = document.items()
     else:
@@ -85,7 +85,7 @@ def inputs(document: Any, path: str = "") -> dict[str, str]:
     found = {}
     for key, value in items:
         here = f"{path}.{key}" if path else str(key)
-        found |= {here: value} if key == "run" and isinstance(value, str) else inputs(value, here)
+        found |= {here: value} if key == kind and isinstance(value, str) else inputs(value, kind, here)
     return found
 
 

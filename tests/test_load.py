@@ -1,11 +1,13 @@
 import json
+import re
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from fino1 import runs
 from fino1.errors import SpecError
-from fino1.spec import canonical, load, recipe, yamlfile
+from fino1.spec import canonical, fields, load, recipe, yamlfile
 from fino1.spec.fields import Block
 from fino1.spec.placement import PLACEMENT
 from fino1.spec.run import READ, RunSpec
@@ -76,7 +78,14 @@ def test_null_in_the_file_means_the_default():
         (["a.b=1"], {"a": {"b": 1}}),
         (["a.b=1", "a.c=2"], {"a": {"b": 1, "c": 2}}),
         (["a=1", "a=2"], {"a": 2}),
-        (["a=5e-7"], {"a": 5e-7}),
+        (["a=-5"], {"a": -5}),
+        (
+            ["a=1.20", "b=5e-7", "c=NaN", f"d={2**63}"],
+            {"a": "1.20", "b": "5e-7", "c": "NaN", "d": str(2**63)},
+        ),  # as Helm
+        (['a=[{"b":0.5}]'], {"a": [{"b": 0.5}]}),
+        ([r"a.b\.c/d\.e=1", "a.f=2"], {"a": {"b.c/d.e": 1, "f": 2}}),
+        ([r"a=b\.c"], {"a": r"b\.c"}),
         (["a=true"], {"a": True}),
         (["a=null"], {"a": None}),
         (['a="5"'], {"a": "5"}),
@@ -106,9 +115,15 @@ def test_problems_name_the_layer_that_gives_the_key(tmp_path):
     over.write_text('{"data": {"exclude": [{"pth": "x"}]}, "sft": {"learning_rate": "low", "bf17": 1}}')
     file = written(tmp_path, '{"method": "sft", "data": {"task": "ledger", "x": 1}, "sft": {"learning_rate": "high"}}')
     with pytest.raises(SpecError) as caught:
-        recipe.read_run(str(file), [over], ["sft.learning_rate=abc", 'model={"init":{"layers":1}}'], None)
+        assignments = [
+            "sft.learning_rate=abc",
+            'model={"init":{"layers":1}}',
+            r"resources.limits.nvidia\.com/gpu=1 GPU",
+        ]
+        recipe.read_run(str(file), [over], assignments, None)
     found = {text.split(": expected")[0].split(": unknown")[0] for text in caught.value.problems}
     assert found >= {
+        "--set resources.limits.nvidia.com/gpu",
         "--set sft.learning_rate",
         "--set model.init.layers",
         f"{over}: data.exclude.0.pth",
@@ -262,6 +277,49 @@ def test_only_text_is_text(value):
             {"method": "ppo", "ppo": {"reward": {"source": "model", "model": {"init": {}}}}},
             "ppo.reward.model: expected hub, path or run with source: model, got random weights",
         ),
+        ({"shmSize": "16GB"}, "shmSize: expected a quantity such as 16Gi, got 16GB"),
+        ({"shmSize": "400m"}, "shmSize: expected a quantity such as 16Gi, got 400m"),
+        ({"data": {"fold": "6"}}, "data.fold: expected a part such as 1/5, got 6"),
+        ({"image": {"tag": 1.2}}, "image.tag: expected text, got 1.2 (YAML's reading of a number; put"),
+        (
+            {"image": {"tag": ""}},
+            "image.tag: expected a tag of at most 128 letters, digits, -, _ and ., got empty text",
+        ),
+        ({"image": {"repository": "A/b"}}, "image.repository: expected an image's name in lower case, without"),
+        (
+            {"image": {"repository": "host:5000/x:v3"}},
+            "image.repository: expected a name without its tag (image.tag), got",
+        ),
+        (
+            {"gpu": {"resource": "gpu"}},
+            "gpu.resource: expected a device with its domain, such as nvidia.com/gpu, got gpu",
+        ),
+        (
+            {"queue": "Team"},
+            "queue: expected a name of lower-case letters, digits, - and ., each part between dots with",
+        ),
+        ({"queue": "a" * 64}, "queue: expected at most 63 characters, got the text aaa"),
+        (
+            {"env": {"1a": "x"}},
+            "env.1a: expected a variable's name of letters, digits, _, - and ., which starts with no",
+        ),
+        (
+            {"resources": {"limits": {"memory": "400m"}}, "shmSize": 0},
+            "resources.limits.memory: expected whole bytes such as",
+        ),
+        (
+            {"resources": {"limits": {"memory": "8Gi"}}},
+            "shmSize: expected at most resources.limits.memory, 8Gi, got 16Gi",
+        ),
+        (
+            {"resources": {"requests": {"memorz": 1}}},
+            "resources.requests.memorz: expected cpu, memory, ephemeral-storage, h",
+        ),
+        ({"tolerations": [{"value": "x"}]}, "tolerations.0.key: expected one with operator Equal, got none"),
+        (
+            {"podLabels": {"fino1/run": "x"}},
+            "podLabels.fino1/run: expected a key that the pod does not set itself, got fi",
+        ),
         ({"launch": {"zero_stage": 4}}, "launch.zero_stage: expected at most 3, got 4"),
         ({"launch": {"offload_param_device": "nvme"}}, "launch.offload_param_device: expected"),
         (
@@ -284,6 +342,49 @@ def test_only_text_is_text(value):
 )
 def test_messages(changes, message):
     assert only(**changes).startswith(f"F: {message}")
+
+
+def test_every_pattern_has_words_for_its_message():
+    schema = json.dumps(RunSpec.model_json_schema())
+    patterns = [json.loads(f'"{text}"') for text in re.findall(r'"(\^(?:[^"\\]|\\.)*)"', schema)]
+    assert len(patterns) > 20 and set(patterns) <= fields.EXPECTED.keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        *[
+            ("500m", "0.5"),
+            ("+1.5", "1.5"),
+            ("5.", "5"),
+            (".5Ki", "512"),
+            ("16Gi", 2**34),
+            ("1E", 10**18),
+            ("1Ei", 2**60),
+        ],
+        *[("12E2", 1200), ("1e-3", "0.001"), ("3n", "3e-9"), ("7u", "7e-6"), ("2k", 2000), ("64G", 64 * 10**9)],
+    ],
+)
+def test_quantities(text, number):
+    assert fields.amount(text) == Decimal(number)
+    assert re.fullmatch(fields.QUANTITY, text)
+
+
+SERVED = {"models": [{"name": "a", "run": "b"}], "tasks": [{"task": "ledger"}]}
+STARTS = [
+    {"resources": {"limits": {"memory": "1Gi"}}, "shmSize": "1024Mi"},
+    {"resources": {"limits": {"memory": 0}}},  # no limit
+    {"method": "eval", "eval": SERVED, "resources": {"limits": {"memory": "1Gi"}}},  # of the container that asks
+    {"gpus_per_node": 8, "resources": {"requests": {"nvidia.com/gpu": "8", "cpu": "4"}, "limits": {"cpu": 4}}},
+    {"resources": {"limits": {"hugepages-1Gi": "2Gi"}, "requests": {"cpu": 1, "hugepages-1Gi": "2048Mi"}}},
+    {"tolerations": [{"operator": "Exists"}, {"key": "a", "effect": "NoExecute", "tolerationSeconds": 0}]},
+    {"podLabels": {"scheduling.x-k8s.io/pod-group": "mine", "app.kubernetes.io/version": "1"}},
+]
+
+
+@pytest.mark.parametrize("changes", STARTS)
+def test_what_a_pod_starts_with(changes):
+    assert build(**changes)
 
 
 def test_evaluations():

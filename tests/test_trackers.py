@@ -36,7 +36,7 @@ def test_trackers_are_placement():
     """The object is another, the run is the same: it goes on from its checkpoints (docs/design.md C3)."""
     plain, reported = unit(), unit(report_to=["wandb"])
     assert plain.full != reported.full
-    assert (plain.config, plain.run_hash) == (reported.config, reported.run_hash)
+    assert (load.config(plain.spec), plain.directory) == (load.config(reported.spec), reported.directory)
 
 
 def test_the_pod_is_told_in_a_variable_that_a_run_file_cannot_set():

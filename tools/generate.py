@@ -13,7 +13,9 @@ from fino1 import __version__, exits
 from fino1.k8s import cli
 from fino1.k8s.objects import unit
 from fino1.spec import canonical, load
-from fino1.spec.placement import PLACEMENT, RESERVED_ENV
+from fino1.spec.fields import BYTES
+from fino1.spec.placement import PLACEMENT
+from fino1.spec.pods import GANG_KEYS, RESERVED_ENV, RESERVED_LABELS
 from fino1.spec.run import READ
 from tools import pivot, schema
 from tools.schema import Node
@@ -56,7 +58,8 @@ def _facts(root: Node) -> dict[str, Any]:
         "configKeys": READ,
         "objectKeys": {method: load.object_keys(method) for method in READ},
         "added": schema.added(root),
-        "reserved": RESERVED_ENV,
+        "reserved": {"env": RESERVED_ENV, "labels": RESERVED_LABELS, "gang": GANG_KEYS},
+        "bytes": BYTES,
         "fatal": exits.FATAL,
         "vllm": unit.VLLM_IMAGE,
         "root": schema.compact(root),
@@ -150,15 +153,15 @@ _ABOUT = """One run for each release, by `method`:
 `charts/train` and `charts/eval` are links to this folder.
 
 ```bash
-helm install fino1-sft charts/train -f my-sft.yaml     # the same file that `fino1-k8s render`, `submit` and `run` read
-helm install fino1-eval charts/eval -f my-eval.yaml
+helm install fino1-sft charts/fino1 -f my-sft.yaml     # the same file that `fino1-k8s render`, `submit` and `run` read
+helm install fino1-eval charts/fino1 -f my-eval.yaml
 helm test fino1-sft                                    # is everything there that the run needs?
 helm uninstall fino1-sft                               # stops the run; the volumes with its results stay
 ```
 
-The run's objects are named by a hash of its values: an upgrade with other values is a new run beside whose results the old ones
-stay; a model more or less in an evaluation leaves the others' Jobs as they are. Give numbers with `-f` or `--set`; text that
-`--set` would read as a number needs `--set-string`."""
+The run's objects are named by a hash of its values: an upgrade with other values replaces the run by a new one, and the old
+one's results stay; a model more or less in an evaluation leaves the others' Jobs as they are. Give numbers with `-f` or
+`--set`; text that `--set` would read as a number needs `--set-string`."""
 
 
 if __name__ == "__main__":

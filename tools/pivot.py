@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from fino1.k8s.objects.render import is_hook, render
+from fino1.k8s.objects.render import render
 from fino1.spec import load
 from fino1.spec.yamlfile import as_yaml, read_yaml
 
@@ -30,15 +30,15 @@ def write(runs: Path, base: Path) -> None:
 
 def _write_run(file: Path, folder: Path) -> None:
     """`helm test`'s pod has a file of its own, which kustomization.yaml leaves out: it is no part of the run."""
-    objects = render(load.build(read_yaml(file), str(file)), file.stem)
+    *objects, test = render(load.build(read_yaml(file), str(file)), file.stem, tests=True)
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         "resources": [OBJECTS],
     }
     parts: dict[str, list[dict[str, Any]]] = {
-        OBJECTS: [thing for thing in objects if not is_hook(thing)],
-        TEST: [thing for thing in objects if is_hook(thing)],
+        OBJECTS: objects,
+        TEST: [test],
         "kustomization.yaml": [kustomization],
     }
     folder.mkdir(parents=True, exist_ok=True)

@@ -13,14 +13,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from fino1.spec import evaluation, inputs, placement, run, train
-from fino1.spec.fields import NUMERIC, Quantity
+from fino1.spec.fields import BYTES, EXPECTED, NUMERIC, QUANTITY
 from fino1.spec.run import RunSpec
 
 Node = dict[str, Any]
 _MODULES = (placement, inputs, train, evaluation, run)  # where the blocks of a run file are declared
-_QUANTITY = Quantity.__metadata__[0].metadata[0].pattern
 _BOUNDS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
-_KEPT = ("type", "enum", "const", "pattern", "minLength")
+_KEPT = ("type", "enum", "const", "pattern", "minLength", "maxLength")
 LARGEST = 2**53  # of a whole number: beyond, a float64 is not exact
 
 
@@ -63,7 +62,7 @@ def json_schema(node: Node) -> dict[str, Any]:
         bounds = {key: node[key] for key in _BOUNDS if key in node}
         return described | {"type": _nullable(node, word, "string"), "pattern": NUMERIC, **bounds}
     if kind == "quantity":
-        return described | {"type": _nullable(node, "string", "number"), "pattern": _QUANTITY, "minimum": 0}
+        return described | {"type": _nullable(node, "string", "number"), "pattern": node["pattern"], "minimum": 0}
     kept = {key: node[key] for key in _KEPT if key in node and key != "type"}
     if "enum" in kept and node.get("nullable"):
         kept["enum"] = [*kept["enum"], None]
@@ -82,7 +81,7 @@ def compact(node: Node) -> Node:
     if node["kind"] == "number":
         kept |= {key: node[key] for key in ("integer", *_BOUNDS) if key in node}
     if node["kind"] == "quantity":
-        kept["pattern"] = _QUANTITY
+        kept |= {"pattern": node["pattern"], "expected": EXPECTED[node["pattern"]]}
     return kept
 
 
@@ -121,8 +120,8 @@ def _node(schema: Mapping[str, Any], defs: Mapping[str, Any], docs: Mapping[tupl
             **({"maximum": LARGEST} if whole else {}),
             **{key: schema[key] for key in _BOUNDS if key in schema},
         }
-    if schema.get("pattern") == _QUANTITY:
-        return {"kind": "quantity"}
+    if schema.get("pattern") in (QUANTITY, BYTES):
+        return {"kind": "quantity", "pattern": schema["pattern"]}
     if "const" in schema:
         return {"kind": "value", "type": "string", "enum": [schema["const"]]}
     return {"kind": "value", **{key: schema[key] for key in _KEPT if key in schema}}

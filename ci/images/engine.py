@@ -70,7 +70,7 @@ class Engine:
     def prune(self) -> None:
         """Remove the images without a name that builds leave (inside `alone`); docker's are not only ours."""
         if self.name == "podman":
-            self.ask("image", "prune", "--force")
+            self.ask("image", "prune", "--force", "--external")  # and the containers of a build that was killed
         elif self.name == "buildah":
             self.ask("rmi", "--prune")
 

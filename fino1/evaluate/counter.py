@@ -9,7 +9,7 @@ import functools
 import importlib.util
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import jinja2
@@ -18,7 +18,7 @@ import jinja2.nodes
 import jinja2.parser
 import jinja2.sandbox
 
-from fino1.errors import SpecError
+from fino1.errors import SpecError, first_line
 from fino1.evaluate import hub
 from fino1.evaluate.hub import Location
 
@@ -36,18 +36,19 @@ def choose_way(model: Location | None) -> Way:
     return "transformers" if _is_importable("transformers") else "estimate"
 
 
-def make_counter(model: Location | None) -> Counter:
-    """Return a function that counts a prompt's tokens. Raises SpecError for a tokenizer or chat template that cannot be read.
+def make_counter(model: Location | None, variables: Mapping[str, Any] | None = None) -> Counter:
+    """Return a function that counts a prompt's tokens, with these variables of the chat template (`chat_template_kwargs`).
 
-    Without a tokenizer the count is an estimate; a prompt that is too long in spite of it is refused by the endpoint.
+    Raises SpecError for a tokenizer or chat template that cannot be read. Without a tokenizer the count is an
+    estimate; a prompt that is too long in spite of it is refused by the endpoint.
     """
     match choose_way(model):
         case "tokenizers":
             assert model is not None
-            return _load_tokenizers(model)
+            return _load_tokenizers(model, variables or {})
         case "transformers":
             assert model is not None
-            return _load_transformers(model)
+            return _load_transformers(model, variables or {})
         case "estimate":
             return lambda prompt: int(len(prompt) / CHARACTERS_PER_TOKEN) + 1
 
@@ -56,14 +57,14 @@ def _is_importable(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
-def _load_tokenizers(model: Location) -> Counter:
+def _load_tokenizers(model: Location, variables: Mapping[str, Any]) -> Counter:
     from tokenizers import Tokenizer
 
     path = hub.find(model, "tokenizer.json")
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # noqa: BLE001, what the package raises is a plain Exception
-        raise SpecError(f"{path}: expected a tokenizer, got {error}") from error
+        raise SpecError(f"{path}: expected a tokenizer, got {first_line(error)}") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     about = hub.read(model, "tokenizer_config.json")
@@ -73,34 +74,45 @@ def _load_tokenizers(model: Location) -> Counter:
     def count(prompt: str) -> int:
         try:
             text = template.render(
-                messages=[{"role": "user", "content": prompt}],
-                tools=None,
-                documents=None,
-                add_generation_prompt=True,
-                **special,
+                {
+                    **special,
+                    **variables,
+                    "messages": [{"role": "user", "content": prompt}],
+                    "tools": None,
+                    "documents": None,
+                    "add_generation_prompt": True,
+                }
             )
-        except jinja2.TemplateError as error:
-            raise SpecError(f"{model[0]}: expected a chat template for one user message, got {error}") from error
+        except Exception as error:  # noqa: BLE001, a template may fail with anything
+            raise SpecError(
+                f"{model[0]}: expected a chat template for one user message, got {first_line(error)}"
+            ) from error
         return len(tokenizer.encode(text, add_special_tokens=False).ids)
 
     return count
 
 
-def _load_transformers(model: Location) -> Counter:
+def _load_transformers(model: Location, variables: Mapping[str, Any]) -> Counter:
     """Count with transformers: tokenizers of other formats (`tokenizer.model`)."""
     from transformers import AutoTokenizer
 
     where, revision = model
     try:
         tokenizer = AutoTokenizer.from_pretrained(where, **({"revision": revision} if revision else {}))
-    except (OSError, ValueError, KeyError) as error:
-        raise SpecError(f"{where}: expected a tokenizer, got {error}") from error
+    except Exception as error:  # noqa: BLE001, as above
+        raise SpecError(f"{where}: expected a tokenizer, got {first_line(error)}") from error
     if not tokenizer.chat_template:
         raise SpecError(f"{where}: expected a tokenizer with a chat template, got none")
 
     def count(prompt: str) -> int:
         message = [{"role": "user", "content": prompt}]
-        tokens = tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=True, return_dict=True)
+        options = {**variables, "add_generation_prompt": True, "tokenize": True, "return_dict": True}
+        try:
+            tokens = tokenizer.apply_chat_template(message, **options)
+        except Exception as error:  # noqa: BLE001, as above
+            raise SpecError(
+                f"{where}: expected a chat template for one user message, got {first_line(error)}"
+            ) from error
         return len(tokens["input_ids"])
 
     return count
@@ -111,13 +123,16 @@ def _load_template(model: Location, about: dict[str, Any]) -> jinja2.Template:
     path = hub.find(model, "chat_template.jinja")
     text = path.read_text(encoding="utf-8") if path else about.get("chat_template")
     if isinstance(text, list):
-        text = {each["name"]: each["template"] for each in text}.get("default")
+        named = {each["name"]: each["template"] for each in text}
+        text = named.get("default")
+        if not text:
+            raise SpecError(f"{model[0]}: expected a chat template named default, got {', '.join(sorted(named))}")
     if not text:
         raise SpecError(f"{model[0]}: expected a tokenizer with a chat template, got none")
     try:
         return _make_environment().from_string(text)
-    except jinja2.TemplateError as error:
-        raise SpecError(f"{model[0]}: expected a chat template, got {error}") from error
+    except (jinja2.TemplateError, TypeError) as error:
+        raise SpecError(f"{model[0]}: expected a chat template, got {first_line(error)}") from error
 
 
 def _read_special_tokens(about: dict[str, Any]) -> dict[str, str]:

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import openai
-from openai.types.chat import ChatCompletion
 
 from fino1 import exits
 from fino1.errors import SpecError, ToolError
+from fino1.evaluate import reply
 from fino1.spec import canonical
 
 FIRST_PAUSE_S = 0.5
@@ -89,6 +89,7 @@ class Endpoint:
         self._extra_body = dict(extra_body or {})
         self._secret = api_key if api_key and len(api_key) >= SHORTEST_SECRET else None
         self._opens_at, self._lock = 0.0, threading.Lock()  # time.monotonic() before which nothing is sent
+        self._has_answered = False
         self.unsupported: list[str] = []  # parameters that the model refused: left out, or renamed
         self._client = openai.OpenAI(
             base_url=base_url,
@@ -110,9 +111,9 @@ class Endpoint:
     ) -> Answer:
         """Ask the model. `label` identifies the request among those of all runs, for the Idempotency-Key.
 
-        Raises SpecError for what trying again cannot mend (key, model, prompt too long), EndpointLost after the last
-        retry, Cancelled when `halt` is set during a pause, and what `on_unanswered` raises, which is called after each
-        attempt that was sent and not answered.
+        Raises SpecError for what trying again cannot mend (key, model, prompt too long), EndpointLost after the last retry
+        (SpecError where no body was ever a chat completion), Cancelled when `halt` is set during a pause, and what
+        `on_unanswered` raises, which is called after each attempt that was sent and not answered.
         """
         attempt, lost, adapted = 0, 0, set[str]()
         while True:
@@ -127,17 +128,24 @@ class Endpoint:
                 self._refuse(error)
                 problem: Exception = error
             except (openai.APIConnectionError, openai.APIResponseValidationError, ValueError) as error:
-                problem = error  # ValueError: a body that is no JSON, or no chat completion
+                is_no_json = isinstance(error, ValueError) and not isinstance(error, reply.NoCompletion)
+                problem = reply.NoCompletion(f"a body that is no JSON: {error}") if is_no_json else error
             self._check()
             attempt += 1
             if _may_be_charged(problem):
                 lost += 1
                 on_unanswered()
             if attempt > self._max_retries:
-                text = f"{self._name}: no answer after {attempt} attempts: {self._describe(problem)}"
-                raise EndpointLost(text) from problem
+                self._give_up(problem, attempt)
             if halt.wait(self._choose_pause(problem, attempt)):
                 raise Cancelled from problem
+
+    def _give_up(self, problem: Exception, attempts: int) -> None:
+        said = self._describe(problem)
+        if isinstance(problem, reply.NoCompletion) and not self._has_answered:
+            wanted = "a base_url that answers with chat completions (as a rule it ends in /v1)"
+            raise SpecError(f"{self._name}: expected {wanted}, got {attempts} times {said}") from problem
+        raise EndpointLost(f"{self._name}: no answer after {attempts} attempts: {said}") from problem
 
     def close(self) -> None:
         """Close the connections."""
@@ -169,7 +177,7 @@ class Endpoint:
         if label is not None and not self._is_local:  # of the body too: a key is never used for two requests
             headers["Idempotency-Key"] = canonical.digest([label, self.model, prompt, options])
         start = time.monotonic()
-        reply = self._client.chat.completions.create(
+        body = self._client.chat.completions.create(
             model=self.model,
             messages=[{"role": "user", "content": prompt}],
             extra_body=self._extra_body or None,
@@ -177,19 +185,11 @@ class Endpoint:
             **options,
         )
         seconds = time.monotonic() - start
-        if not isinstance(reply, ChatCompletion) or not reply.choices or reply.choices[0].message is None:
-            raise ValueError(f"expected a chat completion, got {self._redact(str(reply))[:200]!r}")
-        choice, usage = reply.choices[0], reply.usage
-        reasoning = getattr(choice.message, "reasoning_content", None)  # DeepSeek, vLLM, transformers serve
-        return Answer(
-            text=self._redact(choice.message.content or ""),
-            finish_reason=choice.finish_reason,
-            prompt_tokens=usage.prompt_tokens if usage else None,
-            completion_tokens=usage.completion_tokens if usage else None,
-            seconds=seconds,
-            model=None if self._is_local else reply.model,
-            reasoning=self._redact(reasoning) if isinstance(reasoning, str) else None,
-        )
+        found = reply.read(body)
+        self._has_answered = True
+        found |= {key: self._redact(found[key]) for key in ("text", "reasoning") if found[key]}
+        found |= {"model": None} if self._is_local else {}
+        return Answer(**found, seconds=seconds)
 
     def _adapt(self, error: openai.APIStatusError, adapted: set[str]) -> bool:
         """Leave out, or rename, a parameter that the model refused. Returns True if the request is to go again, once for each."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from fino1 import cells, exits, files, runs
+from fino1 import cells, exits, files, inputs, runs
 from fino1.cells import Cell
 from fino1.errors import SpecError, ToolError
 from fino1.evaluate import serve
@@ -52,9 +52,11 @@ def main(spec: RunSpec, name: str, work: Path, server: str | None = None) -> int
         try:
             shard = find_shard(spec.eval.shards, os.environ)
             sidecar = Sidecar(server, stop) if server is not None else None
-            planned = plan(spec, work, stop, sidecar)
             directory = runs.directory(work, name, spec)
+            inputs.check(directory, spec)
+            planned = plan(spec, work, stop, sidecar)
             runs.write_config(directory / "config.json", spec)
+            inputs.check(directory, spec, writes=True)
             connect = functools.partial(_open_endpoint, spec.eval, sidecar, directory, stop)
             account = Account(spec.eval.budget, shard.count, _sum_costs(planned, shard))
             _ask_all(planned, spec.eval, connect, account, shard, stop)
@@ -151,6 +153,8 @@ def _open_endpoint(
 ) -> Iterator[Endpoint]:
     with contextlib.ExitStack() as stack:
         options: dict[str, Any] = {"timeout_s": block.timeout_s, "max_retries": block.max_retries}
+        if source.chat_template_kwargs:
+            options["extra_body"] = {"chat_template_kwargs": source.chat_template_kwargs}
         if source.base_url:
             key = os.environ[source.api_key_env] if source.api_key_env else None
             endpoint = Endpoint(source.base_url, source.model_id, api_key=key, **options)
@@ -164,7 +168,7 @@ def _open_endpoint(
                 base_url, model = server.base_url, server.model
                 options["check"] = server.check
             if source.engine == "transformers":  # vLLM needs no more than the standard parameters
-                options["extra_body"] = serve.build_sampling(source.served, block.temperature)
+                options.setdefault("extra_body", {}).update(serve.build_sampling(source.served, block.temperature))
             endpoint = Endpoint(base_url, model, is_local=True, **options)
         stack.callback(endpoint.close)
         yield endpoint

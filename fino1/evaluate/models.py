@@ -2,12 +2,13 @@
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from fino1 import files, runs
+from fino1 import files, runs, weights
 from fino1.errors import SpecError
 from fino1.evaluate import hub
 from fino1.evaluate.hub import Location
@@ -36,6 +37,7 @@ class Source:
     engine: Literal["vllm", "transformers"] = "transformers"
     server_args: tuple[str, ...] = ()
     price: PriceBlock | None = None
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -75,6 +77,7 @@ def find(model: EvalModel, work: Path) -> Source:
         context_length=model.context_length or (_read_context_length(tokenizer) if tokenizer else None),
         tokenizer=tokenizer,
         price=model.price,
+        chat_template_kwargs=model.chat_template_kwargs,
     )
 
 
@@ -99,6 +102,10 @@ def _check_folder(folder: Path) -> list[str]:
         return [f"{folder}: expected a directory with config.json, got none"]
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
         return [f"{folder}: expected weights (*.safetensors), got none"]
+    try:
+        weights.read_shapes(folder)
+    except SpecError as error:
+        return error.problems
     return []
 
 

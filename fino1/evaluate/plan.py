@@ -79,7 +79,8 @@ def _plan_model(
     planned = [_plan_cell(source, rows, asked, block, work) for rows, asked in tables]
     todo = [i for i, cell in enumerate(planned) if cells.find_finished(cell.directory) is None]
     budget = _limit_prompt(source, block) if todo else None
-    count = counter.make_counter(source.tokenizer) if todo and (budget is not None or source.served) else None
+    counts = todo and (budget is not None or source.served)
+    count = counter.make_counter(source.tokenizer, source.chat_template_kwargs) if counts else None
     for i in todo:
         with _collect(problems, ""):
             asked = questions.make(tables[i][0], block.prompt, budget, count, stop)
@@ -111,6 +112,8 @@ def _plan_cell(source: Source, rows: Rows, asked: EvalTask, block: EvalBlock, wo
         settings["fold"] = asked.fold
     if asked.gold != "published":
         settings["gold"] = asked.gold
+    if source.chat_template_kwargs:
+        settings["chat_template_kwargs"] = source.chat_template_kwargs
     if source.server_args:
         settings["server_args"] = list(source.server_args)
     if source.served and source.context_length and counter.choose_way(source.tokenizer) == "estimate":

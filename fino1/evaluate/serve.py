@@ -25,7 +25,7 @@ from types import FrameType
 from typing import IO, Any
 
 from fino1 import exits
-from fino1.errors import ToolError
+from fino1.errors import SpecError, ToolError
 from fino1.evaluate import hub
 from fino1.processes import die_with_parent, pause_gc
 
@@ -67,13 +67,14 @@ class Server:
 def serve(model: str, log: Path, halt: threading.Event, args: Sequence[str] = ()) -> Iterator[Server]:
     """Serve `model`, a directory or `ID` or `ID@REVISION` of the hub, until the block ends.
 
-    Raises ToolError where the model does not load, ServerLost where its server was killed, Cancelled on `halt`.
+    Raises SpecError where the model does not load, ToolError where no port is free, ServerLost where its server was killed,
+    Cancelled on `halt`.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     server = _start(model, log, args)
     try:
         for _ in range(PORT_TRIES):
-            if _wait_until_ready(server, halt):
+            if _wait_until_ready(server, model, halt):
                 break
             server = _start(model, log, args)  # another program took the port after it was found free
         else:
@@ -180,7 +181,7 @@ def _find_free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _wait_until_ready(server: Server, halt: threading.Event) -> bool:
+def _wait_until_ready(server: Server, model: str, halt: threading.Event) -> bool:
     """Wait until the server is ready; False where its port was taken. Raises as `serve` does."""
     # Not at the top: it imports openai, which takes a second, and the server (this module as a program) needs none of it.
     from fino1.evaluate.endpoint import Cancelled
@@ -195,7 +196,10 @@ def _wait_until_ready(server: Server, halt: threading.Event) -> bool:
             tail = _read_tail(server.log)
             if "address already in use" in tail:
                 return False
-            raise ToolError(f"transformers serve: ended with {code} while loading; {server.log} ends with\n{tail}")
+            got = (tail.splitlines() or ["nothing in its log"])[-1].strip()  # of a traceback the last line says it
+            raise SpecError(
+                f"{model}: expected a model that transformers serve can load, got {got[:200]} (see {server.log})"
+            )
         server.check()
         # Another program may answer at this port before our server does, so its process is checked as well.
         if _is_healthy(opener, server) and server.process.poll() is None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from fino1 import commandline, errors, exits
 
 _OUTPUT = ("text", "json", "yaml")
+_RUN = "built-in name (see `fino1-k8s runs`), or path of a YAML file"
 _GROUPS = {  # in the order of a run's life
     "write a run file": {
         "runs": "list the built-in run files and recipes",
@@ -26,13 +27,13 @@ _GROUPS = {  # in the order of a run's life
         "diff": "compare a run's objects with those on the cluster; exit 1 where something differs",
     },
     "run it": {
-        "submit": "render, lint, ask the server, apply",
+        "submit": "check a run file, ask the API server, and create the run's objects",
         "run": "run a run file or a recipe on this machine, as `fino1 run` does",
     },
     "while it runs": {
         "ps": "list the runs on the cluster",
         "status": "say how a run stands",
-        "logs": "print the logs of all its pods",
+        "logs": "print the logs of all pods of a run",
         "why": "say in one screen why a run is pending or failed",
         "wait": "wait until a run is over; exit with its code",
         "suspend": "stop a run's pods and keep its place",
@@ -50,22 +51,15 @@ _GROUPS = {  # in the order of a run's life
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one verb; return its exit code (fino1/exits.py)."""
+    """Run one verb; return its exit code (fino1/exits.py), after Ctrl-C 130."""
     commands = parser()
     if "_ARGCOMPLETE" in os.environ:  # set by the script that `completion` prints
         importlib.import_module("fino1.k8s.verbs.completion").answer(commands)
     arguments = commands.parse_args(argv)
-
-    def verb() -> int:
-        return importlib.import_module(f"fino1.k8s.verbs.{arguments.verb}").main(arguments)
-
     try:
-        code = errors.guarded(verb)
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:  # the reader, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return exits.of_signal(signal.SIGPIPE)
+        return errors.guarded(lambda: importlib.import_module(f"fino1.k8s.verbs.{arguments.verb}").main(arguments))
+    except KeyboardInterrupt:
+        return exits.of_signal(signal.SIGINT)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -74,40 +68,29 @@ def parser() -> argparse.ArgumentParser:
         "fino1-k8s", "Train and evaluate financial-reasoning language models on a Kubernetes cluster.", _GROUPS
     )
     for verb in ("init", "render", "lint", "plan", "diff", "submit"):
-        _document(commands[verb])
-    for verb in ("plan", "diff", "submit", "ps", "status", "logs", "why", "wait", "suspend", "resume", "retry"):
-        _cluster(commands[verb])
-    for verb in ("cancel", "fetch", "report", "prune", "doctor"):
-        _cluster(commands[verb])
+        commandline.add_run_file(commands[verb])
+        if verb != "lint":
+            commands[verb].add_argument("run", metavar="RUN", help=_RUN)
+    commands["lint"].add_argument("run", nargs="+", metavar="RUN", help=_RUN)
+    for verb in commands.keys() - {"runs", "init", "render", "lint", "run", "completion"}:
+        command = commands[verb]
+        command.add_argument("--kubeconfig", metavar="FILE", help="(default: $KUBECONFIG, or ~/.kube/config)")
+        command.add_argument("--context", metavar="NAME", help="context of the kubeconfig (default: its current one)")
+        command.add_argument("-n", "--namespace", metavar="NAME", help="(default: the context's)")
     for verb in ("status", "logs", "why", "wait", "suspend", "resume", "retry", "cancel", "fetch"):
         commands[verb].add_argument("name", metavar="NAME", help="the run's name, or its object's full name")
     for verb in ("runs", "lint", "plan", "diff", "ps", "status", "why", "doctor"):
         commands[verb].add_argument("-o", "--output", choices=_OUTPUT, default="text", help="format (default: text)")
-    commands["render"].add_argument(
-        "-o", "--output", choices=("yaml", "json"), default="yaml", help="format (default: yaml)"
-    )
-    commands["render"].add_argument("--tests", action="store_true", help="the pod of `helm test` too")
     _of_single_verbs(commands)
     return top
-
-
-def _document(command: argparse.ArgumentParser) -> None:
-    """The options that make a document: a run file, overlays, single keys."""
-    many = {"nargs": "+", "metavar": "RUN"} if command.prog.endswith("lint") else {"metavar": "RUN"}
-    command.add_argument("run", help="built-in name (see `fino1-k8s runs`), or path of a YAML file", **many)
-    commandline.add_run_file(command)
-
-
-def _cluster(command: argparse.ArgumentParser) -> None:
-    """The options that say which cluster."""
-    command.add_argument("--kubeconfig", metavar="FILE", help="(default: $KUBECONFIG, or ~/.kube/config)")
-    command.add_argument("--context", metavar="NAME", help="context of the kubeconfig (default: its current one)")
-    command.add_argument("-n", "--namespace", metavar="NAME", help="(default: the context's)")
 
 
 def _of_single_verbs(commands: dict[str, argparse.ArgumentParser]) -> None:
     """What only one verb needs."""
     commandline.add_run(commands["run"])
+    render = commands["render"]
+    render.add_argument("-o", "--output", choices=("yaml", "json"), default="yaml", help="format (default: yaml)")
+    render.add_argument("--tests", action="store_true", help="the pod of `helm test` too")
     commands["init"].add_argument("--out", type=Path, metavar="FILE", help="(default: standard output)")
     submit = commands["submit"]
     submit.add_argument("--dry-run", action="store_true", help="ask the server, change nothing")
@@ -117,7 +100,13 @@ def _of_single_verbs(commands: dict[str, argparse.ArgumentParser]) -> None:
     plan.add_argument("--prices", type=Path, metavar="FILE", help="price book: what a GPU-hour costs")
     plan.add_argument("--hours", type=float, metavar="H", help="how long the run takes; needs --prices")
     commands["ps"].add_argument("-A", "--all-namespaces", action="store_true")
-    _of_logs(commands["logs"])
+    logs = commands["logs"]
+    logs.add_argument("-f", "--follow", action="store_true", help="go on until the run is over")
+    logs.add_argument("--since", metavar="TIME", help="seconds ago (90s, 5m, 2h), or RFC 3339")
+    logs.add_argument("--tail", type=int, metavar="N", help="the last N lines of each pod")
+    logs.add_argument("--rank", type=int, metavar="N", help="only of pod N")
+    logs.add_argument("-c", "--container", metavar="NAME", help="(default: the one that trains or evaluates)")
+    logs.add_argument("-o", "--output", choices=("text", "json"), default="text", help="format (default: text)")
     commands["wait"].add_argument("--timeout", type=float, metavar="S", help="seconds (default: none)")
     for verb in ("fetch", "report"):
         commands[verb].add_argument("--to", type=Path, metavar="DIR", help="work directory to copy into (default: out)")
@@ -131,16 +120,6 @@ def _of_single_verbs(commands: dict[str, argparse.ArgumentParser]) -> None:
     prune.add_argument("--older-than", default="7d", metavar="TIME", help="finished so long ago (default: 7d)")
     prune.add_argument("--dry-run", action="store_true", help="say what would go")
     commands["completion"].add_argument("shell", choices=("bash", "zsh", "fish"))
-
-
-def _of_logs(command: argparse.ArgumentParser) -> None:
-    """The options of `logs`."""
-    command.add_argument("-f", "--follow", action="store_true", help="go on until the run is over")
-    command.add_argument("--since", metavar="TIME", help="seconds ago (90s, 5m, 2h), or RFC 3339")
-    command.add_argument("--tail", type=int, metavar="N", help="the last N lines of each pod")
-    command.add_argument("--rank", type=int, metavar="N", help="only of pod N")
-    command.add_argument("-c", "--container", metavar="NAME", help="(default: the one that trains or evaluates)")
-    command.add_argument("-o", "--output", choices=("text", "json"), default="text", help="format (default: text)")
 
 
 if __name__ == "__main__":

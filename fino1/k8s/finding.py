@@ -1,7 +1,7 @@
 """What has a look at a run file, a cluster or a run found? The one result type of `lint`, `plan`, `doctor` and `why`."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Level = Literal["ok", "note", "wait", "missing", "warning", "error"]
@@ -30,29 +30,22 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """The finding as JSON data, without its empty fields."""
-        lists = {"about": list(self.about), "evidence": list(self.evidence)}
-        keys = {"level": self.level, "cause": self.cause, "says": self.says, **lists}
-        return {key: value for key, value in {**keys, "advice": self.advice, "numbers": self.numbers}.items() if value}
+        fields = {"level": self.level, "cause": self.cause, "says": self.says, "about": list(self.about)}
+        fields |= {"evidence": list(self.evidence), "advice": self.advice, "numbers": self.numbers}
+        return {key: value for key, value in fields.items() if value}
 
 
-def ok(about: str, says: str, **numbers: Any) -> Finding:
-    """A finding of level `ok`: `about` is as the run needs it."""
-    return Finding("", says, (about,), numbers=numbers, level="ok")
+def _of_level(level: Level) -> Callable[..., Finding]:
+    def make(about: str, says: str, **numbers: Any) -> Finding:
+        return Finding("", says, (about,), numbers=numbers, level=level)
+
+    return make
 
 
-def note(about: str, says: str, **numbers: Any) -> Finding:
-    """A finding of level `note`: whether `about` is as the run needs it cannot be told."""
-    return Finding("", says, (about,), numbers=numbers, level="note")
-
-
-def wait(about: str, says: str, **numbers: Any) -> Finding:
-    """A finding of level `wait`: the run would wait for `about`."""
-    return Finding("", says, (about,), numbers=numbers, level="wait")
-
-
-def missing(about: str, says: str, **numbers: Any) -> Finding:
-    """A finding of level `missing`: the run would fail without `about`."""
-    return Finding("", says, (about,), numbers=numbers, level="missing")
+ok = _of_level("ok")  # `about` is as the run needs it
+note = _of_level("note")  # whether it is cannot be told
+wait = _of_level("wait")  # the run would wait for it
+missing = _of_level("missing")  # the run would fail without it
 
 
 def merged(findings: Iterable[Finding]) -> list[Finding]:
@@ -60,11 +53,11 @@ def merged(findings: Iterable[Finding]) -> list[Finding]:
     groups: dict[tuple[str, str], list[Finding]] = {}
     for each in findings:
         groups.setdefault((each.cause, each.says), []).append(each)
-    return [_one(same) for same in groups.values()]
-
-
-def _one(same: Sequence[Finding]) -> Finding:
-    first = same[0]
-    about = tuple(dict.fromkeys(name for each in same for name in each.about))
-    evidence = tuple(dict.fromkeys(line for each in same for line in each.evidence))
-    return Finding(first.cause, first.says, about, evidence, first.advice, first.numbers, first.level)
+    return [
+        replace(
+            same[0],
+            about=tuple(dict.fromkeys(name for each in same for name in each.about)),
+            evidence=tuple(dict.fromkeys(line for each in same for line in each.evidence)),
+        )
+        for same in groups.values()
+    ]

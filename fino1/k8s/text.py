@@ -8,7 +8,7 @@ from typing import Any
 from fino1.spec.yamlfile import as_yaml
 
 _ANSI = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "cyan": 36}
-PHASE_STYLES = {
+_STYLES = {  # of a run's phase
     "Succeeded": "green",
     "Failed": "red",
     "Running": "cyan",
@@ -25,7 +25,7 @@ def print_structured(data: Any, form: str) -> None:
 
 
 def print_table(
-    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, styles: Mapping[str, str] | None = None
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, styles: Mapping[str, str] = _STYLES
 ) -> None:
     """Print rows under headings (the keys, in capitals), with colours on a terminal only.
 
@@ -34,15 +34,13 @@ def print_table(
     headings = [column.upper() for column in columns]
     lines = [headings, *([str(row.get(column, "")) for column in columns] for row in rows)]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-    by_text = {**dict.fromkeys(headings, "bold"), **(styles or {})} if sys.stdout.isatty() else {}
+    by_text = {**dict.fromkeys(headings, "bold"), **styles} if sys.stdout.isatty() else {}
     for cells in lines:
         padded = [f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)]
         padded[-1] = padded[-1].rstrip()
-        print("  ".join(_styled(text, by_text.get(cell)) for text, cell in zip(padded, cells, strict=True)).rstrip())
-
-
-def _styled(text: str, style: str | None) -> str:
-    return f"\x1b[{_ANSI[style]}m{text}\x1b[0m" if style else text
+        codes = [_ANSI.get(by_text.get(cell, "")) for cell in cells]
+        styled = (f"\x1b[{code}m{text}\x1b[0m" if code else text for text, code in zip(padded, codes, strict=True))
+        print("  ".join(styled).rstrip())
 
 
 def print_unread(lines: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-from fino1 import doctor, exits, processes, runs, trackers
+from fino1 import doctor, exits, inputs, processes, runs, trackers
 from fino1.errors import SpecError
 from fino1.spec import load
 from fino1.spec.run import RunSpec
@@ -52,9 +52,15 @@ class LocalRun:
         work: Work directory.
         source: What the run's messages name: the file that the user wrote.
         log: File for its output; None sends it to this process' own output.
+
+        Raises SpecError where a run that has begun would read other files than then.
         """
         self.spec, self.name, self.work, self.source, self.log = spec, name, work, source, log
         self.directory = runs.directory(work, name, spec)
+        try:
+            inputs.check(self.directory, spec)
+        except SpecError as error:
+            raise load.located(error, source) from error
         self.started = time.monotonic()
         self.was_done = (self.directory / "done.json").is_file()
         self._attempts, self._resume_at = 0, 0.0

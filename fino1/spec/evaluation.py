@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import model_validator
 
-from fino1.spec.fields import ADDED, Block, Count, CountOrZero, Name, NonNegative, Positive, Text
-from fino1.spec.inputs import ModelRef, RowsBlock, TaskId, fold_complaints
+from fino1.spec.fields import ADDED, Block, Count, CountOrZero, Image, Name, NonNegative, Positive, Text
+from fino1.spec.inputs import ChatModelRef, RowsBlock, TaskId, fold_complaints
 
 
 class PriceBlock(Block):
@@ -17,7 +17,7 @@ class PriceBlock(Block):
     """Per million tokens of the answer, with its reasoning."""
 
 
-class EvalModel(ModelRef):
+class EvalModel(ChatModelRef):
     """One model of an evaluation: a reference to serve here, or an endpoint that exists."""
 
     name: Name
@@ -46,6 +46,7 @@ class EvalTask(RowsBlock):
     """One benchmark of an evaluation."""
 
     task: TaskId
+    """The benchmark, whose own format the rows have; `ledger` generates them."""
     split: str = "test"
     size: Count = 500
     gold: Annotated[Literal["published", "corrected"], ADDED] = "published"
@@ -57,7 +58,7 @@ class ServerBlock(Block):
 
     engine: Literal["vllm", "transformers"] | None = None
     """Null: vLLM where `gpus_per_node` is not 0, else `transformers serve`."""
-    image: Text | None = None
+    image: Image | None = None
     """Null: the release of vLLM that this package knows, or our training image."""
     args: list[str] = []
     """Further arguments of the server, each an item of its own; part of a cell's key."""

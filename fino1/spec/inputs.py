@@ -1,10 +1,10 @@
 """Which models and which rows may a run file name?"""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from fino1.spec.fields import Block, Count, CountOrZero, Fold, Fraction, Positive, RunName, Text, integer
+from fino1.spec.fields import ADDED, Block, Count, CountOrZero, Fold, Fraction, Positive, RunName, Text, integer
 
 Column = Literal["Question", "Complex_CoT", "Response", "Open-ended Verifiable Question", "Ground-True Answer", "label"]
 TaskId = Literal[
@@ -85,6 +85,14 @@ class ModelRef(Block):
     def is_empty(self) -> bool:
         """True where the block names no model."""
         return not (self.hub or self.path or self.run or self.init)
+
+
+class ChatModelRef(ModelRef):
+    """A model that is asked in its chat template."""
+
+    chat_template_kwargs: Annotated[dict[str, Any], ADDED] = {}
+    """Variables of the model's chat template, such as `{enable_thinking: false}`, for SFT, PPO and evaluations alike. A model
+    that is trained with some is asked with the same only where the run file that asks it says so."""
 
 
 class RowsBlock(Block):

@@ -7,7 +7,6 @@ of a document are reported together, each as `FILE: KEY: expected X, got Y`.
 import copy
 import difflib
 import functools
-import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, get_args
@@ -16,9 +15,10 @@ import pydantic
 
 from fino1.errors import SpecError
 from fino1.spec import canonical
-from fino1.spec.fields import Block
+from fino1.spec.fields import EXPECTED, Block
 from fino1.spec.placement import OF_PODS, OF_TRAINING, PLACEMENT
 from fino1.spec.run import READ, RunSpec
+from fino1.spec.setting import keys_of, value_of
 from fino1.spec.yamlfile import show
 
 # Spellings of the original scripts (docs/flags.md, and the fields of TRL 0.13 that they take over) → ours.
@@ -68,7 +68,7 @@ _MESSAGES = {  # pydantic's error type → what was expected, from the error's c
     "list_type": "a list",
     "literal_error": "{expected}",
     "model_type": "a map of keys",
-    "string_pattern_mismatch": "a short name of lower-case letters, digits, - and .",
+    "string_too_long": "at most {max_length} characters",
     "string_too_short": "text that is not empty",
     "string_type": "text",
     "string_unicode": "Unicode text",
@@ -94,31 +94,22 @@ def layered(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def parse_set(assignments: Iterable[str]) -> dict[str, Any]:
-    """Make one document of `--set a.b=VALUE` options. VALUE is JSON where it parses as JSON, else text.
-
-    Raises SpecError with every assignment that is none.
-    """
+    """Make one document of `--set a.b=VALUE` options. Raises SpecError with every assignment that is none."""
     document: dict[str, Any] = {}
     problems = []
     for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        if not equals or not all(key.split(".")):
+        path, equals, text = assignment.partition("=")
+        *parents, leaf = keys = keys_of(path)
+        if not equals or not all(keys):
             problems.append(f"--set {assignment}: expected KEY.KEY=VALUE, got {assignment!r}")
             continue
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
-        *parents, leaf = key.split(".")
         inner: Any = document
         for parent in parents:
             inner = inner.setdefault(parent, {}) if isinstance(inner, dict) else None
         if isinstance(inner, dict):
-            inner[leaf] = value
+            inner[leaf] = value_of(text)
         else:
-            problems.append(
-                f"--set {assignment}: expected {key.rpartition('.')[0]} to be a map, got a value set before"
-            )
+            problems.append(f"--set {assignment}: expected {'.'.join(parents)} to be a map, got a value set before")
     if problems:
         raise SpecError(problems)
     return document
@@ -227,13 +218,12 @@ def attributed(error: SpecError, source: str, layers: Iterable[tuple[str, Mappin
 
 def _gives(document: Any, key: str) -> bool:
     """True where the document has a value at `key`, or a list or scalar on the way there, which stands for all below it."""
-    for part in key.split("."):
-        if not isinstance(document, Mapping):
-            return True
-        if part not in document:
-            return False
-        document = document[part]
-    return True
+    if not isinstance(document, Mapping):
+        return True
+    return any(  # a key may have dots of its own
+        key == own or (key.startswith(f"{own}.") and _gives(value, key.removeprefix(f"{own}.")))
+        for own, value in document.items()
+    )
 
 
 def _is_key(path: str) -> bool:
@@ -260,9 +250,15 @@ def problem(item: Mapping[str, Any], root: type[Block]) -> str:
     if kind in _MESSAGES:
         limits = {key: canonical.dumps(v) if isinstance(v, float) else v for key, v in item.get("ctx", {}).items()}
         message = _MESSAGES[kind].format(**limits)
+    got = show(item["input"])
+    if kind == "string_pattern_mismatch":
+        message = EXPECTED[item["ctx"]["pattern"]]
+        got = got.removeprefix("the text ") or "empty text"
     if kind == "literal_error" and isinstance(item["input"], bool):
-        return f"{path}: expected {message}, got {show(item['input'])} (YAML's reading of no or yes; put it in quotes)"
-    return f"{path}: expected {message}, got {show(item['input'])}"
+        got += " (YAML's reading of no or yes; put it in quotes)"
+    elif kind == "string_type" and isinstance(item["input"], float):
+        got += " (YAML's reading of a number; put it in quotes)"  # 1.20 is 1.2 by now
+    return f"{path}: expected {message}, got {got}"
 
 
 def _hint(location: tuple[str | int, ...], root: type[Block]) -> str:

@@ -4,22 +4,39 @@ They change nothing that is computed, so they are no part of the run's hash (doc
 GPU type goes on from its checkpoints.
 """
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, StrictBool
+from pydantic import StrictBool
 
-from fino1.spec.fields import Block, Count, CountOrZero, EnvName, LabelKey, LabelValue, ObjectName, Quantity, Text
+from fino1.spec.fields import (
+    AnnotationKey,
+    Block,
+    Bytes,
+    Count,
+    CountOrZero,
+    DeviceName,
+    Digest,
+    EnvName,
+    LabelKey,
+    LabelValue,
+    ObjectName,
+    Quantity,
+    QueueName,
+    Repository,
+    ResourceName,
+    SecretDataKey,
+    Tag,
+)
 
 
 class ImageBlock(Block):
     """The container image. A digest pins it and wins over the tag."""
 
-    repository: Text | None = None
+    repository: Repository | None = None
     """Null: `ghcr.io/fino1/train`, or `ghcr.io/fino1/eval` for method `eval`."""
-    tag: Text | None = None
+    tag: Tag | None = None
     """Null: the version of this package."""
-    digest: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
+    digest: Digest | None = None
     """`sha256:…` of the image; the tag is then not looked at."""
     pullPolicy: Literal["IfNotPresent", "Always", "Never"] = "IfNotPresent"
     """When the kubelet pulls the image."""
@@ -30,7 +47,7 @@ class ImageBlock(Block):
 class GpuBlock(Block):
     """The kind of GPU; the number is `gpus_per_node`."""
 
-    resource: LabelKey = "nvidia.com/gpu"
+    resource: DeviceName = "nvidia.com/gpu"
     """Extended resource that is counted; a MIG profile is `nvidia.com/mig-1g.10gb` and the like."""
     product: LabelValue | None = None
     """Value of the node label `nvidia.com/gpu.product`, for example `NVIDIA-H100-80GB-HBM3`."""
@@ -41,7 +58,7 @@ class GpuBlock(Block):
 class RdmaBlock(Block):
     """RDMA between nodes. It needs the capability IPC_LOCK, which Pod Security `restricted` and `baseline` refuse."""
 
-    resource: LabelKey | None = None
+    resource: DeviceName | None = None
     """Extended resource of the device plugin, for example `rdma/hca_shared_devices_a`."""
     count: Count = 1
     """How many of it a node takes."""
@@ -51,7 +68,7 @@ class Toleration(Block):
     """A taint that the pods tolerate, besides the GPU nodes' own."""
 
     key: LabelKey | None = None
-    """Null with operator `Exists` tolerates every taint."""
+    """Key of the taint; null with operator `Exists` tolerates every taint."""
     operator: Literal["Exists", "Equal"] = "Equal"
     """`Equal` compares `value`; `Exists` takes any."""
     value: LabelValue | None = None
@@ -75,9 +92,9 @@ class TopologyBlock(Block):
 class ResourcesBlock(Block):
     """CPU, memory and the like for each pod; GPUs and RDMA devices are added."""
 
-    requests: dict[LabelKey, Quantity] = {}
+    requests: dict[ResourceName, Quantity] = {}
     """Resource → quantity that the scheduler sets aside."""
-    limits: dict[LabelKey, Quantity] = {}
+    limits: dict[ResourceName, Quantity] = {}
     """Resource → quantity that may not be passed."""
 
 
@@ -86,7 +103,7 @@ class SecretKey(Block):
 
     name: ObjectName
     """Name of the Secret."""
-    key: Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]{1,253}$")]
+    key: SecretDataKey
     """Key in it."""
     optional: StrictBool = False
     """True: the pod starts without it too."""
@@ -101,9 +118,9 @@ class ClaimBlock(Block):
 
     create: StrictBool = True
     """False: the claim exists already. One that is made is kept when the run is uninstalled."""
-    size: Quantity = "200Gi"
+    size: Bytes = "200Gi"
     """Storage that is asked for."""
-    storageClassName: Text | None = None
+    storageClassName: ObjectName | None = None
     """Null: the cluster's default."""
     accessModes: list[AccessMode] = ["ReadWriteMany"]
     """`ReadWriteMany` where pods on several nodes share it."""
@@ -148,13 +165,6 @@ class TestBlock(Block):
     """True: it takes one GPU."""
 
 
-RESERVED_ENV = (
-    "^(FINO1_(ATTEMPT|BACKOFF_LIMIT|REPORT_TO)|HOME|HF_HOME|HF_HUB_OFFLINE|JOB_COMPLETION_INDEX"
-    "|MASTER_(ADDR|PORT)|PET_.*|RANK|LOCAL_RANK|WORLD_SIZE)$"
-)
-"""Variables that the pod or its controller sets itself."""
-
-
 class Placement(Block):
     """Every key of placement, at the top level of a run file."""
 
@@ -176,11 +186,11 @@ class Placement(Block):
     """Taints of nodes that the pods may run on."""
     topology: TopologyBlock = TopologyBlock()
     resources: ResourcesBlock = ResourcesBlock()
-    shmSize: Quantity = "16Gi"
-    """Size limit of /dev/shm, which counts as memory; NCCL and data loaders use it."""
-    queue: ObjectName | None = None
+    shmSize: Bytes = "16Gi"
+    """Size limit of /dev/shm, which counts as memory: at most a memory limit. NCCL and data loaders use it."""
+    queue: QueueName | None = None
     """Kueue LocalQueue."""
-    workloadPriorityClass: ObjectName | None = None
+    workloadPriorityClass: QueueName | None = None
     """Kueue WorkloadPriorityClass."""
     priorityClassName: ObjectName | None = None
     """PriorityClass of the pods."""
@@ -213,7 +223,7 @@ class Placement(Block):
     """Null makes one without a token."""
     podLabels: dict[LabelKey, LabelValue] = {}
     """Further labels of the pods."""
-    podAnnotations: dict[LabelKey, str] = {}
+    podAnnotations: dict[AnnotationKey, str] = {}
     """Further annotations of the pods."""
     test: TestBlock = TestBlock()
 
@@ -226,21 +236,6 @@ class Placement(Block):
     def world_size(self) -> int:
         """Number of ranks of the run."""
         return self.nodes * self.ranks_per_node
-
-    def placement_complaints(self) -> list[tuple[str, str]]:
-        """Variables and claims that would be there twice, and variables that the pod sets itself; as (path, problem)."""
-        found = []
-        work, models = self.volumes.work, self.volumes.models
-        if work.create and models.create and work.claimName == models.claimName:
-            problem = f"expected another than volumes.work.claimName, or create: false, got {models.claimName}"
-            found.append(("volumes.models.claimName", problem))
-        for name in sorted({*self.env, *self.secretEnv}):
-            block = "secretEnv" if name in self.secretEnv else "env"
-            if re.fullmatch(RESERVED_ENV, name):
-                found.append((f"{block}.{name}", f"expected a name that the pod does not set itself, got {name}"))
-            elif name in self.env and name in self.secretEnv:
-                found.append((f"secretEnv.{name}", "expected it in env or in secretEnv, got both"))
-        return found
 
 
 PLACEMENT = tuple(Placement.model_fields)

@@ -95,3 +95,21 @@ def read_run(
     except SpecError as error:
         raise load.attributed(error, str(path), layers) from error
     return spec, run_name or path.stem
+
+
+def find_named(name: str, planned: Path | None) -> tuple[Path, RunSpec] | None:
+    """Read the run file behind a run's `name`, as the run file `planned` takes it: that of the stage of a built-in recipe which
+    runs `planned` too, one beside it, or a built-in one. Returns its path and the run; None without any.
+    """
+    there = built_in()
+    files = {path.stem: path for path in there if path.parent.name == "runs"}
+    for path in there if planned in files.values() else ():
+        stages = build(document, str(path)).stages if is_recipe(document := read_yaml(path)) else []
+        stage = next((stage for stage in stages if stage.name == name), None)
+        if stage and stage.run in files and planned and planned.stem in {each.run for each in stages}:
+            file = files[stage.run]
+            return file, load.build(load.layered([read_yaml(file), stage.set]), str(path))
+    beside = planned.with_name(f"{name}.yaml") if planned else None
+    found = beside if beside and beside.is_file() else files.get(name)
+    document = read_yaml(found) if found else {}
+    return (found, load.build(document, str(found))) if found and not is_recipe(document) else None

@@ -9,8 +9,9 @@ from pydantic import BeforeValidator, Field
 
 from fino1.spec.evaluation import EvalBlock, evaluation_complaints
 from fino1.spec.fields import integer
-from fino1.spec.inputs import DataBlock, ModelRef, rows_complaints
+from fino1.spec.inputs import ChatModelRef, DataBlock, rows_complaints
 from fino1.spec.placement import Placement
+from fino1.spec.pods import pod_complaints
 from fino1.spec.train import (
     LaunchBlock,
     PpoBlock,
@@ -37,7 +38,7 @@ class RunSpec(Placement):
     """What the run does."""
     seed: Annotated[int, Field(ge=0, lt=2**32), BeforeValidator(integer)] = 42
     """Seed of every random number."""
-    model: ModelRef = ModelRef()
+    model: ChatModelRef = ChatModelRef()
     """Where SFT or the verifier starts, or PPO's policy; null means Llama-3.1-8B-Instruct, for the verifier
     Llama-3.2-3B-Instruct."""
     data: DataBlock = DataBlock()
@@ -55,7 +56,7 @@ class RunSpec(Placement):
 
     def complaints(self, world_size: int) -> list[tuple[str, str]]:
         """Problems that single fields do not show, as (path, problem): the batch arithmetic, and what a method needs."""
-        found = self.placement_complaints()
+        found = pod_complaints(self, trains=self.method != "eval")
         if self.method == "eval":
             if self.report_to:
                 found.append(("report_to", f"expected none with method eval, got {', '.join(self.report_to)}"))
@@ -66,6 +67,9 @@ class RunSpec(Placement):
         found += launch_complaints(self.method, self.launch, world_size)
         for i, block in enumerate(self.data.exclude):
             found += rows_complaints(f"data.exclude.{i}", block)
+        if self.method == "verifier" and self.model.chat_template_kwargs:
+            text = "expected none with method verifier, which reads no chat template, got some"
+            found.append(("model.chat_template_kwargs", text))
         if self.method == "ppo":
             if self.model.init is not None:
                 found.append(("model.init", "expected a trained policy (hub, path or run), got random weights"))

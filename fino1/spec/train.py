@@ -193,7 +193,7 @@ class PpoBlock(Block):
     eval_steps: Count = 20
     """Updates between evaluations."""
     num_sample_generations: Annotated[int, Field(ge=-1), BeforeValidator(integer)] = 10
-    """How often in the whole run some held-out responses are written to `generations.jsonl`; 0 or −1 never."""
+    """How often in the whole run an evaluation also writes some held-out responses to `generations.jsonl`; 0 or −1 never."""
     dataloader_num_workers: CountOrZero = 0
     """Threads that tokenise the prompts; 0 is one."""
 
@@ -206,13 +206,13 @@ class LaunchBlock(Block):
 
     zero_stage: Annotated[int, Field(ge=0, le=3), BeforeValidator(integer)] = 3
     """What is divided over the ranks. 0: nothing (plain data parallelism, 16 bytes per parameter on every GPU); 1: the
-    optimizer's state; 2: the gradients too; 3: the weights too (original: 3). SFT is sharded by DeepSpeed, PPO, which knows 0
-    and 3, by torch's fully_shard."""
+    optimizer's state; 2: the gradients too; 3: the weights too (original: 3). SFT and the verifier are sharded by DeepSpeed,
+    PPO, which knows 0 and 3, by torch's fully_shard."""
     offload_optimizer_device: Literal["none", "cpu"] = "none"
     """`cpu`: the optimizer's state lies in the node's memory, 12 bytes per parameter of a rank's share, and AdamW runs there;
-    from stage 1 on, SFT only."""
+    from stage 1 on, not with PPO."""
     offload_param_device: Literal["none", "cpu"] = "none"
-    """`cpu`: the weights too lie there; stage 3, SFT only."""
+    """`cpu`: the weights too lie there; stage 3, not with PPO."""
 
 
 def launch_complaints(method: str, block: LaunchBlock, world_size: int) -> list[tuple[str, str]]:

@@ -50,7 +50,7 @@ def _make_record(number: int, row: dict[str, Any], problems: rows.Problems) -> R
     gold_name = "exe_ans" if "exe_ans" in inner or nested else "answer"
     gold = rows.read_gold(inner.get(gold_name, rows.Missing()), nested + gold_name, problems, number, read_target)
     lines = rows.read_field(row, "table", list, problems, number)
-    table = [[str(cell) for cell in line] for line in lines if isinstance(line, list)]
+    table = [["" if cell is None else str(cell) for cell in line] for line in lines if isinstance(line, list)]
     before, after = _read_page(row, problems, number)
     identity = row.get("id") if isinstance(row.get("id"), str) else None
     table_hash = hashlib.sha256(json.dumps(table).encode()).hexdigest()[:16]

@@ -4,12 +4,15 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from fino1.errors import SpecError
 
+csv.field_size_limit(2**31 - 1)  # a cell may hold a whole report; the package's limit is 131,072 characters
 _KINDS = {str: "text", list: "a list", dict: "an object", float: "a number"}
 
 
@@ -41,13 +44,16 @@ class Missing:
 def read_text(path: Path, how_to_get: str) -> str:
     """Read a text file. Raises SpecError with how to get the data where there is none."""
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise SpecError(f"{path}: expected a data file, got no such file: {how_to_get}") from error
     except IsADirectoryError as error:
         raise SpecError(f"{path}: expected a data file, got a directory: {how_to_get}") from error
     except UnicodeDecodeError as error:
         raise SpecError(f"{path}: expected UTF-8 text, got byte {error.start}: {error.reason}") from error
+    if text.startswith("version https://git-lfs."):
+        raise SpecError(f"{path}: expected a data file, got a Git LFS pointer; run `git lfs pull` in its repository")
+    return text
 
 
 def read_json_rows(path: Path, how_to_get: str) -> tuple[list[tuple[int, dict[str, Any]]], Problems]:
@@ -57,13 +63,16 @@ def read_json_rows(path: Path, how_to_get: str) -> tuple[list[tuple[int, dict[st
     if text.lstrip().startswith("["):
         try:
             numbered: list[tuple[int, Any]] = list(enumerate(json.loads(text)))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise SpecError(f"{path}: expected a JSON array, got {error}") from error
     else:
         numbered = _lines(text, problems)
+    may_be_broken = re.search(r"\\u[dD][89a-fA-F]", text) is not None
     for row, value in numbered:
         if not isinstance(value, dict):
             problems.add(row, "row", "an object", value)
+        elif may_be_broken and not is_unicode(json.dumps(value, ensure_ascii=False)):
+            problems.add(row, "row", "Unicode text", "half a surrogate pair (\\ud800 to \\udfff alone)")
     if not numbered and not problems.found:
         raise SpecError(f"{path}: expected rows, got an empty file")
     return [(row, value) for row, value in numbered if isinstance(value, dict)], problems
@@ -78,6 +87,23 @@ def read_table(path: Path, delimiter: str, how_to_get: str) -> list[tuple[int, d
     return [(number, {key: value or "" for key, value in row.items() if key}) for number, row in enumerate(rows, 2)]
 
 
+def is_unicode(text: str) -> bool:
+    """True for text that UTF-8 can hold: no half of a surrogate pair, which JSON may spell."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def is_finite(value: Any) -> bool:
+    """True for a number, no truth value, that is finite as a float: JSON may spell integers of any length."""
+    try:
+        return isinstance(value, int | float | Decimal) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False
+
+
 def _lines(text: str, problems: Problems) -> list[tuple[int, Any]]:
     numbered = []
     for number, line in enumerate(text.split("\n"), 1):
@@ -85,7 +111,7 @@ def _lines(text: str, problems: Problems) -> list[tuple[int, Any]]:
             continue
         try:
             numbered.append((number, json.loads(line)))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             problems.add(number, "line", f"a JSON object ({error})", line)
     return numbered
 
@@ -117,11 +143,10 @@ def read_strings(row: dict[str, Any], name: str, problems: Problems, number: int
 
 def read_gold(value: Any, name: str, problems: Problems, number: int, read: Callable[[str], Any]) -> float | bool:
     """Read a gold, a number or truth value; notes a problem and returns 0 where it is neither."""
-    if isinstance(value, str):
-        value = read(value) if value.strip() else value
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, int | float) and math.isfinite(value):
-        return float(value)
+    found = read(value) if isinstance(value, str) and value.strip() else value
+    if isinstance(found, bool):
+        return found
+    if is_finite(found):
+        return float(found)
     problems.add(number, name, "a number or yes/no", value)
     return 0.0

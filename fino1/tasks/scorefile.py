@@ -38,7 +38,8 @@ def main(task: str, path: Path, out: TextIO) -> None:
         verdict = found.score(line["completion"], line["question"], line["target"])
         shown = {"id": line["id"], "extracted": verdict.extracted, "value": verdict.value}
         shown |= {"strict": verdict.strict, "docmath_compat": verdict.docmath_compat}
-        out.write(json.dumps(shown, ensure_ascii=False) + "\n")
+        text = json.dumps(shown, ensure_ascii=False)
+        out.write((text if rows.is_unicode(text) else json.dumps(shown)) + "\n")
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    GenerationConfig,
     LlamaConfig,
     PretrainedConfig,
     PreTrainedModel,
@@ -25,11 +25,9 @@ from transformers import (
 )
 
 from fino1 import runs
-from fino1.errors import SpecError, first_line
+from fino1.errors import SpecError
 from fino1.spec.inputs import DEFAULT_MODEL, InitBlock, ModelRef
-from fino1.train import checkpoint
-from fino1.train.ppo import rl
-from fino1.train.ppo.episodes import Packed
+from fino1.train import checkpoint, outline
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] }}"
@@ -39,6 +37,7 @@ CHAT_TEMPLATE = (
 _PIECES = r"## Thinking\n\n|\n\n## Final Response\n\n|(?<!\d)(?:19|20)\d\d(?!\d)|\d|[A-Za-z ?\n]+|."
 SPECIAL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
 Source = tuple[str | None, str | None]  # directory or hub id, and revision; (None, None): random weights
+_HEAD = "score."  # of a value model or a verifier
 BYTES_PER_PARAMETER = 12  # of a checkpoint in float32: the weights and Adam's two moments
 
 
@@ -79,31 +78,58 @@ def load_tokenizer(source: str, revision: str | None, key: str = "model") -> Pre
     tokenizer = read_tokenizer(source, revision, key)
     if tokenizer.chat_template is None:
         raise SpecError(f"{key}: {source}: expected a tokenizer with a chat template, got none")
-    if tokenizer.eos_token is None:
+    if tokenizer.eos_token_id is None:
         raise SpecError(f"{key}: {source}: expected a tokenizer with an end-of-sequence token, got none")
+    is_unknown = tokenizer.eos_token_id == tokenizer.unk_token_id and tokenizer.eos_token != tokenizer.unk_token
+    if is_unknown or not outline.knows_token(source, tokenizer.eos_token):
+        got = f"{tokenizer.eos_token!r}, which is not in its vocabulary"
+        raise SpecError(f"{key}: {source}: expected a tokenizer with an end-of-sequence token, got {got}")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token  # masks never come from comparing with the pad token
     return tokenizer
 
 
+def end_tokens(tokenizer: PreTrainedTokenizerBase, source: str | None, revision: str | None) -> list[int]:
+    """Ids of the tokens that end a response: the tokenizer's own, and those that the model's generation config lists.
+
+    A chat model ends its turn with another token than a document (Gemma's `<end_of_turn>`, Llama 3's `<|eot_id|>`).
+    """
+    listed: list[int] | int | None = None
+    if source is not None:
+        try:
+            listed = GenerationConfig.from_pretrained(source, revision=revision).eos_token_id
+        except OSError as error:
+            if checkpoint.is_disk_error(error):
+                raise  # else there is no such file
+    more = listed if isinstance(listed, list) else [] if listed is None else [listed]
+    return list(dict.fromkeys([tokenizer.eos_token_id, *more]))
+
+
 def read_tokenizer(source: str, revision: str | None, key: str) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a model as it is. Raises SpecError, naming `key`, for none, and the disk's own errors."""
-    try:
+    with outline.refusing(key, source, "a tokenizer"):
         return AutoTokenizer.from_pretrained(source, revision=revision)
-    except (OSError, ValueError) as error:
-        if checkpoint.is_disk_error(error):
-            raise
-        raise SpecError(f"{key}: {source}: expected a tokenizer, got {first_line(error)}") from error
 
 
 def load_config(key: str, source: str, revision: str | None) -> PretrainedConfig:
     """Load a model's config. Raises SpecError naming the run file's `key`."""
-    try:
+    with outline.refusing(key, source, "a model"):
         return AutoConfig.from_pretrained(source, revision=revision)
-    except (OSError, ValueError) as error:
-        if checkpoint.is_disk_error(error):
-            raise
-        raise SpecError(f"{key}: {source}: expected a model, got {first_line(error)}") from error
+
+
+def load_trained_config(
+    key: str, source: str, revision: str | None, tokenizer: PreTrainedTokenizerBase, headed: bool = False
+) -> PretrainedConfig:
+    """Load the config of a model to train; `headed`: with a head of its own (a value model, a verifier).
+
+    Raises SpecError for a model that cannot be trained, and weights in its folder that are not whole or of other sizes.
+    """
+    config = load_config(key, source, revision)
+    outline.check_kind(key, source, config)
+    outline.check_vocabulary(key, source, tokenizer, config)
+    made = outline.build(AutoModelForSequenceClassification if headed else AutoModelForCausalLM, key, source, config)
+    outline.check_shapes(key, source, made, _HEAD if headed else "")
+    return config
 
 
 def init_config(init: InitBlock, tokenizer: PreTrainedTokenizerBase) -> LlamaConfig:
@@ -121,9 +147,16 @@ def init_config(init: InitBlock, tokenizer: PreTrainedTokenizerBase) -> LlamaCon
 
 def load_policy(config: PretrainedConfig, source: str | None, revision: str | None) -> PreTrainedModel:
     """Load a causal language model in float32 (mixed precision casts where it computes), or make it where `source` is None."""
+    drop_router_logits(config)
     if source is None:
         return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    return _load(AutoModelForCausalLM, "model", source, revision, config=config, dtype=torch.float32)
+    return _load(AutoModelForCausalLM, "model", source, revision, config=config, dtype=torch.float32)[0]
+
+
+def drop_router_logits(config: PretrainedConfig) -> None:
+    """Let a mixture of experts return no router logits. TRL's SFT leaves that on; Transformers then fails with a cache."""
+    if getattr(config.get_text_config(), "output_router_logits", False):
+        config.get_text_config().output_router_logits = False
 
 
 def load_value(config: PretrainedConfig, source: str | None, revision: str | None) -> PreTrainedModel:
@@ -148,9 +181,8 @@ def _load_headed(
     if source is None:
         headed, missing = AutoModelForSequenceClassification.from_config(config, dtype=torch.float32), {"score.weight"}
     else:
-        options = {"config": config, "dtype": torch.float32, "output_loading_info": True}
-        headed, info = _load(AutoModelForSequenceClassification, key, source, revision, **options)
-        missing = info["missing_keys"]
+        options = {"config": config, "dtype": torch.float32, "but": _HEAD}
+        headed, missing = _load(AutoModelForSequenceClassification, key, source, revision, **options)
     if "score.weight" in missing:
         torch.nn.init.zeros_(headed.score.weight)
     return headed
@@ -158,17 +190,18 @@ def _load_headed(
 
 def load_classifier(source: str, revision: str | None) -> PreTrainedModel:
     """Load the reward classifier in the precision it was saved in."""
-    return _load(AutoModelForSequenceClassification, "ppo.reward.model", source, revision)
+    return _load(AutoModelForSequenceClassification, "ppo.reward.model", source, revision)[0]
 
 
-def _load(kind: Any, key: str, source: str, revision: str | None, **options: Any) -> Any:
-    """Load weights. Raises SpecError where there are none; an OSError of the disk stays."""
-    try:
-        return kind.from_pretrained(source, revision=revision, **options)
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise SpecError(f"{key}: {source}: expected weights, got {first_line(error)}") from error
+def _load(
+    kind: Any, key: str, source: str, revision: str | None, but: str = "", **options: Any
+) -> tuple[PreTrainedModel, set[str]]:
+    """Load weights; return the model, and the weights that were not there, which must begin with `but`. Raises SpecError."""
+    options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+    with outline.refusing(key, source, "weights"):
+        loaded, info = kind.from_pretrained(source, revision=revision, **options)
+    outline.check_loaded(key, source, info, but)
+    return loaded, info["missing_keys"]
 
 
 def value_config(
@@ -178,14 +211,14 @@ def value_config(
     if ref.init is not None:
         return init_config(ref.init, tokenizer), (None, None)
     source, revision = runs.resolve(ref, work, default, "ppo.value_model")
-    config = load_config("ppo.value_model", source, revision)
+    own = read_tokenizer(source, revision, "ppo.value_model")
+    config = load_trained_config("ppo.value_model", source, revision, own, headed=True)
     if config.vocab_size != policy.vocab_size:
         raise SpecError(
             f"ppo.value_model: {source}: expected the policy's vocabulary of {policy.vocab_size} tokens, "
             f"got {config.vocab_size}"
         )
-    other = load_tokenizer(source, revision, "ppo.value_model")
-    if other.get_vocab() != tokenizer.get_vocab():
+    if own.get_vocab() != tokenizer.get_vocab():
         raise SpecError(f"ppo.value_model: {source}: expected the policy's tokenizer, got one with other token ids")
     return config, (source, revision)
 
@@ -218,48 +251,3 @@ def check_disk(directory: Path, parameter_count: int, checkpoints: int) -> None:
 def own_source(ref: ModelRef, work: Path, default: str = DEFAULT_MODEL) -> Source:
     """Directory or hub id, and revision, of the run's own model; (None, None) for random weights."""
     return (None, None) if ref.init is not None else runs.resolve(ref, work, default, "model")
-
-
-class ActorCritic(nn.Module):
-    """Policy and value model as one module, so that one wrapper (DDP, fully_shard) and one optimizer hold both."""
-
-    def __init__(self, policy: PreTrainedModel, value: PreTrainedModel) -> None:
-        super().__init__()
-        self.policy = policy
-        self.value = value
-
-    def forward(self, packed: Packed, temperature: float | None) -> tuple[Tensor, Tensor, Tensor] | Tensor:
-        """Log-probabilities, entropies and values (each (N,)) of packed episodes; without a temperature the values alone."""
-        if temperature is None:
-            return values(self.value, packed)
-        logprobs, entropy = policy_logprobs(self.policy, packed, temperature)
-        return logprobs, entropy, values(self.value, packed).clone()  # fully_shard hooks outputs that are no views
-
-
-class Reference(nn.Module):
-    """The frozen policy, wrapped so that what shards it sees its forward pass."""
-
-    def __init__(self, policy: PreTrainedModel) -> None:
-        super().__init__()
-        self.policy = policy.requires_grad_(False).eval()
-
-    def forward(self, packed: Packed, temperature: float) -> Tensor:
-        """Log-probabilities (N,) of packed episodes."""
-        return policy_logprobs(self.policy, packed, temperature)[0]
-
-
-def policy_logprobs(policy: PreTrainedModel, packed: Packed, temperature: float) -> tuple[Tensor, Tensor]:
-    """Log-probabilities and entropies (N,) of the packed response tokens; only their positions meet the head."""
-    head = policy.get_output_embeddings()
-    return rl.token_logprobs(_hidden(policy, packed), head.weight, head.bias, packed.targets, temperature)
-
-
-def values(model: PreTrainedModel, packed: Packed) -> Tensor:
-    """Values (N,) of the states in which the packed response tokens were chosen."""
-    return model.score(_hidden(model, packed)).squeeze(-1).float()
-
-
-def _hidden(model: PreTrainedModel, packed: Packed) -> Tensor:
-    """The last hidden states (N, H) from which the response tokens are predicted."""
-    output = model.base_model(input_ids=packed.ids, position_ids=packed.positions, use_cache=False)
-    return output.last_hidden_state.flatten(0, 1)[packed.index]

@@ -15,6 +15,7 @@ from fino1 import files
 from fino1.spec.inputs import DEFAULT_MODEL
 from fino1.tasks.record import solution
 from fino1.train import model
+from fino1.train.data.chat import Chat
 from fino1.train.data.examples import make_sft_examples
 from fino1.train.data.rows import read_rows
 from fino1.train.launch.rank import Run
@@ -30,19 +31,19 @@ def main(run: Run) -> None:
     rows = read_rows(spec.data, "sft", spec.seed)
     texts = (f"{rows.render(r)}\n{solution(r.cot, r.response)}" for r in rows.train)
     base = find_base(run, DEFAULT_MODEL, texts, model.load_tokenizer)
+    chat = Chat(base.tokenizer, spec.model.chat_template_kwargs)
     length = min(block.max_length, base.length)
-    examples, evaluation = (
-        datasets.Dataset.from_list(part) for part in make_sft_examples(rows, base.tokenizer, length)
-    )
+    made = make_sft_examples(rows, chat, length, base.end_tokens)
+    examples, evaluation = (datasets.Dataset.from_list(part) for part in made)
     if run.is_main:
         files.write_json(run.directory / "data.json", rows.as_dict())
 
     transformers.set_seed(spec.seed)
-    made = model.load_policy(base.config, None, None) if base.source is None else None
+    fresh = model.load_policy(base.config, None, None) if base.source is None else None
     settings = training_arguments(run, len(evaluation) > 0)  # from here on weights that are read are sharded at once
     trainer = _Trainer(
         run=run,
-        model=made or model.load_policy(base.config, base.source, base.revision),
+        model=fresh or model.load_policy(base.config, base.source, base.revision),
         args=SFTConfig(**settings, max_length=length, packing=block.packing),
         train_dataset=examples,
         eval_dataset=evaluation if block.eval_strategy == "steps" and len(evaluation) else None,

@@ -1,9 +1,9 @@
 """What does one rank hold of a model? Its share, where there are several. (docs/ranks.md)
 
-SFT is sharded by DeepSpeed, which the Trainer drives: this module writes its configuration. PPO, whose loop is ours, is sharded
-by torch's fully_shard, which does what ZeRO stage 3 does: a layer's weights are whole on a rank while it computes with them,
-its gradients and the optimizer's state never. Both leave the arithmetic alone: the numbers are those of plain data
-parallelism, up to rounding.
+SFT and the verifier are sharded by DeepSpeed, which the Trainer drives: this module writes its configuration. PPO, whose loop is
+ours, is sharded by torch's fully_shard, which does what ZeRO stage 3 does: a layer's weights are whole on a rank while it
+computes with them, its gradients and the optimizer's state never. Both leave the arithmetic alone: the numbers are those of
+plain data parallelism, up to rounding.
 """
 
 import logging
@@ -42,7 +42,7 @@ def stage(spec: RunSpec, world_size: int) -> int:
 
 
 def deepspeed_config(spec: RunSpec, world_size: int) -> dict[str, Any] | None:
-    """DeepSpeed's configuration for SFT; None where nothing is sharded. The Trainer fills in what is `auto`."""
+    """DeepSpeed's configuration for SFT and the verifier; None where nothing is sharded. The Trainer fills in what is `auto`."""
     number = stage(spec, world_size)
     if number == 0:
         return None
@@ -142,7 +142,13 @@ class Sharding:
 
 
 def save(directory: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Write this rank's shares of the weights and of the optimizer's state."""
+    """Write this rank's shares of the weights and of the optimizer's state, AdamW's start where a weight has taken no step."""
+    for weight in (weight for group in optimizer.param_groups for weight in group["params"]):
+        if not optimizer.state[
+            weight
+        ]:  # a file has the same entries after any step: none can be loaded but those asked for
+            moments = {moment: torch.zeros_like(weight) for moment in ("exp_avg", "exp_avg_sq")}
+            optimizer.state[weight] = {"step": torch.tensor(0.0), **moments}
     weights, state = get_state_dict(module, optimizer)
     checkpoint.save({"model": weights, "optimizer": state}, checkpoint_id=directory)
 

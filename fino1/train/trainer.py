@@ -45,6 +45,11 @@ class Base:
         """Tokens that it can read."""
         return model.context_length(self.config)
 
+    @property
+    def end_tokens(self) -> list[int]:
+        """Ids of the tokens that end a response."""
+        return model.end_tokens(self.tokenizer, self.source, self.revision)
+
 
 def find_base(
     run: Run, default: str, texts: Iterable[str], load_tokenizer: Callable[..., PreTrainedTokenizerBase]
@@ -61,7 +66,7 @@ def find_base(
         config: PretrainedConfig = model.init_config(ref.init, tokenizer)
     else:
         tokenizer = load_tokenizer(source, revision)
-        config = model.load_config("model", source, revision)
+        config = model.load_trained_config("model", source, revision, tokenizer, headed=run.spec.method == "verifier")
     missing = run.spec.trained.save_total_limit - len(checkpoint.all_valid(run.checkpoints))
     model.check_disk(run.directory, model.parameters(config), missing)
     return Base(source, revision, tokenizer, config)
@@ -137,6 +142,7 @@ def train(run: Run, trainer: Trainer) -> None:
 def publish(run: Run, trainer: Trainer, tokenizer: PreTrainedTokenizerBase) -> None:
     """Write `model/` in Hugging Face layout; it appears whole."""
     temporary = run.directory / ".model.tmp"
+    model.drop_router_logits(trainer.model.config)
     trainer.save_model(str(temporary))  # gathers sharded weights, so every rank calls it
     if run.is_main:
         (temporary / "training_args.bin").unlink(missing_ok=True)

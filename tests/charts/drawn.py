@@ -23,7 +23,7 @@ TEXT = st.text(
 JOINED = {
     "method", "nodes", "gpus_per_node", "processes_per_node", "model", "data", "eval", "env", "secretEnv", "value_model",
     "reward", "global_batch_size", "per_device_train_batch_size", "gradient_accumulation_steps", "num_mini_batches",
-    "volumes", "backend", "launch", "report_to", "budget",
+    "volumes", "backend", "launch", "report_to", "budget", "repository", "tolerations", "resources", "server",
 }  # fmt: skip
 
 
@@ -44,20 +44,21 @@ def value(node: dict[str, Any]) -> st.SearchStrategy:
     if kind == "number":
         return number(node)
     if kind == "quantity":
-        return st.one_of(st.sampled_from(["500m", "1.5", "64Gi", "3", "7k"]), st.integers(0, 10**7), st.just(0.5))
+        return st.one_of(st.sampled_from(["1.5Gi", "64Gi", "3", "7k", "1e6"]), st.integers(1, 10**7))
     if "enum" in node:
         return st.sampled_from(node["enum"])
     if node["type"] == "boolean":
         return st.booleans()
-    return matching(node["pattern"]) if "pattern" in node else TEXT
+    return matching(node["pattern"], node.get("maxLength", 99)) if "pattern" in node else TEXT
 
 
-def matching(pattern: str) -> st.SearchStrategy[str]:
-    """Text of this pattern, without the newline that Python's `$` lets through."""
+@functools.cache
+def matching(pattern: str, most: int = 99) -> st.SearchStrategy[str]:
+    """Text of this pattern and at most so many characters, without the newline that Python's `$` lets through."""
     return st.from_regex(
         pattern.replace("^", r"\A", 1)[: -1 if pattern.endswith("$") else None] + r"\Z",
         alphabet=st.characters(max_codepoint=126, min_codepoint=32),
-    )
+    ).filter(lambda text: len(text) <= most)
 
 
 def number(node: dict[str, Any]) -> st.SearchStrategy:
@@ -100,6 +101,9 @@ model = st.one_of(
     st.builds(lambda path: {"path": f"/models/{path}"}, TEXT),
     st.sampled_from([{"run": "sft"}, {"run": "a.b-c"}]),
 )
+kwargs = st.sampled_from(
+    [{}, {"chat_template_kwargs": {}}, {"chat_template_kwargs": {"enable_thinking": False, "n": 2, "of": ["a", None]}}]
+)
 init = st.sampled_from(
     [{"init": {}}, {"init": {"hidden_size": 96, "num_hidden_layers": "2"}}, {"init": {"vocab_size": None}}]
 )
@@ -108,6 +112,24 @@ rows = st.one_of(
     st.builds(lambda path: {"task": "finqa", "path": f"/work/{path}"}, TEXT),
     st.builds(lambda hub: {"hub": hub, "columns": {"Question": "q"}}, TEXT),
 )
+
+TOLERATIONS = [
+    None,
+    [{"operator": "Exists"}],
+    [
+        {"key": "a", "value": "b", "effect": "NoExecute", "tolerationSeconds": "30"},
+        {"key": "b/c", "operator": "Exists"},
+    ],
+]
+RESOURCES = [
+    None,
+    {"requests": {"cpu": 0.5, "memory": "1.5Gi"}, "limits": {"cpu": "500m", "memory": "64Gi"}},
+    {"requests": {"a.b/c": "2"}, "limits": {"a.b/c": "2.0", "hugepages-2Mi": "4Mi", "memory": "+.7E11"}},
+]
+IMAGES = [
+    {"repository": "registry.example.com:5000/team/train", "tag": "1.20"},
+    {"repository": "train:1", "tag": None, "digest": f"sha256:{'0' * 64}"},
+]
 
 
 @st.composite
@@ -124,6 +146,9 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
             ]
         )
     )
+    document["tolerations"] = draw(st.sampled_from(TOLERATIONS))
+    document["resources"] = draw(st.sampled_from(RESOURCES))
+    document |= draw(st.sampled_from([{}, *({"image": image} for image in IMAGES)]))
     method = document["method"] = draw(st.sampled_from(TREE["fields"]["method"]["enum"]))
     document |= draw(
         st.fixed_dictionaries(
@@ -146,7 +171,9 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         **draw(rows),
         **draw(st.sampled_from([{}, {"exclude": [{"task": "ledger"}, {"hub": "a/b", "limit": None}]}])),
     }
-    document["model"] = draw(model if method == "ppo" else model | init)
+    document["model"] = draw(model if method == "ppo" else model | init) | draw(
+        st.just({}) if method == "verifier" else kwargs
+    )
     part = {**draw(block(TREE["fields"][method])), "per_device_train_batch_size": draw(st.sampled_from([1, 2, "2"]))}
     ranks = int(document.get("nodes", 1)) * max(int(document.get("gpus_per_node", 8)), 1)
     stages: list[dict[str, Any]] = [{}, {"zero_stage": 0}, {"zero_stage": "3"}]
@@ -176,10 +203,16 @@ def evaluation(draw: st.DrawFn) -> dict[str, Any]:
     tasks = st.lists(
         rows.map(lambda r: {"task": "finqa", **{k: v for k, v in r.items() if k != "columns"}}), min_size=1, max_size=2
     )
-    models = [{**draw(source), "name": name} for name in names]
+    models = [{**draw(source), **draw(kwargs), "name": name} for name in names]
     is_priced = all("price" in each for each in models if "base_url" in each)
     budget = draw(st.sampled_from([None, {}, {"tokens": "1e6"}] + ([{"dollars": "7.5", "tokens": None}] * is_priced)))
-    return {"models": models, "tasks": draw(tasks), "budget": budget}
+    server = {
+        "engine": st.sampled_from(["vllm", "transformers", None]),
+        "image": st.sampled_from(["vllm/vllm-openai", f"a.b:5000/c__d:E@sha256:{'0' * 64}"]),
+        "args": st.lists(TEXT, max_size=2),
+    }
+    served = draw(st.none() | st.fixed_dictionaries({}, optional=server))
+    return {"models": models, "tasks": draw(tasks), "budget": budget, "server": served}
 
 
 def leaves(node: dict[str, Any] = TREE, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], dict[str, Any]]]:
@@ -191,7 +224,7 @@ def leaves(node: dict[str, Any] = TREE, path: tuple[str, ...] = ()) -> list[tupl
 
 def faults(node: dict[str, Any]) -> list[Any]:
     """Values that the node does not take."""
-    if node["kind"] in ("list", "map"):
+    if node["kind"] in ("list", "map", "any"):
         return [3, "x", True, *([[3], [True]] if node["kind"] == "list" else [[1]])]
     wrong: list[Any] = [{"a": 1}, [1]]
     if node["kind"] == "number":
@@ -200,9 +233,12 @@ def faults(node: dict[str, Any]) -> list[Any]:
         wrong += [f(node["exclusiveMinimum"]) for f in (float, str) if "exclusiveMinimum" in node]
         return wrong + [f(node["maximum"] + 1) for f in (float, repr) if node.get("maximum", 1e99) < 1e9]
     if node["kind"] == "quantity":
-        return [*wrong, True, "x", "-1", -1, "1.", "1 Gi", 1e-7]
+        return [*wrong, True, "16GB", "-1", -1, "400m", "1 Gi", 0.5]
     wrong += [3, 1.5] if node["type"] != "boolean" else [1, "true"]
-    return wrong + (["\u2603"] if {"enum", "pattern"} & node.keys() else []) + ([""] if node.get("minLength") else [])
+    wrong += ["\u2603"] if {"enum", "pattern"} & node.keys() else []
+    return (
+        wrong + ([""] if "minLength" in node else []) + (["a" * (node["maxLength"] + 1)] if "maxLength" in node else [])
+    )
 
 
 def passes_the_schema(node: dict[str, Any], wrong: Any) -> bool:

@@ -64,7 +64,7 @@ def template(helm: Path, *arguments: str | Path) -> str:
 def by_render(document: dict[str, Any], name: str) -> Objects:
     """What `fino1-k8s render` makes; raises Refused."""
     try:
-        return keyed(render(load.build(document, "F"), name))
+        return keyed(render(load.build(document, "F"), name, tests=True))
     except SpecError as error:
         raise Refused(
             str(error), {re.sub(r"^F: |^--", "", text).partition(":")[0] for text in error.problems}
@@ -116,6 +116,6 @@ def _paths(text: str) -> set[str]:
             path = "" if match[1] == "(root)" else match[1]
             key = re.match(r"Additional property (\S+) is not allowed|(\S+) is required", match[2])
             found.add(f"{path}.{key[1] or key[2]}".lstrip(".") if key else path)
-        elif match := re.match(r"([A-Za-z_][\w.]*): expected ", line):
+        elif match := re.match(r"([A-Za-z_][\w./-]*): expected ", line):
             found.add(match[1])
     return found

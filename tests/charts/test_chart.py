@@ -38,7 +38,18 @@ TEXT_ON_PURPOSE = {
         "fino1.image",
         "fino1.isLinked",
     ),
-    *("fino1.isServed", "fino1.kind", "fino1.ownGang", "fino1.port", "fino1.ranks", "fino1.readsHub", "fino1.units"),
+    *(
+        "fino1.amount",
+        "fino1.isDevice",
+        "fino1.isMore",
+        "fino1.isServed",
+        "fino1.kind",
+        "fino1.ownGang",
+        "fino1.port",
+        "fino1.ranks",
+        "fino1.readsHub",
+        "fino1.units",
+    ),
 }
 """Helpers that return text, which each of their callers quotes or compares, or JSON for other templates."""
 NOT_PRINTED = re.compile(r"/\*|(if|else|end|range|with|define|fail)\b|\$\w*\s*:?=")

@@ -76,10 +76,30 @@ def test_every_wrong_value_of_every_key(helm, tmp_path):
                 assert {min(key for key in keys if f"{path}.".startswith(f"{key}.")) for path in mine.paths} == keys
 
 
+def server(**keys):
+    return SOUND["eval"] | {"gpus_per_node": 1, "eval": SOUND["eval"]["eval"] | {"server": keys}}
+
+
+STANDS = {  # a key over what follows where it is not given → a document with it, and what both then print
+    "engine": (server(engine="transformers"), "fino1/train:"),
+    "image of vllm": (server(image="a/b:1"), "'image': 'a/b:1'"),
+    "image of transformers": (server(engine="transformers", image="a/b:1"), "'image': 'a/b:1'"),
+    "processes": (SOUND["sft"] | {"processes_per_node": 2}, "'nprocPerNode': '2'"),
+}
+
+
+@pytest.mark.parametrize("name", STANDS)
+def test_a_key_that_is_given_stands_over_its_default(helm, tmp_path, name):
+    document, printed = STANDS[name]
+    helms, mine = both(helm, document, tmp_path)
+    assert helms == mine
+    assert printed in str(mine)
+
+
 CROSSED = {
     "unknown key": ({"sft": {"batch_size": 1}}, "sft.batch_size"),
     "unknown key in a list": ({"data": {"exclude": [{"task": "ledger", "x": 1}]}}, "data.exclude.0.x"),
-    "unknown key of a map": ({"env": {"lower": "x"}}, "env.lower"),
+    "unknown key of a map": ({"env": {"1a": "x"}}, "env.1a"),
     "unknown column": ({"data": {"columns": {"Q": "x"}}}, "data.columns.Q"),
     "required": ({"secretEnv": {"A": {"name": "x"}}}, "secretEnv.A.key"),
     "batch": ({"sft": {"global_batch_size": 7}}, "sft.global_batch_size"),
@@ -92,6 +112,10 @@ CROSSED = {
     "odd heads": ({"model": {"init": {"hidden_size": 12, "num_attention_heads": 4}}}, "model.init.hidden_size"),
     "kv heads": ({"model": {"init": {"num_key_value_heads": 3}}}, "model.init.num_key_value_heads"),
     "policy": ({"method": "ppo", "model": {"init": {}}}, "model.init"),
+    "chat template": (
+        {"method": "verifier", "model": {"chat_template_kwargs": {"a": 1}}},
+        "model.chat_template_kwargs",
+    ),
     "classifier": ({"method": "ppo", "ppo": {"reward": {"source": "model"}}}, "ppo.reward.model"),
     "sharding": ({"method": "ppo", "gpus_per_node": 2, "launch": {"zero_stage": "2"}}, "launch.zero_stage"),
     "offload": ({"launch": {"zero_stage": 0, "offload_optimizer_device": "cpu"}}, "launch.offload_optimizer_device"),
@@ -102,9 +126,6 @@ CROSSED = {
     "excluded": ({"data": {"exclude": [{"task": "finqa"}]}}, "data.exclude.0"),
     "relative path": ({"data": {"path": "rows.jsonl"}}, "data.path"),
     "relative model": ({"model": {"path": "out/model"}}, "model.path"),
-    "reserved": ({"env": {"PET_NNODES": "2"}}, "env.PET_NNODES"),
-    "one claim twice": ({"volumes": {"models": {"claimName": "fino1-work"}}}, "volumes.models.claimName"),
-    "env twice": ({"env": {"A": "2"}, "secretEnv": {"A": {"name": "x", "key": "y"}}}, "secretEnv.A"),
     "trackers": (
         {
             "method": "eval",
@@ -145,6 +166,92 @@ def test_what_no_schema_can_say(helm, tmp_path, case):
     assert path in helms.paths, helms
 
 
+NO_POD_STARTS = [  # documents, and the path of each mistake in them
+    (
+        {
+            "volumes": {"models": {"claimName": "fino1-work", "size": "0.0"}},
+            "env": {"PET_NNODES": "2", "A": "2"},
+            "secretEnv": {"A": {"name": "x", "key": "y"}},
+            "image": {"repository": "registry:5000/x:v3"},
+            "gang": "volcano",
+            "podLabels": dict.fromkeys(
+                ["app.kubernetes.io/name", "fino1/run", "scheduling.x-k8s.io/pod-group", "a"], "x"
+            ),
+            "podAnnotations": {"scheduling.k8s.io/group-name": "x", "fino1/run": "x"},
+            "tolerations": [
+                {"key": "a", "operator": "Exists", "value": "x"},
+                {"key": "a", "effect": "NoSchedule", "tolerationSeconds": 0},
+                {"value": "x"},
+                {"key": "a", "tolerationSeconds": 30},
+                {"operator": "Exists"},
+            ],
+            "resources": {
+                "requests": {"cpu": 2, "memory": "4Gi", "a/b": 1, "c/d": 1, "e/f": 3, "x.kubernetes.io/g": "9"},
+                "limits": {"cpu": "1500m", "memory": "400m", "a/b": 2, "e/f": "3.0", "x.kubernetes.io/g": "10.5"},
+            },
+        },
+        """volumes.models.claimName volumes.models.size env.PET_NNODES secretEnv.A image.repository podLabels.fino1/run
+        podLabels.app.kubernetes.io/name podLabels.scheduling.x-k8s.io/pod-group podAnnotations.scheduling.k8s.io/group-name
+        tolerations.0.value tolerations.1.tolerationSeconds tolerations.2.key tolerations.3.tolerationSeconds
+        resources.requests.cpu resources.requests.memory resources.requests.a/b resources.requests.c/d
+        resources.limits.memory shmSize""",
+    ),
+    (
+        {
+            "resources": {
+                "limits": {"hugepages-2Mi": "3Mi", "c/d": "500m", "nvidia.com/gpu": 1},
+                "requests": {"hugepages-1Gi": "1Gi", "requests.a.b/c": 1},
+            },
+            "podLabels": {"scheduling.x-k8s.io/pod-group": "x"},
+        },
+        """resources.limits.hugepages-2Mi resources.limits.c/d resources.limits.nvidia.com/gpu
+        resources.requests.hugepages-1Gi resources.requests.requests.a.b/c""",
+    ),
+    (
+        {
+            "image": {"repository": "ghcr.io/Fino1/train", "tag": "a b"},
+            "gpu": {"resource": "gpu"},
+            "resources": {"requests": {"memorz": 1, "pods": 1}},
+            "podLabels": {"a..b/c": "x"},
+            "queue": "a" * 64,
+            "secretEnv": {"A": {"name": "a..b", "key": "..x"}, "..B": {"name": "a", "key": "b"}},
+            "eval": {"server": {"image": "v@sha256:00ff"}},
+        },
+        """image.repository image.tag gpu.resource resources.requests.memorz resources.requests.pods podLabels.a..b/c queue
+        secretEnv.A.name secretEnv.A.key secretEnv...B eval.server.image""",
+    ),
+]
+
+
+@pytest.mark.parametrize("i", range(len(NO_POD_STARTS)))
+def test_what_no_pod_would_start_with(helm, tmp_path, i):
+    changes, paths = NO_POD_STARTS[i]
+    helms, mine = both(helm, load.merge(SOUND["sft"], changes), tmp_path)
+    assert isinstance(mine, Refused) and isinstance(helms, Refused)
+    assert mine.paths == helms.paths == set(paths.split())
+
+
+def test_what_kubernetes_takes(helm, tmp_path):
+    """Dots in objects' names, lower-case variables, every way to write a quantity."""
+    changes = {
+        "image": {"pullSecrets": ["team.a"], "repository": "Registry.example.com/a__b/c", "tag": "_1.20-rc"},
+        "queue": "team.a",
+        "workloadPriorityClass": "high.a",
+        "priorityClassName": "system.high",
+        "serviceAccountName": f"{'a' * 64}.b",
+        "volumes": {
+            "work": {"claimName": "w.1", "storageClassName": "fast.x", "size": "1."},
+            "models": {"claimName": "2"},
+        },
+        "env": {"http_proxy": "x", ".a-b": "x", "HTTPS_PROXY": "y"},
+        "secretEnv": {"no_proxy": {"name": "a.b", "key": ".x"}},
+        "podAnnotations": {"Example.com/Note": "x"},
+        "resources": {"requests": {"cpu": ".5", "memory": "0.7e1"}, "limits": {"cpu": "5e-1", "memory": "2Ti"}},
+    }
+    helms, mine = both(helm, load.merge(SOUND["sft"], changes), tmp_path)
+    assert helms == mine and not isinstance(mine, Refused)
+
+
 @pytest.mark.parametrize("method", ["sft", "ppo", "verifier"])
 def test_the_original_job_needs_no_values(helm, tmp_path, method):
     """Llama-3.1-8B-Instruct on 8 GPUs, on the published reasoning paths; a verifier's rows must be named."""
@@ -159,10 +266,10 @@ def test_the_original_job_needs_no_values(helm, tmp_path, method):
 
 
 def test_empty_text_wins_too(helm, tmp_path):
-    """Over a variable, a label, a node label of ours: Helm's own merge would pass over it."""
+    """Over a variable, a node label of ours: Helm's own merge would pass over it."""
     changes = {
         "env": {"NCCL_DEBUG": "", "OMP_NUM_THREADS": ""},
-        "podLabels": {"app.kubernetes.io/part-of": ""},
+        "podLabels": {"a": ""},
         "podAnnotations": {"a": ""},
         "gpus_per_node": 1,
         "gpu": {"product": "x"},
@@ -175,15 +282,14 @@ def test_empty_text_wins_too(helm, tmp_path):
 @pytest.mark.parametrize("name", ["Abc", "1a", "a.b", "x" * 35, "a-"])
 def test_names(helm, tmp_path, name):
     helms, mine = both(helm, SOUND["sft"], tmp_path, name)
-    assert isinstance(mine, Refused) and mine.paths == {"name"}
+    assert isinstance(mine, Refused) and "name of the run (--name, or that of its file)" in mine.paths
     assert isinstance(helms, Refused)
 
 
-@pytest.mark.parametrize(
-    ("option", "assignment"),
-    [("--set", "sft.learning_rate=5e-7"), ("--set", "sft.max_length=99"), ("--set-json", "seed=3")],
-)
-def test_numbers_from_the_command_line(helm, tmp_path, option, assignment):
-    """`helm --set` makes text of 5e-7; the objects, hashes included, are those of the number."""
-    helms = by_helm(helm, SOUND["sft"], "abc", tmp_path, option, assignment)
-    assert helms == by_render(load.layered([SOUND["sft"], load.parse_set([assignment])]), "abc")
+def test_values_from_the_command_line(helm, tmp_path):
+    """`helm --set` makes text of 5e-7; the objects, hashes included, are those of the number. 1.20 is an image's tag as typed."""
+    numbers = ["sft.learning_rate=5e-7", "sft.max_length=99", "resources.limits.cpu=1.50"]
+    assignments = [*numbers, "image.tag=1.20", r"nodeSelector.nvidia\.com/gpu\.product=1e5"]
+    options = [word for each in assignments for word in ("--set", each)]
+    helms = by_helm(helm, SOUND["sft"], "abc", tmp_path, *options, "--set-json", "seed=3")
+    assert helms == by_render(load.layered([SOUND["sft"], load.parse_set([*assignments, "seed=3"])]), "abc")

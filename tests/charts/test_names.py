@@ -72,7 +72,10 @@ NAMES: dict[str, dict[str, str]] = {
 
 
 def names(path):
-    return {unit.full: unit.run_hash for unit in units(load.build(read_yaml(path), path.name), path.stem)}
+    return {
+        unit.full: unit.directory.rpartition("-")[2]
+        for unit in units(load.build(read_yaml(path), path.name), path.stem)
+    }
 
 
 def test_names_of_the_built_in_runs_are_fixed():
@@ -106,16 +109,16 @@ def of(method, **changes):
 @pytest.mark.parametrize("method", SOUND)
 def test_config_holds_what_its_method_reads(method):
     others = {"sft", "verifier", "ppo", "eval"} - {method}
-    config = json.loads(of(method).config)
+    config = load.config(of(method).spec)
     assert not config.keys() & (others - ({"ppo"} if method == "verifier" else set()))
     assert ("launch" in config) == ("model" in config) == ("data" in config) == (method != "eval")
     if method == "verifier":
         assert config["ppo"] == {"reward": {"threshold": 0.4}}
-        assert of(method, ppo={"reward": {"threshold": 0.5}}).run_hash != of(method).run_hash
+        assert of(method, ppo={"reward": {"threshold": 0.5}}).directory != of(method).directory
     assert not config.keys() & set(PLACEMENT)
     for other in others:
         changed = of(method, **{other: {"eval_steps": 7} if other != "eval" else {"max_tokens": 7}})
-        assert (changed.full, changed.run_hash) == (of(method).full, of(method).run_hash), other
+        assert (changed.full, changed.directory) == (of(method).full, of(method).directory), other
 
 
 def changed(path):
@@ -123,13 +126,14 @@ def changed(path):
     node = functools.reduce(lambda node, key: node["fields"][key], path, drawn.TREE)
     values = {
         "list": [{"key": "a", "operator": "Exists"}],
-        "map": {"A": {"name": "a", "key": "b"}} if path[-1] == "secretEnv" else {"A": "1"},
+        "map": {"A": {"name": "a", "key": "b"}} if path[-1] == "secretEnv" else {"cpu": "1"},
         "number": 8,
         "quantity": "7Gi",
     }
     value = values.get(node["kind"])
     if value is None:
-        value = not node["default"] if node["type"] == "boolean" else "other"
+        text = "example.com/other" if path[-1] == "resource" else "other"
+        value = not node["default"] if node["type"] == "boolean" else text
     if path[-1] in ("accessModes", "pullSecrets", "report_to", "egress"):
         value = {"accessModes": ["ReadWriteOnce"], "pullSecrets": ["a"], "report_to": ["wandb"], "egress": [{}]}[
             path[-1]
@@ -150,7 +154,7 @@ def test_what_of_placement_is_in_the_objects_name(path):
     beside = {"networkPolicy", "suspend", "test", "ttlSecondsAfterFinished"}
     claim = path[0] == "volumes" and path[-1] not in ("claimName", "readOnly")
     one = of("sft", **changed(path))
-    assert one.run_hash == of("sft").run_hash, "placement changes no directory"
+    assert one.directory == of("sft").directory, "placement changes no directory"
     assert (one.full == of("sft").full) == (path[0] in beside or claim)
     is_of_pods = ".".join(path) in OF_PODS or path[0] in OF_PODS
     assert is_of_pods == (one.full != of("sft").full)
@@ -159,8 +163,6 @@ def test_what_of_placement_is_in_the_objects_name(path):
 
 
 # Keys that are added later
-
-TODAY = ["eval.tasks.*.gold"]
 
 
 class LaterGpu(GpuBlock):
@@ -193,11 +195,11 @@ class Later(RunSpec):
 
 
 def later(document):
-    return keyed(render.render(Later.model_validate(document), "abc"))
+    return keyed(render.render(Later.model_validate(document), "abc", tests=True))
 
 
 def now(document):
-    return keyed(render.render(load.build(document, "F"), "abc"))
+    return keyed(render.render(load.build(document, "F"), "abc", tests=True))
 
 
 BEFORE = [{"method": "sft", **SOUND["sft"]}, {"method": "eval", "gpus_per_node": 2, **SOUND["eval"]}]
@@ -233,8 +235,8 @@ def test_an_added_key_in_the_chart(helm, tmp_path, monkeypatch):
     monkeypatch.setattr(generate.schema, "tree", lambda: tree(Later))
     generate._chart(chart)
     assert json.loads((chart / "files" / "spec.json").read_text())["added"] == [
-        *("gpu.made_up", "sft.made_up", "sft.made_up_block", "eval.models.*.made_up"),
-        *TODAY,
+        *("gpu.made_up", "model.chat_template_kwargs", "sft.made_up", "sft.made_up_block"),
+        *("eval.models.*.chat_template_kwargs", "eval.models.*.made_up", "eval.tasks.*.gold"),
     ]
     cases = [load.merge(before, more) for before, more in zip(BEFORE, AS_BEFORE, strict=True)]
     cases += [load.merge(BEFORE[i == 3], changes) for i, changes in enumerate(OTHERWISE)]
@@ -245,5 +247,7 @@ def test_an_added_key_in_the_chart(helm, tmp_path, monkeypatch):
 
 def test_todays_added_keys():
     """The table of READ and the marks are all that names depend on."""
-    assert generate.schema.added(drawn.TREE) == TODAY
+    assert generate.schema.added(drawn.TREE) == [
+        *("model.chat_template_kwargs", "eval.models.*.chat_template_kwargs", "eval.tasks.*.gold"),
+    ]
     assert READ.keys() == set(drawn.TREE["fields"]["method"]["enum"])

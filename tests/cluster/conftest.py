@@ -160,6 +160,23 @@ def kubelet(admin: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ku
 
 
 @pytest.fixture
+def start(kubelet, namespace):
+    """`start(run, rank)`: a running pod of a run, with a log."""
+    pods = []
+
+    def make(run, rank=0):
+        key = "training.kubeflow.org/replica-index" if run.kind == "PyTorchJob" else None
+        labels = {**run.labels, key or "batch.kubernetes.io/job-completion-index": str(rank)}
+        labels = {name: value for name, value in labels.items() if "/" in name and "helm" not in name}
+        pods.append(kubelet.start(namespace, f"{run.full}-{rank}", labels))
+        return pods[-1]
+
+    yield make
+    for pod in pods:
+        pod.delete()
+
+
+@pytest.fixture
 def fino1(kubeconfig: Path, namespace: str, capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, str, str]]:
     """`fino1(verb, …)`: exit code, standard output and error of a verb in the test's namespace."""
 
@@ -191,7 +208,7 @@ def collector(api):
     def collect():
         while not over.wait(0.1):
             for kind, version in KINDS.items():
-                for item in api.list(version, kind).items:
+                for item in api.list(version, kind):
                     if "foregroundDeletion" in item["metadata"].get("finalizers", []):
                         api.patch(version, kind, item["metadata"]["name"], {"metadata": {"finalizers": None}})
 

@@ -13,6 +13,7 @@ import threading
 import time
 from urllib.parse import parse_qs, urlsplit
 
+from fino1.k8s.cluster.client import Api
 from tests.cluster.kubelet import Kubelet, _Handler
 
 MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -29,12 +30,12 @@ class ExecKubelet(Kubelet):
         """Take the next pod that matches to this node, and give its containers this status; returns the pod then."""
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
-            for pod in self.api.list("v1", "Pod", label_selector=selector, namespace=namespace).items:
+            for pod in self.api.list("v1", "Pod", label_selector=selector, namespace=namespace):
                 name = pod["metadata"]["name"]
                 self.bind(namespace, name)
                 containers = [_status(c["name"], status) for c in pod["spec"]["containers"]]
                 body = {"status": {"phase": "Running", "containerStatuses": containers}}
-                self.api.patch("v1", "Pod", name, body, subresource="status", namespace=namespace)
+                Api(self.api.connection, namespace).patch("v1", "Pod", name, body, subresource="status")
                 return pod
             time.sleep(0.05)
         raise AssertionError(f"no pod {selector}")

@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
+from fino1.k8s.cluster.client import Api
+
 RESTRICTED = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -91,7 +93,7 @@ class Kubelet:
 
 class Pod:
     def __init__(self, kubelet, namespace, name):
-        self.kubelet, self.namespace, self.name = kubelet, namespace, name
+        self.kubelet, self.name, self.api = kubelet, name, Api(kubelet.api.connection, namespace)
         self.key = (namespace, name, "main")
         self.clock = time.time_ns()
 
@@ -136,12 +138,10 @@ class Pod:
         container = {"name": "main", "image": "image", "imageID": "", "restartCount": count, "ready": running}
         container |= {"containerID": f"test://{self.name}-{count}", "state": state, "lastState": last if count else {}}
         status = {"phase": phase, "containerStatuses": [container]}
-        self.kubelet.api.patch(
-            "v1", "Pod", self.name, {"status": status}, subresource="status", namespace=self.namespace
-        )
+        self.api.patch("v1", "Pod", self.name, {"status": status}, subresource="status")
 
     def delete(self):
-        self.kubelet.api.delete("v1", "Pod", self.name, namespace=self.namespace)
+        self.api.delete("v1", "Pod", self.name)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -3,11 +3,14 @@
 import copy
 import json
 import secrets
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import yaml
 
+from fino1.k8s import cli
 from fino1.k8s.change import owned
 from fino1.k8s.objects.backends import KINDS, pod_templates
 from fino1.k8s.objects.render import render
@@ -59,9 +62,7 @@ class Stage:
 
     def status(self, run, **status):
         """What a controller says of a run object."""
-        self.api.patch(
-            KINDS[run.kind], run.kind, run.full, {"status": status}, subresource="status", namespace=self.namespace
-        )
+        self.api.patch(KINDS[run.kind], run.kind, run.full, {"status": status}, subresource="status")
 
     def conditions(self, run, *conditions, **status):
         """Conditions that are true: a type, or (type, reason, message)."""
@@ -100,14 +101,7 @@ class Stage:
         return name
 
     def pod_status(self, name, phase="Running", **status):
-        self.api.patch(
-            "v1",
-            "Pod",
-            name,
-            {"status": {"phase": phase, **status}},
-            subresource="status",
-            namespace=self.namespace,
-        )
+        self.api.patch("v1", "Pod", name, {"status": {"phase": phase, **status}}, subresource="status")
 
     def container(self, name, state, phase="Running", *, restarts=0, last=None, init=False, container=None, **status):
         """What a kubelet says of a pod's main container (or an init container)."""
@@ -179,3 +173,40 @@ def make_workload(api, run, **spec):
 def make_helms(api, run):
     annotations = {"meta.helm.sh/release-name": "run", "meta.helm.sh/release-namespace": api.namespace}
     api.patch(run.object["apiVersion"], run.kind, run.full, {"metadata": {"annotations": annotations}})
+
+
+class Asked(threading.Thread):
+    """A verb in the background, as a user leaves it running."""
+
+    def __init__(self, cluster, namespace, verb, *words):
+        super().__init__(daemon=True)
+        self.words = [verb, "--kubeconfig", str(cluster.kubeconfig), "-n", namespace, *words]
+        self.code = None
+        self.start()
+
+    def run(self):
+        self.code = cli.main(self.words)
+
+    def end(self):
+        self.join(60)
+        assert not self.is_alive()
+        return self.code
+
+
+def until(capsys, text):
+    """Wait until something is said on stderr; returns all that was said there till then."""
+    said, deadline = "", time.monotonic() + 30
+    while text not in said:
+        assert time.monotonic() < deadline, said
+        said += capsys.readouterr().err
+        time.sleep(0.05)
+    return said
+
+
+def progress(done, total=1000, **numbers):
+    return json.dumps({"event": "progress", "stage": "sft", "name": "run", "done": done, "total": total, **numbers})
+
+
+def rows(text):
+    """A table as lists of cells."""
+    return [line.split() for line in text.splitlines()]

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from fino1.errors import ClusterError
+from fino1.errors import ClusterError, SpecError
 from fino1.k8s.cluster.client import connect
-from fino1.k8s.objects.render import is_hook, render
+from fino1.k8s.objects.render import render
 from fino1.spec import load
+from fino1.spec.run import RunSpec
 from fino1.spec.yamlfile import read_yaml
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
@@ -63,7 +64,7 @@ def table():
 
 def objects_of(name, *changes):
     document = load.layered([RUNS[name], *changes])
-    return render(load.build(document, name), name)
+    return render(load.build(document, name), name, tests=True)
 
 
 def pods_of(thing):
@@ -156,7 +157,7 @@ def test_evaluation(api, table, name):
 def test_rdma_needs_more_than_restricted(api, table, backend):
     """The run's own object is admitted; its pods are not, nor the pod of `helm test`."""
     objects = objects_of("sft", {"backend": backend, "nodes": 2, "rdma": {"resource": "rdma/hca"}})
-    pods = [thing for thing in objects if is_hook(thing)] + [pod for thing in objects for pod in pods_of(thing)]
+    pods = [thing for thing in objects if thing["kind"] == "Pod"] + [pod for thing in objects for pod in pods_of(thing)]
     admit(api, [thing for thing in objects if thing["kind"] == "ServiceAccount"])
     assert len(pods) == 2
     for pod in pods:
@@ -173,6 +174,43 @@ def test_strict_means_strict(api):
         api.apply(job, dry_run=True)
 
 
+TOGETHER = {  # what the reader of run files refuses, each by itself
+    "exists with a value": {"tolerations": [{"key": "a", "operator": "Exists", "value": "b"}]},
+    "seconds": {"tolerations": [{"key": "a", "effect": "NoSchedule", "tolerationSeconds": 3}]},
+    "seconds for all effects": {"tolerations": [{"key": "a", "tolerationSeconds": 3}]},
+    "value without key": {"tolerations": [{"value": "b"}]},
+    "request above its limit": {"resources": {"requests": {"cpu": 2}, "limits": {"cpu": "1500m"}}},
+    "device without limit": {"resources": {"requests": {"a/b": 2}}},
+    "device below its limit": {"resources": {"requests": {"a/b": 1}, "limits": {"a/b": 2}}},
+    "half a device": {"resources": {"limits": {"a/b": "500m"}}},
+    "huge pages alone": {"resources": {"limits": {"hugepages-2Mi": "4Mi"}}},
+    "a page and a half": {"resources": {"limits": {"hugepages-2Mi": "3Mi", "memory": "32Gi"}}},
+}
+
+
+def test_the_server_refuses_it_too(api):
+    """Each of these, and not the pod without them, whose names and quantities are written in all ways that are allowed."""
+    right = {
+        "env": {"http_proxy": "x", ".a-b": "x"},
+        "secretEnv": {"A": {"name": "team.a", "key": ".x", "optional": True}},
+        "volumes": {"work": {"claimName": "w.1"}},
+        "resources": {"limits": {"cpu": "+.5", "memory": "32.e9", "hugepages-2Mi": "4Mi"}},
+        "podAnnotations": {"Example.com/Note": "x"},
+        "serviceAccountName": "default",
+        "image": {"repository": "a.b:5000/c__d", "tag": "_1.20"},
+    }
+    for changes in ({}, *TOGETHER.values()):
+        document = {**RUNS["sft-tiny"], "backend": "job", **right, **changes}
+        (pod,) = [pod for thing in render(RunSpec.model_validate(document), "abc") for pod in pods_of(thing)]
+        if not changes:
+            assert load.build(document, "F") and api.apply(pod, dry_run=True, before={})
+            continue
+        with pytest.raises(SpecError):
+            load.build(document, "F")
+        with pytest.raises(ClusterError, match="Invalid value|Required value|Forbidden"):
+            api.apply(pod, dry_run=True, before={})
+
+
 @pytest.mark.helm
 def test_helm_installs_and_uninstalls(api, helm, cluster, namespace):
     """`sft`, then `ppo` and an evaluation, which share its volumes; all go, the volumes stay."""
@@ -186,10 +224,10 @@ def test_helm_installs_and_uninstalls(api, helm, cluster, namespace):
     for name, chart in (("sft", "train"), ("ppo", "train"), ("eval", "eval")):
         said = run("install", name, ROOT / "charts" / chart, "-f", ROOT / "manifests" / "runs" / f"{name}.yaml")
         assert f"helm test {name}" in said
-    assert len(api.list("kubeflow.org/v1", "PyTorchJob").items) == 2
-    assert len(api.list("batch/v1", "Job").items) == 5
+    assert len(api.list("kubeflow.org/v1", "PyTorchJob")) == 2
+    assert len(api.list("batch/v1", "Job")) == 5
     for name in ("eval", "ppo", "sft"):
         run("uninstall", name)
-    assert not api.list("kubeflow.org/v1", "PyTorchJob").items
-    claims = {claim["metadata"]["name"] for claim in api.list("v1", "PersistentVolumeClaim").items}
+    assert not api.list("kubeflow.org/v1", "PyTorchJob")
+    claims = {claim["metadata"]["name"] for claim in api.list("v1", "PersistentVolumeClaim")}
     assert claims == {"fino1-work", "fino1-models"}

@@ -21,7 +21,7 @@ def test_cancelled_with_all_but_claims_and_once(api, fino1, submitted, collector
     assert code == exits.DONE, err
     assert out.splitlines()[0] == f"{run.kind}/{run.full}: cancelled"
     assert left_of_run(api) == []
-    assert len(api.list("v1", "PersistentVolumeClaim").items) == 2
+    assert len(api.list("v1", "PersistentVolumeClaim")) == 2
     code, out, _ = fino1("cancel", "run")
     assert (code, out) == (exits.DONE, f"run: nothing of it is in namespace {api.namespace}, nothing to cancel\n")
 
@@ -67,7 +67,7 @@ def test_a_pod_that_comes_after_its_object_has_gone_is_waited_for(api, fino1, su
     with ThreadPoolExecutor() as pool:
         around = pool.submit(come_and_go)
         code, _, err = fino1("cancel", "run")
-        assert (code, api.list("v1", "Pod").items) == (exits.DONE, []), err
+        assert (code, api.list("v1", "Pod")) == (exits.DONE, []), err
         assert f"NetworkPolicy/{run.full}" in around.result()
 
 

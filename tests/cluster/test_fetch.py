@@ -62,7 +62,7 @@ def names(folder):
 
 
 def left(api):
-    return [pod["metadata"]["name"] for pod in api.list("v1", "Pod", label_selector="fino1/fetch").items]
+    return [pod["metadata"]["name"] for pod in api.list("v1", "Pod", label_selector="fino1/fetch")]
 
 
 def test_a_running_run_is_read_through_its_own_pod(api, stage, kubelet, volume, fetch, tmp_path, capsys):
@@ -112,7 +112,7 @@ def gone(api, seconds=10):
     """Deleted: at once, or marked so for the kubelet that has it."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        pods = api.list("v1", "Pod", label_selector="fino1/fetch").items
+        pods = api.list("v1", "Pod", label_selector="fino1/fetch")
         if all(pod["metadata"].get("deletionTimestamp") for pod in pods):
             return True
         time.sleep(0.05)

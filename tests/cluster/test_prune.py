@@ -26,7 +26,7 @@ def test_pruned_is_what_is_over_for_long_enough(api, fino1, submitted, stage):
     assert len(left_of_run(api)) == 4
     assert fino1("prune", "--older-than", "0s")[0] == exits.DONE
     assert [Run(thing).full for thing in owned.list_of_run(api, "run") if thing["kind"] != "Job"] == []
-    assert len(api.list("v1", "PersistentVolumeClaim").items) == 2
+    assert len(api.list("v1", "PersistentVolumeClaim")) == 2
 
 
 def test_leftovers_of_a_run_that_is_gone_go_unless_it_has_pods(api, fino1, submitted, stage):
@@ -48,7 +48,7 @@ def test_helms_are_kept(api, fino1, submitted, stage):
         make_helms(api, Run(thing))
     code, _, err = fino1("prune", "--older-than", "0s")
     assert (code, len(left_of_run(api))) == (exits.DONE, 4)
-    assert f"kept: what belongs to Helm release run (helm uninstall run -n {api.namespace})" in err
+    assert f"kept: what belongs to Helm release run: helm uninstall run -n {api.namespace}" in err
 
 
 def test_how_old_is_said_plainly(fino1):

@@ -27,7 +27,7 @@ def everything(api):
     listed = [("v1", kind) for kind in kinds] + [("networking.k8s.io/v1", "NetworkPolicy"), ("batch/v1", "Job")]
     listed += [("kubeflow.org/v1", "PyTorchJob"), ("jobset.x-k8s.io/v1alpha2", "JobSet")]
     listed += [("trainer.kubeflow.org/v1alpha1", kind) for kind in ("TrainJob", "TrainingRuntime")]
-    things = [(kind, item["metadata"]) for version, kind in listed for item in api.list(version, kind).items]
+    things = [(kind, item["metadata"]) for version, kind in listed for item in api.list(version, kind)]
     # A new claim has a finalizer that only a controller takes away, and the tests' own accounts are no part of a run.
     return sorted(f"{kind}/{its['name']}" for kind, its in things if "deletionTimestamp" not in its and "labels" in its)
 

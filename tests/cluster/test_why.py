@@ -6,7 +6,6 @@ import secrets
 import pytest
 
 from fino1.k8s import cli
-from tests.cluster.kubelet import Kubelet
 from tests.cluster.stage import now, terminated
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(120)]
@@ -42,7 +41,7 @@ def claim(stage, name, phase, storage_class=None):
     metadata = {"name": name, "namespace": stage.namespace}
     stage.api.create({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": metadata, "spec": spec})
     status = {"status": {"phase": phase}}
-    stage.api.patch("v1", "PersistentVolumeClaim", name, status, subresource="status", namespace=stage.namespace)
+    stage.api.patch("v1", "PersistentVolumeClaim", name, status, subresource="status")
 
 
 def refuse(stage, pod, message, reason="Unschedulable"):
@@ -85,11 +84,12 @@ def test_a_pod_that_no_node_takes(stage, claims, why, node):
     refuse(stage, pod, message)
     text, told, _ = why()
     assert told["verdict"].startswith(f"{run.full} is pending (")
-    assert "no node takes it: 2 of 3 have less than 8 nvidia.com/gpu free, 1 of 3 didn't match Pod's node" in text
+    assert f"no node takes it: {message.partition('. preemption')[0]}\n" in text
+    assert f"asked: 8 nvidia.com/gpu on nodes with nvidia.com/gpu.product={product}\n" in text
     assert f"{product}: 2 with nvidia.com/gpu, at most 8 each, free 4, 4" in text
     assert "→ it starts when other pods end" in text
     (finding,) = told["findings"]
-    assert finding["numbers"]["nodes"] == 3 and finding["numbers"]["asked"]["nvidia.com/gpu"] == "8"
+    assert finding["numbers"]["asked"]["nvidia.com/gpu"] == "8"
 
 
 def test_a_pod_that_no_node_can_ever_take_and_nodes_that_may_not_be_read(stage, claims, why, node, account):
@@ -104,7 +104,8 @@ def test_a_pod_that_no_node_can_ever_take_and_nodes_that_may_not_be_read(stage, 
     resources |= {"batch": ["jobs"], "jobset.x-k8s.io": ["jobsets"], "trainer.kubeflow.org": ["trainjobs"]}
     rules = [{"apiGroups": [group], "resources": names, "verbs": ["get", "list"]} for group, names in resources.items()]
     text, told, data = why(kubeconfig=account(stage.namespace, rules))
-    assert "no node takes it: 1 of 1 have less than 8 nvidia.com/gpu free" in told["verdict"]
+    assert told["verdict"].endswith("no node takes it: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu")
+    assert "asked: 8 nvidia.com/gpu" in text
     assert "may not list nodes in the cluster" in data["unread"][0]
     assert "not read: forbidden: " in text
     rules[0]["resources"] = ["pods", "persistentvolumeclaims"]
@@ -173,23 +174,6 @@ def test_out_of_memory(stage, claims, why):
     assert told["advice"].startswith("raise resources.limits.memory")
 
 
-@pytest.fixture
-def start(stage, admin, tmp_path):
-    """`start(run, rank)`: a running pod of a PyTorchJob, with a log."""
-    kubelet, pods = Kubelet(admin, tmp_path), []
-
-    def make(run, rank):
-        labels = {name: run.labels[name] for name in run.labels if name.startswith(("app.", "fino1/"))}
-        index = {"training.kubeflow.org/replica-index": str(rank)}
-        pods.append(kubelet.start(stage.namespace, f"{run.full}-worker-{rank}", labels | index))
-        return pods[-1]
-
-    yield make
-    for pod in pods:
-        pod.delete()
-    kubelet.close()
-
-
 def test_the_rank_that_failed_first_and_its_last_lines(stage, claims, why, start):
     (run,) = stage.submit(nodes=2)
     pods = [start(run, 0), start(run, 1)]
@@ -227,7 +211,7 @@ def created(cluster, stage, run, thing=None):
     if thing and thing["kind"] == "ResourceQuota":
         hard = thing["spec"]["hard"]
         status = {"status": {"hard": hard, "used": dict.fromkeys(hard, "0")}}
-        stage.api.patch("v1", "ResourceQuota", "limits", status, subresource="status", namespace=stage.namespace)
+        stage.api.patch("v1", "ResourceQuota", "limits", status, subresource="status")
     template = stage.template(run)
     metadata = {"name": f"{run.full}-worker-0", "namespace": stage.namespace, "labels": template["metadata"]["labels"]}
     spec = template["spec"] | {"serviceAccountName": "default", "restartPolicy": "Never"}
@@ -245,8 +229,9 @@ def test_a_quota_that_is_used_up(cluster, stage, claims, why):
     created(cluster, stage, run, {"apiVersion": "v1", "kind": "ResourceQuota", "spec": {"hard": hard}})
     _, told, _ = why()
     gpus = "requests.nvidia.com/gpu"
-    assert f"quota limits is used up: asked {gpus}=8, used {gpus}=0, limit {gpus}=4" in told["verdict"]
-    assert told["findings"][0]["numbers"]["limit"] == f"{gpus}=4"
+    says = f"exceeded quota: limits, requested: {gpus}=8, used: {gpus}=0, limited: {gpus}=4"
+    assert told["verdict"].endswith(f"its pods cannot be made: {says}")
+    assert told["findings"][0]["cause"] == "QuotaExceeded"
 
 
 def test_a_limit_range(cluster, stage, claims, why):
@@ -254,16 +239,16 @@ def test_a_limit_range(cluster, stage, claims, why):
     limits = [{"type": "Container", "max": {"memory": "1Gi"}}]
     created(cluster, stage, run, {"apiVersion": "v1", "kind": "LimitRange", "spec": {"limits": limits}})
     _, told, _ = why()
-    assert (
-        "LimitRange refuses its pods: maximum memory usage per Container is 1Gi, but limit is 16Gi" in told["verdict"]
-    )
+    assert "its pods cannot be made: maximum memory usage per Container is 1Gi, but limit is 16Gi" in told["verdict"]
+    assert told["findings"][0]["cause"] == "LimitRange" and told["advice"] == "change resources"
 
 
 def test_pod_security(cluster, stage, claims, why):
     (run,) = stage.submit(rdma={"resource": "rdma/hca"}, gpus_per_node=8)
     created(cluster, stage, run)
     _, told, _ = why()
-    assert "Pod Security restricted:latest refuses its pods: unrestricted capabilities" in told["verdict"]
+    says = 'violates PodSecurity "restricted:latest": unrestricted capabilities'
+    assert f"its pods cannot be made: {says}" in told["verdict"] and told["findings"][0]["cause"] == "PodSecurity"
 
 
 def test_nobody_is_there_to_run_it(stage, claims, why, monkeypatch):
@@ -354,7 +339,7 @@ def workload(stage, run, *conditions, priority=0, **spec):
         for kind, status, reason, message in conditions
     ]
     status = {"status": {"conditions": every}}
-    stage.api.patch(KUEUE, "Workload", metadata["name"], status, subresource="status", namespace=stage.namespace)
+    stage.api.patch(KUEUE, "Workload", metadata["name"], status, subresource="status")
 
 
 def test_waiting_for_quota(stage, claims, why, admin):
@@ -392,7 +377,7 @@ def test_preempted_in_the_queue(stage, claims, why, admin):
         ("Preempted", "True", "InClusterQueue", by),
     )
     text, told, _ = why()
-    assert "Kueue has ended its pods: preempted by another workload" in told["verdict"] and by in text
+    assert f"Kueue has ended its pods (Preempted): {by}" in told["verdict"] and by in text
     assert told["findings"][0]["numbers"] == {"preemption": "InClusterQueue"}
     admin.delete(KUEUE, "ClusterQueue", name)
 

@@ -45,7 +45,7 @@ def test_what_keeps_a_pod_from_starting_is_named_with_its_remedy(shell: Shell) -
     for name, settings in {
         "secret": [secret],
         "image": [f"image.repository={REGISTRY}/fino1/train", "image.tag=9.9.9"],
-        "large": [f'resources={{"requests": {large}, "limits": {large}}}'],
+        "large": [f'resources={{"requests": {large}, "limits": {large}}}', "shmSize=1Gi"],
     }.items():
         shell.submit("sft-tiny", name, *settings, wait=False)
 
@@ -54,7 +54,9 @@ def test_what_keeps_a_pod_from_starting_is_named_with_its_remedy(shell: Shell) -
     assert "image.repository, tag or digest" in told["advice"]
 
     told = _explained(shell, "large", "Unschedulable")
-    assert "1 of 1 have less than 64 cpu free" in told["verdict"] and "waiting does not help" in told["advice"]
+    assert (
+        "0/1 nodes are available: 1 Insufficient cpu" in told["verdict"] and "waiting does not help" in told["advice"]
+    )
     assert told["findings"][0]["numbers"]["asked"]["cpu"] == "64"
     assert "Pending" in shell.fino1("status", "large")
 

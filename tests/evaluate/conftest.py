@@ -1,6 +1,7 @@
 """A real HTTP server that speaks Chat Completions and goes wrong on demand."""
 
 import json
+import struct
 import threading
 import time
 from collections import Counter
@@ -95,6 +96,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.send(400, b'{"detail": "Server is pinned to x"}')
             case "nochoice":
                 self.send(200, json.dumps({"id": "x", "error": {"message": "upstream"}}).encode())
+            case {"json": body}:
+                self.send(200, json.dumps(body).encode())
             case (status, headers, error):
                 self.send(status, json.dumps({"error": error}).encode(), headers)
 
@@ -161,7 +164,7 @@ def tiny_tokenizer(folder, template="{% for m in messages %}{{ m['content'] }}\n
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save_pretrained(folder)
     (folder / "config.json").write_text(json.dumps({"model_type": "llama", "max_position_embeddings": 100}))
-    (folder / "model.safetensors").write_bytes(b"")
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", 2) + b"{}")
     return tokenizer
 
 

@@ -17,12 +17,13 @@ TEMPLATES = {
     "generation": "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% break %}{% endfor %}",
     "context": "{% if tools is none and add_generation_prompt %}{{ {'a': '<é>'} | tojson }}{% endif %}"
     "{{ messages[0].content }}",
+    "variables": "{{ messages[0].content }}{% if thinking is defined and not thinking %}<think></think>{% endif %}",
     "date": "{{ strftime_now('%Y') }}{{ messages[0].content }}",
 }
 
 
-def same(model):
-    ours, theirs = _load_tokenizers((str(model), None)), _load_transformers((str(model), None))
+def same(model, **variables):
+    ours, theirs = _load_tokenizers((str(model), None), variables), _load_transformers((str(model), None), variables)
     assert [ours(text) for text in TEXTS] == [theirs(text) for text in TEXTS]
 
 
@@ -30,6 +31,10 @@ def same(model):
 def test_it_counts_as_transformers_does(folder, template):
     (folder / "chat_template.jinja").write_text(TEMPLATES[template])
     same(folder)
+    if template == "variables":
+        same(folder, thinking=False)
+        counts = [counter.make_counter((str(folder), None), {"thinking": thinking})("a") for thinking in (True, False)]
+        assert counts[0] < counts[1]
 
 
 @pytest.mark.skipif(not SMOLLM2.is_dir(), reason="make demo converts the model")
@@ -44,6 +49,9 @@ def test_templates_in_the_tokenizers_config(folder):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": named}))
     assert counter.make_counter((str(folder), None))("abc") == 4
     same(folder)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": named[:1]}))
+    with pytest.raises(SpecError, match="expected a chat template named default, got rag"):
+        counter.make_counter((str(folder), None))
 
 
 def test_a_tokenizer_that_would_cut_or_fill_does_neither(folder):
@@ -59,6 +67,7 @@ def test_a_tokenizer_that_would_cut_or_fill_does_neither(folder):
     [
         ("chat_template.jinja", "{{ raise_exception('two system prompts') }}", "for one user message, got two system"),
         ("chat_template.jinja", "{% if %}", "expected a chat template, got"),
+        ("chat_template.jinja", "{{ 1 / 0 }}", "for one user message, got division by zero"),
         ("chat_template.jinja", "", "expected a tokenizer with a chat template, got none"),
         ("chat_template.jinja", "{{ ''.__class__.__mro__ }}", "for one user message, got access to attribute"),
         ("tokenizer.json", "{}", "tokenizer.json: expected a tokenizer, got"),

@@ -52,6 +52,38 @@ def test_retries_end(server):
     assert caught.value.exit_code == ENDPOINT_LOST
 
 
+DOCUMENTS = [None, [], "hi", 3, {"error": "x"}, {"choices": "abc"}]
+DOCUMENTS += [{"choices": [choice]} for choice in ("a", {}, {"message": "hi"}, {"message": {"content": 42}})]
+BODIES = ["html", "notjson", "nochoice", *({"json": document} for document in DOCUMENTS)]
+
+
+@pytest.mark.parametrize("fault", BODIES, ids=str)
+def test_a_base_url_that_never_answers_with_a_chat_completion_ends(server, fault):
+    """Not for another attempt of the run; once it has answered, such a body is a fault that may pass."""
+    server.fault = lambda prompt, number: fault
+    wanted = "expected a base_url that answers with chat completions .* got 4 times (no chat completion|a body that is no JSON): "
+    with pytest.raises(SpecError, match=wanted) as caught:
+        ask(server)
+    assert server.asked["hi"] == 4
+    assert len(str(caught.value).splitlines()) == 1
+    asked = Endpoint(server.base_url, "m", max_retries=1)
+    server.fault = lambda prompt, number: fault if prompt == "bad" else None
+    assert asked.ask("good", 16, 0.0, threading.Event()).text == "42"
+    with pytest.raises(EndpointLost, match="no answer after 2 attempts"):
+        asked.ask("bad", 16, 0.0, threading.Event())
+
+
+PARTS = [{"type": "thinking", "thinking": "so"}, {"type": "text", "text": "4"}, {"type": "text", "text": "2"}]
+
+
+@pytest.mark.parametrize("content", [PARTS, ["4", "2"], "42"])
+def test_content_in_parts_and_odd_fields(server, content):
+    odd = {"finish_reason": 5, "message": {"role": "assistant", "content": content}}
+    server.fault = lambda prompt, number: {"json": {"model": 7, "choices": [odd], "usage": {"prompt_tokens": "1"}}}
+    answer = ask(server)
+    assert (answer.text, answer.finish_reason, answer.prompt_tokens, answer.model) == ("42", None, None, None)
+
+
 def test_nobody_listens():
     nobody = Endpoint("http://127.0.0.1:9/v1", "m", max_retries=1)
     with pytest.raises(EndpointLost, match="127.0.0.1:9/v1 .m.: no answer after 2 attempts"):

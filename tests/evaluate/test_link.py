@@ -5,7 +5,10 @@ import pytest
 
 from fino1 import runs
 from fino1.__main__ import main
+from fino1.errors import SpecError
+from fino1.evaluate import models
 from fino1.spec import load
+from fino1.spec.evaluation import EvalModel
 
 
 @pytest.fixture
@@ -87,3 +90,9 @@ def test_a_name_that_is_none(tmp_path, config, server, capsys):
     (tmp_path / "name").write_text("No name\n")
     assert main(["evaluate", *config({"name": "a", "base_url": server.base_url})]) == 2
     assert "got 'No name'" in capsys.readouterr().err
+
+
+def test_a_folder_whose_weights_are_not_whole(folder, tmp_path):
+    (folder / "model.safetensors").write_bytes(b"")
+    with pytest.raises(SpecError, match="a: .*model.safetensors: expected weights, got an empty file"):
+        models.find(EvalModel(name="a", path=str(folder)), tmp_path)

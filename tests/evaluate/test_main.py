@@ -92,6 +92,7 @@ def test_a_finished_cell_makes_no_request_whatever_its_name(right, tmp_path):
         {"tasks": [{"task": "ledger", "size": N, "limit": 3}]},
         {"models": [{"name": "a", "base_url": "URL", "model_id": "other"}]},
         {"models": [{"name": "a", "base_url": "URL", "context_length": 999}]},
+        {"models": [{"name": "a", "base_url": "URL", "chat_template_kwargs": {"enable_thinking": False}}]},
     ],
 )
 def test_the_key_holds_what_changes_the_numbers(right, tmp_path, change):
@@ -100,6 +101,9 @@ def test_the_key_holds_what_changes_the_numbers(right, tmp_path, change):
     assert main(spec_of(right), "eval", tmp_path) == 0
     assert main(spec_of(right, **change), "eval", tmp_path) == 0
     assert len(list((tmp_path / "cells").iterdir())) == 2
+    sent = [body.get("chat_template_kwargs") for body in right.bodies]
+    assert sent[:N] == [None] * N
+    assert set(map(str, sent[N:])) == {str(change.get("models", [{}])[0].get("chat_template_kwargs"))}
 
 
 def test_the_key_holds_the_scorers_version(right, tmp_path, monkeypatch):

@@ -65,11 +65,13 @@ def test_no_server_outlives_us(tmp_path, folder, seconds):
 @pytest.mark.slow
 def test_a_model_that_does_not_load(tmp_path, folder):
     with (
-        pytest.raises(ToolError, match="ended with 1 while loading") as caught,
+        pytest.raises(
+            SpecError, match="folder: expected a model that transformers serve can load, got .*: .* .see .*/log"
+        ) as caught,
         serve.serve(str(folder), tmp_path / "log", threading.Event()),
     ):
         pass
-    assert not exits.is_retryable(caught.value.exit_code)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.slow
@@ -114,7 +116,10 @@ def test_main_serves_a_folder_and_stops_with_its_end_of_sequence(tmp_path, llama
     for path in llama.iterdir():
         (ending / path.name).write_bytes(path.read_bytes())
     save_file(ends, ending / "model.safetensors", metadata={"format": "pt"})
+    template = (ending / "chat_template.jinja").read_text()
+    (ending / "chat_template.jinja").write_text(template + "{% if more is defined %}{{ 'a' * more }}{% endif %}")
     models = [{"name": "babbles", "path": str(llama)}, {"name": "ends", "path": str(ending)}]
+    models[1]["chat_template_kwargs"] = {"more": 7}
     tasks = [{"task": "ledger", "size": 5}]
     document = {"method": "eval", "eval": {"models": models, "tasks": tasks, "max_tokens": 8}}
     spec = load.build(document, "test")
@@ -123,6 +128,8 @@ def test_main_serves_a_folder_and_stops_with_its_end_of_sequence(tmp_path, llama
     assert about["babbles"]["summary"]["truncated"] == 5
     assert (about["ends"]["summary"]["truncated"], about["ends"]["summary"]["unparsed"]) == (0, 5)
     assert about["ends"]["settings"]["context_length"] == 256
+    asked = {name: cell["summary"]["prompt_tokens"] for name, cell in about.items()}
+    assert asked["ends"] > asked["babbles"], "the server renders with the model's chat_template_kwargs"
     (run,) = (tmp_path / "runs").iterdir()
     logs = {path.name: path.stat().st_mtime_ns for path in run.glob("serve-*.log")}
     assert set(logs) == {"serve-babbles.log", "serve-ends.log"}

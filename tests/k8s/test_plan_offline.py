@@ -8,8 +8,7 @@ from decimal import Decimal
 import pytest
 
 from fino1.k8s import cli
-from fino1.k8s.plan.nodes import Pods
-from fino1.k8s.state.nodes import Node, format_amount, parse_quantity
+from fino1.k8s.state.nodes import Node, format_amount, parse_quantity, pod_requests
 
 SFT = {"method": "sft", "gpu": {"product": "NVIDIA-H100-80GB-HBM3"}, "data": {"hub": "a/b", "limit": 1000}}
 
@@ -45,7 +44,7 @@ def test_sft_with_the_defaults(plan):
     (run,) = report["runs"]
     assert run["directory"].startswith("runs/my-run-") and run["name"].startswith("my-run-")
     assert {"kind": "PyTorchJob", "name": run["name"]} in report["objects"]
-    assert [claim["name"] for claim in report["claims"]] == ["fino1-work", "fino1-models"]
+    assert [claim["claimName"] for claim in report["claims"]] == ["fino1-work", "fino1-models"]
     assert report["memory"]["fits"] is True and report["memory"]["zero_stage"] == 3
     assert report["memory"]["peak"] == "backward"
     assert report["memory"]["total"] == sum(report["memory"]["parts"].values())
@@ -55,7 +54,19 @@ def test_a_gpu_that_is_too_small(plan):
     code, report = plan({**SFT, "gpu": {"product": "Tesla-T4"}})
     assert code == 2 and report["memory"]["fits"] is False
     (text,) = report["missing"]
-    assert text.startswith("GPU memory: a rank takes 3") and "what helps: " in text
+    assert text.startswith("GPU memory: peak 3") and "what helps: " in text
+
+
+def test_what_lint_finds(plan):
+    keys = {"volumes": {"work": {"accessModes": ["ReadWriteOnce"]}}, "podLabels": {"kueue.x-k8s.io/queue-name": "q"}}
+    code, report = plan({**SFT, "nodes": 2, **keys})
+    found = {check["about"]: (check["verdict"], check["text"]) for check in report["checks"]}
+    verdict, text = found["volumes.work.accessModes"]
+    assert verdict == "note" and text.startswith("expected ReadWriteMany for 2 pods, got ReadWriteOnce: ")
+    assert text.endswith(" [claim-access-mode]")
+    assert code == 2 and report["missing"][0].startswith(
+        "podLabels.kueue.x-k8s.io/queue-name: expected the key queue, got q"
+    )
 
 
 def test_a_gpu_that_is_not_known(plan):
@@ -86,6 +97,36 @@ def test_ppo(plan):
     assert report["steps"] == {"steps": 942, "of": "157 updates × 3 passes × 2 mini-batches"}
 
 
+QWEN = {"hub": "Qwen/Qwen2.5-7B-Instruct"}
+
+
+@pytest.mark.parametrize(
+    ("policy", "value", "says"),
+    [
+        (
+            QWEN,
+            {},
+            "meta-llama/Llama-3.2-3B-Instruct (the default): expected the policy's vocabulary of 152064 tokens, got ",
+        ),
+        (QWEN, {"hub": "Qwen/Qwen2.5-14B-Instruct"}, None),
+        (
+            {},
+            {"hub": "our/own"},
+            "not checked whether it has the policy's vocabulary: the sizes of ppo.value_model are",
+        ),
+        ({"hub": "our/own"}, {"init": {}}, None),
+    ],
+)
+@pytest.mark.parametrize("gpus", [0, 8])
+def test_a_value_model_reads_the_policy_s_tokens(plan, policy, value, says, gpus):
+    document = {"method": "ppo", "model": policy, "ppo": {"value_model": value}, "gpus_per_node": gpus}
+    report = plan({**document, "data": {"hub": "a/b"}})[1]
+    found = [check for check in report["checks"] if check["about"] == "ppo.value_model"]
+    assert [check["text"].startswith(says) for check in found] == ([True] if says else [])
+    is_missing = any(text.startswith("ppo.value_model: ") for text in report["missing"])
+    assert is_missing is ("expected" in (says or ""))
+
+
 def test_an_evaluation(plan):
     models = [{"name": "a", "run": "sft"}, {"name": "b", "base_url": "https://example.org/v1"}]
     tasks = [{"task": "ledger", "size": 100}, {"task": "finqa", "hub": "x/y", "limit": 50}]
@@ -103,6 +144,12 @@ def test_cost(plan, tmp_path):
     assert (report["cost"]["amount"], report["cost"]["bound"], report["cost"]["gpus"]) == (60, "estimated", 8)
 
 
+@pytest.mark.parametrize("prices", [[], ["--prices", "prices.yaml"]])
+def test_hours_are_some_and_need_prices(capsys, prices):
+    assert cli.main(["plan", "sft", "--offline", *prices, "--hours", "-3" if prices else "3"]) == 2
+    assert capsys.readouterr().err.startswith("--hours: expected more than 0 hours, and --prices, got ")
+
+
 def test_the_text(tmp_path, capsys):
     path, book = tmp_path / "my-run.yaml", tmp_path / "prices.yaml"
     path.write_text(json.dumps(SFT))
@@ -118,7 +165,7 @@ def test_the_text(tmp_path, capsys):
     ):
         assert f"{line}\n" in out, line
     assert (
-        "memory   peak 31.8 GiB per rank, in the backward pass; fits, a GPU has 75.7 GiB to give (estimated, docs/memory.md)\n"
+        "memory   peak 31.8 GiB per rank (backward); fits, a GPU has 75.7 GiB to give (estimated, docs/memory.md)\n"
         in out
     )
     assert cli.main(["plan", str(path), "--offline", "--set", "gpu.product=Tesla-T4"]) == 2
@@ -140,7 +187,7 @@ def test_the_text_of_an_evaluation(tmp_path, capsys):
     assert cli.main(["plan", str(path), "--offline", "--set", "gpu.product=Some-New-GPU"]) == 0
     out = capsys.readouterr().out
     assert "questions  not known until the tasks are read (1 models × 2 tasks)\n" in out
-    assert " per GPU, serving a; the memory of Some-New-GPU is not known (estimated" in out
+    assert " per GPU (serve a); the memory of Some-New-GPU is not known (estimated" in out
 
 
 def test_many_objects_are_counted(tmp_path, capsys):
@@ -199,14 +246,14 @@ def container(cpu, **keys):
 )
 def test_what_a_pod_requests(init, main, cpu):
     """As kubernetes' resourcehelper.PodRequests counts it."""
-    pods = Pods("run", 1, {"initContainers": init, "containers": [container(c) for c in main]})
-    assert pods.requests == {"cpu": cpu, "pods": 1}
+    pod = {"initContainers": init, "containers": [container(c) for c in main]}
+    assert pod_requests(pod) == {"cpu": cpu, "pods": 1}
 
 
 def test_a_limit_without_a_request_is_one():
     resources = {"limits": {"cpu": "2", "memory": "1Gi"}, "requests": {"cpu": "1"}}
-    pods = Pods("run", 1, {"containers": [{"name": "c", "resources": resources}]})
-    assert pods.requests == {"cpu": 1, "memory": 2**30, "pods": 1}
+    pod = {"containers": [{"name": "c", "resources": resources}]}
+    assert pod_requests(pod) == {"cpu": 1, "memory": 2**30, "pods": 1}
 
 
 def node(*taints, labels=None, ready="True", **spec):

@@ -28,6 +28,6 @@ def printed(capsys):
 def test_the_test_pod_comes_when_it_is_asked_for(printed, run):
     """`render | kubectl apply` would start it."""
     objects, with_tests = printed(run), printed(run, "--tests")
-    assert with_tests == render(*recipe.read_run(run, [], [], None))
+    assert with_tests == render(*recipe.read_run(run, [], [], None), tests=True)
     assert not [thing for thing in objects if thing["kind"] == "Pod"]
     assert with_tests[:-1] == objects and with_tests[-1]["metadata"]["annotations"]["helm.sh/hook"] == "test"

@@ -53,6 +53,20 @@ def test_whole_pages(tmp_path, row):
     assert record.response == "The answer is 94."
 
 
+def test_an_empty_cell_is_no_word(tmp_path):
+    (record,) = finqa.read(write(tmp_path / "test.json", [ROW | {"table": [["", "2015"], ["sales", None]]}]))
+    assert record.table == ("|2015", "sales|")
+
+
+@pytest.mark.parametrize("gold", [10**399, "about five"])
+def test_a_gold_that_is_no_number_is_shown(tmp_path, gold):
+    path = write(tmp_path / "test.json", [RAW | {"qa": RAW["qa"] | {"exe_ans": gold}}])
+    with pytest.raises(SpecError) as error:
+        finqa.read(path)
+    (problem,) = error.value.problems
+    assert problem == f"{path}:0: qa.exe_ans: expected a number or yes/no, got {json.dumps(gold)[:80]}"
+
+
 def test_retrieved_facts(tmp_path):
     (record,) = finqa.read(write(tmp_path / "facts.jsonl", json.dumps(FACTS) + "\n\n"))
     assert (record.id, record.target, record.before) == ("row-7", True, ("a fact .",))

@@ -2,6 +2,9 @@
 
 import io
 import json
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -45,6 +48,29 @@ def test_verdicts(tmp_path):
         {"id": "a", "extracted": None, "value": None, "strict": None, "docmath_compat": None},
         {"id": "a", "extracted": "15.3 %", "value": -0.153, "strict": True, "docmath_compat": True},
     ]
+
+
+def test_half_a_surrogate_pair_and_integers_of_any_length(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    path.write_text(line(id="\ud83d é", completion="\ud83d 94") + "\n" + line(completion=str(10**399)) + "\n")
+    with (tmp_path / "out").open("w", encoding="utf-8") as out:
+        scorefile.main("finqa", path, out)
+    rows = [json.loads(row) for row in (tmp_path / "out").read_text(encoding="utf-8").splitlines()]
+    assert [(row["id"], row["strict"]) for row in rows] == [("\ud83d é", True), ("a", None)]
+    path.write_text(line(target=10**399))
+    with pytest.raises(SpecError, match=":1: target: expected a number or yes/no, got 1000"):
+        scorefile.main("finqa", path, io.StringIO())
+
+
+def test_a_reader_that_has_seen_enough(tmp_path):
+    """As `fino1 score … | head`: no traceback."""
+    path = tmp_path / "answers.jsonl"
+    path.write_text((line() + "\n") * 1000)
+    command = [sys.executable, "-m", "fino1", "score", "--task", "finqa", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait()) == ("", 128 + signal.SIGPIPE)
 
 
 def test_all_problems_at_once_and_nothing_written(tmp_path):

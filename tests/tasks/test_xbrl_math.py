@@ -31,14 +31,17 @@ def test_validation_file(tmp_path):
     assert len({record.id for record in records}) == 2
 
 
+def test_a_cell_of_any_length(tmp_path):
+    (record,) = xbrl_math.read(write(tmp_path / "test.tsv", f"{HEADER}a\tb\tc\t{'word ' * 40_000}?\t1\n"))
+    assert len(record.question) > 131_072  # where Python's csv stops by itself
+
+
 def test_problems(tmp_path):
     path = write(tmp_path / "test.tsv", HEADER + LINE + "a\tb\tc\t\tx\n" + "a\tb\n")
     with pytest.raises(SpecError) as error:
         xbrl_math.read(path)
     assert f'{path}:3: Question: expected text, got ""' in error.value.problems
-    assert f'{path}:3: Answer: expected a number or yes/no, got "x"' in error.value.problems or any(
-        problem.startswith(f"{path}:3: Answer: expected a number or yes/no") for problem in error.value.problems
-    )
+    assert f'{path}:3: Answer: expected a number or yes/no, got "x"' in error.value.problems
     assert f'{path}:4: Explanation: expected text, got ""' in error.value.problems
 
 

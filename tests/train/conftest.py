@@ -64,6 +64,7 @@ PPO = {
         "response_length": 12,
         "max_prompt_length": 128,
         "temperature": 1.0,
+        "value_warmup_updates": 1,
         "learning_rate": 1e-3,
         "gradient_checkpointing": False,
         "bf16": False,

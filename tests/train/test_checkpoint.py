@@ -193,7 +193,7 @@ def test_tied_weights_come_back_bit_for_bit_and_tied(tmp_path):
     from accelerate import Accelerator
     from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
-    from fino1.train.model import ActorCritic
+    from fino1.train.ppo.networks import ActorCritic
 
     config = LlamaConfig(
         vocab_size=40, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, num_labels=1

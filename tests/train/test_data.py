@@ -1,6 +1,7 @@
 import json
 import random
 import re
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow
@@ -11,10 +12,12 @@ from pyarrow import parquet
 
 from fino1.errors import SpecError
 from fino1.spec.inputs import DataBlock, InitBlock
+from fino1.spec.train import PpoBlock
 from fino1.tasks import ledger
-from fino1.tasks.record import Record, solution
+from fino1.tasks.record import Record, solution, well_formed
 from fino1.train import model
 from fino1.train.data import examples
+from fino1.train.data.chat import Chat
 from fino1.train.data.rows import leave_out, read_rows
 
 SFT = {"Question": "Q", "Complex_CoT": "C", "Response": "R"}
@@ -85,6 +88,55 @@ def test_rl_rows_may_have_numbers_for_answers(tmp_path, name):
     rows = [RL | {"Ground-True Answer": answer} for answer in ("-3.2%", 5, 0.5, "2020-01-01")]
     found = read(rows_of(tmp_path, rows, name), "ppo")
     assert [r.target for r in found.train] == ["-3.2%", "5", "0.5", "2020-01-01"]
+
+
+def test_decimals_and_integers_of_any_length(tmp_path):
+    rows = [RL | {"Ground-True Answer": Decimal(answer)} for answer in ("1.50", "-2000", "0.1")]
+    assert [r.target for r in read(rows_of(tmp_path, rows, "rows.parquet"), "ppo").train] == [
+        "1.50",
+        "-2000.00",
+        "0.10",
+    ]
+    path = rows_of(tmp_path, [RL | {"Ground-True Answer": 10**399}])
+    (problem,) = problems(read, path, "ppo")
+    assert problem.startswith(f"{path}:1: Ground-True Answer: expected text, got 1000")
+
+
+def test_half_a_surrogate_pair(tmp_path):
+    whole = {**SFT, "Question": "\U0001f600"}
+    path = rows_of(tmp_path, [SFT, whole, {**SFT, "Response": "\ud83d"}])
+    (problem,) = problems(read, path)
+    assert problem.startswith(f"{path}:3: row: expected Unicode text, got ")
+    assert read(rows_of(tmp_path, [whole])).train[0].question == "\U0001f600"
+
+
+@pytest.mark.parametrize(
+    ("row", "columns"),
+    [
+        ({"instruction": "i", "input": "n", "output": "o"}, "input, instruction, output"),
+        ({"conversations": [{"from": "human", "value": "q"}]}, "conversations"),
+        ({"messages": [{"role": "user", "content": "q"}]}, "messages"),
+        ({"question": "q", "complex_cot": "c", "response": "r"}, "complex_cot, question, response"),
+        ({"Question": "q", "Response": "r"}, "Question, Response"),
+    ],
+)
+def test_rows_of_another_format_are_said_once(tmp_path, row, columns):
+    path = rows_of(tmp_path, [row] * 3)
+    assert problems(read, path) == [
+        f"{path}: expected columns Question, Complex_CoT, Response, got {columns}; data.columns maps other names, data.task "
+        "reads a benchmark's own format"
+    ]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a": ' * 100_000])
+def test_rows_nested_too_deep_and_files_that_were_not_fetched(tmp_path, text):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(text)
+    assert len(problems(read, str(path))) == 1
+    path.write_text("version https://git-lfs.github.com/spec/v1\n")
+    assert problems(read, str(path)) == [
+        f"{path}: expected a data file, got a Git LFS pointer; run `git lfs pull` in its repository"
+    ]
 
 
 def test_no_cache_is_written(tmp_path, monkeypatch):
@@ -242,11 +294,19 @@ QUESTION = "Use the page.\nContext: {document}Question: What is 2019 + 1?\nAnswe
 WORDS = solution("It is 2020.", "2020")
 
 
+def chat(tokenizer, **variables):
+    return Chat(tokenizer, variables)
+
+
+def ends(tokenizer):
+    return [tokenizer.eos_token_id]
+
+
 @pytest.mark.parametrize("template", [None, CHATML, LLAMA3, BARE], ids=["ours", "chatml", "llama3", "no end"])
 def test_an_answer_ends_with_one_eos(tokenizer, template):
     changed = with_template(tokenizer, template)
-    prompt = examples.prompt_ids(changed, "How much?")
-    answer = examples.completion_ids(changed, "How much?", WORDS)
+    prompt = chat(changed).prompt_ids("How much?")
+    answer = chat(changed).completion_ids("How much?", WORDS, ends(changed))
     assert answer[-1] == changed.eos_token_id
     assert answer.count(changed.eos_token_id) == 1
     assert changed.decode(answer[:-1]).strip() == WORDS
@@ -256,16 +316,84 @@ def test_an_answer_ends_with_one_eos(tokenizer, template):
     assert whole.startswith(changed.decode(prompt) + WORDS)
 
 
-def test_templates_that_do_not_go_on_from_their_prompt(tokenizer):
-    changed = with_template(tokenizer, CHATML.replace("assistant\n", "assistant\n<think>\n"))
-    assert problems(examples.completion_ids, changed, "Q", WORDS) == [
-        "expected a chat template whose conversation begins with its generation prompt, got another"
-    ]
+def test_an_answer_ends_with_the_token_that_ends_a_turn(tokenizer):
+    """Gemma's template never writes the end of sequence; its generation config lists both."""
+    turn = tokenizer.convert_tokens_to_ids("<|user|>")
+    changed = with_template(tokenizer, CHATML.replace("<|im_end|>", "<|user|>"))
+    for listed in ([turn, changed.eos_token_id], [changed.eos_token_id, turn]):
+        answer = chat(changed).completion_ids("How much?", WORDS, listed)
+        assert answer[-1] == turn and changed.eos_token_id not in answer
+        assert changed.decode(answer[:-1]).strip() == WORDS
+
+
+R1 = (  # of DeepSeek-R1: drops what stands before </think>, and opens a block that the conversation does not have
+    "{% for m in messages %}{% if m['role'] == 'assistant' %}{{ '<|im_start|>' + m['content'].split('</think>')[-1] }}"
+    "{{ '<|im_end|>' }}{% else %}{{ m['content'] }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|><think>\n' }}{% endif %}"
+)
+QWEN3 = (  # of Qwen3: writes an empty block where an answer has none, and in the prompt where thinking is off
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' }}{% if m['role'] == 'assistant' %}{% set c = m['content'] %}"
+    "{% set thought = '' %}{% if '</think>' in c %}{% set thought = c.split('</think>')[0].split('<think>')[-1].strip('\n') %}"
+    "{% set c = c.split('</think>')[-1].lstrip('\n') %}{% endif %}{{ '<think>\n' + thought + '\n</think>\n\n' + c }}"
+    "{% else %}{{ m['content'] }}{% endif %}{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}"
+    "{{ '<|im_start|>assistant\n' }}{% if enable_thinking is defined and not enable_thinking %}{{ '<think>\n\n</think>\n\n' }}"
+    "{% endif %}{% endif %}"
+)
+THOUGHT = solution("<think>\nIt is 2020.\n</think>", "2020")
+
+
+@pytest.mark.parametrize(
+    ("template", "variables", "prompt", "between"),
+    [
+        (R1, {}, "Q<|im_start|><think>\n", "\n</think>\n\n"),
+        (R1.replace("<think>\n", "", 1), {}, "Q<|im_start|>", ""),
+        (QWEN3, {}, "<|im_start|>assistant\n", "<think>\n\n</think>\n\n"),
+        (QWEN3, {"enable_thinking": False}, "<|im_start|>assistant\n<think>\n\n</think>\n\n", ""),
+    ],
+    ids=["r1", "r1 of before", "qwen3", "qwen3 without thinking"],
+)
+@pytest.mark.parametrize("words", [WORDS, THOUGHT], ids=["plain", "with </think> of its own"])
+def test_reasoning_templates_keep_the_whole_answer(tokenizer, template, variables, prompt, between, words):
+    """The response after the prompt, which PPO and evaluations ask with too, has both headings and all between them."""
+    changed = with_template(tokenizer, template)
+    rendered = chat(changed, **variables)
+    assert rendered.prompt("Q").endswith(prompt)
+    answer = rendered.completion_ids("Q", words, ends(changed))
+    assert changed.decode(answer[:-1]) == between + words
+    assert well_formed(changed.decode(answer))
+
+
+@pytest.mark.parametrize(
+    ("template", "mistake"),
+    [
+        (
+            CHATML.replace("assistant\n", "assistant\nSo: "),
+            "a chat template whose conversation begins with its generation prompt, got another; put one that does into the "
+            "model's folder (chat_template.jinja)",
+        ),
+        (
+            "{{ messages[0]['content'] }}",
+            "a chat template that writes the assistant's message, got one that leaves it out",
+        ),
+        ("{{ raise_exception('no user') }}", "a chat template for one user message, got no user"),
+        ("{% if %}", "a chat template for one user message, got Expected an expression, got 'end of statement block'"),
+        ("{{ 1 / 0 }}", "a chat template for one user message, got division by zero"),
+        ({"rag": "{{ 1 }}", "tool_use": ""}, "a chat template named default, got rag, tool_use"),
+    ],
+)
+def test_templates_that_cannot_be_used_are_said_once(tokenizer, tmp_path, template, mistake):
+    rows = read(rows_of(tmp_path, [SFT] * 3))
+    changed = with_template(tokenizer, template)
+    changed.name_or_path = "some/model"
+    said = [f"model: some/model: expected {mistake}"]
+    assert problems(examples.make_sft_examples, rows, chat(changed), 256, ends(changed)) == said
+    if "one user message" in mistake or "default" in mistake:  # the others have a prompt
+        assert problems(examples.make_ppo_prompts, rows, chat(changed), 256, 0) == said
 
 
 def test_an_answer_that_spells_the_end(tokenizer, tmp_path):
     rows = read(rows_of(tmp_path, [SFT, {**SFT, "Response": "1<|end|>2"}]))
-    assert problems(examples.make_sft_examples, rows, tokenizer, 256) == [
+    assert problems(examples.make_sft_examples, rows, chat(tokenizer), 256, ends(tokenizer)) == [
         "data: row 2: expected an answer without the end-of-sequence token <|end|>, got one with it"
     ]
 
@@ -280,16 +408,16 @@ def long_rows(place, lines):
 def test_long_rows_lose_document_text_only(tokenizer, tmp_path, template):
     changed = with_template(tokenizer, template)
     rows = long_rows(tmp_path, 100)
-    whole, short = examples.make_sft_examples(rows, changed, 10_000)[0]
+    whole, short = examples.make_sft_examples(rows, chat(changed), 10_000, ends(changed))[0]
     assert rows.counts.cut == 0
     rows = long_rows(tmp_path, 100)
     budget = len(short["input_ids"]) + 60
-    cut, untouched = examples.make_sft_examples(rows, changed, budget)[0]
+    cut, untouched = examples.make_sft_examples(rows, chat(changed), budget, ends(changed))[0]
     assert untouched == short
     assert rows.counts.cut == 1
     assert len(cut["input_ids"]) <= budget < len(whole["input_ids"])
     answers = [[i for i in e["labels"] if i != -100] for e in (whole, cut)]
-    assert answers[0] == answers[1] == examples.completion_ids(changed, "x", WORDS)
+    assert answers[0] == answers[1] == chat(changed).completion_ids("x", WORDS, ends(changed))
     for e in (whole, cut):
         assert e["input_ids"][-len(answers[0]) :] == answers[0]
         assert len(e["labels"]) == len(e["input_ids"])
@@ -304,20 +432,20 @@ def test_long_rows_lose_document_text_only(tokenizer, tmp_path, template):
 
 def test_rows_that_do_not_fit_without_their_document(tokenizer, tmp_path):
     rows = long_rows(tmp_path, 3)
-    found = problems(examples.make_sft_examples, rows, tokenizer, 20)
+    found = problems(examples.make_sft_examples, rows, chat(tokenizer), 20, ends(tokenizer))
     assert [text.partition(", got")[0] for text in found] == [
         "data: row 1: expected a question and answer that fit",
         "data: row 2: expected a question and answer that fit",
     ]
     record = rows.train[0]
-    (problem,) = problems(examples.fitted_prompt, rows, record, tokenizer, -5)
+    (problem,) = problems(examples.fitted_prompt, rows, record, chat(tokenizer), -5)
     assert problem.startswith("data: row 1: expected a question and answer that fit, got ")
 
 
 def test_a_row_without_document_is_never_cut(tokenizer, tmp_path):
     rows = read(rows_of(tmp_path, [{**SFT, "Question": "word " * 300}]))
-    assert len(problems(examples.make_sft_examples, rows, tokenizer, 100)) == 1
-    assert examples.make_sft_examples(rows, tokenizer, 2000)[0][0]["input_ids"]
+    assert len(problems(examples.make_sft_examples, rows, chat(tokenizer), 100, ends(tokenizer))) == 1
+    assert examples.make_sft_examples(rows, chat(tokenizer), 2000, ends(tokenizer))[0][0]["input_ids"]
     assert rows.counts.cut == 0
 
 
@@ -325,7 +453,7 @@ def test_held_out_rows_are_not_counted_as_cut(tokenizer, tmp_path):
     document = "".join(f"line {i} of the page.\n" for i in range(50))
     rows = [{**SFT, "Question": QUESTION.format(document=document).replace("2019", str(2000 + i))} for i in range(20)]
     found = read(rows_of(tmp_path, rows), eval_size=2)
-    assert len(examples.make_sft_examples(found, tokenizer, 200)[1]) == 2
+    assert len(examples.make_sft_examples(found, chat(tokenizer), 200, ends(tokenizer))[1]) == 2
     assert found.counts.cut == found.counts.train == 18
 
 
@@ -351,10 +479,19 @@ def test_the_trained_tokenizer(tokenizer):
     assert again.get_vocab() == tokenizer.get_vocab()  # every rank trains its own
 
 
+def test_a_context_that_a_response_alone_fills():
+    block = PpoBlock(response_length=100, max_prompt_length=50)
+    assert [examples.prompt_budget(block, context) for context in (101, 150, 1000)] == [1, 50, 50]
+    for context in (99, 100):
+        assert problems(examples.prompt_budget, block, context) == [
+            f"ppo.response_length: expected fewer than the {context} tokens of the model's context, got 100"
+        ]
+
+
 def test_ppo_prompts_are_the_same_whatever_the_threads():
     records = read_rows(DataBlock(task="ledger", size=40, eval_size=5), "ppo", 1)
     tokenizer = model.train_tokenizer([records.render(r) for r in records.train], InitBlock(vocab_size=300))
-    one = examples.make_ppo_prompts(records, tokenizer, 100, 0)
-    assert one == examples.make_ppo_prompts(records, tokenizer, 100, 3)
+    one = examples.make_ppo_prompts(records, chat(tokenizer), 100, 0)
+    assert one == examples.make_ppo_prompts(records, chat(tokenizer), 100, 3)
     assert [len(part) for part in one] == [40, 5]
-    assert len(problems(examples.make_ppo_prompts, records, tokenizer, 3, 2)) > 1
+    assert len(problems(examples.make_ppo_prompts, records, chat(tokenizer), 3, 2)) > 1

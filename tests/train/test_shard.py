@@ -171,11 +171,16 @@ def test_bf16_from_a_pretrained_model_with_gradient_checkpointing(sft_pair, bf16
 
 
 @pytest.mark.slow
-def test_bf16_ppo_with_gradient_checkpointing(ppo_document, tmp_path):
+def test_bf16_ppo_with_gradient_checkpointing(ppo_document, ppo_pair, tmp_path):
     document = {
         **ppo_document,
         "ppo": {**PPO["ppo"], "bf16": True, "gradient_checkpointing": True, "total_episodes": 16},
     }
     whole, sharded = pair(document, tmp_path)
     assert compare(whole.lines(), sharded.lines(), ["objective/entropy", "loss/value_avg", "val/ratio"]) < 1e-2
+    for rank in (0, 1):  # the one that read the weights, and the one that got its share of them
+        of_one, of_other = ([line["saved"] / line["tokens"] for line in run.saw("saved", rank)] for run in ppo_pair)
+        for run, usual in ((whole, of_one), (sharded, of_other)):
+            found = [line["saved"] / line["tokens"] for line in run.saw("saved", rank)]
+            assert max(found) < 0.6 * min(usual), (rank, found, usual)
     AutoModelForCausalLM.from_pretrained(sharded.directory / "model")

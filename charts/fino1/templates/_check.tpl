@@ -3,8 +3,7 @@ Cross-field checks that JSON Schema cannot express, of a complete document: take
 with the same path; tests/charts compares.
 */}}
 {{- define "fino1.check" -}}
-{{- include "fino1.check.volumes" . -}}
-{{- include "fino1.check.env" . -}}
+{{- include "fino1.check.pods" . -}}
 {{- include "fino1.check.model" (list .state "model" .doc.model) -}}
 {{- include "fino1.check.model" (list .state "ppo.value_model" .doc.ppo.value_model) -}}
 {{- include "fino1.check.model" (list .state "ppo.reward.model" .doc.ppo.reward.model) -}}
@@ -21,26 +20,8 @@ with the same path; tests/charts compares.
 {{- end -}}
 {{- if eq .doc.method "ppo" -}}
 {{- include "fino1.check.ppo" . -}}
-{{- end -}}
-{{- end -}}
-
-{{- define "fino1.check.volumes" -}}
-{{- $work := .doc.volumes.work -}}
-{{- $models := .doc.volumes.models -}}
-{{- if and $work.create $models.create (eq $work.claimName $models.claimName) -}}
-{{- $expected := "another than volumes.work.claimName, or create: false" -}}
-{{- include "fino1.problem" (list .state "volumes.models.claimName" $expected $models.claimName) -}}
-{{- end -}}
-{{- end -}}
-
-{{- define "fino1.check.env" -}}
-{{- range $key := keys .doc.env .doc.secretEnv | uniq | sortAlpha -}}
-{{- if regexMatch $.state.reserved $key -}}
-{{- $path := printf "%s.%s" (ternary "secretEnv" "env" (hasKey $.doc.secretEnv $key)) $key -}}
-{{- include "fino1.problem" (list $.state $path "a name that the pod does not set itself" $key) -}}
-{{- else if and (hasKey $.doc.env $key) (hasKey $.doc.secretEnv $key) -}}
-{{- include "fino1.problem" (list $.state (printf "secretEnv.%s" $key) "it in env or in secretEnv" "both") -}}
-{{- end -}}
+{{- else if and (eq .doc.method "verifier") .doc.model.chat_template_kwargs -}}
+{{- include "fino1.problem" (list .state "model.chat_template_kwargs" "none with method verifier" "some") -}}
 {{- end -}}
 {{- end -}}
 

@@ -37,7 +37,7 @@ PyTorchJob
 
 {{/* Processes of each pod of a document. */}}
 {{- define "fino1.ranks" -}}
-{{- max .gpus_per_node 1 | default .processes_per_node -}}
+{{- .processes_per_node | default (max .gpus_per_node 1) -}}
 {{- end -}}
 
 {{/* The chart's name and version as a label's value; takes the root. */}}

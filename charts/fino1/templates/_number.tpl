@@ -13,7 +13,7 @@
 {{- $text = float64 $text | toJson -}}
 {{- end -}}
 {{- if not (regexMatch .node.pattern $text) -}}
-{{- include "fino1.problem" (list .state .path "a quantity" .value) -}}
+{{- include "fino1.problem" (list .state .path .node.expected .value) -}}
 {{- end -}}
 {{- toJson $text -}}
 {{- end -}}

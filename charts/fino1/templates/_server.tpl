@@ -35,13 +35,13 @@ true
 {{/* Image and arguments of the server: vLLM on GPUs, `transformers serve` of our training image without. */}}
 {{- define "fino1.server" -}}
 {{- $server := .doc.eval.server -}}
-{{- $engine := ternary "vllm" "transformers" (gt (int .doc.gpus_per_node) 0) | default $server.engine -}}
+{{- $engine := default (ternary "vllm" "transformers" (gt (int .doc.gpus_per_node) 0)) $server.engine -}}
 {{- if eq $engine "vllm" -}}
 image: {{ $server.image | default .vllm | quote }}
 args:
   {{- include "fino1.vllm" . | nindent 2 }}
 {{- else -}}
-image: {{ printf "ghcr.io/fino1/train:%s" .version | default $server.image | quote }}
+image: {{ $server.image | default (printf "ghcr.io/fino1/train:%s" .version) | quote }}
 args: ["serve", "--config", "/etc/fino1/config.json", "--port", "8000"]
 {{- end -}}
 {{- end -}}

@@ -13,7 +13,7 @@ A unit has instance, name, full (its objects' name), doc (its complete document)
 {{/* Computes the units. Fails with every problem of the values; `helm lint` goes on after that, with no unit. */}}
 {{- define "fino1.plan" -}}
 {{- $spec := .Files.Get "files/spec.json" | fromJson -}}
-{{- $state := dict "problems" list "reserved" $spec.reserved -}}
+{{- $state := dict "problems" list "reserved" $spec.reserved "bytes" $spec.bytes -}}
 {{- if not (regexMatch $spec.name .Release.Name) -}}
 {{- $expected := "a letter and at most 33 lower-case letters, digits and -, the last no -" -}}
 {{- include "fino1.problem" (list $state "name" $expected .Release.Name) -}}

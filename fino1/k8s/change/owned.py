@@ -2,17 +2,16 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Literal, NamedTuple, TypeVar
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 from fino1.errors import ClusterError
-from fino1.k8s.cluster.client import FIELD_MANAGER, Api
+from fino1.k8s.cluster.client import FIELD_MANAGER, Api, in_parallel
 from fino1.k8s.objects.backends import KINDS
-from fino1.k8s.state.run import OURS, run_of
+from fino1.k8s.state.queue import find_workload, kueue_version
+from fino1.k8s.state.run import OURS, Run, list_ours
 
 Object = Mapping[str, Any]
-Thing, Result = TypeVar("Thing"), TypeVar("Result")
 
 RUN, INSTANCE = "fino1/run", "app.kubernetes.io/instance"
 # What a run object needs. Claims are none of these: they hold results, and outlive every run.
@@ -25,17 +24,9 @@ SURROUNDINGS = (
     ("scheduling.x-k8s.io/v1alpha1", "PodGroup"),
     ("trainer.kubeflow.org/v1alpha1", "TrainingRuntime"),
 )
-_CONNECTIONS = 16
 _PAUSE_S = 1.0  # between two looks at pods that end
 _LATE_S = 2.0  # after an object's deletion, for a controller that has not seen it and still makes a pod
 _SHOWN = 5  # names in a message
-
-
-class Owner(NamedTuple):
-    """The tool that manages an object instead of this command, and how the object is removed there."""
-
-    name: str
-    removal: str
 
 
 def managed(thing: Object) -> dict[str, Any]:
@@ -62,22 +53,6 @@ def join_names(names: Iterable[str]) -> str:
     return ", ".join(every[:_SHOWN]) + more
 
 
-def in_parallel(task: Callable[[Thing], Result], things: Iterable[Thing]) -> list[Result]:
-    """Do a task for each, a few at a time. The first error is raised; tasks that have not begun then never do."""
-    with ThreadPoolExecutor(_CONNECTIONS) as pool:
-        try:
-            return list(pool.map(task, things))
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def list_ours(api: Api, kinds: Iterable[tuple[str, str]], selector: str) -> list[dict[str, Any]]:
-    """Objects of these kinds that have our label and match; without those that a controller made."""
-    served = [kind for kind in kinds if api.serves(*kind)]
-    lists = in_parallel(lambda kind: api.list(*kind, label_selector=f"{OURS},{selector}").items, served)
-    return [item for items in lists for item in items if not _is_made_by_a_controller(item)]
-
-
 def list_of_run(api: Api, name: str) -> list[dict[str, Any]]:
     """All objects of the run with the full name `name`, else of all runs submitted under it; run objects come last."""
     kinds = (*SURROUNDINGS, *((version, kind) for kind, version in KINDS.items()))
@@ -87,19 +62,18 @@ def list_of_run(api: Api, name: str) -> list[dict[str, Any]]:
     return []
 
 
-def find_owner(thing: Object) -> Owner | None:
-    """The tool that manages this object of ours; None if it is this command."""
+def find_owner(thing: Object) -> str:
+    """The tool that manages this object of ours, and how the object is removed there; empty if it is this command."""
     metadata = thing["metadata"]
     annotations, labels = metadata.get("annotations") or {}, metadata.get("labels") or {}
     if release := annotations.get("meta.helm.sh/release-name"):
         namespace = annotations.get("meta.helm.sh/release-namespace", metadata.get("namespace", ""))
-        return Owner(f"Helm release {release}", f"helm uninstall {release} -n {namespace}")
+        return f"Helm release {release}: helm uninstall {release} -n {namespace}"
     if tracked := annotations.get("argocd.argoproj.io/tracking-id"):
-        application = tracked.partition(":")[0]
-        return Owner(f"Argo CD application {application}", "take it out of the application's repository")
+        return f"Argo CD application {tracked.partition(':')[0]}: take it out of the application's repository"
     if flux := labels.get("kustomize.toolkit.fluxcd.io/name"):
-        return Owner(f"Flux Kustomization {flux}", "take it out of the Kustomization's repository")
-    return None
+        return f"Flux Kustomization {flux}: take it out of the Kustomization's repository"
+    return ""
 
 
 def remove(api: Api, things: Sequence[Object], propagation: Literal["Foreground", "Background"] = "Background") -> None:
@@ -112,34 +86,50 @@ def remove(api: Api, things: Sequence[Object], propagation: Literal["Foreground"
     in_parallel(remove_one, things)
 
 
-def list_pods(api: Api, selector: str, runs: set[str]) -> list[dict[str, Any]]:
-    """Pods of these runs (full names), without those of `helm test`; `selector` narrows what the server sends."""
-    wanted = f"{OURS},{selector},app.kubernetes.io/component!=test"
-    return [pod for pod in api.list("v1", "Pod", label_selector=wanted).items if run_of(pod) in runs]
+def list_pods(api: Api, runs: Iterable[str]) -> list[dict[str, Any]]:
+    """Pods of the runs with these full names, without those of `helm test`."""
+    selector = f"{OURS},{RUN} in ({','.join(sorted(runs))}),app.kubernetes.io/component!=test"
+    return api.list("v1", "Pod", label_selector=selector)
 
 
-def patience_s(pods_left: Iterable[Object]) -> float:
-    """Seconds that pods may take to end: their grace period and a minute for the kubelet; without pods 660."""
-    return 60.0 + max((pod["spec"].get("terminationGracePeriodSeconds") or 30 for pod in pods_left), default=600)
+def find_own_workload(api: Api, run: Run) -> Object | None:
+    """The Workload that Kueue has made of the run; None where it is not in a queue, or Kueue has made none."""
+    version = kueue_version(api) if run.queue else ""
+    return find_workload(run, api.list(version, "Workload")) if version else None
 
 
-def wait_until_gone(list_remaining: Callable[[], Sequence[Object]], timeout_s: float) -> None:
-    """Wait until `list_remaining` finds nothing, twice. Raises ClusterError that names what is left when time is up.
+def end_runs(api: Api, things: Sequence[Object], names: Collection[str], timeout_s: float | None = None) -> None:
+    """Delete these run objects; wait until they and all pods of the runs with the full names `names` are gone."""
+    uids = {thing["metadata"]["uid"] for thing in things}
 
-    An old rank must not join a new attempt (docs/design.md C12).
+    def list_remaining() -> list[dict[str, Any]]:
+        found = [api.get(thing["apiVersion"], thing["kind"], thing["metadata"]["name"]) for thing in things]
+        return [thing for thing in found if thing and thing["metadata"]["uid"] in uids] + list_pods(api, names)
+
+    list_remaining()  # whoever may not look is refused before anything is deleted
+    remove(api, things, "Foreground")
+    wait_until_gone(list_remaining, timeout_s)
+
+
+def wait_until_gone(list_remaining: Callable[[], Sequence[Object]], timeout_s: float | None = None) -> None:
+    """Wait until `list_remaining` finds nothing, twice; by default for the pods' grace period and a minute for the kubelet.
+
+    Raises ClusterError that names what is left when time is up. An old rank must not join a new attempt (docs/design.md C12).
     """
-    end = time.monotonic() + timeout_s
-    is_announced = False
+    end = 0.0
     while things := list_remaining() or _look_again(list_remaining):
-        which = join_names(label(thing) for thing in things)
-        if time.monotonic() + _PAUSE_S > end:
-            raise ClusterError(
-                f"still there after {timeout_s:.0f} s: {which}; a pod whose node is lost ends only with"
-                " `kubectl delete pod --force`; then type this again"
-            )
-        if not is_announced:
+        which = join_names(map(label, things))
+        if not end:
+            if timeout_s is None:
+                graces = [
+                    thing["spec"].get("terminationGracePeriodSeconds") for thing in things if thing["kind"] == "Pod"
+                ]
+                timeout_s = 60.0 + max((grace or 30 for grace in graces), default=600)
+            end = time.monotonic() + timeout_s
             print(f"waiting for the end of {which} (at most {timeout_s:.0f} s)", file=sys.stderr)
-            is_announced = True
+        if time.monotonic() + _PAUSE_S > end:
+            advice = "a pod whose node is lost ends only with `kubectl delete pod --force`; then type this again"
+            raise ClusterError(f"still there after {timeout_s:.0f} s: {which}; {advice}")
         time.sleep(_PAUSE_S)
 
 
@@ -147,10 +137,6 @@ def _look_again(list_remaining: Callable[[], Sequence[Object]]) -> Sequence[Obje
     """Look again after _LATE_S: a controller may still create a pod of an object that was just deleted."""
     time.sleep(_LATE_S)
     return list_remaining()
-
-
-def _is_made_by_a_controller(thing: Object) -> bool:
-    return any(reference.get("controller") for reference in thing["metadata"].get("ownerReferences") or [])
 
 
 def count_kinds(things: Iterable[Object]) -> str:

@@ -3,7 +3,7 @@
 import contextlib
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from fino1.errors import ClusterError
@@ -15,24 +15,18 @@ from fino1.k8s.state.run import Run
 START_S = 300.0  # for a node to be found and the image to be pulled
 _LIFE_S = 6 * 3600  # Kubernetes ends it then, if we could not
 _WORK, _MOUNT, _CONTAINER = "work", "/work", "fetch"
-_HOPELESS = (
-    "ErrImagePull",
-    "ImagePullBackOff",
-    "InvalidImageName",
-    "CreateContainerConfigError",
-    "CreateContainerError",
-)
+_HOPELESS = ("ErrImage", "ImagePull", "InvalidImage", "CreateContainer")  # beginnings of a container's reasons to wait
 _KEPT = ("securityContext", "serviceAccountName", "imagePullSecrets", "tolerations")
 
 
 @contextlib.contextmanager
 def open_reader(api: Api, run: Run) -> Iterator[tuple[str, str]]:
     """Names of a pod and its container that have the run's volume at /work. One that was made is deleted at the end."""
-    there = find_running_pod(api, run)
-    if there:
-        yield there
-        return
-    pod = api.create(make_reader_pod(find_pod_spec(api, run), run))
+    for pod in api.list("v1", "Pod", label_selector=run.pods):
+        if Rank(0, pod).is_running and not pod["metadata"].get("deletionTimestamp"):
+            yield pod["metadata"]["name"], main_container(pod)
+            return
+    pod = api.create(_make_reader_pod(api, run))
     name = pod["metadata"]["name"]
     try:
         _wait(api, name)
@@ -41,30 +35,16 @@ def open_reader(api: Api, run: Run) -> Iterator[tuple[str, str]]:
         api.delete("v1", "Pod", name, uid=pod["metadata"]["uid"])
 
 
-def find_running_pod(api: Api, run: Run) -> tuple[str, str] | None:
-    """A pod of the run whose main container runs, and that container; None without one."""
-    for pod in api.list("v1", "Pod", label_selector=run.pods).items:
-        if Rank(0, pod).is_running and not pod["metadata"].get("deletionTimestamp"):
-            return pod["metadata"]["name"], main_container(pod)
-    return None
-
-
-def find_pod_spec(api: Api, run: Run) -> Mapping[str, Any]:
-    """The pod spec of the run; a TrainJob's is in its runtime."""
-    body: Mapping[str, Any] | None = run.object
-    if runtime := BY_KIND[run.kind].runtime:
-        body = api.get(run.object["apiVersion"], runtime, run.full)
-    found = pod_templates(body) if body else []
-    if not found:
-        raise ClusterError(f"{run.kind}/{run.full}: expected a pod template, got none: its TrainingRuntime is gone")
-    return found[0]["spec"]
-
-
-def make_reader_pod(spec: Mapping[str, Any], run: Run) -> dict[str, Any]:
+def _make_reader_pod(api: Api, run: Run) -> dict[str, Any]:
     """A pod that sleeps, with the run's image, account and volume (read-only), and no GPU.
 
     It has no label fino1/run, so it counts as none of the run's pods; Pod Security `restricted` admits it.
     """
+    runtime = BY_KIND[run.kind].runtime
+    body = api.get(run.object["apiVersion"], runtime, run.full) if runtime else run.object
+    if body is None:
+        raise ClusterError(f"{run.kind}/{run.full}: expected a pod template, got none: its {runtime} is gone")
+    spec = pod_templates(body)[0]["spec"]
     main = spec["containers"][0]
     volume = next(volume for volume in spec["volumes"] if volume["name"] == _WORK)
     amounts = {"cpu": "500m", "memory": "256Mi"}
@@ -77,13 +57,7 @@ def make_reader_pod(spec: Mapping[str, Any], run: Run) -> dict[str, Any]:
         "resources": {"requests": amounts, "limits": amounts},
         "volumeMounts": [{"name": _WORK, "mountPath": _MOUNT, "readOnly": True}],
     }
-    labels = {
-        "app.kubernetes.io/name": "fino1",
-        "app.kubernetes.io/instance": run.name,
-        "app.kubernetes.io/component": "fetch",
-        "app.kubernetes.io/part-of": "fino1",
-        "fino1/fetch": run.full,
-    }
+    labels = {"app.kubernetes.io/part-of": "fino1", "fino1/fetch": run.full}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -104,28 +78,24 @@ def make_reader_pod(spec: Mapping[str, Any], run: Run) -> dict[str, Any]:
 def _wait(api: Api, name: str) -> None:
     """Wait until the pod runs. Raises ClusterError with the reason where it will not, or takes too long."""
     deadline = time.monotonic() + START_S
-    while True:
-        pod = api.get("v1", "Pod", name)
-        if pod is None:
-            raise ClusterError(f"Pod {name}: expected it to start, somebody deleted it")
+    while pod := api.get("v1", "Pod", name):
         rank = Rank(0, pod)
         if rank.is_running:
             return
         is_late = time.monotonic() > deadline
-        if is_late or rank.has_ended or rank.phase in _HOPELESS:
+        if is_late or rank.has_ended or rank.phase.startswith(_HOPELESS):
             late = f" within {START_S:.0f} s" if is_late else ""
-            raise ClusterError(
-                f"Pod {name}: expected it to run{late}, to read the run's volume: {_explain_waiting(pod)}"
-            )
+            why = _explain_waiting(pod)
+            raise ClusterError(f"Pod {name}: expected it to run{late}, to read the run's volume: {why}")
         time.sleep(0.3)
+    raise ClusterError(f"Pod {name}: expected it to start, somebody deleted it")
 
 
 def _explain_waiting(pod: Pod) -> str:
     """The reason why a pod does not run, in the words of the scheduler or the kubelet."""
     state = (main_status(pod) or {}).get("state", {})
-    for each in (state.get("waiting"), state.get("terminated")):
-        if each:
-            return ": ".join(filter(None, (each.get("reason"), each.get("message"))))
+    if said := state.get("waiting") or state.get("terminated"):
+        return ": ".join(filter(None, (said.get("reason"), said.get("message"))))
     conditions = (pod.get("status") or {}).get("conditions") or []
     unmet = [c.get("message") or c.get("reason") or c["type"] for c in conditions if c["status"] == "False"]
     return "; ".join(unmet) or "no node has taken it"

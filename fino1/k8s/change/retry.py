@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from fino1.errors import SpecError
-from fino1.k8s.change import owned, suspend
-from fino1.k8s.change.owned import RUN
-from fino1.k8s.cluster.client import Api
+from fino1.k8s.change import owned
+from fino1.k8s.cluster.client import Api, in_parallel
 from fino1.k8s.cluster.errors import ApiError
 from fino1.k8s.objects.backends import pod_templates
 from fino1.k8s.state.run import Run
@@ -22,38 +21,22 @@ _KUBECTL = "kubectl apply --server-side --field-manager=fino1"
 _KUEUES = ("nodeSelector", "tolerations", "schedulingGates")
 
 
-def check(api: Api, run: Run) -> None:
-    """Ask the server whether it would take the new object, before the old one goes. Raises SpecError, ClusterError."""
-    if api.get("v1", "ConfigMap", run.full) is None:
-        raise SpecError(f"{run.full}: expected its ConfigMap to be there, got none: submit the run again from its file")
-    thing = rebuild_as_submitted(api, run)
-    metadata = {**thing["metadata"], "name": f"{run.full[:40]}-retry"}  # its own name is still taken
-    api.apply({**thing, "metadata": metadata}, dry_run=True, before={})
-
-
-def make(api: Api, runs: Sequence[Run]) -> None:
+def make_anew(api: Api, runs: Sequence[Run]) -> None:
     """Delete the run objects, wait for their pods (docs/design.md C12), create the objects anew.
 
-    What is to be created lies in a file until it is created, for a user who is interrupted while old pods end.
+    First the server is asked whether it would take them. They lie in a file until they are there, for a user who is
+    interrupted while old pods end.
     """
+    for run in runs:
+        _check(api, run)
     things = [rebuild_as_submitted(api, run) for run in runs]
     with tempfile.NamedTemporaryFile("w", prefix="fino1-retry-", suffix=".yaml", delete=False) as file:
         file.write(as_yaml(things))
-    fulls = {run.full for run in runs}
-    old = {run.object["metadata"]["uid"] for run in runs}
-
-    def list_remaining() -> list[dict[str, Any]]:
-        found = [api.get(run.object["apiVersion"], run.kind, run.full) for run in runs]
-        still = [thing for thing in found if thing and thing["metadata"]["uid"] in old]
-        return still + [pod for full in fulls for pod in owned.list_pods(api, f"{RUN}={full}", fulls)]
-
     done = False
     try:
-        pods = [pod for full in fulls for pod in owned.list_pods(api, f"{RUN}={full}", fulls)]
-        owned.remove(api, [run.object for run in runs], "Foreground")
-        owned.wait_until_gone(list_remaining, owned.patience_s(pods))
+        owned.end_runs(api, [run.object for run in runs], {run.full for run in runs})
         # Applied, not created: a later submit of the same is then no conflict over what was defaulted.
-        owned.in_parallel(lambda thing: api.apply(thing, before={}), things)
+        in_parallel(lambda thing: api.apply(thing, before={}), things)
         done = True
     except ApiError as error:
         done = error.status == 403  # it may not be deleted, so nothing was
@@ -64,6 +47,15 @@ def make(api: Api, runs: Sequence[Run]) -> None:
         else:
             ending = f"to finish what was begun, once that is gone: {_KUBECTL} -n {api.namespace} -f {file.name}"
             print(ending, file=sys.stderr)
+
+
+def _check(api: Api, run: Run) -> None:
+    """Ask the server whether it would take the new object, before the old one goes. Raises SpecError, ClusterError."""
+    if api.get("v1", "ConfigMap", run.full) is None:
+        raise SpecError(f"{run.full}: expected its ConfigMap to be there, got none: submit the run again from its file")
+    thing = rebuild_as_submitted(api, run)
+    metadata = {**thing["metadata"], "name": f"{run.full[:40]}-retry"}  # its own name is still taken
+    api.apply({**thing, "metadata": metadata}, dry_run=True, before={})
 
 
 def rebuild_as_submitted(api: Api, run: Run) -> dict[str, Any]:
@@ -77,11 +69,12 @@ def rebuild_as_submitted(api: Api, run: Run) -> dict[str, Any]:
         del spec["selector"]
         for key in _JOBS_OWN:
             spec["template"]["metadata"]["labels"].pop(key, None)
-    submitted = suspend.list_submitted_specs(api, run)
-    # both in the order of Kueue's pod sets
-    for template, before in zip(pod_templates({"kind": run.kind, "spec": spec}), submitted, strict=False):
+    workload = owned.find_own_workload(api, run)
+    # in the templates' order, without the flavors' node labels
+    copies = workload["spec"]["podSets"] if workload else []
+    for template, before in zip(pod_templates({"kind": run.kind, "spec": spec}), copies, strict=False):
         for key in _KUEUES:
             template["spec"].pop(key, None)
-            template["spec"].update({key: before[key]} if key in before else {})
+        template["spec"] |= {key: value for key, value in before["template"]["spec"].items() if key in _KUEUES}
     kept = {key: metadata[key] for key in ("name", "labels", "annotations") if key in metadata}
     return {"apiVersion": run.object["apiVersion"], "kind": run.kind, "metadata": kept, "spec": spec}

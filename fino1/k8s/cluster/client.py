@@ -1,32 +1,30 @@
-"""How are objects read, applied, watched and deleted? The only way to a Kubernetes API, for all verbs of `fino1-k8s`.
+"""How are objects read, applied and deleted? The only way to a Kubernetes API, for all verbs of `fino1-k8s`.
 
 Objects are dicts as in YAML. Every method raises ClusterError (mostly `errors.ApiError`, which knows the HTTP status) with
 one line that says what to do. Importing this module is cheap: the Kubernetes client is loaded by `connect`.
 """
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from fino1.k8s.cluster.errors import ApiError, Identity, KindMissing, Request, Resource, missing_kind
+from fino1.errors import ClusterError
+from fino1.k8s.cluster.errors import ApiError, KindMissing, Request, Resource, missing_kind
 
 if TYPE_CHECKING:
     from fino1.k8s.cluster.connection import Connection, Query, Stream
+    from fino1.k8s.cluster.login import Login
 
 FIELD_MANAGER = "fino1"
 _WRITE = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
-_PAGE = 500
 _SERVER_FIELDS = {"managedFields", "resourceVersion", "generation", "uid", "creationTimestamp"}
-_REVIEW = Resource("authorization.k8s.io/v1", "SelfSubjectAccessReview", "selfsubjectaccessreviews", namespaced=False)
+
+_CONNECTIONS = 16
+Thing, Result = TypeVar("Thing"), TypeVar("Result")
 
 Outcome = Literal["created", "configured", "unchanged"]
-
-
-class Listing(NamedTuple):
-    """A list of objects, and the resource version that a watch goes on from."""
-
-    items: list[dict[str, Any]]
-    resource_version: str
 
 
 @dataclass(frozen=True)
@@ -53,14 +51,24 @@ class Api:
         self._kinds: dict[str, dict[str, Resource]] = {}
 
     @property
-    def who(self) -> Identity:
+    def who(self) -> "Login":
         """The user and the server, for messages."""
-        return self.connection.who
+        return self.connection.login
 
-    @property
-    def url(self) -> str:
-        """The server's address."""
-        return self.who.url
+    @functools.cached_property
+    def version(self) -> str:
+        """The server's version; empty where it is kept from this user. ClusterError where it is no Kubernetes server."""
+        try:
+            answer = self.connection.ask("GET", "/version")[1]
+        except ApiError as error:
+            if error.status == 403:
+                return ""
+            if error.status != 404:
+                raise
+            raise ClusterError(f"{self.who.url} is no Kubernetes API server ({self.who.source}): {error}") from error
+        if not isinstance(answer, dict) or "gitVersion" not in answer:
+            raise ClusterError(f"{self.who.url} is no Kubernetes API server ({self.who.source}): /version: {answer}")
+        return answer["gitVersion"]
 
     # What is served
 
@@ -68,21 +76,23 @@ class Api:
         """The kinds that the server has in this group and version (none: {}), by name; asked once."""
         if api_version not in self._kinds:
             path = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
-            entries = (self._find("GET", path) or {}).get("resources") or []
             self._kinds[api_version] = {
                 entry["kind"]: Resource(api_version, entry["kind"], entry["name"], entry["namespaced"])
-                for entry in entries
+                for entry in self._read_discovery(path).get("resources") or []
                 if "/" not in entry["name"]  # `jobs/status` is an entry of its own
             }
         return self._kinds[api_version]
 
     def versions(self, group: str) -> list[str]:
         """The apiVersions of a group that are served, the preferred one first (not installed: [])."""
-        answer = self._find("GET", f"/apis/{group}")
-        if answer is None:
-            return []
-        preferred = answer["preferredVersion"]["groupVersion"]
-        return sorted((each["groupVersion"] for each in answer["versions"]), key=lambda version: version != preferred)
+        answer = self._read_discovery(f"/apis/{group}")
+        every = [answer["preferredVersion"], *answer["versions"]] if answer else []
+        return list(dict.fromkeys(each["groupVersion"] for each in every))
+
+    def _read_discovery(self, path: str) -> dict[str, Any]:
+        """A document that says what is served; empty where there is none."""
+        _ = self.version  # of what is no Kubernetes server, 404 says nothing
+        return self._find("GET", path) or {}
 
     def serves(self, api_version: str, kind: str) -> bool:
         """Whether the server has this kind."""
@@ -94,17 +104,6 @@ class Api:
             return self.discover(api_version)[kind]
         except KeyError:
             raise missing_kind(api_version, kind, self.who) from None
-
-    def can(
-        self, verb: str, resource: str, group: str = "", *, subresource: str = "", namespace: str | None = None
-    ) -> bool:
-        """Whether this user may do this, as the server says (`namespace` "": in all of them)."""
-        place = self.namespace if namespace is None else namespace
-        attributes = {"verb": verb, "resource": resource, "group": group, "subresource": subresource}
-        attributes["namespace"] = place
-        review = {"apiVersion": _REVIEW.api_version, "kind": _REVIEW.kind, "spec": {"resourceAttributes": attributes}}
-        _, answer = self.connection.ask("POST", Request("create", _REVIEW), body=review, repeatable=True)
-        return bool(answer["status"]["allowed"])
 
     # Objects
 
@@ -120,16 +119,13 @@ class Api:
         label_selector: str = "",
         field_selector: str = "",
         namespace: str | None = None,
-    ) -> Listing:
-        """All objects that match, asked for in pages (`namespace` "": of all namespaces)."""
+    ) -> list[dict[str, Any]]:
+        """All objects that match (`namespace` "": of all namespaces)."""
         request = self._request("list", api_version, kind, "", namespace)
         query = {"labelSelector": label_selector, "fieldSelector": field_selector}
-        try:
-            return self._pages(request, {**query, "limit": _PAGE})
-        except ApiError as error:
-            if error.status != 410:  # the snapshot was compacted between two pages
-                raise
-        return self._pages(request, query)
+        items = self.connection.ask("GET", request, query)[1]["items"]
+        type_ = {"apiVersion": api_version, "kind": kind}  # lists of built-in kinds leave it out
+        return [{**type_, **item} for item in items]
 
     def apply(
         self,
@@ -150,7 +146,7 @@ class Api:
         if before is None:
             before = self.get(obj["apiVersion"], obj["kind"], request.name, request.namespace) or {}
         query = {**_WRITE, "force": "true" if force else None, "dryRun": "All" if dry_run else None}
-        code, after = self.connection.ask("PATCH", request, query, obj, "application/apply-patch+yaml", repeatable=True)
+        code, after = self.connection.ask("PATCH", request, query, obj, "application/apply-patch+yaml")
         if code == 201:
             return Applied(after, "created")
         is_same = bool(before) and strip_server_fields(before) == strip_server_fields(after)
@@ -160,7 +156,9 @@ class Api:
         """Create an object that must not exist yet; returns it as the server holds it."""
         metadata = obj["metadata"]
         request = self._request("create", obj["apiVersion"], obj["kind"], metadata["name"], metadata.get("namespace"))
-        return self.connection.ask("POST", request, {**_WRITE, "dryRun": "All" if dry_run else None}, obj)[1]
+        return self.connection.ask(
+            "POST", request, {**_WRITE, "dryRun": "All" if dry_run else None}, obj, repeatable=False
+        )[1]
 
     def patch(
         self,
@@ -170,11 +168,10 @@ class Api:
         change: Mapping[str, Any],
         *,
         subresource: str = "",
-        namespace: str | None = None,
     ) -> dict[str, Any]:
         """Change a few fields of an existing object (JSON merge patch: null removes); returns the object."""
-        request = self._request("patch", api_version, kind, name, namespace, subresource)
-        return self.connection.ask("PATCH", request, _WRITE, change, "application/merge-patch+json", repeatable=True)[1]
+        request = self._request("patch", api_version, kind, name, subresource=subresource)
+        return self.connection.ask("PATCH", request, _WRITE, change, "application/merge-patch+json")[1]
 
     def delete(
         self,
@@ -184,38 +181,18 @@ class Api:
         *,
         propagation: Literal["Foreground", "Background", "Orphan"] = "Background",
         uid: str = "",
-        namespace: str | None = None,
     ) -> bool:
         """Delete an object; returns whether there was one. With `uid` only that one: another of its name is a 409 error."""
-        request = self._request("delete", api_version, kind, name, namespace)
+        request = self._request("delete", api_version, kind, name)
         options = {"propagationPolicy": propagation, **({"preconditions": {"uid": uid}} if uid else {})}
         return self._find("DELETE", request, options) is not None
 
-    # Answers that go on
-
-    def open_watch(
-        self,
-        api_version: str,
-        kind: str,
-        resource_version: str,
-        length_s: int,
-        *,
-        label_selector: str = "",
-        field_selector: str = "",
-        namespace: str | None = None,
-        read_timeout_s: float,
-    ) -> "Stream":
-        """The changes since `resource_version`, for at most `length_s` (watch.Watch goes on for ever)."""
-        query = {"labelSelector": label_selector, "fieldSelector": field_selector, "resourceVersion": resource_version}
-        query |= {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": length_s}
-        return self.connection.stream(self._request("watch", api_version, kind, "", namespace), query, read_timeout_s)
-
-    def open_log(self, pod: str, query: "Query", namespace: str | None = None) -> "Stream":
+    def open_log(self, pod: str, query: "Query") -> "Stream":
         """A container's log, until the connection breaks (state/logs.py goes on after that)."""
-        return self.connection.stream(self._request("get", "v1", "Pod", pod, namespace, "log"), query)
+        return self.connection.stream(self._request("get", "v1", "Pod", pod, subresource="log"), query)
 
     def _request(
-        self, verb: str, api_version: str, kind: str, name: str, namespace: str | None, subresource: str = ""
+        self, verb: str, api_version: str, kind: str, name: str, namespace: str | None = None, subresource: str = ""
     ) -> Request:
         resource = self.resource(api_version, kind)
         place = self.namespace if namespace is None else namespace
@@ -224,24 +201,20 @@ class Api:
     def _find(self, method: str, request: Request | str, body: Any = None) -> dict[str, Any] | None:
         """The answer; None where there is no such object, or no such document of discovery."""
         try:
-            return self.connection.ask(method, request, body=body, repeatable=True)[1]
+            return self.connection.ask(method, request, body=body)[1]
         except ApiError as error:
             if error.status == 404 and not isinstance(error, KindMissing):
                 return None
             raise
 
-    def _pages(self, request: Request, query: "Query") -> Listing:
-        items: list[dict[str, Any]] = []
-        token, version = "", ""
-        while True:
-            answer = self.connection.ask("GET", request, {**query, "continue": token})[1]
-            metadata = answer["metadata"]
-            version = version or metadata["resourceVersion"]
-            items += answer["items"]
-            token = metadata.get("continue") or ""
-            if not token:
-                type_ = {"apiVersion": request.resource.api_version, "kind": request.resource.kind}
-                return Listing([{**type_, **item} for item in items], version)  # lists of built-in kinds leave it out
+
+def in_parallel(task: Callable[[Thing], Result], things: Iterable[Thing]) -> list[Result]:
+    """Do a task for each, a few at a time. The first error is raised; tasks that have not begun then never do."""
+    with ThreadPoolExecutor(_CONNECTIONS) as pool:
+        try:
+            return list(pool.map(task, things))
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def strip_server_fields(obj: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,13 +15,12 @@ import urllib3
 from kubernetes import client
 
 from fino1.errors import ClusterError, SpecError, first_line
-from fino1.k8s.cluster.errors import ApiError, Identity, Lost, Request, refusal
+from fino1.k8s.cluster.errors import ApiError, Lost, Request, refusal
 from fino1.k8s.cluster.login import Login, log_in
 
 _CONNECT_S = 10.0
 _READ_S = 60.0
-_RETRY_S = 30.0  # how long a server that has answered before is asked again: it restarts
-_STREAM_RETRY_S = 300.0  # a watch or log that lasts for hours also outlives the upgrade of a control plane
+_RETRY_S = 300.0  # how long a server that has answered before is asked again: upgrading a control plane takes minutes
 _FIRST_RETRY_S = 2.0  # a server that has never answered: the address may be wrong
 _ERROR_RETRY_S = 5.0  # a server that answers 5xx
 _WARM_UP_S = 15.0  # after a start a server may refuse users and roles that it has not read yet
@@ -34,21 +33,19 @@ class Connection:
 
     def __init__(self, kubeconfig: str | None, context: str | None) -> None:
         self._chosen, self._lock = (kubeconfig, context), threading.Lock()
-        self.has_answered, self.lost_at = False, float("-inf")
+        self._has_answered, self._lost_at = False, float("-inf")
         self.login: Login
-        self.renew()
+        self._renew()
 
-    def renew(self) -> None:
+    def _renew(self) -> None:
         """Read the credentials again: after a 401, a token file, a kubeconfig or a plugin may have newer ones."""
         login = log_in(*self._chosen)
+        try:
+            pool = client.ApiClient(login.configuration).rest_client.pool_manager
+        except (urllib3.exceptions.HTTPError, ValueError) as error:
+            raise SpecError(f"{login.source}: proxy {login.configuration.proxy}: {first_line(error)}") from error
         with self._lock:
-            self.login = login
-            self._pool = client.ApiClient(login.configuration).rest_client.pool_manager
-
-    @property
-    def who(self) -> Identity:
-        """The user and the server, for messages."""
-        return self.login.who
+            self.login, self._pool = login, pool
 
     def credentials(self) -> dict[str, str]:
         """The headers that say who asks; a token that is about to expire is renewed first."""
@@ -63,101 +60,91 @@ class Connection:
         body: Any = None,
         content_type: str = "application/json",
         *,
-        repeatable: bool | None = None,
+        repeatable: bool = True,
     ) -> tuple[int, Any]:
         """Send a request (a str: a bare path); returns status and parsed answer. ApiError for a refusal.
 
-        A request that certainly was not seen is sent again, one that is `repeatable` (by default: reads) in any case.
+        A request that certainly was not seen is sent again, one that is `repeatable` in any case.
         """
         options = {
             "headers": {"Content-Type": content_type, "Accept": "application/json", "Accept-Encoding": "gzip"},
             "body": None if body is None else json.dumps(body).encode(),
             "timeout": urllib3.Timeout(connect=_CONNECT_S, read=_READ_S),
         }
-        retry = _Retry(self, _RETRY_S, method == "GET" if repeatable is None else repeatable)
-        answer = self._send(retry, method, request, query, options)
-        return answer.status, json.loads(answer.data)
+        answer = self._send(method, request, query, repeatable, options)
+        try:
+            return answer.status, json.loads(answer.data)
+        except ValueError as error:
+            said = first_line(answer.data[:80].decode(errors="replace").strip() or f"an empty body ({answer.status})")
+            where = f"{self.login.url}{request if isinstance(request, str) else request.path}"
+            raise ClusterError(f"{where}: expected JSON from Kubernetes, got {said} ({self.login.source})") from error
 
-    def stream(self, request: Request, query: Query, read_timeout_s: float | None = None) -> "Stream":
-        """Open a watch or a log. ApiError for a refusal."""
-        timeout = urllib3.Timeout(connect=_CONNECT_S, read=read_timeout_s)
-        options = {"headers": {}, "timeout": timeout, "preload_content": False}
-        return Stream(self._send(_Retry(self, _STREAM_RETRY_S, True), "GET", request, query, options), self.note_loss)
+    def stream(self, request: Request, query: Query) -> "Stream":
+        """Open a log. ApiError for a refusal."""
+        options = {"headers": {}, "timeout": urllib3.Timeout(connect=_CONNECT_S, read=None), "preload_content": False}
+        return Stream(self._send("GET", request, query, True, options), self._note_loss)
 
     def _send(
-        self, retry: "_Retry", method: str, request: Request | str, query: Query | None, options: dict[str, Any]
+        self, method: str, request: Request | str, query: Query | None, repeatable: bool, options: dict[str, Any]
     ) -> urllib3.BaseHTTPResponse:
         """Send until there is an answer, or an error that will not pass."""
         given = {key: value for key, value in (query or {}).items() if value not in (None, "")}
         target = (request if isinstance(request, str) else request.path) + ("?" + urlencode(given) if given else "")
-
+        began, has_renewed, has_warned = time.monotonic(), False, False
         while True:
             try:
                 answer = self._send_once(method, target, options)
                 if answer.status >= 400:
-                    raise refusal(answer.status, answer.data, request, self.who, answer.headers.get("Retry-After"))
-            except ApiError as error:
-                if not retry.may_help(error):
-                    raise
-                time.sleep(max(random.uniform(0.2, 0.8), error.retry_after_s))  # spread: many logs come back at once
-            else:
-                self.has_answered = True
+                    raise refusal(answer.status, answer.data, request, self.login, answer.headers.get("Retry-After"))
+                self._has_answered = True
                 return answer
+            except ApiError as error:
+                if error.status == 401 and not has_renewed:
+                    self._renew()
+                    has_renewed = True
+                    continue
+                if time.monotonic() - began + error.retry_after_s >= self._patience_s(error, repeatable):
+                    raise
+                if isinstance(error, Lost) and self._has_answered and not has_warned:
+                    print(f"{error}; trying again for {_RETRY_S:.0f} s", file=sys.stderr)
+                    has_warned = True
+                time.sleep(max(random.uniform(0.2, 0.8), error.retry_after_s))  # spread: many logs come back at once
+
+    def _patience_s(self, error: ApiError, repeatable: bool) -> float:
+        """Seconds for which a request is sent again after this error; 0 where that may do harm or is of no use."""
+        is_warming_up = time.monotonic() - self._lost_at < _WARM_UP_S
+        if isinstance(error, Lost):
+            seconds = _RETRY_S if self._has_answered else _FIRST_RETRY_S
+            return seconds if repeatable or error.unsent else 0
+        if error.status in (401, 403):
+            return _RETRY_S if is_warming_up else 0
+        if error.retry_after_s and (error.status == 429 or error.status >= 500):  # as client-go: it asks for that
+            return _RETRY_S
+        if error.status >= 500 and repeatable:
+            return _RETRY_S if is_warming_up else _ERROR_RETRY_S
+        return 0
 
     def _send_once(self, method: str, target: str, options: dict[str, Any]) -> urllib3.BaseHTTPResponse:
         """Raises Lost where there was no answer, ClusterError where TLS or the address is at fault."""
-        url, source = self.who.url + target, self.who.source
+        url, source = self.login.url, self.login.source
         headers = {"User-Agent": "fino1", **options["headers"], **self.credentials()}
         try:
-            return self._pool.request(method, url, retries=False, **{**options, "headers": headers})
+            return self._pool.request(method, url + target, retries=False, **{**options, "headers": headers})
         except urllib3.exceptions.SSLError as error:
             if isinstance(error.args[0], ssl.SSLEOFError | ssl.SSLZeroReturnError):  # it went away in the handshake
+                self._note_loss()
                 raise Lost(f"{url}: the connection broke in the TLS handshake", unsent=True) from error
-            raise ClusterError(f"{self.who.url}: TLS: {first_line(error)} ({source})") from error
-        except (urllib3.exceptions.LocationValueError, urllib3.exceptions.ProxySchemeUnknown) as error:
+            raise ClusterError(f"{url}: TLS: {first_line(error)} ({source})") from error
+        except urllib3.exceptions.LocationValueError as error:
             raise SpecError(f"{source}: server: {first_line(error)}") from error
         except urllib3.exceptions.HTTPError as error:
+            self._note_loss()
             unsent = isinstance(error, urllib3.exceptions.NewConnectionError | urllib3.exceptions.ConnectTimeoutError)
-            raise Lost(f"{self.who.url} cannot be reached: {_cause(error)} ({source})", unsent) from error
+            raise Lost(f"{url} cannot be reached: {_cause(error)} ({source})", unsent) from error
 
-    def note_loss(self) -> None:
+    def _note_loss(self) -> None:
         """Remember that the connection broke: the server may be restarting."""
-        self.lost_at = time.monotonic()
-
-
-class _Retry:
-    """Whether one request is worth another try: for as long as the trouble may pass."""
-
-    def __init__(self, connection: Connection, limit_s: float, repeatable: bool) -> None:
-        self._connection, self._limit_s, self._repeatable = connection, limit_s, repeatable
-        self._began = time.monotonic()
-        self._has_renewed = self._has_warned = False
-
-    def may_help(self, error: ApiError) -> bool:
-        """Whether to send again after this error; may read the credentials again for that."""
-        elapsed = time.monotonic() - self._began
-        if isinstance(error, Lost):
-            self._connection.note_loss()
-            limit_s = self._limit_s if self._connection.has_answered else _FIRST_RETRY_S
-            if not (self._repeatable or error.unsent) or elapsed >= limit_s:
-                return False
-            if self._connection.has_answered and not self._has_warned:
-                print(f"{error}; trying again for {limit_s:.0f} s", file=sys.stderr)
-                self._has_warned = True
-            return True
-        is_warming_up = time.monotonic() - self._connection.lost_at < _WARM_UP_S
-        if error.status == 401 and not self._has_renewed:
-            self._has_renewed = True
-            self._connection.renew()
-            return True
-        if error.status in (401, 403):
-            return is_warming_up
-        if error.retry_after_s and (
-            error.status == 429 or error.status >= 500
-        ):  # as client-go: it asks to be asked again
-            return elapsed + error.retry_after_s < self._limit_s
-        limit_s = self._limit_s if is_warming_up else _ERROR_RETRY_S
-        return error.status >= 500 and self._repeatable and elapsed < limit_s
+        self._lost_at = time.monotonic()
 
 
 def _cause(error: Exception) -> str:
@@ -174,13 +161,12 @@ class Stream:
         self.rest = b""  # what came after the last line end
         self.is_broken = False
 
-    def lines(self) -> Iterator[list[bytes]]:
-        """The lines as they come, several at once; ends with the answer, or when the connection breaks."""
+    def lines(self) -> Iterator[bytes]:
+        """The lines as they come; ends with the answer, or when the connection breaks."""
         try:
             for chunk in self._response.stream(1 << 16):
                 *lines, self.rest = (self.rest + chunk).split(b"\n")
-                if lines:
-                    yield lines
+                yield from lines
         except (urllib3.exceptions.HTTPError, OSError, ValueError):  # ValueError: cut() closed it under us
             self.is_broken = True
             self._on_break()

@@ -2,27 +2,30 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from fino1.errors import ClusterError
 from fino1.k8s.objects.backends import OPERATORS, group_of
 
+if TYPE_CHECKING:
+    from fino1.k8s.cluster.login import Login
+
 _DENIED = re.compile(
     r"\b(?:cannot|not allowed to) [a-z*]+ "
-)  # by RBAC; quota and Pod Security word their 403 otherwise
+)  # by RBAC: quota and Pod Security word their 403 otherwise
 _USER = re.compile(r'[Uu]ser "([^"]*)"')
 _TYPED = re.compile(r"failed to create typed patch object \(.*?\): (.*)", re.DOTALL)
 _MANAGER = re.compile(r'conflict with "([^"]*)"')
 
 
 class ApiError(ClusterError):
-    """The API server refused, or did not answer: `status` is the HTTP code (0: no answer), `reason` Kubernetes' word for it."""
+    """The API server refused, or did not answer: `status` is the HTTP code (0: no answer)."""
 
-    def __init__(self, message: str, status: int = 0, reason: str = "", retry_after_s: float = 0.0) -> None:
-        self.status, self.reason, self.retry_after_s = status, reason, retry_after_s
+    def __init__(self, message: str, status: int = 0, retry_after_s: float = 0.0) -> None:
+        self.status, self.retry_after_s = status, retry_after_s
         super().__init__(message)
 
 
@@ -36,15 +39,6 @@ class Lost(ApiError):
     def __init__(self, message: str, unsent: bool) -> None:
         self.unsent = unsent
         super().__init__(message)
-
-
-@dataclass(frozen=True)
-class Identity:
-    """The user and the server, for messages."""
-
-    url: str
-    user: str
-    source: str  # the context and its file, or the pod's service account
 
 
 @dataclass(frozen=True)
@@ -87,6 +81,12 @@ class Request:
             parts.append(quote(self.name, safe=""))
         return "/".join([*parts, *([self.subresource] if self.subresource else [])])
 
+    @property
+    def right(self) -> str:
+        """What its right is for, in words."""
+        what = f"{self.resource.plural}/{self.subresource}" if self.subresource else self.resource.plural
+        return f"{what} (API group {self.resource.group})" if self.resource.group else what
+
     def __str__(self) -> str:
         if not self.name:
             return f"{self.resource} in {self.place}"
@@ -101,14 +101,14 @@ class Request:
         return f"namespace {self.namespace}" if self.namespace else "all namespaces"
 
 
-def missing_kind(api_version: str, kind: str, who: Identity) -> KindMissing:
+def missing_kind(api_version: str, kind: str, who: "Login") -> KindMissing:
     """The error that says that the cluster does not serve `kind`, and names the operator that would."""
     operator = OPERATORS.get(group_of(api_version))
     origin = f"; it comes with {operator.name}, {operator.how}".rstrip(", ") if operator else ""
-    return KindMissing(f"{who.url} does not serve {kind} ({api_version}){origin}", 404, "KindMissing")
+    return KindMissing(f"{who.url} does not serve {kind} ({api_version}){origin}", 404)
 
 
-def refusal(code: int, body: bytes, request: Request | str, who: Identity, retry_after: str | None = None) -> ApiError:
+def refusal(code: int, body: bytes, request: Request | str, who: "Login", retry_after: str | None = None) -> ApiError:
     """The error that an answer with status `code` (400 or more) means; `request` is a str where the path is no object's."""
     status = _status(body)
     message = str(status.get("message") or body.decode(errors="replace")[:300].strip() or f"HTTP {code}")
@@ -118,9 +118,8 @@ def refusal(code: int, body: bytes, request: Request | str, who: Identity, retry
     mistyped = _TYPED.search(message) if code == 500 else None
     if mistyped:  # an apply that does not fit the kind's schema: Kubernetes 1.33 calls that its own error
         code, reason, message, status = 422, "Invalid", mistyped.group(1), {}
-    describe = _DESCRIBE.get(code, _failed if code >= 500 else _invalid)
-    text = describe(request, who, {**status, "code": code, "message": message})
-    return ApiError(text, code, reason, float(retry_after) if retry_after and retry_after.isdigit() else 0.0)
+    text = _describe(code, reason, message, status.get("details") or {}, request, who)
+    return ApiError(text, code, float(retry_after) if retry_after and retry_after.isdigit() else 0.0)
 
 
 def _status(body: bytes) -> dict[str, Any]:
@@ -132,47 +131,24 @@ def _status(body: bytes) -> dict[str, Any]:
     return status if isinstance(status, dict) and status.get("kind") == "Status" else {}
 
 
-def _unauthorized(request: Request | str, who: Identity, status: Mapping[str, Any]) -> str:
-    return (
-        f"{who.url} does not accept {who.user} ({who.source}): the token or certificate has expired"
-        " or is not known there; log in again"
-    )
-
-
-def _forbidden(request: Request | str, who: Identity, status: Mapping[str, Any]) -> str:
-    if isinstance(request, str) or not _DENIED.search(status["message"]):
-        return _invalid(request, who, status)
-    named = _USER.search(status["message"])
-    what = f"{request.resource.plural}/{request.subresource}" if request.subresource else request.resource.plural
-    group = f" (API group {request.resource.group})" if request.resource.group else ""
-    return (
-        f"forbidden: {named.group(1) if named else who.user} may not {request.verb} {what}{group} in {request.place};"
-        " the Role in docs/rbac.md has it"
-    )
-
-
-def _not_found(request: Request | str, who: Identity, status: Mapping[str, Any]) -> str:
-    details = status.get("details") or {}
-    if details.get("kind") == "namespaces":
+def _describe(
+    code: int, reason: str, message: str, details: Mapping[str, Any], request: Request | str, who: "Login"
+) -> str:
+    """The refusal in one line."""
+    if code == 401:
+        expired = "the token or certificate has expired or is not known there; log in again"
+        return f"{who.url} does not accept {who.user} ({who.source}): {expired}"
+    if code == 403 and isinstance(request, Request) and _DENIED.search(message):
+        named = _USER.search(message)
+        may_not = f"{named.group(1) if named else who.user} may not {request.verb}"
+        return f"forbidden: {may_not} {request.right} in {request.place}; the Role in docs/rbac.md has it"
+    if code == 404 and details.get("kind") == "namespaces":
         return f"{request}: namespace {details.get('name')} does not exist at {who.url} ({who.source})"
-    return f"{request} does not exist" if status.get("reason") == "NotFound" else _invalid(request, who, status)
-
-
-def _failed(request: Request | str, who: Identity, status: Mapping[str, Any]) -> str:
-    return f"{request}: {who.url} answered {status['code']}: {_flat(status['message'])}"
-
-
-def _invalid(request: Request | str, who: Identity, status: Mapping[str, Any]) -> str:
-    plain = status["message"].rpartition("strict decoding error: ")[2]
-    return f"{request}: {_causes(status.get('details') or {}) or _flat(plain)}"
-
-
-_DESCRIBE: dict[int, Callable[[Request | str, Identity, Mapping[str, Any]], str]] = {
-    401: _unauthorized,
-    403: _forbidden,
-    404: _not_found,
-    429: _failed,
-}
+    if code == 404 and reason == "NotFound":
+        return f"{request} does not exist"
+    if code == 429 or code >= 500:
+        return f"{request}: {who.url} answered {code}: {_flat(message)}"
+    return f"{request}: {_causes(details) or _flat(message.rpartition('strict decoding error: ')[2])}"
 
 
 def _flat(message: str) -> str:

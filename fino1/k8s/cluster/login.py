@@ -4,20 +4,19 @@ Imports `kubernetes` (0.3 s of CPU), as connection.py does: client.py imports bo
 """
 
 import contextlib
+import importlib.util
 import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import urllib3
 import yaml
 from kubernetes import client, config
-from kubernetes.config.kube_config import KubeConfigLoader, KubeConfigMerger
+from kubernetes.config.kube_config import KubeConfigMerger
 
 from fino1.errors import ClusterError, SpecError, first_line
-from fino1.k8s.cluster.errors import Identity
 
 _POD = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -28,7 +27,9 @@ _POOL = 512  # kept connections: one for each followed log; more would be opened
 class Login:
     """A user's credentials for one server, as they were when they were read."""
 
-    who: Identity
+    url: str
+    user: str
+    source: str  # the context and its file, or the pod's service account
     namespace: str
     configuration: client.Configuration
 
@@ -42,7 +43,7 @@ def log_in(kubeconfig: str | None, context: str | None) -> Login:
     looked_at = [Path(part).expanduser() for part in named.split(os.pathsep) if part] or [Path.home() / ".kube/config"]
     files = [str(path) for path in looked_at if path.exists()]
     if files:
-        return _from_files(files, context)
+        return _from_files(os.pathsep.join(files), context)
     if not kubeconfig and (_POD / "token").is_file():
         return _from_pod()
     origin = "" if kubeconfig else f" (KUBECONFIG is {'set' if os.environ.get('KUBECONFIG') else 'not set'})"
@@ -59,11 +60,15 @@ def _from_pod() -> Login:
     return _login(made, "the pod's service account", str(_POD), namespace)
 
 
-def _from_files(files: list[str], context: str | None) -> Login:
+def _from_files(joined: str, context: str | None) -> Login:
     """Choose the context among all files; the first file that names something has it, as in kubectl."""
-    joined = os.pathsep.join(files)
-    merger, contexts, users = _read(joined)
-    current = [file["current-context"] for file in merger.config_files.values() if file.get("current-context")]
+    with _blaming(joined, "expected a kubeconfig with lists of named clusters, contexts and users"):
+        merger = KubeConfigMerger(joined)
+        contexts, users = (
+            {item.value["name"]: item.value.get(kind) or {} for item in merger.config.value[f"{kind}s"]}
+            for kind in ("context", "user")
+        )
+        current = [file["current-context"] for file in merger.config_files.values() if file.get("current-context")]
     name = context or next(iter(current), None)  # the library itself takes the last file's
     if not name:
         raise SpecError(f"{joined}: no context is current; choose one with --context: {', '.join(contexts) or 'none'}")
@@ -72,8 +77,7 @@ def _from_files(files: list[str], context: str | None) -> Login:
     user, source = contexts[name].get("user") or "anonymous", f"context {name} of {joined}"
     made = client.Configuration()
     with _blaming(source), _logged_errors() as errors:
-        loader = KubeConfigLoader(merger.config, name, config_base_path=None, config_persister=merger.save_changes)
-        loader.load_and_set(made)
+        config.load_kube_config(joined, name, made)
     plugin = users.get(user, {}).get("exec")
     if plugin and not made.auth_settings() and not made.cert_file:
         why = "; ".join(errors) or "no reason given"
@@ -81,39 +85,34 @@ def _from_files(files: list[str], context: str | None) -> Login:
     return _login(made, user, source, contexts[name].get("namespace") or "default")
 
 
-def _read(joined: str) -> tuple[KubeConfigMerger, dict[str, Any], dict[str, Any]]:
-    """Merge the files; with their contexts and users by name."""
-    try:
-        merger = KubeConfigMerger(joined)
-        contexts, users = (
-            {item.value["name"]: item.value.get(kind) or {} for item in merger.config.value[f"{kind}s"]}
-            for kind in ("context", "user")
-        )
-    except OSError as error:
-        raise SpecError(f"{error.filename}: {error.strerror}") from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        raise SpecError(f"{mark.name}: line {mark.line + 1}: expected YAML, got: {error.problem}") from error
-    except (config.ConfigException, yaml.YAMLError, TypeError, AttributeError, KeyError, ValueError) as error:
-        raise SpecError(f"{joined}: expected a kubeconfig with lists of named clusters, contexts and users") from error
-    return merger, contexts, users
-
-
 def _login(made: client.Configuration, user: str, source: str, namespace: str) -> Login:
-    if urllib3.util.parse_url(made.host).hostname in _LOOPBACK:
+    if made.proxy != client.Configuration(host=made.host).proxy:
+        made.no_proxy = None  # `proxy-url` holds for every address, as kubectl has it
+    elif urllib3.util.parse_url(made.host).hostname in _LOOPBACK:
         made.no_proxy = "*"  # as kubectl has it
-    made.keep_alive = True  # else a dead peer behind a silent watch is never noticed
+    if made.proxy and "://" not in made.proxy:
+        made.proxy = f"http://{made.proxy}"
+    elif made.proxy:
+        made.proxy = made.proxy.replace("socks5://", "socks5h://")  # the proxy looks names up, as for kubectl
+    if (made.proxy or "").startswith("socks") and not importlib.util.find_spec("socks"):
+        raise SpecError(f"{source}: proxy {made.proxy}: a SOCKS proxy needs `pip install pysocks`")
+    made.keep_alive = True  # else a dead peer behind a silent log is never noticed
     made.connection_pool_maxsize = _POOL
-    return Login(Identity(made.host, user, source), namespace, made)
+    return Login(made.host, user, source, namespace, made)
 
 
 @contextlib.contextmanager
-def _blaming(source: str) -> Iterator[None]:
-    """Raise what the library cannot read as the fault of `source`."""
+def _blaming(source: str, expected: str = "") -> Iterator[None]:
+    """Raise what the library cannot read as the fault of `source`: with its own words, or with what was `expected`."""
     try:
         yield
-    except (config.ConfigException, OSError, ValueError, TypeError, KeyError) as error:
+    except OSError as error:
         raise SpecError(f"{source}: {first_line(error)}") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        raise SpecError(f"{mark.name}: line {mark.line + 1}: expected YAML, got: {error.problem}") from error
+    except (config.ConfigException, yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise SpecError(f"{source}: {expected or first_line(error)}") from error
 
 
 @contextlib.contextmanager

@@ -13,6 +13,19 @@ from fino1.spec.run import RunSpec
 
 _GRACE_S = 60
 _QUEUE = "kueue.x-k8s.io/queue-name"
+_WHY = {  # rule → why it matters; docs/lints.md lists them
+    "claim-access-mode": "such a volume is attached to one node at a time, so pods on other nodes wait for ever",
+    "config-path-outside-volumes": "the pods have no other volumes, only what their image holds",
+    "grace-period": "a checkpoint is written between SIGTERM and SIGKILL",
+    "image-tag": "it is another image tomorrow, so a restarted pod would run other code",
+    "kueue-queue-on-template": "Kueue queues the object with the label; on its pods alone the run starts at once, or pod by pod",
+    "pss-capabilities": "its containers need the capability IPC_LOCK, which Pod Security restricted and baseline refuse",
+    "pytorchjob-env-overridden": "the operator sets it after ours",
+    "pytorchjob-ttl-exit-code": "a PyTorchJob that failed for good has no completion time and stays until `fino1-k8s prune`",
+    "secret-value": "whoever may read the object, its ConfigMap or its Git history reads it",
+}
+# A rule that is broken: level, rule, key of the run file, what was expected, got
+Broken = tuple[Level, str, str, str, Any]
 _SECRET_NAME = re.compile(
     r"(^|_)(token|api_?key|secret|secret_?key|access_?key|private_?key|credentials)$|passw(or)?d(?!.*_(file|path))|passphrase",
     re.IGNORECASE,
@@ -30,109 +43,58 @@ _FLAG = re.compile(r"--?([A-Za-z0-9_-]+)(?:=(.*))?$", re.DOTALL)
 
 
 def lint(spec: RunSpec) -> list[Finding]:
-    """Every rule that the run file breaks, each with the key that breaks it; in the order of the rules."""
-    return [finding for rule in _RULES for finding in rule(spec)]
+    """Every rule that the run file breaks, each with the key that breaks it."""
+    found = [*_check_pods(spec), *_check_images(spec), *_check_strings(spec)]
+    return [
+        Finding(rule, f"expected {expected}, got {got}: {_WHY[rule]}", (key,), level=level)
+        for level, rule, key, expected, got in found
+    ]
 
 
-def _found(level: Level, rule: str, key: str, expected: str, got: Any, why: str) -> Finding:
-    return Finding(rule, f"expected {expected}, got {got}: {why}", (key,), level=level)
-
-
-def _claims(spec: RunSpec) -> Iterator[Finding]:
-    pods = len(spec.eval.models) * spec.eval.shards if spec.method == "eval" else spec.nodes
+def _check_pods(spec: RunSpec) -> Iterator[Broken]:
+    """What the pods share, how they end, and what their operator makes of them."""
+    is_eval, grace, queue = spec.method == "eval", spec.terminationGracePeriodSeconds, spec.podLabels.get(_QUEUE)
+    pods = len(spec.eval.models) * spec.eval.shards if is_eval else spec.nodes
     for name in ("work", "models"):
         claim = getattr(spec.volumes, name)
         if claim.create and pods > 1 and not {"ReadWriteMany", "ReadOnlyMany"} & set(claim.accessModes):
             key, got = f"volumes.{name}.accessModes", ", ".join(claim.accessModes)
-            why = "such a volume is attached to one node at a time, so pods on other nodes wait for ever"
-            yield _found("warning", "claim-access-mode", key, f"ReadWriteMany for {pods} pods", got, why)
+            yield "warning", "claim-access-mode", key, f"ReadWriteMany for {pods} pods", got
+    if not is_eval and grace < _GRACE_S:
+        yield "warning", "grace-period", "terminationGracePeriodSeconds", f"{_GRACE_S} at least", grace
+    if queue and spec.queue is None:
+        yield "error", "kueue-queue-on-template", f"podLabels.{_QUEUE}", "the key queue", queue
+    if rdma := spec.rdma.resource:
+        yield "warning", "pss-capabilities", "rdma.resource", "none, or a namespace that enforces neither", rdma
+    if is_eval or spec.backend != "pytorchjob":
+        return
+    unbuffered, ttl = spec.env.get("PYTHONUNBUFFERED", "1"), spec.ttlSecondsAfterFinished
+    if ttl is not None:
+        expected = "none with backend pytorchjob"
+        yield "warning", "pytorchjob-ttl-exit-code", "ttlSecondsAfterFinished", expected, ttl
+    if unbuffered != "1":
+        yield "error", "pytorchjob-env-overridden", "env.PYTHONUNBUFFERED", "1, or none", unbuffered
 
 
-def _paths(spec: RunSpec) -> Iterator[Finding]:
+def _check_images(spec: RunSpec) -> Iterator[Broken]:
+    server = (spec.eval.server.image or "") if spec.method == "eval" else ""
+    server_tag = server.rpartition("/")[2].partition(":")[2]
+    pinned = "a digest or a tag of one version"
+    if spec.image.tag == "latest" and not spec.image.digest:
+        yield "warning", "image-tag", "image.tag", pinned, spec.image.tag
+    if server and "@" not in server and server_tag in ("", "latest"):
+        yield "warning", "image-tag", "eval.server.image", pinned, server
+
+
+def _check_strings(spec: RunSpec) -> Iterator[Broken]:
+    """Paths that are on no volume, and secrets as values; no message repeats these."""
     for key, name, value in _strings(load.config(spec)):
         if name == "path" and not re.match(r"/(work|models)(/|$)", value):
-            why = "the pods have no other volumes, only what their image holds"
-            yield _found("warning", "config-path-outside-volumes", key, "a path under /work or /models", value, why)
-
-
-def _devices(spec: RunSpec) -> Iterator[Finding]:
-    limits, requests = spec.resources.limits, spec.resources.requests
-    own = {spec.gpu.resource: str(spec.gpus_per_node)} if spec.gpus_per_node else {}
-    if spec.method == "eval":
-        for resource in own.keys() & limits.keys():
-            why = "the server has the GPUs; the container that asks it would get more of its own"
-            yield _found("warning", "gpu-limits", f"resources.limits.{resource}", "none", limits[resource], why)
-        own = {}
-    given = {**limits, **own}
-    for resource, amount in requests.items():
-        if "/" in resource and amount != given.get(resource):  # only extended resources have a domain
-            expected = f"the limit, {given[resource]}" if resource in given else "the same in resources.limits"
-            why = "devices cannot be overcommitted; gpus_per_node sets a GPU's request and limit"
-            yield _found("error", "gpu-limits", f"resources.requests.{resource}", expected, amount, why)
-
-
-def _grace(spec: RunSpec) -> Iterator[Finding]:
-    seconds = spec.terminationGracePeriodSeconds
-    if spec.method != "eval" and seconds < _GRACE_S:
-        why = "a checkpoint is written between SIGTERM and SIGKILL"
-        yield _found("warning", "grace-period", "terminationGracePeriodSeconds", f"{_GRACE_S} at least", seconds, why)
-
-
-def _images(spec: RunSpec) -> Iterator[Finding]:
-    repository = spec.image.repository or ""
-    if "@" in repository or (":" in repository.rpartition("/")[2] and not spec.image.digest):
-        why = "the tag would be added to it, and no such image can be pulled"
-        expected = "a name alone (image.tag, image.digest)"
-        yield _found("error", "image-name", "image.repository", expected, repository, why)
-    server = (spec.eval.server.image or "") if spec.method == "eval" else ""
-    tag = server.rpartition("/")[2].partition(":")[2] if "@" not in server else "pinned"
-    why = "it is another image tomorrow, so a restarted pod would run other code"
-    if spec.image.tag == "latest" and not spec.image.digest:
-        yield _found("warning", "image-tag", "image.tag", "a digest or a tag of one version", spec.image.tag, why)
-    if server and tag in ("", "latest"):
-        yield _found("warning", "image-tag", "eval.server.image", "a digest or a tag of one version", server, why)
-    if "@" in server and not re.search(r"@sha256:[0-9a-f]{64}$", server):
-        why = "no such image can be pulled"
-        yield _found("error", "image-name", "eval.server.image", "NAME@sha256: and 64 hex digits", server, why)
-
-
-def _queue_label(spec: RunSpec) -> Iterator[Finding]:
-    if _QUEUE in spec.podLabels and spec.queue is None:
-        why = "Kueue queues the object that has the label; on its pods alone the run starts at once, or pod by pod"
-        key = f"podLabels.{_QUEUE}"
-        yield _found("error", "kueue-queue-on-template", key, "the key queue", spec.podLabels[_QUEUE], why)
-
-
-def _capabilities(spec: RunSpec) -> Iterator[Finding]:
-    if spec.rdma.resource:
-        why = "its containers need the capability IPC_LOCK, which Pod Security restricted and baseline refuse"
-        expected = "none, or a namespace that enforces neither"
-        yield _found("warning", "pss-capabilities", "rdma.resource", expected, spec.rdma.resource, why)
-
-
-def _pytorchjob(spec: RunSpec) -> Iterator[Finding]:
-    if spec.method == "eval" or spec.backend != "pytorchjob":
-        return
-    if spec.ttlSecondsAfterFinished is not None:
-        key, got = "ttlSecondsAfterFinished", spec.ttlSecondsAfterFinished
-        why = "a PyTorchJob that failed for good gets no completion time, so it stays; `fino1-k8s prune` deletes it"
-        yield _found("warning", "pytorchjob-ttl-exit-code", key, "none with backend pytorchjob", got, why)
-    if spec.env.get("PYTHONUNBUFFERED", "1") != "1":
-        key, got = "env.PYTHONUNBUFFERED", spec.env["PYTHONUNBUFFERED"]
-        yield _found("error", "pytorchjob-env-overridden", key, "1, or none", got, "the operator sets it after ours")
-
-
-def _secrets(spec: RunSpec) -> Iterator[Finding]:
-    """Secrets as values; no message repeats them."""
-    document = {key: value for key, value in load.effective(spec).items() if key != "secretEnv"}
-    why = "whoever may read the object, its ConfigMap or its Git history reads it"
-    for key, name, value in _strings(document):
-        flag = _FLAG.match(value) if name == "args" else None
-        if flag and flag[2] is not None:
-            name, value = flag[1], flag[2]
+            yield "warning", "config-path-outside-volumes", key, "a path under /work or /models", value
+    for key, name, value in _strings({**load.effective(spec), "secretEnv": {}}):
         if _is_secret(name, value) or _SECRET_VALUE.search(value):
             expected = "a key of secretEnv" if key.startswith("env.") else "no secret in a run file (secretEnv)"
-            yield _found("error", "secret-value", key, expected, f"a value of {len(value)} characters", why)
+            yield "error", "secret-value", key, expected, f"a value of {len(value)} characters"
 
 
 def _is_secret(name: str, value: str) -> bool:
@@ -152,12 +114,11 @@ def _strings(node: Any, path: str = "", name: str = "") -> Iterator[tuple[str, s
         for key, value in node.items():
             yield from _strings(value, f"{path}.{key}" if path else str(key), str(key))
     elif isinstance(node, list):
-        before = None
+        before = ""  # the flag whose value may follow
         for i, value in enumerate(node):
-            flag = _FLAG.match(before) if name == "args" and isinstance(before, str) else None
-            is_value = flag and flag[2] is None and isinstance(value, str) and not value.startswith("-")
-            yield from _strings(value, f"{path}.{i}", flag[1] if flag and is_value else name)
-            before = value
-
-
-_RULES = (_claims, _paths, _devices, _grace, _images, _queue_label, _capabilities, _pytorchjob, _secrets)
+            flag = _FLAG.match(value) if name == "args" and isinstance(value, str) else None
+            if flag and flag[2] is not None:
+                yield f"{path}.{i}", flag[1], flag[2]
+            else:
+                yield from _strings(value, f"{path}.{i}", name if flag else before or name)
+            before = flag[1] if flag and flag[2] is None else ""

@@ -11,11 +11,6 @@ from fino1.spec import canonical
 
 USER = 10001
 CONFIG, LINK = "/etc/fino1/config.json", "/run/fino1/model"
-_HARDENED = {
-    "allowPrivilegeEscalation": False,
-    "readOnlyRootFilesystem": True,
-    "capabilities": {"drop": ["ALL"]},
-}
 _SECURITY = {
     "runAsNonRoot": True,
     "runAsUser": USER,
@@ -24,13 +19,9 @@ _SECURITY = {
     "fsGroupChangePolicy": "OnRootMismatch",
     "seccompProfile": {"type": "RuntimeDefault"},
 }
-_MOUNTS = {
-    "config": "/etc/fino1",
-    "work": "/work",
-    "models": "/models",
-    "shm": "/dev/shm",
-    "tmp": "/tmp",  # noqa: S108, a path in the pod
-}
+Document = Mapping[str, Any]
+_TMP = "/tmp"  # noqa: S108, a path in the pod
+_MOUNTS = {"config": "/etc/fino1", "work": "/work", "models": "/models", "shm": "/dev/shm", "tmp": _TMP}
 
 
 def template(unit: Unit, container: str) -> dict[str, Any]:
@@ -55,31 +46,25 @@ def template(unit: Unit, container: str) -> dict[str, Any]:
 def test_pod(unit: Unit) -> dict[str, Any]:
     """The pod of `helm test`: as the run's own, but it looks whether anything is missing, and ends."""
     document = unit.document
-    gpus = int(document["test"]["gpu"])
+    has_gpu = document["test"]["gpu"]
     part = "evaluate" if document["method"] == "eval" else "train"
-    command = ["doctor", "--part", part, "--work", "/work"] + (["--gpus", "1"] if gpus else [])
+    command = ["doctor", "--part", part, "--work", "/work"] + (["--gpus", "1"] if has_gpu else [])
+    resources = {"limits": {document["gpu"]["resource"]: "1"}} if has_gpu else {}
+    container = _container(document, "doctor", image(document), command, {}, resources=resources)
+    policy = "before-hook-creation,hook-succeeded"
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
             "name": f"{unit.full}-test",
             "labels": labels(unit) | {"app.kubernetes.io/component": "test"},
-            "annotations": {
-                "helm.sh/hook": "test",
-                "helm.sh/hook-delete-policy": "before-hook-creation,hook-succeeded",
-            },
+            "annotations": {"helm.sh/hook": "test", "helm.sh/hook-delete-policy": policy},
         },
         "spec": {
             "restartPolicy": "Never",
             **scheduling.nodes(unit),
             **_common(unit),
-            "containers": [
-                {
-                    **_container("doctor", image(document), command, document),
-                    "env": env(_fixed(document), document),
-                    **given(resources=given(limits={document["gpu"]["resource"]: "1"} if gpus else {})),
-                }
-            ],
+            "containers": [container],
             "volumes": _volumes(unit),
         },
     }
@@ -96,7 +81,7 @@ def labels(unit: Unit) -> dict[str, str]:
     }
 
 
-def image(document: Mapping[str, Any], part: str | None = None) -> str:
+def image(document: Document, part: str | None = None) -> str:
     """The image that runs this document's method, or another `part` of the suite."""
     block = document["image"]
     mine = "eval" if document["method"] == "eval" else "train"
@@ -104,20 +89,6 @@ def image(document: Mapping[str, Any], part: str | None = None) -> str:
         return f"ghcr.io/fino1/{part}:{__version__}"
     repository = block.get("repository", f"ghcr.io/fino1/{mine}")
     return f"{repository}@{block['digest']}" if "digest" in block else f"{repository}:{block.get('tag', __version__)}"
-
-
-def env(variables: Mapping[str, Any], document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A container's environment, sorted by name: `variables`, the run file's own, and those from Secrets."""
-    secrets = {name: {"secretKeyRef": _secret(ref)} for name, ref in document["secretEnv"].items()}
-    merged = {**variables, **document["env"], **secrets}
-    return [
-        {"name": name, "value": value} if isinstance(value, str) else {"name": name, "valueFrom": value}
-        for name, value in sorted(merged.items())
-    ]
-
-
-def _secret(ref: Mapping[str, Any]) -> dict[str, Any]:
-    return {"name": ref["name"], "key": ref["key"], **given(optional=ref["optional"] or None)}
 
 
 def _common(unit: Unit) -> dict[str, Any]:
@@ -131,33 +102,46 @@ def _common(unit: Unit) -> dict[str, Any]:
     }
 
 
-def _container(name: str, image: str, args: list[str], document: Mapping[str, Any]) -> dict[str, Any]:
-    hardened = {**_HARDENED, "capabilities": {"drop": ["ALL"], **given(add=_capabilities(document))}}
+def _container(
+    document: Document, name: str, image: str, args: list[str], own: Document, **keys: Any
+) -> dict[str, Any]:
+    """A container of ours: with variables of its `own`, and with `keys` of its own, of which empty ones are omitted."""
+    added = ["IPC_LOCK"] if "resource" in document["rdma"] else []
     return {
         "name": name,
         "image": image,
         "imagePullPolicy": document["image"]["pullPolicy"],
         **given(args=args),
-        "securityContext": hardened,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"], **given(add=added)},
+        },
         "volumeMounts": _mounts(document),
+        "env": _env({**_fixed(document), **own}, document),
+        **given(**keys),
     }
 
 
-def _capabilities(document: Mapping[str, Any]) -> list[str]:
-    return ["IPC_LOCK"] if "resource" in document["rdma"] else []
+def _env(variables: Document, document: Document) -> list[dict[str, Any]]:
+    """A container's environment, sorted by name: `variables`, the run file's own, and those from Secrets."""
+    secrets = {
+        name: {"secretKeyRef": {"name": ref["name"], "key": ref["key"], **given(optional=ref["optional"] or None)}}
+        for name, ref in document["secretEnv"].items()
+    }
+    return [
+        {"name": name, "value": value} if isinstance(value, str) else {"name": name, "valueFrom": value}
+        for name, value in sorted({**variables, **document["env"], **secrets}.items())
+    ]
 
 
 def _main(unit: Unit, name: str) -> dict[str, Any]:
-    document = unit.document
-    verb = ["evaluate" if unit.model else "train", "--config", CONFIG]
-    server = ["--server", f"http://127.0.0.1:{SERVER_PORT}/v1"] if unit.is_served else []
-    resources = document["resources"]
-    limits = resources["limits"] if unit.model else {**resources["limits"], **_devices(document)}
-    return {
-        **_container(name, image(document), verb + server, document),
-        "env": env({**_fixed(document), **_launch(unit)}, document),
-        **given(resources=given(requests=resources["requests"], limits=limits)),
-    }
+    document, resources = unit.document, unit.document["resources"]
+    args = ["evaluate" if unit.model else "train", "--config", CONFIG]
+    args += ["--server", f"http://127.0.0.1:{SERVER_PORT}/v1"] if unit.is_served else []
+    limits = {**resources["limits"], **({} if unit.model else _devices(document))}
+    resources = given(requests=resources["requests"], limits=limits)
+    return _container(document, name, image(document), args, _launch(unit), resources=resources)
 
 
 def _make_server_containers(unit: Unit) -> list[dict[str, Any]]:
@@ -171,21 +155,13 @@ def _make_server_containers(unit: Unit) -> list[dict[str, Any]]:
         default, args = VLLM_IMAGE, [*_vllm(document, model), *server["args"]]
     else:  # reads the further arguments from its config
         default, args = image(document, "train"), ["serve", "--config", CONFIG, "--port", str(SERVER_PORT)]
-    variables = env(_fixed(document), document)
-    link = {
-        **_container("model", image(document), ["link", "--config", CONFIG, "--to", LINK], document),
-        "env": variables,
-    }
-    serve = {
-        **_container("server", server.get("image", default), args, document),
-        "restartPolicy": "Always",
-        "env": variables,
-        **given(resources=given(limits=_devices(document))),
-    }
-    return [serve] if "hub" in model else [link, serve]
+    to_link = ["link", "--config", CONFIG, "--to", LINK]
+    link = [] if "hub" in model else [_container(document, "model", image(document), to_link, {})]
+    keys = {"resources": given(limits=_devices(document)), "restartPolicy": "Always"}
+    return [*link, _container(document, "server", server.get("image", default), args, {}, **keys)]
 
 
-def _vllm(document: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
+def _vllm(document: Document, model: Mapping[str, Any]) -> list[str]:
     revision = ["--revision", model["revision"]] if "revision" in model else []
     length = ["--max-model-len", canonical.dumps(model["context_length"])] if "context_length" in model else []
     ranks = max(document["gpus_per_node"], 1)
@@ -195,33 +171,42 @@ def _vllm(document: Mapping[str, Any], model: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _fixed(document: Mapping[str, Any]) -> dict[str, Any]:
+def _fixed(document: Document) -> dict[str, Any]:
     """Variables of every container of ours. All caches lie where a read-only root can be written."""
     return {
         "HF_DATASETS_CACHE": "/work/cache/datasets",
         "HF_HOME": "/models",
-        "HOME": "/tmp",  # noqa: S108
+        "HOME": _TMP,
         "PYTHONUNBUFFERED": "1",
         "TOKENIZERS_PARALLELISM": "false",
-        "TORCH_EXTENSIONS_DIR": "/tmp/extensions",  # noqa: S108
-        "TORCHINDUCTOR_CACHE_DIR": "/tmp/inductor",  # noqa: S108
-        "TRITON_CACHE_DIR": "/tmp/triton",  # noqa: S108
-        "XDG_CACHE_HOME": "/tmp/cache",  # noqa: S108
+        "TORCH_EXTENSIONS_DIR": f"{_TMP}/extensions",
+        "TORCHINDUCTOR_CACHE_DIR": f"{_TMP}/inductor",
+        "TRITON_CACHE_DIR": f"{_TMP}/triton",
+        "XDG_CACHE_HOME": f"{_TMP}/cache",
         **given(FINO1_REPORT_TO=",".join(document["report_to"]), HF_HUB_OFFLINE="1" if document["offline"] else None),
         **({"NCCL_DEBUG": "WARN"} if document["gpus_per_node"] else {"OMP_NUM_THREADS": "1"}),
     }
 
 
 def _launch(unit: Unit) -> dict[str, Any]:
-    """What torch's launcher reads. Kubeflow Trainer 2 says it itself; the others are told, also who is the first pod."""
+    """What torch's launcher reads, and what tells a pod which attempt it is of. Kubeflow Trainer 2 says the former itself; the
+    others are told, also who is the first pod.
+    """
     document = unit.document
     if unit.model:
         return {}
     nodes, backend = document["nodes"], BACKENDS[document["backend"]]
+    # Its Job, which a JobSet's restart makes anew. A PyTorchJob's pods have no such label, and as their operator does not count
+    # them they count their attempts themselves (train/attempts.py).
+    attempt: dict[str, Any] = {
+        "FINO1_ATTEMPT": {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/controller-uid']"}}
+    }
+    if document["backend"] == "pytorchjob":
+        attempt = {"FINO1_BACKOFF_LIMIT": str(document["backoffLimit"])}
     if not backend.first_pod:
-        return _attempt(document)
+        return attempt
     return {
-        **_attempt(document),
+        **attempt,
         "PET_MASTER_ADDR": backend.first_pod.format(full=unit.full) if nodes > 1 else "localhost",
         "PET_MASTER_PORT": str(PORT),
         "PET_NNODES": str(nodes),
@@ -230,16 +215,7 @@ def _launch(unit: Unit) -> dict[str, Any]:
     }
 
 
-def _attempt(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What tells a pod which attempt it is of: its Job, which a JobSet's restart makes anew. A PyTorchJob's pods have
-    no such label, and as their operator does not count them they count their attempts themselves (train/attempts.py).
-    """
-    if document["backend"] == "pytorchjob":
-        return {"FINO1_BACKOFF_LIMIT": str(document["backoffLimit"])}
-    return {"FINO1_ATTEMPT": {"fieldRef": {"fieldPath": "metadata.labels['batch.kubernetes.io/controller-uid']"}}}
-
-
-def _devices(document: Mapping[str, Any]) -> dict[str, str]:
+def _devices(document: Document) -> dict[str, str]:
     gpus, rdma = document["gpus_per_node"], document["rdma"]
     return {
         **({document["gpu"]["resource"]: str(gpus)} if gpus else {}),
@@ -247,7 +223,7 @@ def _devices(document: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _mounts(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _mounts(document: Document) -> list[dict[str, Any]]:
     read_only = {"config"} | ({"models"} if document["volumes"]["models"]["readOnly"] else set())
     paths = {**_MOUNTS, **({"link": "/run/fino1"} if document["method"] == "eval" else {})}
     return [

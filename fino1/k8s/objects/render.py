@@ -5,16 +5,17 @@ from typing import Any
 
 from fino1 import __version__, exits
 from fino1.k8s.objects import pod, scheduling
-from fino1.k8s.objects.backends import BACKENDS, TRAINER, group_of
+from fino1.k8s.objects.backends import BACKENDS, GANG_SCHEDULERS, TRAINER, group_of
 from fino1.k8s.objects.unit import Unit, given, ports, units
+from fino1.spec import canonical, load
 from fino1.spec.run import RunSpec
 
 Object = dict[str, Any]
 CHART = f"fino1-{__version__}".replace("+", "_")[:63]  # as a label's value
 
 
-def render(spec: RunSpec, name: str) -> list[Object]:
-    """The objects of the run `name`. Pure: no clock, no randomness, no cluster. The last is the pod of `helm test`.
+def render(spec: RunSpec, name: str, *, tests: bool = False) -> list[Object]:
+    """The objects of the run `name`, with `tests` also the pod of `helm test`, last. Pure: no clock, no randomness, no cluster.
 
     Raises SpecError for a name that Kubernetes would refuse.
     """
@@ -22,39 +23,30 @@ def render(spec: RunSpec, name: str) -> list[Object]:
     objects = _claims(parts[0])
     for unit in parts:
         objects += [*_make_support_objects(unit), *_run(unit)]
-    return [*objects, pod.test_pod(parts[0])]
-
-
-def is_hook(thing: Object) -> bool:
-    """Whether Helm runs this object (`helm test`), so that it is no part of the run."""
-    return "helm.sh/hook" in thing["metadata"].get("annotations", {})
+    return [*objects, pod.test_pod(parts[0])] if tests else objects
 
 
 def _object(unit: Unit, api: str, kind: str, name: str | None = None, **keys: Any) -> Object:
-    labels = {
-        **pod.labels(unit),
-        "app.kubernetes.io/version": __version__,
-        "helm.sh/chart": CHART,
-    }
+    labels = {**pod.labels(unit), "app.kubernetes.io/version": __version__, "helm.sh/chart": CHART}
     return {"apiVersion": api, "kind": kind, "metadata": {"name": name or unit.full, "labels": labels}, **keys}
 
 
 def _claims(unit: Unit) -> list[Object]:
     """The claims outlive the run: Helm keeps them, and their labels name no run."""
     objects = []
-    for claim in (unit.document["volumes"]["work"], unit.document["volumes"]["models"]):
-        if not claim["create"]:
-            continue
-        thing = _object(unit, "v1", "PersistentVolumeClaim", claim["claimName"])
-        for label in ("fino1/run", "app.kubernetes.io/component"):
-            del thing["metadata"]["labels"][label]
-        thing["metadata"]["annotations"] = {"helm.sh/resource-policy": "keep"}
-        thing["spec"] = {
-            "accessModes": claim["accessModes"],
-            **given(storageClassName=claim.get("storageClassName")),
-            "resources": {"requests": {"storage": claim["size"]}},
-        }
-        objects.append(thing)
+    for claim in (unit.document["volumes"][name] for name in ("work", "models")):
+        if claim["create"]:
+            size = {"resources": {"requests": {"storage": claim["size"]}}}
+            spec = {
+                "accessModes": claim["accessModes"],
+                **given(storageClassName=claim.get("storageClassName")),
+                **size,
+            }
+            thing = _object(unit, "v1", "PersistentVolumeClaim", claim["claimName"], spec=spec)
+            for label in ("fino1/run", "app.kubernetes.io/component"):
+                del thing["metadata"]["labels"][label]
+            thing["metadata"]["annotations"] = {"helm.sh/resource-policy": "keep"}
+            objects.append(thing)
     return objects
 
 
@@ -63,7 +55,7 @@ def _make_support_objects(unit: Unit) -> list[Object]:
     objects = []
     if "serviceAccountName" not in unit.document:
         objects.append(_object(unit, "v1", "ServiceAccount", automountServiceAccountToken=False))
-    data = {"config.json": unit.config, "name": unit.name}
+    data = {"config.json": canonical.dumps(load.config(unit.spec)), "name": unit.name}
     objects.append(_object(unit, "v1", "ConfigMap", data=data, immutable=True))
     if unit.document["networkPolicy"]["enabled"]:
         objects.append(_object(unit, "networking.k8s.io/v1", "NetworkPolicy", spec=_network(unit)))
@@ -91,68 +83,48 @@ def _network(unit: Unit) -> dict[str, Any]:
 def _run(unit: Unit) -> list[Object]:
     if unit.model:
         return [_evaluation(unit)]
-    return {"pytorchjob": _pytorchjob, "job": _job, "jobset": _jobset, "trainjob": _trainjob}[unit.document["backend"]](
-        unit
-    )
+    makers = {"pytorchjob": _pytorchjob, "job": _job, "jobset": _jobset, "trainjob": _trainjob}
+    return makers[unit.document["backend"]](unit)
 
 
 def _run_object(unit: Unit, spec: dict[str, Any]) -> Object:
     """An object that a controller runs: with the queue's labels, and the run's hash for whoever looks for its directory."""
     backend = BACKENDS["job" if unit.model else unit.document["backend"]]
     thing = _object(unit, backend.api_version, backend.kind, spec=spec)
-    thing["metadata"]["labels"] |= given(
-        **{
-            "kueue.x-k8s.io/queue-name": unit.document.get("queue"),
-            "kueue.x-k8s.io/priority-class": unit.document.get("workloadPriorityClass"),
-        }
-    )
-    thing["metadata"]["annotations"] = {"fino1/directory": f"{unit.name}-{unit.run_hash}"}
+    keys = {"kueue.x-k8s.io/queue-name": "queue", "kueue.x-k8s.io/priority-class": "workloadPriorityClass"}
+    thing["metadata"]["labels"] |= given(**{label: unit.document.get(key) for label, key in keys.items()})
+    thing["metadata"]["annotations"] = {"fino1/directory": unit.directory}
     return thing
 
 
 def _limits(unit: Unit) -> dict[str, Any]:
     """The keys that say how long it may run, how long it stays, and whether it waits."""
-    document = unit.document
-    return given(
-        activeDeadlineSeconds=document.get("activeDeadlineSeconds"),
-        ttlSecondsAfterFinished=document.get("ttlSecondsAfterFinished"),
-        suspend=document["suspend"] or None,
-    )
+    keys = ("activeDeadlineSeconds", "ttlSecondsAfterFinished")
+    return given(**{key: unit.document.get(key) for key in keys}, suspend=unit.document["suspend"] or None)
 
 
 def _pytorchjob(unit: Unit) -> list[Object]:
     """Workers only: with a Master the operator injects an init container that Pod Security `restricted` refuses."""
-    nodes = unit.document["nodes"]
-    gang = {"minAvailable": nodes} if "gang" in unit.document else None
+    nodes, restarts = unit.document["nodes"], unit.document["backoffLimit"]
+    gang = given(schedulingPolicy={"minAvailable": nodes} if "gang" in unit.document else None)
+    worker = {"replicas": nodes, "restartPolicy": "ExitCode", "template": pod.template(unit, "pytorch")}
     spec = {
         "nprocPerNode": str(unit.ranks),
-        "runPolicy": {
-            "cleanPodPolicy": "Running",
-            "backoffLimit": unit.document["backoffLimit"],
-            **_limits(unit),
-            **given(schedulingPolicy=gang),
-        },
-        "pytorchReplicaSpecs": {
-            "Worker": {"replicas": nodes, "restartPolicy": "ExitCode", "template": pod.template(unit, "pytorch")}
-        },
+        "runPolicy": {"cleanPodPolicy": "Running", "backoffLimit": restarts, **_limits(unit), **gang},
+        "pytorchReplicaSpecs": {"Worker": worker},
     }
     return [_run_object(unit, spec)]
 
 
 def _job(unit: Unit) -> list[Object]:
     """A lost pod takes its peers along, so each restart of the group counts once a node."""
-    spec = {**_job_spec(unit, "train"), "backoffLimit": unit.document["backoffLimit"] * unit.document["nodes"]}
-    spec = {**spec, **_limits(unit)}
-    spec["template"]["spec"] |= {"subdomain": unit.full} if unit.document["nodes"] > 1 else {}
-    objects = [_run_object(unit, spec)]
-    if unit.document["nodes"] > 1:
-        headless = {
-            "clusterIP": "None",
-            "publishNotReadyAddresses": True,
-            "selector": {"fino1/run": unit.full},
-        }
-        objects.insert(0, _object(unit, "v1", "Service", spec=headless))
-    return _group(unit) + objects
+    nodes = unit.document["nodes"]
+    spec = {**_job_spec(unit, "train"), "backoffLimit": unit.document["backoffLimit"] * nodes, **_limits(unit)}
+    if nodes == 1:
+        return [*_group(unit), _run_object(unit, spec)]
+    spec["template"]["spec"]["subdomain"] = unit.full
+    headless = {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": {"fino1/run": unit.full}}
+    return [*_group(unit), _object(unit, "v1", "Service", spec=headless), _run_object(unit, spec)]
 
 
 def _jobset(unit: Unit) -> list[Object]:
@@ -228,5 +200,6 @@ def _evaluation(unit: Unit) -> Object:
 
 
 def _group(unit: Unit) -> list[Object]:
-    group = scheduling.pod_group(unit)
-    return [_object(unit, group["apiVersion"], "PodGroup", spec=group["spec"])] if group else []
+    """The PodGroup that the pods of a plain Job or a JobSet wait for; none where an operator makes it."""
+    gang, spec = scheduling.own_gang(unit), {"minMember": unit.document["nodes"]}
+    return [_object(unit, GANG_SCHEDULERS[gang].api_version, "PodGroup", spec=spec)] if gang else []

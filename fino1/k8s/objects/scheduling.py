@@ -8,15 +8,10 @@ from fino1.k8s.objects.unit import Unit, given
 
 def constraints(unit: Unit) -> dict[str, Any]:
     """The keys of the pod's spec that say where and when it is scheduled."""
-    document = unit.document
-    return {
-        **given(
-            schedulerName=GANG_SCHEDULERS[_gang(unit)].scheduler if _gang(unit) else None,
-            priorityClassName=document.get("priorityClassName"),
-            affinity=_affinity(unit),
-        ),
-        **nodes(unit),
-    }
+    gang = _gang(unit)
+    scheduler = {"schedulerName": GANG_SCHEDULERS[gang].scheduler} if gang else {}
+    priority = unit.document.get("priorityClassName")
+    return {**scheduler, **given(priorityClassName=priority, affinity=_affinity(unit)), **nodes(unit)}
 
 
 def nodes(unit: Unit) -> dict[str, Any]:
@@ -33,31 +28,21 @@ def nodes(unit: Unit) -> dict[str, Any]:
 
 def labels(unit: Unit) -> dict[str, str]:
     """Labels that make pods wait for each other: the coscheduling plugin's, where no operator sets it."""
-    is_ours = _gang(unit) == "coscheduling" and not BACKENDS[unit.document["backend"]].makes_pod_group
-    return {"scheduling.x-k8s.io/pod-group": unit.full} if is_ours else {}
+    return {"scheduling.x-k8s.io/pod-group": unit.full} if own_gang(unit) == "coscheduling" else {}
 
 
 def annotations(unit: Unit) -> dict[str, str]:
     """Annotations that place the pods: Kueue's topology, and Volcano's group where no operator sets it."""
-    document = unit.document
-    topology = document["topology"]
-    is_ours = _gang(unit) == "volcano" and not BACKENDS[document["backend"]].makes_pod_group
-    return {
-        **({"scheduling.k8s.io/group-name": unit.full} if is_ours else {}),
-        **(
-            {f"kueue.x-k8s.io/podset-{topology['policy']}-topology": topology["key"]}
-            if "key" in topology and "queue" in document
-            else {}
-        ),
-    }
+    topology = unit.document["topology"]
+    found = {"scheduling.k8s.io/group-name": unit.full} if own_gang(unit) == "volcano" else {}
+    if "key" in topology and "queue" in unit.document:
+        found[f"kueue.x-k8s.io/podset-{topology['policy']}-topology"] = topology["key"]
+    return found
 
 
-def pod_group(unit: Unit) -> dict[str, Any] | None:
-    """The PodGroup that the pods of a plain Job or a JobSet wait for; None where an operator makes it."""
-    if not _gang(unit) or BACKENDS[unit.document["backend"]].makes_pod_group:
-        return None
-    api_version = GANG_SCHEDULERS[_gang(unit)].api_version
-    return {"apiVersion": api_version, "kind": "PodGroup", "spec": {"minMember": unit.document["nodes"]}}
+def own_gang(unit: Unit) -> str:
+    """The gang scheduler where no operator makes its PodGroup, so that we do."""
+    return "" if BACKENDS[unit.document["backend"]].makes_pod_group else _gang(unit)
 
 
 def _gang(unit: Unit) -> str:

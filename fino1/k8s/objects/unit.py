@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fino1.errors import SpecError
-from fino1.spec import canonical, load
-from fino1.spec.evaluation import EvalModel
+from fino1.spec import load
 from fino1.spec.run import RunSpec
 
 NAME = r"[a-z]([-a-z0-9]{0,32}[a-z0-9])?"  # DNS-1035, which PyTorchJob wants; with the hash 45 characters
@@ -48,15 +47,10 @@ class Unit:
         """Name of the unit's objects."""
         return f"{self.name}-{load.object_hash(self.spec)}"
 
-    @functools.cached_property
-    def config(self) -> str:
-        """Text of `config.json`."""
-        return canonical.dumps(load.config(self.spec))
-
-    @functools.cached_property
-    def run_hash(self) -> str:
-        """Ends the name of the run's directory (docs/design.md C13)."""
-        return load.run_hash(self.spec)
+    @property
+    def directory(self) -> str:
+        """Name of the run's directory (docs/design.md C13)."""
+        return f"{self.name}-{load.run_hash(self.spec)}"
 
     @property
     def model(self) -> Mapping[str, Any] | None:
@@ -83,12 +77,12 @@ def units(spec: RunSpec, name: str) -> list[Unit]:
         raise SpecError(problems)
     if spec.method != "eval":
         return [Unit(name, name, spec)]
-    return [Unit(name, _joined(name, model.name), _of_model(spec, model)) for model in spec.eval.models]
-
-
-def _of_model(spec: RunSpec, model: EvalModel) -> RunSpec:
-    """The evaluation of this model alone."""
-    return spec.model_copy(update={"eval": spec.eval.model_copy(update={"models": [model]})})
+    found = []
+    for model in spec.eval.models:
+        full = f"{name}-{model.name.replace('.', '-')}"[:34].rstrip("-")
+        alone = spec.model_copy(update={"eval": spec.eval.model_copy(update={"models": [model]})})
+        found.append(Unit(name, full, alone))
+    return found
 
 
 def _complaints(document: Mapping[str, Any], name: str) -> list[str]:
@@ -98,26 +92,24 @@ def _complaints(document: Mapping[str, Any], name: str) -> list[str]:
             "name of the run (--name, or that of its file): expected a letter and at most 33 lower-case letters, digits and -, "
             f"the last no -, got {name!r}"
         )
+    data, evaluation, ppo = document["data"], document["eval"], document["ppo"]
     places = {
         "model": document["model"],
-        "ppo.value_model": document["ppo"]["value_model"],
-        "ppo.reward.model": document["ppo"]["reward"]["model"],
-        **{f"eval.models.{i}": model for i, model in enumerate(document["eval"]["models"])},
+        "ppo.value_model": ppo["value_model"],
+        "ppo.reward.model": ppo["reward"]["model"],
     }
+    places |= {f"eval.models.{i}": model for i, model in enumerate(evaluation["models"])}
     if document["method"] == "eval":
-        places |= {f"eval.tasks.{i}": rows for i, rows in enumerate(document["eval"]["tasks"])}
-        for i, model in enumerate(document["eval"]["models"]):
+        places |= {f"eval.tasks.{i}": rows for i, rows in enumerate(evaluation["tasks"])}
+        for i, model in enumerate(evaluation["models"]):
             key = model.get("api_key_env")
             if key and key not in document["secretEnv"]:
                 found.append(f"eval.models.{i}.api_key_env: expected a variable of secretEnv, got {key}")
     else:
-        places |= {"data": document["data"]}
-        places |= {f"data.exclude.{i}": rows for i, rows in enumerate(document["data"]["exclude"])}
-    return found + [
-        f"{place}.path: expected an absolute path on a volume (/work, /models), got {block['path']}"
-        for place, block in places.items()
-        if not block.get("path", "/").startswith("/")
-    ]
+        places |= {"data": data} | {f"data.exclude.{i}": rows for i, rows in enumerate(data["exclude"])}
+    expected = "expected an absolute path on a volume (/work, /models)"
+    paths = {place: block["path"] for place, block in places.items() if "path" in block}
+    return found + [f"{place}.path: {expected}, got {path}" for place, path in paths.items() if path[:1] != "/"]
 
 
 def ports(unit: Unit) -> list[int]:
@@ -156,7 +148,3 @@ def _has_hub(unit: Unit) -> bool:
         models += [document["ppo"]["value_model"]] + ([reward["model"]] if reward["source"] == "model" else [])
     has_default = any(not model.keys() & {"path", "run", "init"} for model in models)
     return has_default or not document["data"].keys() & {"task", "path"} or any("hub" in b for b in blocks + models)
-
-
-def _joined(name: str, model: str) -> str:
-    return f"{name}-{model.replace('.', '-')}"[:34].rstrip("-")

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from platform import python_version
 from typing import Any
@@ -12,6 +12,7 @@ from fino1.k8s.cluster.client import Api
 from fino1.k8s.cluster.errors import ApiError
 from fino1.k8s.objects.backends import BACKENDS, GANG_SCHEDULERS, OPERATORS, group_of
 from fino1.k8s.plan import preflight, rights
+from fino1.k8s.plan.needs import readable
 from fino1.k8s.state.nodes import PRODUCT, Node
 from fino1.k8s.state.queue import kueue_version
 from fino1.k8s.state.volumes import is_default_class
@@ -19,96 +20,62 @@ from fino1.k8s.state.volumes import is_default_class
 _GPU = re.compile(r"nvidia\.com/(gpu|mig-)|amd\.com/gpu|gpu\.intel\.com/|habana\.ai/gaudi")
 
 
-def survey(api: Api) -> dict[str, Any]:
-    """Everything, as JSON data: `missing` is what keeps runs from being submitted, `notes` what could not be seen."""
-    notes: list[str] = []
-
-    def read(about: str, look: Callable[[Api], Any], instead: Any) -> Any:
+def survey(api: Api) -> tuple[dict[str, Any], dict[str, str]]:
+    """The report as JSON data, and as lines under their headings. `missing` is what keeps runs from being submitted, `notes`
+    what could not be seen.
+    """
+    client = {"fino1": __version__, "kubernetes": version("kubernetes"), "python": python_version()}
+    versions = ", ".join(f"{name} {each}" for name, each in client.items())
+    server, namespace = next(preflight.access(api)), next(readable("namespace", preflight.find_namespace, api))
+    found = (server, namespace, rights.check(api, rights.list_role(api)))
+    report: dict[str, Any] = {
+        "client": {**client, "credentials": api.who.source},
+        "server": server.numbers,
+        "namespace": dict(namespace.numbers) or None,
+        "lacking": found[-1].numbers["lacking"],
+    }
+    lines = {"client": f"{versions}; {api.who.source}", **{each.about[0]: each.says for each in found}}
+    notes = [f"{each.about[0]}: {each.says}" for each in found if each.level == "note"]
+    for key, (heading, look, text) in _PARTS.items():
         try:
-            return look(api)
+            report[key] = look(api)
+            lines[heading] = "; ".join(map(text, report[key])) or "none"
         except ApiError as error:
             if error.status != 403:
                 raise
-            notes.append(f"{about}: {error}")
-            return instead
-
-    report = {
-        **_offered(api),
-        "namespace": read("namespace", _namespace, {}),
-        "queues": read("queues", _queues, []),
-        "gpus": read("GPU nodes", _gpus, []),
-        "storage_classes": read("storage classes", _storage_classes, []),
-    }
-    problems = [] if report["namespace"] is not None else [f"namespace {api.namespace} does not exist"]
-    lacking, unlisted = rights.find_lacking(api, rights.of_role(api))
-    if lacking and unlisted:
-        notes.append(f"rights: perhaps lacking: {lacking} ({unlisted})")
-    elif lacking:
-        problems.append(f"rights: this user lacks {lacking}; the Role in docs/rbac.md has them")
-    return {**report, "lacking": lacking, "notes": notes, "missing": problems}
+            report[key], lines[heading] = [], "not readable"
+            notes.append(f"{heading}: {error}")
+    lines[""] = "no StorageClass says whether it supports ReadWriteMany: ask who runs it, or try"
+    problems = [f"{each.about[0]}: {each.says}" for each in found if each.level == "missing"]
+    return {**report, "notes": notes, "missing": problems}, lines
 
 
-def _offered(api: Api) -> dict[str, Any]:
-    """The client, the server, and the operators that this finds there: what everybody may ask."""
-    client = {"fino1": __version__, "kubernetes": version("kubernetes"), "python": python_version()}
-    return {
-        "client": {**client, "credentials": api.who.source},
-        "server": next(preflight.access(api)).numbers,
-        "operators": [
-            {"name": operator.name, "group": group, "versions": [each.rpartition("/")[2] for each in served]}
-            for group, operator in OPERATORS.items()
-            if (served := api.versions(group))
-        ],
-        "backends": [name for name, each in BACKENDS.items() if all(api.serves(*kind) for kind in each.kinds)],
-        "gang": [name for name, each in GANG_SCHEDULERS.items() if api.versions(group_of(each.api_version))],
-    }
-
-
-def rows(report: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The report for people: what a line is about, and its text."""
-    client, server, namespace = report["client"], report["server"], report["namespace"]
-    level = (namespace or {}).get("pod_security")
-    security = f"Pod Security {level}" if level else "no Pod Security label" if namespace else "not readable"
-    gpus = (f"{each['gpus']} {each['resource']} {each['product']} on {each['nodes']} nodes" for each in report["gpus"])
-    classes = (
-        f"{each['name']}{' (default)' if each['default'] else ''} by {each['provisioner']}, {each['binding']}"
-        for each in report["storage_classes"]
-    )
+def _list_operators(api: Api) -> list[dict[str, Any]]:
+    served = {group: [each.rpartition("/")[2] for each in api.versions(group)] for group in OPERATORS}
     return [
-        ("client", f"fino1 {client['fino1']}, kubernetes {client['kubernetes']}, Python {client['python']}"),
-        ("cluster", f"{server['server']}, Kubernetes {server['version']}"),
-        ("login", f"{server['user']}, {client['credentials']}"),
-        ("namespace", f"{server['namespace']}, {'does not exist' if namespace is None else security}"),
-        ("operators", _join(f"{each['name']} {', '.join(each['versions'])}" for each in report["operators"])),
-        ("backends", _join(report["backends"])),
-        ("gang", _join(report["gang"])),
-        ("queues", _join(f"{each['name']} → {each['cluster_queue']}" for each in report["queues"])),
-        ("GPUs", _join(gpus)),
-        ("storage", _join(classes)),
-        ("", "no StorageClass says whether it supports ReadWriteMany: ask who runs it, or try"),
-        ("rights", "lacking: " + report["lacking"] if report["lacking"] else "all of the Role in docs/rbac.md"),
+        {"name": OPERATORS[group].name, "group": group, "versions": found} for group, found in served.items() if found
     ]
 
 
-def _namespace(api: Api) -> dict[str, Any] | None:
-    body = api.get("v1", "Namespace", api.namespace)
-    if body is None:
-        return None
-    labels = body["metadata"].get("labels") or {}
-    return {"phase": body.get("status", {}).get("phase", "Active"), "pod_security": labels.get(preflight.ENFORCE)}
+def _list_backends(api: Api) -> list[str]:
+    return [name for name, each in BACKENDS.items() if all(api.serves(*kind) for kind in each.kinds)]
 
 
-def _queues(api: Api) -> list[dict[str, str]]:
+def _list_gangs(api: Api) -> list[str]:
+    return [name for name, each in GANG_SCHEDULERS.items() if api.versions(group_of(each.api_version))]
+
+
+def _list_queues(api: Api) -> list[dict[str, Any]]:
     served = kueue_version(api)
-    queues = api.list(served, "LocalQueue").items if served else []
+    queues = api.list(served, "LocalQueue") if served else []
     return [{"name": each["metadata"]["name"], "cluster_queue": each["spec"]["clusterQueue"]} for each in queues]
 
 
-def _gpus(api: Api) -> list[dict[str, Any]]:
+def _list_gpus(api: Api) -> list[dict[str, Any]]:
     """Nodes and GPUs, by resource and product."""
     nodes: Counter[tuple[str, str]] = Counter()
     devices: Counter[tuple[str, str]] = Counter()
-    for node in map(Node, api.list("v1", "Node").items):
+    for node in map(Node, api.list("v1", "Node")):
         for resource, amount in node.allocatable.items():
             if _GPU.match(resource) and amount > 0:
                 kind = resource, node.labels.get(PRODUCT, "of unknown product")
@@ -117,7 +84,7 @@ def _gpus(api: Api) -> list[dict[str, Any]]:
     return [{"resource": r, "product": p, "nodes": nodes[r, p], "gpus": devices[r, p]} for r, p in sorted(nodes)]
 
 
-def _storage_classes(api: Api) -> list[dict[str, Any]]:
+def _list_classes(api: Api) -> list[dict[str, Any]]:
     return [
         {
             "name": body["metadata"]["name"],
@@ -125,9 +92,23 @@ def _storage_classes(api: Api) -> list[dict[str, Any]]:
             "provisioner": body["provisioner"],
             "binding": body.get("volumeBindingMode", "Immediate"),
         }
-        for body in api.list("storage.k8s.io/v1", "StorageClass").items
+        for body in api.list("storage.k8s.io/v1", "StorageClass")
     ]
 
 
-def _join(items: Iterable[str]) -> str:
-    return "; ".join(items) or "none"
+_PARTS: Mapping[
+    str, tuple[str, Callable[[Api], list[Any]], Callable[[Any], str]]
+] = {  # key → heading, items, an item's text
+    "operators": ("operators", _list_operators, lambda each: f"{each['name']} {', '.join(each['versions'])}"),
+    "backends": ("backends", _list_backends, str),
+    "gang": ("gang", _list_gangs, str),
+    "queues": ("queues", _list_queues, "{name} → {cluster_queue}".format_map),
+    "gpus": ("GPU nodes", _list_gpus, "{gpus} {resource} {product} on {nodes} nodes".format_map),
+    "storage_classes": (
+        "storage",
+        _list_classes,
+        lambda each: (
+            f"{each['name']}{' (default)' if each['default'] else ''} by {each['provisioner']}, {each['binding']}"
+        ),
+    ),
+}

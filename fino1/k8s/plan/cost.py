@@ -1,7 +1,4 @@
-"""What does a run cost? GPU-hours by a price book, which is the user's own file: no price is ours.
-
-    currency: EUR
-    prices: {NVIDIA-H100-80GB-HBM3: 2.4, nvidia.com/gpu: 1.9}
+"""What does a run cost? GPU-hours by a price book, which is the user's own file (docs/memory.md shows one): no price is ours.
 
 A price is for one GPU and one hour, by the node label `nvidia.com/gpu.product` that the run asks for, or else by the resource
 that it counts. Storage, network, CPUs and what an endpoint charges for tokens are in no figure.
@@ -13,6 +10,7 @@ from typing import Any
 import pydantic
 
 from fino1.errors import SpecError
+from fino1.k8s.plan.outline import count_pods
 from fino1.spec import load, yamlfile
 from fino1.spec.fields import Block, NonNegative, Text
 from fino1.spec.run import RunSpec
@@ -34,20 +32,23 @@ def read(path: Path) -> PriceBook:
         raise SpecError(f"{path}: {load.problem(item, PriceBook)}" for item in error.errors()) from None
 
 
-def cost(spec: RunSpec, book: PriceBook, source: str, hours: float | None = None) -> dict[str, Any]:
+def cost(spec: RunSpec, book: PriceBook, source: object, hours: float | None = None) -> dict[str, Any]:
     """What a run costs in `hours`, or until its `activeDeadlineSeconds` (`bound`: estimated, at most, unknown), as JSON data.
 
     `amount` is None where its length is not known, `unpriced` names what else costs something. Time in a queue costs nothing;
     restarts count. Raises SpecError, naming the book's `source`, where it has no price for the run's GPUs.
     """
-    endpoints = [model.name for model in spec.eval.models if model.base_url] if spec.method == "eval" else []
-    servers = (len(spec.eval.models) - len(endpoints)) * spec.eval.shards  # each shard of a model has one of its own
-    gpus = (servers if spec.method == "eval" else spec.nodes) * spec.gpus_per_node
-    per_hour = gpus * _price(spec, book, source) if gpus else 0.0
+    gpus, names = count_pods(spec)["gpus"], [name for name in (spec.gpu.product, spec.gpu.resource) if name]
+    price = next((book.prices[name] for name in names if name in book.prices), None)
+    if gpus and price is None:
+        got = ", ".join(sorted(book.prices)) or "none"
+        raise SpecError(f"{source}: prices: expected one for {' or '.join(names)}, got {got}")
     bound = "estimated" if hours is not None else "at most" if spec.activeDeadlineSeconds else "unknown"
-    if hours is None and spec.activeDeadlineSeconds:
+    if bound == "at most":
         hours = spec.activeDeadlineSeconds / 3600
+    endpoints = [model.name for model in spec.eval.models if model.base_url] if spec.method == "eval" else []
     unpriced = [f"{name}: tokens of its endpoint" for name in endpoints]
+    per_hour = gpus * (price or 0.0)
     return {
         "currency": book.currency,
         "gpus": gpus,
@@ -57,14 +58,3 @@ def cost(spec: RunSpec, book: PriceBook, source: str, hours: float | None = None
         "unpriced": unpriced if gpus else [*unpriced, "CPUs and memory: the run takes no GPU"],
         "amount": None if hours is None else per_hour * hours,
     }
-
-
-def _price(spec: RunSpec, book: PriceBook, source: str) -> float:
-    """The price of one of the run's GPUs for an hour: its product's, else its resource's."""
-    names = [name for name in (spec.gpu.product, spec.gpu.resource) if name]
-    for name in names:
-        if name in book.prices:
-            return book.prices[name]
-    raise SpecError(
-        f"{source}: prices: expected one for {' or '.join(names)}, got {', '.join(sorted(book.prices)) or 'none'}"
-    )

@@ -1,6 +1,6 @@
 """What have the pods of a run logged until now (`read`), and what do they log while they run (`follow`)?
 
-`follow` has a thread for each pod's log, and one for the pods that come and go.
+`follow` has a thread for each pod's log, and lists the pods again and again.
 """
 
 import queue
@@ -9,13 +9,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from fino1.k8s.cluster.client import Api
-from fino1.k8s.cluster.watch import Watch
-from fino1.k8s.state.container_log import ContainerLog, LogLine, PodGone, Start, Window, latest_start
+from fino1.k8s.state.container_log import ContainerLog, LogLine, Window, latest_start
 from fino1.k8s.state.pods import Pod
 
 _ALL = Window()
-_LOOK_S = 0.5  # between two looks at whether the run is over
-_BATCHES = 1000  # that wait to be printed; beyond, the threads wait, and with them the kubelets
+_LOOK_S = 1.0  # between two looks at which pods there are, and whether the run is over
+_DRAIN_S = 0.1  # at the end, between two looks at whether a thread still reads
+_LINES = 10000  # that wait to be printed; beyond, the threads wait, and with them the kubelets
 
 
 def read(api: Api, pods: Iterable[Pod], container: str | None = None, window: Window = _ALL) -> Iterator[LogLine]:
@@ -26,8 +26,8 @@ def read(api: Api, pods: Iterable[Pod], container: str | None = None, window: Wi
     for pod in pods:
         log = ContainerLog(api, pod, container, window)
         start = latest_start(pod, log.container)
-        for lines in log.rest(start) if start else ():
-            yield from lines
+        if start:
+            yield from log.rest(start)
 
 
 def follow(
@@ -38,84 +38,74 @@ def follow(
     `window` is for the pods that are there at first. It ends when `ended` says that no more is to come, with all that was
     written until then. Raises what the server refuses.
     """
-    listing = api.list("v1", "Pod", label_selector=label_selector)
-    watch = Watch(api, "v1", "Pod", label_selector=label_selector, start=listing)
-    follower = _Follower(api, container)
+    follower = _Follower(api, label_selector, container)
     try:
-        for pod in listing.items:
-            follower.add(pod, window, is_new=False)
-        follower.spawn(follower.attend(watch))
-        yield from follower.lines(ended)
+        yield from follower.follow(ended, window)
     finally:
-        watch.close()
-        follower.finish()
+        follower.cut()
 
 
 class _Follower:
-    """The threads, and what they hand over."""
+    """The pods' logs, the threads that read them, and what these hand over."""
 
-    def __init__(self, api: Api, container: str | None) -> None:
-        self._api, self._container = api, container
-        self._batches: queue.Queue[list[LogLine] | Exception] = queue.Queue(_BATCHES)
+    def __init__(self, api: Api, label_selector: str, container: str | None) -> None:
+        self._api, self._label_selector, self._container = api, label_selector, container
+        self._lines: queue.Queue[LogLine | Exception] = queue.Queue(_LINES)
         self._logs: dict[str, ContainerLog] = {}  # by the pod's uid
-        self._reading: list[threading.Thread] = []
-        self._has_ended = False
+        self._threads: dict[str, threading.Thread] = {}  # as well
 
-    def spawn(self, batches: Iterator[list[LogLine]]) -> threading.Thread:
-        """Hand over all that comes, or the error that ends it, in a thread."""
-
-        def take() -> None:
-            try:
-                for batch in batches:
-                    self._batches.put(batch)
-            except PodGone:
-                pass
-            except Exception as error:
-                self._batches.put(error)
-
-        thread = threading.Thread(target=take, daemon=True)
-        thread.start()
-        return thread
-
-    def add(self, pod: Pod, window: Window, *, is_new: bool) -> None:
-        """Follow a pod; one that `is_new` from the first start of its container on, any other from the latest on."""
-        log = self._logs[pod["metadata"]["uid"]] = ContainerLog(self._api, pod, self._container, window)
-        if self._has_ended:
-            log.finish()
-        first = None if is_new else latest_start(pod, log.container)
-        self._reading.append(self.spawn(log.everything(first or Start(0, is_running=False))))
-
-    def attend(self, watch: Watch) -> Iterator[list[LogLine]]:
-        """Follow each pod that comes, and wake the thread of one that changes; there are no lines in it."""
-        for change in watch:
-            log = self._logs.get(change.object["metadata"]["uid"])
-            if log:
-                log.notice(change.object)
-            elif change.type != "DELETED":
-                self.add(change.object, _ALL, is_new=True)
-        yield from ()
-
-    def lines(self, ended: Callable[[], bool]) -> Iterator[LogLine]:
-        """Take what the threads hand over, until the end."""
-        next_look = 0.0
+    def follow(self, ended: Callable[[], bool], window: Window) -> Iterator[LogLine]:
+        """All lines, until the end."""
+        is_first = True
         while True:
-            is_idle = not any(thread.is_alive() for thread in self._reading)  # first: then all they had is handed over
-            if not self._has_ended and time.monotonic() >= next_look:
-                next_look = time.monotonic() + _LOOK_S
-                if ended():
-                    self.finish()
-            try:
-                batch = self._batches.get(timeout=_LOOK_S)
-            except queue.Empty:
-                if is_idle and self._has_ended:
-                    return
-                continue
-            if isinstance(batch, Exception):
-                raise batch
-            yield from batch
+            is_over = ended()  # first: then the list has all that the run has made
+            pods = self._api.list("v1", "Pod", label_selector=self._label_selector)
+            for pod in pods:
+                self._take_up(pod, window if is_first else _ALL, is_new=not is_first)
+            is_first = False
+            if is_over:
+                break
+            yield from self._take(_LOOK_S)
+        self.cut()
+        while any(thread.is_alive() for thread in self._threads.values()) or not self._lines.empty():
+            yield from self._take(_DRAIN_S)
+        for pod in pods:
+            yield from self._logs[pod["metadata"]["uid"]].read_on(pod, is_last=True)
 
-    def finish(self) -> None:
-        """Make all threads end with what was written until now."""
-        self._has_ended = True
-        for log in list(self._logs.values()):
-            log.finish()
+    def _take_up(self, pod: Pod, window: Window, *, is_new: bool) -> None:
+        """Read on in a thread, unless one does."""
+        uid = pod["metadata"]["uid"]
+        log = self._logs.get(uid)
+        if log is None:
+            log = self._logs[uid] = ContainerLog(self._api, pod, self._container, window, is_new=is_new)
+        if uid in self._threads and self._threads[uid].is_alive():
+            log.notice(pod)
+            return
+        log.is_cut = False
+        self._threads[uid] = threading.Thread(target=self._hand_over, args=(log.read_on(pod),), daemon=True)
+        self._threads[uid].start()
+
+    def _hand_over(self, lines: Iterator[LogLine]) -> None:
+        """Put all that comes into the queue, or the error that ends it."""
+        try:
+            for line in lines:
+                self._lines.put(line)
+        except Exception as error:
+            self._lines.put(error)
+
+    def _take(self, seconds: float) -> Iterator[LogLine]:
+        """What the threads hand over in this time."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            try:
+                line = self._lines.get(timeout=left)
+            except queue.Empty:
+                return
+            if isinstance(line, Exception):
+                raise line
+            yield line
+
+    def cut(self) -> None:
+        """Make all threads end."""
+        for log in self._logs.values():
+            log.cut()

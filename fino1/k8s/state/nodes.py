@@ -68,15 +68,15 @@ class Node:
 
 def list_nodes(api: Api) -> tuple[list[Node], str]:
     """All nodes with what is used of them, and why more may be used than is known (empty: all is known)."""
-    found = {body["metadata"]["name"]: Node(body) for body in api.list("v1", "Node").items}
+    found = {body["metadata"]["name"]: Node(body) for body in api.list("v1", "Node")}
     alive, limit = "status.phase!=Succeeded,status.phase!=Failed", ""
     try:
-        pods = api.list("v1", "Pod", field_selector=alive, namespace="").items
+        pods = api.list("v1", "Pod", field_selector=alive, namespace="")
     except ApiError as error:
         if error.status != 403:
             raise
         limit = "pods of other namespaces cannot be listed, so less may be free"
-        pods = api.list("v1", "Pod", field_selector=alive).items
+        pods = api.list("v1", "Pod", field_selector=alive)
     for pod in pods:
         if node := found.get(pod["spec"].get("nodeName", "")):
             node.used.update(pod_requests(pod["spec"]))  # type: ignore[arg-type]

@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any
 
 from fino1 import exits
-from fino1.k8s.state.run import run_of
 
 Pod = Mapping[str, Any]
 INDEX = ("training.kubeflow.org/replica-index", "batch.kubernetes.io/job-completion-index")
@@ -18,7 +17,6 @@ _AFTERMATH = (exits.PEER_LOST, exits.TERMINATED)  # codes of ranks that end beca
 class Ended:
     """The end of one start of a container. `at`: RFC 3339, empty if the kubelet does not say; `restarts`: starts before it."""
 
-    run: str
     rank: int
     pod: str
     container: str
@@ -73,20 +71,18 @@ class Rank:
     @property
     def is_running(self) -> bool:
         """Whether its main container runs."""
-        return "running" in (main_status(self.pod) or {}).get("state", {})
+        return "running" in main_status(self.pod).get("state", {})
 
     @property
     def has_ended(self) -> bool:
         """Whether its main container has ended, or its pod failed before that. (A pod's phase follows some seconds later.)"""
-        state = (main_status(self.pod) or {}).get("state", {})
+        state = main_status(self.pod).get("state", {})
         return "terminated" in state or (self.pod.get("status") or {}).get("phase") == "Failed"
 
     @property
     def restarts(self) -> int:
         """Number of times it was started again, in the same pod or another."""
-        return len(self.before) + sum(
-            (main_status(pod) or {}).get("restartCount", 0) for pod in (*self.before, self.pod)
-        )
+        return len(self.before) + sum(main_status(pod).get("restartCount", 0) for pod in (*self.before, self.pod))
 
     @cached_property
     def ends(self) -> list[Ended]:
@@ -129,26 +125,13 @@ def find_first_failures(ranks: Iterable[Rank]) -> list[Ended]:
     return sorted((end for rank in ranks for end in rank.ends if end.code), key=lambda end: end._order)
 
 
-def find_past_failures(ranks: Iterable[Rank]) -> list[Ended]:
-    """Last failure of each rank, earlier starts included; in the same order."""
-    ends = [rank.last_end for rank in ranks if rank.last_end and rank.last_end.code]
-    return sorted(ends, key=lambda end: end._order)
-
-
 def find_root_failures(ranks: Iterable[Rank]) -> list[Ended]:
-    """As `find_first_failures`; where all of these only lost a peer, `find_past_failures`, if one of those says more."""
+    """As `find_first_failures`. Where all of these only lost a peer, the last failure of each rank, if one says more."""
     every = list(ranks)
-    now, past = find_first_failures(every), find_past_failures(every)
+    now = find_first_failures(every)
+    past = sorted((rank.last_end for rank in every if rank.last_end and rank.last_end.code), key=lambda end: end._order)
     has_cause = bool(now) and now[0].code not in _AFTERMATH
     return now if has_cause or not past or (now and past[0].code in _AFTERMATH) else past
-
-
-def group_by_run(pods: Iterable[Pod]) -> Mapping[str, list[Pod]]:
-    """Pods by the full name of their run."""
-    found: dict[str, list[Pod]] = defaultdict(list)
-    for pod in pods:
-        found[run_of(pod)].append(pod)
-    return found
 
 
 def read_index(pod: Pod) -> int:
@@ -163,11 +146,9 @@ def main_container(pod: Pod) -> str:
     return pod["spec"]["containers"][0]["name"]
 
 
-def main_status(pod: Pod) -> Mapping[str, Any] | None:
-    """Status of the main container; None before the kubelet has written one."""
-    name = main_container(pod)
-    statuses = (pod.get("status") or {}).get("containerStatuses") or []
-    return next((each for each in statuses if each["name"] == name), None)
+def main_status(pod: Pod) -> Mapping[str, Any]:
+    """Status of the main container; empty before the kubelet has written one."""
+    return next((each for each in containers(pod) if each["name"] == main_container(pod)), {})
 
 
 def containers(pod: Pod) -> list[Mapping[str, Any]]:
@@ -181,12 +162,10 @@ def sidecars(pod: Pod) -> set[str]:
     return {c["name"] for c in pod["spec"].get("initContainers", []) if c.get("restartPolicy") == "Always"}
 
 
-def limit(pod: Pod, container: str, resource: str) -> str:
-    """A container's limit of a resource, as written; empty without one."""
-    spec = pod["spec"]
-    every = [*spec.get("initContainers", []), *spec["containers"]]
-    mine = next((each for each in every if each["name"] == container), {})
-    return str(mine.get("resources", {}).get("limits", {}).get(resource, ""))
+def find_container(pod: Pod, name: str) -> Mapping[str, Any]:
+    """A container, or init container, of the pod's spec; empty without one of that name."""
+    every = [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+    return next((each for each in every if each["name"] == name), {})
 
 
 def _ends(pod: Pod, number: int, state: str) -> Iterator[Ended]:
@@ -195,7 +174,6 @@ def _ends(pod: Pod, number: int, state: str) -> Iterator[Ended]:
         end = each.get(state, {}).get("terminated")
         if end and not (each["name"] in sidecars(pod) and end["exitCode"] in (0, exits.TERMINATED, exits.KILLED)):
             yield Ended(
-                run=run_of(pod),
                 rank=number,
                 pod=pod["metadata"]["name"],
                 container=each["name"],

@@ -3,8 +3,6 @@
 Kueue serves its objects as v1beta1, v1beta2 or both; what is read here has the same name in both, or both names are read.
 """
 
-from bisect import bisect_left
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -65,7 +63,13 @@ def kueue_version(api: Api) -> str:
 
 def find_workload(run: Run, workloads: Iterable[Workload]) -> Workload | None:
     """The Workload that Kueue has made for a run object; None if it has made none."""
-    return _of_run(run, _by_owner(workloads))
+    for each in workloads:
+        for owner in owners(each):
+            # A Kueue without the TrainJob integration queues the JobSet that the TrainJob makes, which has its name.
+            is_its_jobset = run.kind == "TrainJob" and (owner["kind"], owner["name"]) == ("JobSet", run.full)
+            if is_its_jobset or owner["uid"] == run.object["metadata"]["uid"]:
+                return each
+    return None
 
 
 def list_queues(api: Api, runs: Sequence[Run], access: ReadAccess) -> dict[str, Queue]:
@@ -79,18 +83,20 @@ def list_queues(api: Api, runs: Sequence[Run], access: ReadAccess) -> dict[str, 
         return access.ask(lambda: api.get(version, kind, name), None)
 
     unread = len(access.unread)
-    workloads = access.ask(lambda: api.list(version, "Workload").items, [])
+    workloads = access.ask(lambda: api.list(version, "Workload"), [])
     local = {name: get("LocalQueue", name) for name in sorted({run.queue for run in queued})}
     is_partial = len(access.unread) > unread
     cluster = {name: get("ClusterQueue", each["spec"]["clusterQueue"]) for name, each in local.items() if each}
-    by_owner, lines, found = _by_owner(workloads), _lines(workloads), {}
+    waiting = [(each["spec"].get("queueName"), _queue_order_key(each)) for each in workloads if _is_waiting(each)]
+    found = {}
     for run in queued:
-        mine, queue, line = _of_run(run, by_owner), local[run.queue], lines[run.queue]
+        mine, queue = find_workload(run, workloads), local[run.queue]
+        line = [key for name, key in waiting if name == run.queue]
         found[run.full] = Queue(
             workload=mine,
             local=queue,
             cluster=cluster.get(run.queue),
-            ahead=bisect_left(line, _queue_order_key(mine)) if mine and _is_waiting(mine) else None,
+            ahead=sum(key < _queue_order_key(mine) for key in line) if mine and _is_waiting(mine) else None,
             waiting=len(line),
             holders=[each for each in workloads if queue and _has_quota(each, queue["spec"]["clusterQueue"])],
             is_partial=is_partial,
@@ -136,28 +142,6 @@ def is_true(thing: Mapping[str, Any] | None, kind: str) -> bool:
 def owners(workload: Workload) -> list[Mapping[str, Any]]:
     """References to what the Workload was made for: the run object, or to what its controller made."""
     return workload["metadata"].get("ownerReferences") or []
-
-
-def _by_owner(workloads: Iterable[Workload]) -> dict[str, Workload]:
-    """Workloads by the UID and by the "Kind/name" of their owners."""
-    return {key: w for w in workloads for o in owners(w) for key in (o["uid"], f"{o['kind']}/{o['name']}")}
-
-
-def _of_run(run: Run, by_owner: Mapping[str, Workload]) -> Workload | None:
-    mine = by_owner.get(run.object["metadata"]["uid"])
-    # A Kueue without the TrainJob integration queues the JobSet that the TrainJob makes, which has its name.
-    return by_owner.get(f"JobSet/{run.full}") if mine is None and run.kind == "TrainJob" else mine
-
-
-def _lines(workloads: Sequence[Workload]) -> defaultdict[str, list[tuple[int, str]]]:
-    """The order keys of those that wait, by LocalQueue, sorted."""
-    found: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
-    for each in workloads:
-        if _is_waiting(each):
-            found[each["spec"].get("queueName", "")].append(_queue_order_key(each))
-    for line in found.values():
-        line.sort()
-    return found
 
 
 def _queue_order_key(workload: Workload) -> tuple[int, str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from fino1.errors import SpecError
-from fino1.k8s.cluster.client import Api
+from fino1.k8s.cluster.client import Api, in_parallel
 from fino1.k8s.objects.backends import BY_KIND, KINDS
 
 OURS = "app.kubernetes.io/part-of=fino1"
@@ -161,19 +161,25 @@ def run_of(thing: Mapping[str, Any]) -> str:
     return (thing["metadata"].get("labels") or {}).get("fino1/run", "")
 
 
+def list_ours(
+    api: Api, kinds: Iterable[tuple[str, str]], selector: str = "", namespace: str | None = None
+) -> list[dict[str, Any]]:
+    """Objects of these kinds that have our label and match; without those that a controller made, as the Jobs of a JobSet."""
+    wanted = f"{OURS},{selector}" if selector else OURS
+    served = [kind for kind in kinds if api.serves(*kind)]
+    lists = in_parallel(lambda kind: api.list(*kind, label_selector=wanted, namespace=namespace), served)
+    every = [(item, item["metadata"].get("ownerReferences") or []) for items in lists for item in items]
+    return [item for item, owners in every if not any(owner.get("controller") for owner in owners)]
+
+
 def list_runs(api: Api, *, selector: str = "", namespace: str | None = None) -> list[Run]:
     """All runs of the namespace that match `selector`, the newest first. (`namespace` "": of all namespaces)"""
-    found = []
-    wanted = f"{OURS},{selector}" if selector else OURS
-    for kind, api_version in KINDS.items():
-        if api.serves(api_version, kind):
-            listing = api.list(api_version, kind, label_selector=wanted, namespace=namespace)
-            found += [Run({"apiVersion": api_version, "kind": kind, **item}) for item in listing.items]
-    return sorted(_without_owned(found), key=lambda run: (run.created, run.full), reverse=True)
+    found = map(Run, list_ours(api, [(version, kind) for kind, version in KINDS.items()], selector, namespace))
+    return sorted(found, key=lambda run: (run.created, run.full), reverse=True)
 
 
-def find_runs(api: Api, name: str) -> list[Run]:
-    """The run object with the full name `name`, else all that were submitted under that name, the newest first.
+def latest_runs(api: Api, name: str) -> list[Run]:
+    """The run object with the full name `name`, else the newest submitted under that name, of an evaluation each model's.
 
     Raises SpecError, with the names there are, if there is none.
     """
@@ -182,13 +188,8 @@ def find_runs(api: Api, name: str) -> list[Run]:
     if not found:
         names = ", ".join(sorted({run.name for run in list_runs(api)})) or "none"
         raise SpecError(f"{name}: expected a run in namespace {api.namespace}, got none (there: {names})")
-    return found
-
-
-def latest_runs(api: Api, name: str) -> list[Run]:
-    """As `find_runs`, but only the newest of those submitted several times: of an evaluation the newest of each model."""
     newest: dict[str, Run] = {}
-    for run in find_runs(api, name):
+    for run in found:
         newest.setdefault(run.full.rpartition("-")[0], run)
     return list(newest.values())
 
@@ -199,12 +200,3 @@ def summarize(runs: Iterable[Run]) -> str:
     if len(counts) == 1:
         return next(iter(counts))
     return ", ".join(f"{counts[phase]} {phase}" for phase in get_args(Phase) if counts[phase])
-
-
-def _without_owned(found: Iterable[Run]) -> list[Run]:
-    """Leave out what another run object made: the Jobs of a JobSet, the JobSet of a TrainJob."""
-    return [
-        run
-        for run in found
-        if not any(ref.get("controller") for ref in run.object["metadata"].get("ownerReferences", []))
-    ]

@@ -1,21 +1,20 @@
 """How does a run stand: its phase, its ranks, its progress, where its results are?"""
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
 from fino1.k8s import times
-from fino1.k8s.cluster.client import Api
+from fino1.k8s.cluster.client import Api, in_parallel
 from fino1.k8s.cluster.errors import ApiError, KindMissing
-from fino1.k8s.state.pods import Pod, Rank, group_by_run, group_ranks, main_container, main_status
-from fino1.k8s.state.run import OURS, Run
+from fino1.k8s.state.pods import Pod, Rank, group_ranks, main_container, main_status
+from fino1.k8s.state.run import OURS, Run, run_of
 
 _TAIL = 60  # last lines of a log in which progress is looked for
 _READ_AT_MOST = 64  # logs; progress is read of so many pods, those that run first
-_READERS = 8
 _LINE = '{"event": "progress"'
 T = TypeVar("T")
 
@@ -145,13 +144,15 @@ def pod_selector(runs: Sequence[Run]) -> str:
 
 def list_pods(api: Api, runs: Sequence[Run], namespace: str | None = None) -> list[Pod]:
     """The pods of these runs, in one list. (`namespace` "": of all namespaces)"""
-    return api.list("v1", "Pod", label_selector=pod_selector(runs), namespace=namespace).items
+    return api.list("v1", "Pod", label_selector=pod_selector(runs), namespace=namespace)
 
 
 def standings(runs: Iterable[Run], pods: Iterable[Pod]) -> list[Standing]:
     """Pair each run with its ranks; a run's phase then also counts what its pods show."""
-    by_run = group_by_run(pods)
-    found = [(run, group_ranks(by_run.get(run.full, ()))) for run in runs]
+    by_run: dict[str, list[Pod]] = defaultdict(list)
+    for pod in pods:
+        by_run[run_of(pod)].append(pod)
+    found = [(run, group_ranks(by_run[run.full])) for run in runs]
     return [Standing(replace(run, pods_say=_summarize_ranks(ranks)), ranks) for run, ranks in found]
 
 
@@ -171,8 +172,7 @@ def with_progress(api: Api, before: Sequence[Standing], access: ReadAccess) -> l
         if (each.run.method == "eval" or rank.index == 0) and main_status(rank.pod)
     ]
     asked = sorted(logging, key=lambda pod: pod["status"].get("phase") != "Running")[:_READ_AT_MOST]
-    with ThreadPoolExecutor(_READERS) as readers:
-        read = list(readers.map(lambda pod: access.ask(lambda: read_progress(api, pod), None), asked))
+    read = in_parallel(lambda pod: access.ask(lambda: read_progress(api, pod), None), asked)
     found = {pod["metadata"]["name"]: each for pod, each in zip(asked, read, strict=True) if each}
     return [Standing(each.run, each.ranks, found) for each in before]
 
@@ -181,12 +181,12 @@ def read_progress(api: Api, pod: Pod) -> Progress | None:
     """The last progress in a pod's log; None without one, or where the log cannot be had now. ApiError where it is forbidden."""
     query = {"container": main_container(pod), "tailLines": _TAIL, "timestamps": "true"}
     try:
-        stream = api.open_log(pod["metadata"]["name"], query, pod["metadata"]["namespace"])
+        stream = api.open_log(pod["metadata"]["name"], query)
     except ApiError as error:
         if error.status == 403:
             raise
         return None  # not started, just deleted, or its node does not answer: the pod's phase says so
-    return last_progress(line.decode(errors="replace") for lines in stream.lines() for line in lines)
+    return last_progress(line.decode(errors="replace") for line in stream.lines())
 
 
 def last_progress(lines: Iterable[str]) -> Progress | None:

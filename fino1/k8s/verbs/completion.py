@@ -22,12 +22,11 @@ def answer(parser: argparse.ArgumentParser) -> None:
 
 def _words(prefix: str, action: argparse.Action, parsed_args: argparse.Namespace, **_: object) -> list[str]:
     """Values of an argument without `choices`: built-in names (recipes are for `run` alone), paths, or nothing."""
-    names = _built_in(with_recipes=parsed_args.verb == "run") if action.dest == "run" else []
+    names = []
+    if action.dest == "run":
+        from fino1.spec import recipe  # loads pydantic, which other words need not wait for
+
+        is_for_all = parsed_args.verb == "run"
+        names = [path.stem for path in recipe.built_in() if is_for_all or path.parent.name != "recipes"]
     may_be_path = action.dest == "run" or action.type is Path or action.metavar == "FILE"
     return [*names, *(FilesCompleter()(prefix) if may_be_path else ())]
-
-
-def _built_in(with_recipes: bool) -> list[str]:
-    from fino1.spec import recipe  # loads pydantic, which other words need not wait for
-
-    return [path.stem for path in recipe.built_in() if with_recipes or path.parent.name != "recipes"]

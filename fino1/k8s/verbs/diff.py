@@ -12,18 +12,16 @@ from fino1.k8s.change import dryrun
 from fino1.k8s.change.dryrun import Change
 from fino1.k8s.change.owned import label, managed
 from fino1.k8s.cluster.client import connect, strip_server_fields
-from fino1.k8s.objects.render import is_hook, render
+from fino1.k8s.objects.render import render
 from fino1.k8s.text import print_structured
 from fino1.spec import recipe
 from fino1.spec.yamlfile import as_yaml
-
-_KIND_FIRST = {"apiVersion": "", "kind": ""}  # in the text of an object
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Print what `submit` would change. Returns 0 for nothing, 1 for something, 2 where the cluster cannot say (as kubectl)."""
     spec, name = recipe.read_run(arguments.run, arguments.values, arguments.set, arguments.name)
-    objects = [managed(thing) for thing in render(spec, name) if not is_hook(thing)]
+    objects = [managed(thing) for thing in render(spec, name)]
     api = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
     try:
         dryrun.check_kinds(api, objects)
@@ -48,8 +46,8 @@ def main(arguments: argparse.Namespace) -> int:
 def format_diff(change: Change) -> str:
     """A change as `diff -u` prints it, from the cluster to the run file."""
     before, after = (
-        as_yaml([_KIND_FIRST | strip_server_fields(thing)]).splitlines(keepends=True) if thing else []
-        for thing in (change.before, change.after)
+        as_yaml([{"apiVersion": "", "kind": ""} | thing]).splitlines(keepends=True) if thing else []  # the kind first
+        for thing in _strip(change)
     )
     name = label(change.object)
     return "".join(difflib.unified_diff(before, after, f"cluster {name}", f"run {name}"))
@@ -57,13 +55,16 @@ def format_diff(change: Change) -> str:
 
 def list_fields(change: Change) -> dict[str, Any]:
     """A change for `-o json`: the fields that differ, with both values."""
-    before, after = (
-        dict(_list_leaves(strip_server_fields(thing))) if thing else {} for thing in (change.before, change.after)
-    )
+    before, after = (dict(_list_leaves(thing)) if thing else {} for thing in _strip(change))
     paths = [path for path in before | after if before.get(path) != after.get(path)]
     fields = [{"path": path, "cluster": before.get(path), "run": after.get(path)} for path in paths]
     what = {"kind": change.object["kind"], "name": change.object["metadata"]["name"], "outcome": change.outcome}
     return {**what, "fields": fields if change.before else []}
+
+
+def _strip(change: Change) -> Iterator[dict[str, Any]]:
+    """The object before and after, without what the server adds."""
+    return (strip_server_fields(thing) if thing else {} for thing in (change.before, change.after))
 
 
 def _list_leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

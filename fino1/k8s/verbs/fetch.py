@@ -5,7 +5,6 @@ They are written as in a work directory (docs/design.md C13), by default `out`: 
 """
 
 import argparse
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,13 +21,10 @@ from fino1.k8s.state.run import Run, latest_runs
 
 def main(arguments: argparse.Namespace) -> int:
     """Fetch the newest of the run objects called NAME; of an evaluation, every model's."""
-    try:
-        for run, came in fetch_runs(arguments, arguments.name, arguments.all):
-            for path in came.directories:
-                print(path)
-            print_fetched(run, came)
-    except KeyboardInterrupt:  # the reading pod is gone by now
-        return exits.of_signal(signal.SIGINT)
+    for run, came in fetch_runs(arguments, arguments.name, arguments.all):
+        for path in came.directories:
+            print(path)
+        print_fetched(run, came)
     return exits.DONE
 
 
@@ -38,9 +34,8 @@ def fetch_runs(arguments: argparse.Namespace, name: str, everything: bool) -> It
     script = Path(pack.__file__).read_text(encoding="utf-8")
     for run in latest_runs(api, name):
         if not run.directory:
-            raise ClusterError(
-                f"{run.kind}/{run.full}: expected the annotation fino1/directory, got none: it is not of this version"
-            )
+            got = "got none: it is not of this version"
+            raise ClusterError(f"{run.kind}/{run.full}: expected the annotation fino1/directory, {got}")
         command = ["python3", "-c", script, "/work", run.directory, "all" if everything else "results"]
         with open_reader(api, run) as (pod, container):
             came = unpack(read_output(api, pod, container, command), arguments.to or WORK, run.directory)
@@ -49,7 +44,5 @@ def fetch_runs(arguments: argparse.Namespace, name: str, everything: bool) -> It
 
 def print_fetched(run: Run, came: Fetched) -> None:
     """Print how much of a run has come."""
-    print(
-        f"{run.full}: {came.files} files, {came.size / 2**20:.1f} MiB"
-        + ("" if run.is_over else f" ({run.phase}: not all)")
-    )
+    part = "" if run.is_over else f" ({run.phase}: not all)"
+    print(f"{run.full}: {came.files} files, {came.size / 2**20:.1f} MiB{part}")

@@ -1,6 +1,7 @@
 """The verb `lint`: which mistakes are in these run files?"""
 
 import argparse
+import re
 from pathlib import Path
 
 from fino1 import exits
@@ -15,7 +16,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Verb `lint`: 2 if a run file has an error."""
     found = []
     for run in arguments.run:
-        _refuse_manifests(recipe.find(run))
+        _refuse_manifest(recipe.find(run))
         spec, name = recipe.read_run(run, arguments.values, arguments.set, arguments.name)
         units(spec, name)  # raises SpecError for what no pod could run
         found += [(run, finding) for finding in lint(spec)]
@@ -33,17 +34,9 @@ def main(arguments: argparse.Namespace) -> int:
     return exits.USER if "error" in levels else exits.DONE
 
 
-def _refuse_manifests(path: Path) -> None:
-    """SpecError where the file holds Kubernetes objects; what else is wrong with it, reading it as a run file says."""
-    import yaml
-
-    try:
-        documents = list(yaml.load_all(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return
-    for document in documents:
-        if isinstance(document, dict) and {"apiVersion", "kind"} <= document.keys():
-            raise SpecError(
-                f"{path}: expected a run file, got a Kubernetes object (kind {document['kind']}): for manifests there are"
-                " `kubectl apply --dry-run=server -f`, kubeconform and kube-linter"
-            )
+def _refuse_manifest(path: Path) -> None:
+    """SpecError where the file holds Kubernetes objects; a run file has no key `kind`."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    if kind := re.search(r"^kind: *(\S+)", text, re.MULTILINE):
+        hint = "for manifests there are `kubectl apply --dry-run=server -f`, kubeconform and kube-linter"
+        raise SpecError(f"{path}: expected a run file, got a Kubernetes object (kind {kind[1]}): {hint}")

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from fino1 import exits
 from fino1.k8s import times
-from fino1.k8s.change.owned import RUN, SURROUNDINGS, Object, count_kinds, find_owner, is_run, list_ours, remove
+from fino1.k8s.change.owned import RUN, SURROUNDINGS, Object, count_kinds, find_owner, is_run, remove
 from fino1.k8s.cluster.client import connect
-from fino1.k8s.state.run import OURS, Run, list_runs, run_of
+from fino1.k8s.state.run import OURS, Run, list_ours, list_runs, run_of
 from fino1.k8s.text import print_table
 
 
@@ -25,7 +25,7 @@ def main(arguments: argparse.Namespace) -> int:
     runs = list_runs(api)
     old = {run.full: run for run in runs if run.is_over and is_old(run.since)}
     # A run object that is gone may come again as long as its pods end (retry).
-    pods = api.list("v1", "Pod", label_selector=f"{OURS},{RUN}").items
+    pods = api.list("v1", "Pod", label_selector=f"{OURS},{RUN}")
     kept = ({run.full for run in runs} | {run_of(pod) for pod in pods}) - old.keys()
     to_delete = [run.object for run in old.values()]
     to_delete += [
@@ -33,8 +33,8 @@ def main(arguments: argparse.Namespace) -> int:
         for thing in surroundings
         if run_of(thing) in old or (run_of(thing) not in kept and is_old(thing["metadata"]["creationTimestamp"]))
     ]
-    for other in sorted({other for thing in to_delete if (other := find_owner(thing))}):
-        print(f"kept: what belongs to {other.name} ({other.removal})", file=sys.stderr)
+    for owner in sorted({find_owner(thing) for thing in to_delete} - {""}):
+        print(f"kept: what belongs to {owner}", file=sys.stderr)
     to_delete = [thing for thing in to_delete if not find_owner(thing)]
     _print_deletions(to_delete, old, arguments.dry_run)
     if not arguments.dry_run:

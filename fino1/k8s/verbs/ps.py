@@ -11,7 +11,7 @@ from fino1.k8s.cluster.client import connect
 from fino1.k8s.state import status
 from fino1.k8s.state.run import list_runs, summarize
 from fino1.k8s.state.status import ReadAccess, Standing
-from fino1.k8s.text import PHASE_STYLES, print_structured, print_table, print_unread
+from fino1.k8s.text import print_structured, print_table, print_unread
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -30,10 +30,8 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"no runs in {where}; `fino1-k8s runs` lists what can be submitted")
         return exits.DONE
     now = times.now()
-    columns = ["name", "method", "kind", "phase", "pods", "age", "run"]
-    columns = ["namespace", *columns] if arguments.all_namespaces else columns
     rows = [_row(group, now, bool(access.unread)) for group in _groups(every)]
-    print_table(rows, columns, styles=PHASE_STYLES)
+    print_table(rows, list(rows[0])[0 if arguments.all_namespaces else 1 :])
     print_unread(access.unread)
     return exits.DONE
 
@@ -43,11 +41,10 @@ def _groups(every: Sequence[Standing]) -> list[list[Standing]]:
     seen: Counter[tuple[str, str]] = Counter()
     groups: dict[tuple[Any, ...], list[Standing]] = defaultdict(list)
     for each in every:  # the newest first
-        namespace = each.run.object["metadata"]["namespace"]
-        before = (namespace, each.run.full.rpartition("-")[0])
-        age, seen[before] = seen[before], seen[before] + 1
-        key = (namespace, each.run.name, age) if each.run.method == "eval" else (namespace, each.run.full)
-        groups[key].append(each)
+        namespace, model = each.run.object["metadata"]["namespace"], each.run.full.rpartition("-")[0]
+        name = each.run.name if each.run.method == "eval" else each.run.full
+        groups[namespace, name, seen[namespace, model]].append(each)
+        seen[namespace, model] += 1
     return list(groups.values())
 
 

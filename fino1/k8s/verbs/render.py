@@ -3,7 +3,7 @@
 import argparse
 
 from fino1 import exits
-from fino1.k8s.objects.render import is_hook, render
+from fino1.k8s.objects.render import render
 from fino1.k8s.text import print_structured
 from fino1.spec import recipe
 from fino1.spec.yamlfile import as_yaml
@@ -12,7 +12,7 @@ from fino1.spec.yamlfile import as_yaml
 def main(arguments: argparse.Namespace) -> int:
     """Verb `render`: what `submit` applies; with --tests also the pod that `helm test` runs, which would start if applied."""
     spec, name = recipe.read_run(arguments.run, arguments.values, arguments.set, arguments.name)
-    objects = [thing for thing in render(spec, name) if arguments.tests or not is_hook(thing)]
+    objects = render(spec, name, tests=arguments.tests)
     if arguments.output == "json":
         print_structured({"apiVersion": "v1", "kind": "List", "items": objects}, "json")
     else:

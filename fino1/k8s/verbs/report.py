@@ -1,9 +1,7 @@
 """The verb `report`: fetch runs' results, and write their leaderboard and curves as one page."""
 
 import argparse
-import signal
 
-from fino1 import exits
 from fino1.commandline import WORK
 from fino1.k8s.verbs.fetch import fetch_runs, print_fetched
 from fino1.local import page
@@ -12,12 +10,9 @@ from fino1.local import page
 def main(arguments: argparse.Namespace) -> int:
     """Fetch what is named; write the evaluations' leaderboard and the others' curves as one page."""
     directories = []
-    try:
-        for name in arguments.names:
-            for run, came in fetch_runs(arguments, name, everything=False):
-                print_fetched(run, came)
-                directories.append(run.directory)
-    except KeyboardInterrupt:
-        return exits.of_signal(signal.SIGINT)
+    for name in arguments.names:
+        for run, came in fetch_runs(arguments, name, everything=False):
+            print_fetched(run, came)
+            directories.append(run.directory)
     print()
     return page.write(arguments.to or WORK, directories, "--title", arguments.title)

@@ -7,10 +7,17 @@ from fino1 import exits
 from fino1.k8s import times
 from fino1.k8s.cluster.client import connect
 from fino1.k8s.state import status
+from fino1.k8s.state.pods import Ended
 from fino1.k8s.state.queue import Queue, describe_position, list_queues
-from fino1.k8s.state.run import Run, latest_runs, summarize
+from fino1.k8s.state.run import latest_runs, summarize
 from fino1.k8s.state.status import ReadAccess, Standing
-from fino1.k8s.text import PHASE_STYLES, print_structured, print_table, print_unread
+from fino1.k8s.text import print_structured, print_table, print_unread
+
+_NEXT = {  # phase → the verb to type then
+    "Suspended": "resume",
+    "Succeeded": "fetch",
+    **dict.fromkeys(("Pending", "Queued", "Failed", "Restarting"), "why"),
+}
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -44,15 +51,13 @@ def _print_one(each: Standing, queue: Queue | None, blind: bool) -> None:
         "pods": "" if blind else each.ready if each.ready == "done" else f"{each.ready} running",
         "progress": str(each.furthest or ""),
         "results": f"{each.results} on the work volume",
-        "next": _advice(run),
+        "next": f"fino1-k8s {_NEXT[run.phase]} {run.name}" if run.phase in _NEXT else "",
     }
     for key, text in lines.items():
         if text:
             print(f"{key:<10}{text}")
     if each.ranks:
         print()
-        columns = ["rank", "pod", "phase", "restarts", "node", "last exit"]
-        columns += ["progress"] if len(each.progress) > 1 else []
         rows = [
             {
                 "rank": rank.index,
@@ -60,12 +65,12 @@ def _print_one(each: Standing, queue: Queue | None, blind: bool) -> None:
                 "phase": rank.phase,
                 "restarts": rank.restarts,
                 "node": rank.node or "-",
-                "last exit": f"{rank.last_end.code}: {rank.last_end.meaning}" if rank.last_end else "-",
+                "last exit": _describe_end(rank.last_end),
                 "progress": str(each.progress.get(rank.name, "")),
             }
             for rank in each.ranks
         ]
-        print_table(rows, columns, styles=PHASE_STYLES)
+        print_table(rows, list(rows[0])[: None if len(each.progress) > 1 else -1])
 
 
 def _print_many(every: Sequence[Standing], queues: Mapping[str, Queue]) -> None:
@@ -73,20 +78,14 @@ def _print_many(every: Sequence[Standing], queues: Mapping[str, Queue]) -> None:
     first, now, rows = every[0].run, times.now(), []
     print(f"{first.name}  ({first.method}, {len(every)} models)  {summarize([each.run for each in every])}\n")
     for each in sorted(every, key=lambda each: each.run.full):
-        ends = [rank.last_end for rank in each.ranks if rank.last_end and rank.last_end.code]
+        failed = (rank.last_end for rank in each.ranks if rank.last_end and rank.last_end.code)
         row = {"run": each.run.full, "phase": each.run.phase, "for": times.ago(each.run.since, now)}
-        row |= {"pods": each.ready, "restarts": str(each.restarts)}
-        row["last exit"] = f"{ends[0].code}: {ends[0].meaning}" if ends else "-"
+        row |= {"pods": each.ready, "restarts": str(each.restarts), "last exit": _describe_end(next(failed, None))}
         row["progress"] = str(each.furthest or "") or describe_position(each.run, queues.get(each.run.full))
         rows.append(row)
-    print_table(rows, list(rows[0]), styles=PHASE_STYLES)
+    print_table(rows, list(rows[0]))
     print(f"\nresults   {every[0].results} on the work volume")
 
 
-def _advice(run: Run) -> str:
-    """The command to type next; empty where there is none."""
-    if run.phase == "Suspended":
-        return f"fino1-k8s resume {run.name}"
-    if run.phase in ("Pending", "Queued", "Failed", "Restarting"):
-        return f"fino1-k8s why {run.name}"
-    return f"fino1-k8s fetch {run.name}" if run.phase == "Succeeded" else ""
+def _describe_end(end: Ended | None) -> str:
+    return f"{end.code}: {end.meaning}" if end else "-"

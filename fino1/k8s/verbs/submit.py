@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from fino1 import exits
@@ -10,12 +9,12 @@ from fino1.errors import SpecError
 from fino1.k8s.change import dryrun, owned
 from fino1.k8s.change.apply import apply
 from fino1.k8s.change.dryrun import Change
-from fino1.k8s.change.earlier import check_earlier, find_leftovers
 from fino1.k8s.change.owned import INSTANCE, is_run, label
 from fino1.k8s.cluster.client import Api, connect
+from fino1.k8s.cluster.errors import ApiError
 from fino1.k8s.finding import Finding
 from fino1.k8s.objects.lint import lint
-from fino1.k8s.objects.render import is_hook, render
+from fino1.k8s.objects.render import render
 from fino1.k8s.state.run import Run
 from fino1.k8s.verbs.wait import wait_for
 from fino1.spec import recipe
@@ -24,12 +23,16 @@ from fino1.spec import recipe
 def main(arguments: argparse.Namespace) -> int:
     """Submit a run: all its objects, or none."""
     spec, name = recipe.read_run(arguments.run, arguments.values, arguments.set, arguments.name)
-    objects = [owned.managed(thing) for thing in render(spec, name) if not is_hook(thing)]
-    _check_lint(lint(spec))
+    objects = [owned.managed(thing) for thing in render(spec, name)]
+    findings = lint(spec)
+    if any(finding.level == "error" for finding in findings):
+        raise SpecError(map(str, findings))
+    for finding in findings:
+        print(finding, file=sys.stderr)
     api = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
     changes = _find_changes(api, objects, arguments.dry_run)
     if any(change.outcome == "created" and is_run(change.object) for change in changes):
-        _warn(dryrun.admit_pods(api, objects))
+        _heed(dryrun.admit_pods(api, objects)[1])
     if not arguments.dry_run:
         changes = apply(api, changes)
     _print_outcomes(changes, arguments.dry_run)
@@ -48,27 +51,16 @@ def _find_changes(api: Api, objects: Sequence[owned.Object], is_dry: bool) -> li
     """Wait until what an earlier attempt left is gone; then plan what an apply would do."""
     dryrun.check_kinds(api, objects)
     there = dryrun.find_existing(api, objects)
-    _warn(check_earlier(objects, there.values()))
-    left = find_leftovers(api, objects, there.values())
+    _heed(list(dryrun.judge_earlier(objects, there.values())))
+    left = dryrun.find_leftovers(api, objects, there.values())
     if left and is_dry:
         _warn([f"without --dry-run this waits for the end of {owned.join_names(map(label, left))}"])
     elif left:
-        patience = owned.patience_s(thing for thing in left if thing["kind"] == "Pod")
-        owned.wait_until_gone(
-            lambda: find_leftovers(api, objects, dryrun.find_existing(api, objects).values()), patience
-        )
+        owned.wait_until_gone(lambda: dryrun.find_leftovers(api, objects, dryrun.find_existing(api, objects).values()))
         there = dryrun.find_existing(api, objects)
     changes = dryrun.plan_changes(api, objects, there)
     _warn(dryrun.find_claim_differences(changes))
     return changes
-
-
-def _check_lint(findings: Sequence[Finding]) -> None:
-    """Print warnings. Raises SpecError with all findings if one is an error."""
-    if any(finding.level == "error" for finding in findings):
-        raise SpecError([str(finding) for finding in findings])
-    for finding in findings:
-        print(finding, file=sys.stderr)
 
 
 def _warn(lines: Iterable[str]) -> None:
@@ -76,15 +68,24 @@ def _warn(lines: Iterable[str]) -> None:
         print(f"warning: {line}", file=sys.stderr)
 
 
+def _heed(findings: Sequence[Finding]) -> None:
+    """Warn of what the user should know. Raises SpecError or ClusterError where the run would fail."""
+    _warn(each.says for each in findings if each.level in ("note", "wait"))
+    refused = [
+        each for each in findings if each.level == "missing"
+    ]  # what no server has refused is the run file's fault
+    dryrun.raise_all([ApiError(each.says, each.numbers.get("status", 422)) for each in refused])
+
+
 def _print_outcomes(changes: Sequence[Change], is_dry: bool) -> None:
     """A line for each run object, and one for all other objects of an outcome."""
-    others: Counter[tuple[str, str]] = Counter()
+    others: dict[str, list[owned.Object]] = {}
     for change in changes:
         outcome = f"would be {change.outcome}" if is_dry and change.outcome != "unchanged" else change.outcome
         if is_run(change.object):
             kept = dryrun.describe_kept(change)
             print(f"{label(change.object)}: {outcome}{f' ({kept})' if kept else ''}")
         else:
-            others[outcome, change.object["kind"]] += 1
-    for outcome in dict.fromkeys(outcome for outcome, _ in others):
-        print(f"{outcome}: {', '.join(f'{n} {kind}' for (each, kind), n in sorted(others.items()) if each == outcome)}")
+            others.setdefault(outcome, []).append(change.object)
+    for outcome, things in others.items():
+        print(f"{outcome}: {owned.count_kinds(things)}")

@@ -15,8 +15,7 @@ from fino1.k8s.state.run import Run, latest_runs, summarize
 from fino1.k8s.state.status import ReadAccess, with_progress
 from fino1.k8s.state.watching import Watched
 
-_LOOK_S = 1.0  # how often the line on a terminal is drawn anew
-_PROGRESS_S = {True: 5.0, False: 60.0}  # how often logs are asked for progress: for a terminal, for a file
+_LOOK_S = 2.0  # how often the runs and their pods are listed, and the line on a terminal drawn anew
 _PLAIN = frozenset({"Running", "Pending", "Succeeded", "Failed"})
 
 
@@ -31,7 +30,7 @@ def wait_for(api: Api, runs: Sequence[Run], timeout: float | None = None) -> int
 
     Raises ClusterError after `timeout` seconds. Ctrl-C ends the waiting, not the run.
     """
-    watched, name = Watched(api, runs), runs[0].name
+    watched, name, said = Watched(api, runs), runs[0].name, ""
     display = _Display(api, watched, name)
     deadline = time.monotonic() + (math.inf if timeout is None else timeout)
     try:
@@ -39,22 +38,20 @@ def wait_for(api: Api, runs: Sequence[Run], timeout: float | None = None) -> int
         while not watched.is_settled:
             if time.monotonic() >= deadline:
                 raise ClusterError(f"{name}: not over after {timeout:g} s: {_describe(watched)}; it goes on")
-            watched.attend(min(_LOOK_S, deadline - time.monotonic()))
+            time.sleep(max(min(_LOOK_S, deadline - time.monotonic()), 0))
+            watched.look()
             display.update()
         display.update(is_last=True)
-        code = watched.exit_code()
-        if code:
-            display.end_line()
-            print(f"exit code {code}: {exits.meaning(code)}; see `fino1-k8s why {name}`", file=sys.stderr)
-        return code
+        if code := watched.exit_code():
+            said = f"exit code {code}: {exits.meaning(code)}; see `fino1-k8s why {name}`"
     except KeyboardInterrupt:
-        display.end_line()
-        advice = f"`fino1-k8s wait {name}` waits again, `fino1-k8s cancel {name}` ends it"
-        print(f"{name} goes on; {advice}", file=sys.stderr)
-        return exits.of_signal(signal.SIGINT)
+        code = exits.of_signal(signal.SIGINT)
+        said = f"{name} goes on; `fino1-k8s wait {name}` waits again, `fino1-k8s cancel {name}` ends it"
     finally:
-        display.end_line()
-        watched.close()
+        display.close()
+    if said:
+        print(said, file=sys.stderr)
+    return code
 
 
 def _describe(watched: Watched) -> str:
@@ -78,36 +75,33 @@ class _Display:
     def __init__(self, api: Api, watched: Watched, name: str) -> None:
         self._api, self._watched, self._name = api, watched, name
         self._is_terminal = sys.stderr.isatty()
+        self._progress_s = 5.0 if self._is_terminal else 60.0  # how often logs are asked for progress
         self._state, self._progress, self._read_at = "", "", -math.inf
-        self._is_open = False  # the line on the terminal
 
     def update(self, is_last: bool = False) -> None:
         """Show what has changed."""
-        state = _describe(self._watched)
-        is_fresh = time.monotonic() - self._read_at < _PROGRESS_S[self._is_terminal]
-        if state == self._state and is_fresh and not is_last:
-            return
-        progress = self._progress if is_last else self._read_progress()
+        state, progress = _describe(self._watched), self._progress
+        is_due = time.monotonic() - self._read_at >= self._progress_s
+        if not is_last and (is_due or state != self._state):
+            progress = self._read_progress()
         text = f"{self._name}: {state}{progress}"
         if self._is_terminal:
             text = text[: shutil.get_terminal_size().columns - 1]  # a line that wraps could not be drawn anew
             print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
-            self._is_open = True
         elif (state, progress) != (self._state, self._progress):
             print(text, file=sys.stderr, flush=True)
         self._state, self._progress = state, progress
 
     def _read_progress(self) -> str:
         """The progress of a single run; of several, the sum of phases says it."""
+        self._read_at = time.monotonic()
         every = self._watched.standings()
         if len(every) > 1 or not any(rank.is_running for each in every for rank in each.ranks):
             return ""
-        self._read_at = time.monotonic()
         furthest = with_progress(self._api, every, ReadAccess())[0].furthest
         return f": {furthest}" if furthest else ""
 
-    def end_line(self) -> None:
+    def close(self) -> None:
         """Leave the line as it stands."""
-        if self._is_open:
-            self._is_open = False
+        if self._is_terminal and self._state:
             print(file=sys.stderr)

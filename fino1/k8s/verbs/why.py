@@ -3,7 +3,8 @@
 import argparse
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from fino1 import exits
 from fino1.k8s.cluster.client import connect
@@ -11,10 +12,10 @@ from fino1.k8s.state.run import latest_runs
 from fino1.k8s.state.status import ReadAccess
 from fino1.k8s.text import print_structured
 from fino1.k8s.why.facts import gather
-from fino1.k8s.why.judge import Diagnosis, diagnose
+from fino1.k8s.why.judge import diagnose
 
 _WORST = ("Failed", "Restarting", "Pending", "Queued", "Suspended", "Running", "Succeeded")
-_OTHERS = 12  # findings, or runs, that fit on a screen besides the first
+_OTHERS = 12  # findings that fit on a screen besides the first
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -22,10 +23,9 @@ def main(arguments: argparse.Namespace) -> int:
     api = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
     access = ReadAccess()
     diagnoses = [diagnose(facts) for facts in gather(api, latest_runs(api, arguments.name), access)]
-    diagnoses.sort(key=lambda each: (_WORST.index(each.run.phase), not each.findings, each.run.full))
+    diagnoses.sort(key=lambda each: (_WORST.index(each["phase"]), not each["findings"], each["run"]))
     if arguments.output != "text":
-        runs = [each.to_dict() for each in diagnoses]
-        print_structured({"name": arguments.name, "runs": runs, **access.to_dict()}, arguments.output)
+        print_structured({"name": arguments.name, "runs": diagnoses, **access.to_dict()}, arguments.output)
         return exits.DONE
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None  # a file or a pipe gets all of it
     for line in [*_screen(diagnoses[0]), *_others(diagnoses[1:]), *(f"not read: {line}" for line in access.unread)]:
@@ -34,48 +34,31 @@ def main(arguments: argparse.Namespace) -> int:
     return exits.DONE
 
 
-def _screen(first: Diagnosis) -> Iterator[str]:
+def _screen(first: Mapping[str, Any]) -> Iterator[str]:
     """One run: verdict, advice, evidence, other findings, events, last lines."""
-    yield first.verdict
-    if first.advice:
-        yield f"→ {first.advice}"
-    for finding in first.findings[:1]:
-        yield from _evidence(finding.about, finding.evidence)
-    for finding in first.findings[1 : _OTHERS + 1]:
-        yield f"also: {finding.says}"
-        yield from _evidence(finding.about, finding.evidence[:2])
-    if first.events:
-        yield ""
-        yield "events"
-        yield from (f"  {line}" for line in first.events)
-    if first.tail:
-        yield ""
-        yield f"last lines of {first.tail_source}"
-        yield from (f"  {line}" for line in first.tail)
+    yield first["verdict"]
+    if first["advice"]:
+        yield f"→ {first['advice']}"
+    for place, finding in enumerate(first["findings"][: _OTHERS + 1]):
+        if place:
+            yield f"also: {finding['says']}"
+        if about := finding.get("about"):
+            yield f"  {', '.join(about[:4])}{f' and {len(about) - 4} more' if len(about) > 4 else ''}"
+        yield from (f"  {line}" for line in finding.get("evidence", [])[: 2 if place else None] if line)
+    last = first["lastLines"] or {"of": "", "lines": []}
+    for heading, lines in (("events", first["events"]), (f"last lines of {last['of']}", last["lines"])):
+        if lines:
+            yield from ("", heading, *(f"  {line}" for line in lines))
 
 
-def _evidence(about: Sequence[str], lines: Sequence[str]) -> Iterator[str]:
-    if about:
-        more = f" and {len(about) - 4} more" if len(about) > 4 else ""
-        yield f"  {', '.join(about[:4])}{more}"
-    yield from (f"  {line}" for line in lines if line)
-
-
-def _others(rest: Sequence[Diagnosis]) -> Iterator[str]:
+def _others(rest: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The other models of an evaluation, a line for those with the same phase and cause."""
     alike: dict[tuple[str, str], list[str]] = {}
     for each in rest:
-        says = each.findings[0].says if each.findings else "nothing is wrong"
-        alike.setdefault((each.run.phase, says), []).append(each.run.full)
+        says = each["findings"][0]["says"] if each["findings"] else "nothing is wrong"
+        alike.setdefault((each["phase"], says), []).append(each["run"])
     if alike:
-        yield ""
-        yield "the others"
-    for (phase, says), names in list(alike.items())[:_OTHERS]:
-        who = (
-            names[0]
-            if len(names) == 1
-            else f"{len(names)} models ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
-        )
-        yield f"  {phase}: {who}: {says}"
-    if len(alike) > _OTHERS:
-        yield f"  and {len(alike) - _OTHERS} more kinds of trouble (-o json has all)"
+        yield from ("", "the others")
+    for (phase, says), names in alike.items():
+        who = f"{len(names)} models ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+        yield f"  {phase}: {who if len(names) > 1 else names[0]}: {says}"

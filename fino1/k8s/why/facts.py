@@ -1,7 +1,8 @@
 """What does the cluster hold that may explain why a run does not run? Read here, judged in judge.py."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import functools
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -12,13 +13,14 @@ from fino1.k8s.objects.backends import pod_templates
 from fino1.k8s.state import status
 from fino1.k8s.state.nodes import Node, list_nodes
 from fino1.k8s.state.pods import Ended, Pod, Rank, find_root_failures
-from fino1.k8s.state.queue import Queue, list_queues
+from fino1.k8s.state.queue import Queue, condition, list_queues
 from fino1.k8s.state.run import Run
 from fino1.k8s.state.status import ReadAccess
 
 _TAIL = 10
 _TAILS_AT_MOST = 8  # logs of so many failed runs: one screen shows no more
 Object = Mapping[str, Any]
+_UNREAD: Object = {}  # stands for a claim that may not be read
 
 
 @dataclass(frozen=True)
@@ -47,52 +49,47 @@ class Facts:
         """Seconds since the run object was created."""
         return (self.now - times.parse(self.run.created)).total_seconds()
 
-    @property
-    def claim_names(self) -> set[str]:
-        """Names of the claims that its pods mount, or will; none of a TrainJob without pods, whose runtime has the template."""
-        specs = [rank.pod["spec"] for rank in self.ranks] or [t["spec"] for t in pod_templates(self.run.object)[:1]]
-        volumes = [volume for spec in specs for volume in spec.get("volumes") or []]
-        return {volume["persistentVolumeClaim"]["claimName"] for volume in volumes if "persistentVolumeClaim" in volume}
-
 
 def gather(api: Api, runs: Sequence[Run], access: ReadAccess) -> list[Facts]:
-    """Read what concerns these runs of one name: each list once, whatever their number."""
+    """Read what concerns these runs of one name: each list and each object once, whatever their number."""
     pods = access.ask(lambda: status.list_pods(api, runs), None)
     every = status.standings(runs, pods or [])
     open_ = [each.run for each in every if each.run.phase != "Succeeded"]
     queues = list_queues(api, open_, access)
-    events = access.ask(lambda: api.list("v1", "Event").items, []) if open_ else []
-    found = [
-        Facts(each.run, times.now(), each.ranks, queue=queues.get(each.run.full), pods_known=pods is not None)
-        for each in every
-    ]
-    claims = _read_claims(api, [facts for facts in found if not facts.run.is_over], access)
-    classes = _read_classes(api, claims, access)
-    is_waiting = any(refusal_of(rank.pod) for facts in found for rank in facts.ranks)
-    nodes, limit = access.ask(lambda: list_nodes(api), (None, "")) if is_waiting else (None, "")
-    failures = [_find_first_failure(facts) for facts in found]
-    to_read = [each for each in failures if each][:_TAILS_AT_MOST]
-    return [
-        replace(
-            facts,
-            events=_select_events(facts, events, claims),
-            claims={name: claims[name] for name in facts.claim_names if name in claims},
-            classes=classes,
+    events = access.ask(lambda: api.list("v1", "Event"), []) if open_ else []
+    get_claim = functools.cache(lambda name: access.ask(lambda: api.get("v1", "PersistentVolumeClaim", name), _UNREAD))
+    list_classes = functools.cache(lambda: access.ask(lambda: api.list("storage.k8s.io/v1", "StorageClass"), None))
+    read_nodes = functools.cache(lambda: access.ask(lambda: list_nodes(api), (None, "")))
+    tails_left, found = _TAILS_AT_MOST, []
+    for run, ranks in ((each.run, each.ranks) for each in every):
+        names = set() if run.is_over else _find_claim_names(run, ranks)
+        claims = {name: claim for name in sorted(names) if (claim := get_claim(name)) is not _UNREAD}
+        is_bound = all(claim and claim.get("status", {}).get("phase") == "Bound" for claim in claims.values())
+        nodes, limit = read_nodes() if any(refusal_of(rank.pod) for rank in ranks) else (None, "")
+        failure = next(iter(find_root_failures(ranks)), None) if run.phase != "Succeeded" else None
+        tails_left -= failure is not None
+        facts = Facts(
+            run,
+            times.now(),
+            ranks,
+            _select_events(run, queues.get(run.full), events, names),
+            claims,
+            classes=None if is_bound else list_classes(),
+            queue=queues.get(run.full),
             nodes=nodes,
             nodes_limit=limit,
-            tail=_read_tail(api, failure, facts, access) if failure in to_read else (),
+            tail=_read_tail(api, failure, ranks, access) if failure and tails_left >= 0 else (),
             first_failure=failure,
+            pods_known=pods is not None,
         )
-        for facts, failure in zip(found, failures, strict=True)
-    ]
+        found.append(facts)
+    return found
 
 
 def refusal_of(pod: Pod) -> Object | None:
     """The scheduler's condition that says why no node takes the pod; None where it says nothing against it."""
-    for each in (pod.get("status") or {}).get("conditions") or []:
-        if each["type"] == "PodScheduled" and each["status"] == "False":
-            return each
-    return None
+    found = condition(pod, "PodScheduled")
+    return found if found.get("status") == "False" else None
 
 
 def when(event: Object) -> str:
@@ -107,49 +104,34 @@ def flat(text: str | None) -> str:
     return " ".join((text or "").split())
 
 
-def _read_claims(api: Api, every: Sequence[Facts], access: ReadAccess) -> dict[str, Object | None]:
-    """The claims that the runs mount, None for one that does not exist; without those that may not be read."""
-    unknown: Object = {}
-    names = sorted({name for facts in every for name in facts.claim_names})
-    found = {
-        name: access.ask(lambda name=name: api.get("v1", "PersistentVolumeClaim", name), unknown) for name in names
-    }
-    return {name: claim for name, claim in found.items() if claim is not unknown}
+def _find_claim_names(run: Run, ranks: Sequence[Rank]) -> set[str]:
+    """Names of the claims that its pods mount, or will; none of a TrainJob without pods, whose runtime has the template."""
+    specs = [rank.pod["spec"] for rank in ranks] or [template["spec"] for template in pod_templates(run.object)[:1]]
+    volumes = [volume for spec in specs for volume in spec.get("volumes") or []]
+    return {volume["persistentVolumeClaim"]["claimName"] for volume in volumes if "persistentVolumeClaim" in volume}
 
 
-def _read_classes(api: Api, claims: Mapping[str, Object | None], access: ReadAccess) -> Sequence[Object] | None:
-    """The storage classes; None where all claims are bound, or the classes may not be read."""
-    if all(claim and claim.get("status", {}).get("phase") == "Bound" for claim in claims.values()):
-        return None
-    return access.ask(lambda: api.list("storage.k8s.io/v1", "StorageClass").items, None)
-
-
-def _select_events(facts: Facts, events: Iterable[Object], claims: Iterable[str]) -> list[Object]:
+def _select_events(run: Run, queue: Queue | None, events: Iterable[Object], claims: Collection[str]) -> list[Object]:
     """The events of the run, of all objects named after it (pods that are gone too) and of its claims; the newest last."""
-    full, mine = facts.run.full, set(claims) & facts.claim_names
-    workload = facts.queue.workload["metadata"]["name"] if facts.queue and facts.queue.workload else full
+    own = {run.full, queue.workload["metadata"]["name"] if queue and queue.workload else run.full}
     found = []
     for event in events:
         kind, name = (event["involvedObject"].get(key, "") for key in ("kind", "name"))
-        is_claim = kind == "PersistentVolumeClaim" and name in mine
-        if name in (full, workload) or name.startswith(f"{full}-") or is_claim:
+        is_claim = kind == "PersistentVolumeClaim" and name in claims
+        if name in own or name.startswith(f"{run.full}-") or is_claim:
             found.append(event)
     return sorted(found, key=when)
 
 
-def _find_first_failure(facts: Facts) -> Ended | None:
-    return next(iter(find_root_failures(facts.ranks)), None) if facts.run.phase != "Succeeded" else None
-
-
-def _read_tail(api: Api, ended: Ended, facts: Facts, access: ReadAccess) -> Sequence[str]:
+def _read_tail(api: Api, ended: Ended, ranks: Sequence[Rank], access: ReadAccess) -> Sequence[str]:
     """The last lines of that start of the container; none where its kubelet no longer has them."""
-    is_past = any(rank.is_running for rank in facts.ranks if rank.name == ended.pod)
+    is_past = any(rank.is_running for rank in ranks if rank.name == ended.pod)
     query = {"container": ended.container, "tailLines": _TAIL, "timestamps": "true"}
     query["previous"] = "true" if is_past else None
 
     def ask() -> list[str]:
         stream = api.open_log(ended.pod, query)
-        lines = [line for lines in stream.lines() for line in lines] + ([stream.rest] if stream.rest else [])
+        lines = [*stream.lines()] + ([stream.rest] if stream.rest else [])
         return [line.decode(errors="replace").partition(" ")[2] for line in lines]
 
     try:

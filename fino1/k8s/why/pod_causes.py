@@ -25,6 +25,8 @@ _DISRUPTED = {
     "EvictionByEvictionAPI": "evicted (a drain, or an autoscaler)",
     "DeletionByPodGC": "lost with its node",
     "TerminationByKubelet": "ended by its node, which was short of a resource or shut down",
+    "Evicted": "evicted",
+    **dict.fromkeys(("NodeLost", "Preempting", "Shutdown", "NodeShutdown"), "lost with its node"),
 }
 
 
@@ -38,7 +40,7 @@ def find_failed_containers(facts: Facts) -> Iterator[Finding]:
         cause="OOMKilled" if first.reason == "OOMKilled" else f"Exit{first.code}",
         says=_describe_failure(first, facts),
         about=(f"rank {first.rank} ({first.pod})",),
-        evidence=tuple(_list_evidence(failures, facts)),
+        evidence=tuple(_list_evidence(failures)),
         advice=_advise(first, facts.tail),
         numbers={"exitCode": first.code, "rank": first.rank, "at": first.at},
     )
@@ -46,25 +48,17 @@ def find_failed_containers(facts: Facts) -> Iterator[Finding]:
 
 def find_disruptions(facts: Facts) -> Iterator[Finding]:
     """Pods that were evicted or preempted, or lost with their node."""
+    advice = "" if facts.run.is_over else "its controller makes a new pod, which goes on from the newest checkpoint"
     for rank in facts.ranks:
         for pod in (rank.pod, *rank.before[-1:]):
-            status = pod.get("status") or {}
-            target = condition(pod, "DisruptionTarget")
-            about = (f"rank {rank.index} ({pod['metadata']['name']})",)
-            on = f" on node {pod['spec']['nodeName']}" if pod["spec"].get("nodeName") else ""
-            if target.get("status") == "True":
-                reason = target.get("reason", "")
+            status, target = pod.get("status") or {}, condition(pod, "DisruptionTarget")
+            is_target = target.get("status") == "True"
+            reason = target.get("reason", "Disrupted") if is_target else status.get("reason", "")
+            if is_target or reason in _DISRUPTED:
+                on = f" on node {pod['spec']['nodeName']}" if pod["spec"].get("nodeName") else ""
                 says = f"a pod{on} was {_DISRUPTED.get(reason, f'disrupted ({reason})')}"
-                yield Finding(
-                    reason or "Disrupted", says, about, (target.get("message", ""),), _describe_continuation(facts)
-                )
-            elif status.get("reason") in ("Evicted", "NodeLost", "Preempting", "Shutdown", "NodeShutdown"):
-                says = (
-                    f"a pod{on} was evicted" if status["reason"] == "Evicted" else f"a pod{on} was lost with its node"
-                )
-                yield Finding(
-                    status["reason"], says, about, (status.get("message", ""),), _describe_continuation(facts)
-                )
+                about = (f"rank {rank.index} ({pod['metadata']['name']})",)
+                yield Finding(reason, says, about, ((target if is_target else status).get("message", ""),), advice)
 
 
 def find_waiting_pods(facts: Facts) -> Iterator[Finding]:
@@ -74,10 +68,14 @@ def find_waiting_pods(facts: Facts) -> Iterator[Finding]:
         if status.get("phase") in ("Succeeded", "Failed"):
             continue
         about = (f"rank {rank.index} ({rank.name})",)
-        if rank.pod["metadata"].get("deletionTimestamp"):
-            yield from _find_late_deletion(rank, facts, about)
+        if deleted := rank.pod["metadata"].get("deletionTimestamp"):
+            late = (facts.now - times.parse(deleted)).total_seconds()
+            if late > _STUCK_S:  # as on a node that does not answer
+                says = f"a pod should have ended {times.short(late)} ago: node {rank.node or '?'} does not answer"
+                advice = f"when the node is gone: kubectl delete pod {rank.name} --force"
+                yield Finding("Terminating", says, about, (), advice)
         elif refusal := refusal_of(rank.pod):
-            yield scheduler.explain(rank, refusal, facts, about)
+            yield scheduler.explain(rank.pod["spec"], refusal, facts, about)
         elif not rank.is_running or any(_is_stuck(each) for each in pods.containers(rank.pod)):
             yield from _find_start_causes(rank, facts, about)
 
@@ -91,14 +89,17 @@ def _find_start_causes(rank: Rank, facts: Facts, about: tuple[str, ...]) -> Iter
     warnings = [e for e in facts.events if e["involvedObject"].get("name") == rank.name and e.get("type") == "Warning"]
     mounts = [event for event in warnings if event.get("reason") in _MOUNT]
     if mounts:
-        yield Finding(
-            mounts[-1]["reason"], _explain_mount(mounts[-1]["message"]), about, (flat(mounts[-1]["message"]),)
-        )
+        message, says = flat(mounts[-1]["message"]), "a volume cannot be mounted, or its network cannot be made"
+        if thing := _MISSING.search(message):
+            says = f"{_KINDS[thing[1].lower()]} {thing[2]}, which it mounts, does not exist"
+        elif "Multi-Attach" in message:
+            says = "a volume is still attached to another node (access mode ReadWriteOnce)"
+        yield Finding(mounts[-1]["reason"], says, about, (message,))
     elif init := _find_awaited_init(rank):
         advice = f"fino1-k8s logs {facts.run.name} -c {init}"
-        what = "sidecar container" if init in pods.sidecars(rank.pod) else "init container"
-        state = "is not ready yet" if init in pods.sidecars(rank.pod) else "still runs"
-        yield Finding("Init", f"{what} {init} {state}", about, advice=advice, level="wait")
+        is_sidecar = init in pods.sidecars(rank.pod)
+        says = f"sidecar container {init} is not ready yet" if is_sidecar else f"init container {init} still runs"
+        yield Finding("Init", says, about, advice=advice, level="wait")
     elif not rank.is_running and not rank.ends:
         node = f" on node {rank.node}" if rank.node else ""
         since = times.ago(rank.pod["metadata"]["creationTimestamp"], facts.now)
@@ -110,24 +111,23 @@ def _find_start_causes(rank: Rank, facts: Facts, about: tuple[str, ...]) -> Iter
 def _explain_stuck(rank: Rank, name: str, state: Mapping[str, str], about: tuple[str, ...]) -> Finding:
     """A container that the kubelet cannot start."""
     reason, message = state.get("reason", ""), flat(state.get("message", ""))
-    evidence = (f"{name}: {reason}: {message}",) if message else (f"{name}: {reason}",)
+    evidence = (": ".join(filter(None, (name, reason, message))),)
+    says, advice = f"container {name} cannot be started: {message or reason}", ""
     if reason in _IMAGE:
-        spec = [*rank.pod["spec"].get("initContainers", []), *rank.pod["spec"]["containers"]]
-        image = next((c["image"] for c in spec if c["name"] == name), "")
-        advice = "check image.repository, tag or digest, and image.pullSecrets"
+        image = pods.find_container(rank.pod, name).get("image", "")
         last = message.rpartition(": ")[2] if image in message and "failed to" in message else ""
         says = f"image {image} cannot be pulled{f': {last}' if last else ''}"
-        return Finding(reason, says, about, evidence, advice)
-    if key := _KEY.search(message):
+        advice = "check image.repository, tag or digest, and image.pullSecrets"
+    elif key := _KEY.search(message):
         says = f"{key[2]} {key[3]} has no key {key[1]}"
-        return Finding(reason, says, about, evidence, f"add the key to the {key[2]}, or change secretEnv")
-    if thing := _MISSING.search(message):
+        advice = f"add the key to the {key[2]}, or change secretEnv"
+    elif thing := _MISSING.search(message):
         kind = _KINDS[thing[1].lower()]
+        says = f"{kind} {thing[2]} does not exist"
         advice = f"create the {kind}{_list_keys(rank, thing[2])}; the container then starts by itself"
-        return Finding(reason, f"{kind} {thing[2]} does not exist", about, evidence, advice)
-    if reason == "CrashLoopBackOff":
-        return Finding(reason, f"container {name} ends again and again; the next start waits", about, evidence)
-    return Finding(reason, f"container {name} cannot be started: {message or reason}", about, evidence)
+    elif reason == "CrashLoopBackOff":
+        says = f"container {name} ends again and again; the next start waits"
+    return Finding(reason, says, about, evidence, advice)
 
 
 def _list_keys(rank: Rank, secret: str) -> str:
@@ -153,28 +153,17 @@ def _find_awaited_init(rank: Rank) -> str:
     return ""
 
 
-def _find_late_deletion(rank: Rank, facts: Facts, about: tuple[str, ...]) -> Iterator[Finding]:
-    """A pod that is being deleted: a cause only when that takes too long, as on a node that does not answer."""
-    late = (facts.now - times.parse(rank.pod["metadata"]["deletionTimestamp"])).total_seconds()
-    if late > _STUCK_S:
-        says = f"a pod should have ended {times.short(late)} ago: node {rank.node or '?'} does not answer"
-        yield Finding(
-            "Terminating", says, about, advice=f"when the node is gone: kubectl delete pod {rank.name} --force"
-        )
-
-
 def _describe_failure(first: Ended, facts: Facts) -> str:
     pod = next(rank.pod for rank in facts.ranks if rank.index == first.rank)
     what = "" if first.container == pods.main_container(pod) else f"container {first.container} of "
     if first.reason == "OOMKilled":
-        limit = pods.limit(pod, first.container, "memory")
-        whose = f" (limit {limit})" if limit else " (of its node: it has no limit)"
-        return f"{what}rank {first.rank} ran out of memory{whose}"
+        limit = pods.find_container(pod, first.container).get("resources", {}).get("limits", {}).get("memory")
+        return f"{what}rank {first.rank} ran out of memory ({f'limit {limit}' if limit else 'of its node: it has no limit'})"
     aftermath = ", and no rank is left that says why" if first.code == exits.PEER_LOST else ""
     return f"{what}rank {first.rank} ended with exit code {first.code}: {first.meaning}{aftermath}"
 
 
-def _list_evidence(failures: list[Ended], facts: Facts) -> Iterator[str]:
+def _list_evidence(failures: Sequence[Ended]) -> Iterator[str]:
     for each in failures[:8]:
         reason = f" ({each.reason})" if each.reason not in ("", "Error") else ""
         again = f", restarted {each.restarts} times" if each.restarts else ""
@@ -195,15 +184,3 @@ def _advise(first: Ended, tail: Sequence[str]) -> str:
             return "put the model into the cache first, or set volumes.models.readOnly=false, then submit again"
         return "make room on the volume that the last lines name, then `fino1-k8s retry`: its checkpoints are intact"
     return "" if exits.is_retryable(first.code) else "a bug: the last lines have its traceback"
-
-
-def _describe_continuation(facts: Facts) -> str:
-    return "" if facts.run.is_over else "its controller makes a new pod, which goes on from the newest checkpoint"
-
-
-def _explain_mount(message: str) -> str:
-    if thing := _MISSING.search(message):
-        return f"{_KINDS[thing[1].lower()]} {thing[2]}, which it mounts, does not exist"
-    if "Multi-Attach" in message:
-        return "a volume is still attached to another node (access mode ReadWriteOnce)"
-    return "a volume cannot be mounted, or its network cannot be made"

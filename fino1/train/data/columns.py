@@ -4,15 +4,16 @@ The columns are those of TheFinAI/Fino1_Reasoning_Path_FinQA: `Question`, `Compl
 Verifiable Question` and `Ground-True Answer` for PPO; a verifier's pairs have PPO's, `Response` and perhaps `label`.
 """
 
-import math
 import re
+from collections.abc import Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from fino1.errors import SpecError
 from fino1.spec.inputs import DEFAULT_COLUMNS, DEFAULT_DATA, DataBlock, RowsBlock
 from fino1.tasks.record import FINAL, THINKING, Record
-from fino1.tasks.rows import read_json_rows
+from fino1.tasks.rows import is_finite, read_json_rows
 from fino1.train import checkpoint
 
 SFT_COLUMNS = ("Question", "Complex_CoT", "Response")
@@ -31,10 +32,22 @@ def read(block: RowsBlock, method: str) -> list[Record]:
     if isinstance(block, DataBlock) and block.is_default:
         given = DEFAULT_COLUMNS | given
     names = {column: given.get(column, column) for column in columns}
-    if block.path is not None:
-        return _records(block.path, *_load_local(Path(block.path)), names)
-    hub = block.hub or DEFAULT_DATA
-    return _records(hub, _load_hub(hub, block), [], names)
+    source = block.path or block.hub or DEFAULT_DATA
+    raw, problems = _load_local(Path(source)) if block.path is not None else (_load_hub(source, block), [])
+    if not problems:
+        _check_columns(
+            source, raw, [name for column, name in names.items() if column != "label"], isinstance(block, DataBlock)
+        )
+    return _records(source, raw, problems, names)
+
+
+def _check_columns(source: str, raw: Numbered, wanted: Sequence[str], has_names: bool) -> None:
+    """Raise SpecError for a column that no row has: the file is of another format, or names its columns otherwise."""
+    there = {name for _, row in raw for name in row}
+    if raw and not there.issuperset(wanted):
+        got = ", ".join(sorted(there)) or "none"
+        hint = "; data.columns maps other names, data.task reads a benchmark's own format" if has_names else ""
+        raise SpecError(f"{source}: expected columns {', '.join(wanted)}, got {got[:200]}{hint}")
 
 
 def first_problems(problems: list[str], source: str) -> list[str]:
@@ -92,7 +105,7 @@ def _records(source: str, raw: Numbered, problems: list[str], names: dict[str, s
         problems += found
         if found:
             continue
-        values = {column: str(row[name]) for column, name in names.items() if row.get(name) is not None}
+        values = {column: _text(row[name]) for column, name in names.items() if row.get(name) is not None}
         question = next(iter(values.values()))
         parts = _CONTEXT.match(question)
         head, document, tail = parts.groups() if parts else ("", "", question)
@@ -112,11 +125,14 @@ def _records(source: str, raw: Numbered, problems: list[str], names: dict[str, s
     return records
 
 
+def _text(value: Any) -> str:
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)
+
+
 def _problem(column: str, value: Any) -> str:
     """Return what is wrong with this field of a row; "" where nothing is."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not isinstance(value, str):
-        right = column == RL_COLUMNS[1] and is_number
+        right = column == RL_COLUMNS[1] and is_finite(value)
         return "" if right else f"expected text, got {'none' if value is None else repr(value)[:80]}"
     if not value.strip():
         return "expected text, got an empty one"

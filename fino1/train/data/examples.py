@@ -7,87 +7,69 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
-
 from fino1.errors import SpecError
+from fino1.spec.train import PpoBlock
 from fino1.tasks.record import Record, fit, solution
+from fino1.train.data.chat import Chat
 from fino1.train.data.columns import first_problems
 from fino1.train.data.rows import Rows
 
 Example = dict[str, list[int]]
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    """Token ids of one user message in the chat template, up to where the answer starts."""
-    return tokenizer.encode(_chat(tokenizer, text), add_special_tokens=False)
-
-
-def completion_ids(tokenizer: PreTrainedTokenizerBase, text: str, completion: str) -> list[int]:
-    """Token ids of an answer to the user message `text`, as the chat template puts it, up to its end-of-sequence token.
-
-    Raises SpecError where the template's conversation does not begin with its own prompt, or the answer itself spells the
-    end-of-sequence token.
-    """
-    prompt, whole = _chat(tokenizer, text), _chat(tokenizer, text, completion)
-    if not whole.startswith(prompt):
-        raise SpecError("expected a chat template whose conversation begins with its generation prompt, got another")
-    answer = whole[len(prompt) :].rpartition(tokenizer.eos_token)[0] or whole[len(prompt) :]
-    ids = tokenizer.encode(answer, add_special_tokens=False)
-    if tokenizer.eos_token_id in ids:
-        raise SpecError(f"expected an answer without the end-of-sequence token {tokenizer.eos_token}, got one with it")
-    return [*ids, tokenizer.eos_token_id]
-
-
-def _chat(tokenizer: PreTrainedTokenizerBase, text: str, completion: str | None = None) -> str:
-    messages = [{"role": "user", "content": text}]
-    if completion is None:
-        return tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    return tokenizer.apply_chat_template([*messages, {"role": "assistant", "content": completion}], tokenize=False)
-
-
-def fitted_prompt(
-    rows: Rows, record: Record, tokenizer: PreTrainedTokenizerBase, budget: int
-) -> tuple[list[int], bool]:
+def fitted_prompt(rows: Rows, record: Record, chat: Chat, budget: int) -> tuple[list[int], bool]:
     """Token ids of the record's prompt, its document shortened to fit `budget` tokens, and whether it was.
 
     Raises SpecError where question and answer do not fit even without the document.
     """
     try:
-        shorter, was_cut = fit(record, budget, lambda r: len(prompt_ids(tokenizer, rows.render(r))))
+        shorter, was_cut = fit(record, budget, lambda r: len(chat.prompt_ids(rows.render(r))))
     except ValueError as error:
         raise SpecError(f"data: row {record.id}: expected a question and answer that fit, got {error}") from error
-    return prompt_ids(tokenizer, rows.render(shorter)), was_cut
+    return chat.prompt_ids(rows.render(shorter)), was_cut
 
 
-def make_ppo_prompts(
-    rows: Rows, tokenizer: PreTrainedTokenizerBase, budget: int, workers: int
-) -> tuple[list[list[int]], list[list[int]]]:
+def prompt_budget(block: PpoBlock, context: int) -> int:
+    """Most tokens of a prompt beside a response. Raises SpecError where a response alone fills the model's context."""
+    if block.response_length >= context:
+        raise SpecError(
+            f"ppo.response_length: expected fewer than the {context} tokens of the model's context, got "
+            f"{block.response_length}"
+        )
+    return min(block.max_prompt_length, context - block.response_length)
+
+
+def make_ppo_prompts(rows: Rows, chat: Chat, budget: int, workers: int) -> tuple[list[list[int]], list[list[int]]]:
     """Token ids of the training and the held-out prompts, none longer than `budget` tokens, made by `workers` threads.
 
-    Raises SpecError naming the rows that do not fit.
+    Raises SpecError naming the rows that do not fit; for a chat template that cannot be used, once.
     """
+    chat.check()
 
     def make(record: Record) -> tuple[list[int], bool]:
-        return fitted_prompt(rows, record, tokenizer, budget)
+        return fitted_prompt(rows, record, chat, budget)
 
     train, rows.counts.cut = _each(rows.train, make, workers)
     return train, _each(rows.evaluation, make, workers)[0]
 
 
 def make_sft_examples(
-    rows: Rows, tokenizer: PreTrainedTokenizerBase, max_length: int
+    rows: Rows, chat: Chat, max_length: int, end_tokens: Sequence[int]
 ) -> tuple[list[Example], list[Example]]:
     """Training and held-out rows as `input_ids` (T) and `labels` (T), −100 on the prompt; none has over `max_length` tokens.
 
-    Raises SpecError naming the rows whose question and answer do not fit, or whose answer spells the end-of-sequence token.
+    Raises SpecError naming the rows whose question and answer do not fit, or whose answer spells an end-of-sequence token; for a
+    chat template that cannot be used, once.
     """
+    chat.check()
+    chat.answer("How much?", solution("As much as that.", "1"))
 
     def make(record: Record) -> tuple[Example, bool]:
         try:
-            answer = completion_ids(tokenizer, rows.render(record), solution(record.cot, record.response))
+            answer = chat.completion_ids(rows.render(record), solution(record.cot, record.response), end_tokens)
         except SpecError as error:
             raise SpecError(f"data: row {record.id}: {error}") from error
-        prompt, was_cut = fitted_prompt(rows, record, tokenizer, max_length - len(answer))
+        prompt, was_cut = fitted_prompt(rows, record, chat, max_length - len(answer))
         return {"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer}, was_cut
 
     train, rows.counts.cut = _each(rows.train, make)

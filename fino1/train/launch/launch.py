@@ -19,7 +19,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.distributed.run import config_from_args, get_args_parser
 
-from fino1 import exits, files, processes, runs
+from fino1 import exits, files, inputs, processes, runs
 from fino1.errors import first_line
 from fino1.spec import load
 from fino1.train import checkpoint
@@ -54,6 +54,7 @@ def start_ranks(config: Path, name: str, work: Path, source: str | None = None) 
             stack.enter_context(files.lock(directory, WAIT_S))
             if not (directory / "config.json").exists():  # in a pod --config is another file (docs/design.md C13)
                 runs.write_config(directory / "config.json", spec)
+        inputs.check(directory, spec, writes=parsed.node_rank == 0)
         if done.is_file():
             return exits.DONE  # killed, or started once more, after its last act
         checkpoint.newest(directory / "checkpoints", nodes * ranks)  # here too: before GPUs and models are waited for

@@ -1,4 +1,4 @@
-"""What does PPO start from, which models does it hold, and what does it leave? Their set-up and passes; the maths is in rl.py."""
+"""What does PPO start from, which models does it hold, and what does it leave? (Passes: networks.py; maths: rl.py)"""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,10 +14,11 @@ from fino1 import files
 from fino1.spec.inputs import DEFAULT_VALUE_MODEL
 from fino1.spec.train import PpoBlock
 from fino1.train import checkpoint, model, shard
-from fino1.train.data.examples import make_ppo_prompts
+from fino1.train.data.chat import Chat
+from fino1.train.data.examples import make_ppo_prompts, prompt_budget
 from fino1.train.data.rows import read_rows
 from fino1.train.launch.rank import Run
-from fino1.train.ppo import reward, rl, rollout
+from fino1.train.ppo import networks, reward, rl, rollout
 from fino1.train.ppo.episodes import Episode, Packed, pack, parts
 
 _SHARDS = "shards"
@@ -32,14 +33,17 @@ class Inputs:
         reward.check_targets(spec, self.rows)
         self.policy = model.own_source(spec.model, run.work)
         self.tokenizer = model.load_tokenizer(*self.policy)
-        self.config = model.load_config("model", *self.policy)
+        self.config = model.load_trained_config("model", *self.policy, self.tokenizer)
+        networks.check_head(self.config, self.policy[0])
+        self.end_tokens = model.end_tokens(self.tokenizer, *self.policy)
         self.value_config, self.value = model.value_config(
             block.value_model, DEFAULT_VALUE_MODEL, run.work, self.tokenizer, self.config
         )
         self.classifier = reward.check(block.reward, run.work)
         context = min(model.context_length(self.config), model.context_length(self.value_config))
-        budget = min(block.max_prompt_length, context - block.response_length)
-        self.prompts, self.held_out = make_ppo_prompts(self.rows, self.tokenizer, budget, block.dataloader_num_workers)
+        budget = prompt_budget(block, context)
+        chat = Chat(self.tokenizer, spec.model.chat_template_kwargs)
+        self.prompts, self.held_out = make_ppo_prompts(self.rows, chat, budget, block.dataloader_num_workers)
         size = model.parameters(self.config) + model.parameters(self.value_config)
         missing = block.save_total_limit - len(checkpoint.all_valid(run.checkpoints))
         model.check_disk(run.directory, size, missing)
@@ -70,22 +74,23 @@ class Actors:
         if shard.stage(run.spec, run.world_size):
             self.sharding = shard.Sharding(device, self.block.bf16, run.is_main)
             self.sampler = shard.load_without_weights(model.load_policy, inputs.config, device).eval()
-        both = model.ActorCritic(
+        both = networks.ActorCritic(
             self._load(model.load_policy, inputs.config, inputs.policy),
             self._load(model.load_value, inputs.value_config, inputs.value),
         )
-        if self.block.gradient_checkpointing:
-            for part in (both.policy, both.value):
+        for part in (both.policy, both.value):
+            networks.train_without_noise(part)
+            if self.block.gradient_checkpointing:
                 part.gradient_checkpointing_enable({"use_reentrant": False})
         self._place(both)
-        self.reference = model.Reference(self._load(model.load_policy, inputs.config, inputs.policy))
+        self.reference = networks.Reference(self._load(model.load_policy, inputs.config, inputs.policy))
         self._place(self.reference)
         self.both, self.optimizer = both, self._make_optimizer(both)
         if self.sharding is None:
             self.both, self.optimizer = self.accelerator.prepare(both, self.optimizer)
         self.reward = reward.make(run.spec, inputs.classifier, device, self.block.local_rollout_forward_batch_size)
 
-    def _make_optimizer(self, both: model.ActorCritic) -> torch.optim.AdamW:
+    def _make_optimizer(self, both: networks.ActorCritic) -> torch.optim.AdamW:
         self.peaks = (self.block.learning_rate, self.block.value_learning_rate or self.block.learning_rate)
         return torch.optim.AdamW(
             [
@@ -109,14 +114,14 @@ class Actors:
             self.sharding.divide(module)
 
     @property
-    def unwrapped(self) -> model.ActorCritic:
+    def unwrapped(self) -> networks.ActorCritic:
         """Policy and value model without what wraps them for training."""
         return self.accelerator.unwrap_model(self.both)
 
     @property
     def stop_tokens(self) -> list[int]:
         """Ids of the tokens that end a response; none where it is sampled on to `response_length`."""
-        return [self.inputs.tokenizer.eos_token_id] if self.block.stop_token == "eos" else []
+        return self.inputs.end_tokens if self.block.stop_token == "eos" else []
 
     @property
     def needs_one_row(self) -> bool:
@@ -163,20 +168,35 @@ class Actors:
         """Move both rates to the update's factor of their peaks; the policy's is 0 while the value model warms up."""
         factor = self.schedule(update)
         policy, value = self.optimizer.param_groups
-        policy["lr"] = 0.0 if update < self.block.value_warmup_updates else factor * self.peaks[0]
+        policy["lr"] = 0.0 if self.is_value_warmup(update) else factor * self.peaks[0]
         value["lr"] = factor * self.peaks[1]
 
-    def forward(self, packed: Packed) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probabilities, entropies and values (each (N,)), with gradients."""
-        with (
-            nullcontext() if self.sharding is None else self.accelerator.autocast()
-        ):  # `prepare` has put it into the module
-            return self.both(packed, self.block.temperature)
+    def is_value_warmup(self, update: int) -> bool:
+        """True while only the value model learns."""
+        return update < self.block.value_warmup_updates
 
-    def accumulate(self, is_final: bool) -> AbstractContextManager:
-        """Add up gradients over ranks only in the final part of a mini-batch; those of shards in each part, for memory."""
-        is_local = self.sharding is None and not is_final
-        return self.accelerator.no_sync(self.both) if is_local else nullcontext()
+    def forward(self, packed: Packed, with_policy_gradient: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probabilities, entropies and values (each (N,)), with gradients."""
+        # without sharding `prepare` has put autocast into the module
+        with nullcontext() if self.sharding is None else self.accelerator.autocast():
+            return self.both(packed, self.block.temperature, with_policy_gradient)
+
+    def accumulate(self, is_summed: bool) -> AbstractContextManager:
+        """Add up gradients over ranks only where `is_summed`; those of shards in each part, for memory."""
+        is_local = self.sharding is None and not is_summed
+        return self.both.no_sync() if is_local and hasattr(self.both, "no_sync") else nullcontext()
+
+    def step(self, with_policy_gradient: bool) -> None:
+        """Clip the gradients and take an optimizer step. What has no gradient keeps its weights and Adam's moments."""
+        both = self.unwrapped
+        if not with_policy_gradient and self.sharding is None:  # DDP sums up only where every weight has a gradient
+            for weight in both.value.parameters():
+                weight.grad = self.accelerator.reduce(weight.grad, "mean")
+        if self.block.max_grad_norm:
+            for part in (both.policy, both.value):
+                self.accelerator.clip_grad_norm_(part.parameters(), self.block.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
 
     def save(self, update: int) -> None:
         """Write the checkpoint of the state after `update` updates, unless the newest one is of it."""

@@ -6,16 +6,18 @@ that an update is the same on any number of ranks, up to rounding. An update tha
 into it is in the checkpoint before it.
 """
 
+import math
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
+from fino1.errors import SpecError
 from fino1.progress import Metrics, Progress
+from fino1.spec.train import PpoBlock
 from fino1.tasks.record import judge
 from fino1.train import checkpoint
 from fino1.train.launch.rank import Run
@@ -88,7 +90,7 @@ class _Ppo:
         sums = self._learn(update, episodes, experience)
         return {
             "eps": len(episodes) / (time.monotonic() - started),
-            **_objectives(experience, episodes, self.inputs.tokenizer),
+            **_objectives(experience, episodes, self.inputs.end_tokens),
             **sums,
             "lr": self.actors.optimizer.param_groups[0]["lr"],
         }
@@ -99,7 +101,7 @@ class _Ppo:
         return self.evaluate(update) if is_due and self.block.eval_strategy == "steps" else {}
 
     def evaluate(self, update: int) -> dict[str, float]:
-        """Greedy accuracy on the held-out rows. `num_sample_generations` times a run some answers go to generations.jsonl."""
+        """Greedy accuracy on the held-out rows; some answers go to generations.jsonl (`writes_answers`)."""
         mine = range(self.run.rank, len(self.inputs.held_out), self.run.world_size)
         responses = self.actors.sample([self.inputs.held_out[i] for i in mine], None)
         records = [self.inputs.rows.evaluation[i] for i in mine]
@@ -109,8 +111,7 @@ class _Ppo:
         found = gather_object(list(zip(mine, texts, right, strict=True)))
         if not found:
             return {}
-        times = self.block.num_sample_generations
-        if self.generations is not None and times > 0 and update % max(1, self.actors.updates // times) == 0:
+        if self.generations is not None and writes_answers(update, self.actors.updates, self.block):
             for i, text, is_right in sorted(found)[:8]:
                 record = self.inputs.rows.evaluation[i]
                 self.generations.write({"update": update, "id": record.id, "response": text, "right": is_right})
@@ -140,14 +141,36 @@ class _Ppo:
             order = list(range(len(episodes)))
             random.Random(f"{self.run.spec.seed} {update} {epoch}").shuffle(order)
             for members in parts(order, len(order) // self.block.num_mini_batches):
-                totals += self._step(sorted(members, key=lambda i: -len(episodes[i].response)), episodes, experience)
+                members = sorted(members, key=lambda i: -len(episodes[i].response))
+                sums = self._step(members, episodes, experience, not self.actors.is_value_warmup(update))
+                if not totals.any():
+                    sampled = experience.logprobs[members][experience.mask[members]].mean().item()
+                    self._check_policy(self.accelerator.reduce(sums, "sum"), sampled)
+                totals += sums
         totals = self.accelerator.reduce(totals, "sum")
         averages = (totals[:-1] / totals[-1]).tolist()
         numbers = dict(zip(_STATISTICS, averages, strict=True))
         numbers["val/ratio_var"] -= numbers["val/ratio"] ** 2
         return numbers
 
-    def _step(self, members: list[int], episodes: list[Episode], experience: Batch) -> Tensor:
+    def _check_policy(self, sums: Tensor, sampled: float) -> None:
+        """Raise SpecError where the policy does not give its own fresh samples the log-probabilities they were drawn with.
+
+        `sums` are those of the first pass over them, before any step, `sampled` is the mean they were drawn with. PPO's ratio
+        is 1 then but for rounding; a model that is not would be trained on another distribution than it samples from.
+        """
+        found = dict(zip(_STATISTICS, (sums[:-1] / sums[-1]).tolist(), strict=True))
+        gap, bound = math.sqrt(2 * found["policy/approxkl_avg"]), _LARGEST_GAP[self.block.bf16]
+        if not gap <= bound:
+            raise SpecError(
+                "model: expected a policy that computes the log-probabilities of its samples as they were drawn with, "
+                f"{sampled:.4f} a token, to within {bound}; got {found['policy/logprobs_avg']:.4f}, {gap:.4f} apart (root "
+                "mean square)"
+            )
+
+    def _step(
+        self, members: list[int], episodes: list[Episode], experience: Batch, with_policy_gradient: bool
+    ) -> Tensor:
         """One optimizer step on a mini-batch; return this rank's sums of the statistics over its tokens, and their number."""
         tokens = int(experience.mask[members].sum())
         mine = members[self.run.rank :: self.run.world_size]
@@ -159,8 +182,8 @@ class _Ppo:
                 torch.cat([tensor[i][experience.mask[i]] for i in part]).to(self.accelerator.device)
                 for tensor in (experience.logprobs, experience.values, experience.advantages, experience.returns)
             ]
-            with self.actors.accumulate(is_final=number == len(micro)):
-                logprobs, entropy, values = self.actors.forward(packed)
+            with self.actors.accumulate(is_summed=with_policy_gradient and number == len(micro)):
+                logprobs, entropy, values = self.actors.forward(packed, with_policy_gradient)
                 result = rl.ppo_loss(
                     logprobs,
                     values,
@@ -171,29 +194,28 @@ class _Ppo:
                     vf_coef=self.block.vf_coef,
                 )
                 self.accelerator.backward(result.loss * self.run.world_size)  # averaged over ranks; this is a sum
-            sums += _sums(result, entropy)
-        if self.block.max_grad_norm:
-            both = self.actors.unwrapped
-            for part in (both.policy, both.value):
-                self.accelerator.clip_grad_norm_(part.parameters(), self.block.max_grad_norm)
-        self.actors.optimizer.step()
-        self.actors.optimizer.zero_grad()
+            sums += _sums(result, entropy, logprobs)
+        self.actors.step(with_policy_gradient)
         return sums
 
 
+# Root mean square of what two passes of one policy may differ by in a log-probability, with and without bf16: one pads and
+# caches, the other packs. A cap or a scale that one of them leaves out gives 0.1 and more.
+_LARGEST_GAP = {True: 0.1, False: 0.001}
 _STATISTICS = (
     "loss/policy_avg",
     "loss/value_avg",
     "policy/approxkl_avg",
     "policy/clipfrac_avg",
     "policy/entropy_avg",
+    "policy/logprobs_avg",
     "val/clipfrac_avg",
     "val/ratio",
     "val/ratio_var",  # the mean of squares, until the mean's square is taken off
 )
 
 
-def _sums(result: rl.PpoLoss, entropy: Tensor) -> Tensor:
+def _sums(result: rl.PpoLoss, entropy: Tensor, logprobs: Tensor) -> Tensor:
     """Sums over tokens in the order of `_STATISTICS`, then the number of tokens."""
     columns = (
         result.policy,
@@ -201,6 +223,7 @@ def _sums(result: rl.PpoLoss, entropy: Tensor) -> Tensor:
         result.approxkl,
         result.clipped,
         entropy,
+        logprobs.detach(),
         result.value_clipped,
         result.ratio,
         result.ratio**2,
@@ -209,7 +232,7 @@ def _sums(result: rl.PpoLoss, entropy: Tensor) -> Tensor:
     return torch.stack([column.double().sum() for column in columns])
 
 
-def _objectives(experience: Batch, episodes: Sequence[Episode], tokenizer: PreTrainedTokenizerBase) -> dict[str, float]:
+def _objectives(experience: Batch, episodes: Sequence[Episode], end_tokens: Collection[int]) -> dict[str, float]:
     """Means of the update's episodes: KL, entropy, reward, score, length; and how many ended."""
     non_score = experience.rewards.sum(1).mean() - experience.scores.mean()
     return {
@@ -218,9 +241,17 @@ def _objectives(experience: Batch, episodes: Sequence[Episode], tokenizer: PreTr
         "objective/non_score_reward": non_score.item(),
         "objective/rlhf_reward": (non_score + experience.scores.mean()).item(),
         "objective/scores": experience.scores.mean().item(),
-        "val/num_eos_tokens": sum(e.response[-1] == tokenizer.eos_token_id for e in episodes),
+        "val/num_eos_tokens": sum(e.response[-1] in end_tokens for e in episodes),
         "response_length": sum(len(e.response) for e in episodes) / len(episodes),
     }
+
+
+def writes_answers(update: int, updates: int, block: PpoBlock) -> bool:
+    """Whether the evaluation after `update` updates writes answers: the first of the run, and each that is the first after
+    another of `num_sample_generations` equal parts of it.
+    """
+    times, before = block.num_sample_generations, (update - 1) // block.eval_steps * block.eval_steps
+    return times > 0 and (update == 0 or update * times // updates > before * times // updates)
 
 
 def _prompts_of(update: int, size: int, count: int, seed: int) -> list[int]:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
@@ -19,15 +18,16 @@ CHUNK = 4096  # positions whose logits exist at once: 4096 × 128,256 floats are
 def schedule(kind: str, warmup: int, updates: int) -> Callable[[int], float]:
     """Make the function from an update, the first being 0, to the share of the peak learning rate that it learns with.
 
-    From 0 the share rises over `warmup` updates, then stays (constant_with_warmup) or falls to 0 after the last (linear, cosine);
-    `constant` is 1 throughout. The same numbers as Transformers' `get_scheduler`, which wants an optimizer for them.
+    Over `warmup` updates the share rises from 1/warmup to 1, then stays (constant_with_warmup) or falls to 0 after the last
+    (linear, cosine); `constant` is 1 throughout. After the warm-up, the numbers of Transformers' `get_scheduler`, whose first
+    update has a rate of 0: its samples would be paid for and teach nothing.
     """
 
     def factor(update: int) -> float:
         if kind == "constant":
             return 1.0
         if update < warmup:
-            return update / max(1, warmup)
+            return (update + 1) / warmup
         if kind == "constant_with_warmup":
             return 1.0
         if kind == "linear":
@@ -46,10 +46,10 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 def masked_whiten(values: Tensor, mask: Tensor, shift_mean: bool = True) -> Tensor:
     """`values` (B, R) scaled to unit variance over all that counts (and to mean 0 with `shift_mean`), 0 elsewhere.
 
-    The variance is the population's; 1e-8 guards the root (TRL 1.12 `masked_whiten`).
+    The variance has Bessel's correction; 1e-8 guards the root (TRL 1.12 `masked_whiten`).
     """
     mean = masked_mean(values, mask)
-    variance = masked_mean((values - mean) ** 2, mask)
+    variance = torch.where(mask, (values - mean) ** 2, 0).sum() / (mask.sum() - 1).clamp(min=1)
     whitened = (values - mean) * torch.rsqrt(variance + 1e-8)
     return torch.where(mask, whitened if shift_mean else whitened + mean, 0)
 
@@ -144,17 +144,16 @@ def ppo_loss(
 
 
 def token_logprobs(
-    hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, temperature: float
+    hidden: Tensor, logits: Callable[[Tensor], Tensor], targets: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of `targets` (N,) and entropies (N,) from `hidden` (N, H) and the head's `weight` (V, H), `bias` (V,).
+    """Log-probabilities of `targets` (N,) and entropies (N,) from `hidden` (N, H) and the function to its `logits` (N, V).
 
     Runs over CHUNK positions at a time and computes their logits again in the backward pass, so that no (N, V) tensor
     outlives its chunk. Logits are divided by `temperature`, as they were for sampling; the entropy carries no gradient.
     """
 
     def chunk(h: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        logits = F.linear(h, weight, bias).float() / temperature  # (≤ CHUNK, V)
-        logs = torch.log_softmax(logits, -1)
+        logs = torch.log_softmax(logits(h).float() / temperature, -1)  # (≤ CHUNK, V)
         with torch.no_grad():
             entropy = -(logs.exp() * logs).sum(-1)
         return logs.gather(-1, target[:, None]).squeeze(-1), entropy

@@ -1,6 +1,7 @@
 """What did each rank compute? Lines in SEEN_DIR/RANK.jsonl, written in the ranks as they compute it (sitecustomize imports this).
 
-`rows`: the rows of one part of an SFT step; `norm`: of a gradient, before clipping; `batch`: an update's experience.
+`rows`: the rows of one part of an SFT step; `norm`: of a gradient, before clipping; `batch`: an update's experience; `saved`:
+bytes that a PPO pass keeps for its backward pass.
 """
 
 import json
@@ -51,8 +52,31 @@ def _see_batches(module) -> None:
     module.batch = batch
 
 
+def _see_saved(module) -> None:
+    import torch
+
+    original = module.ActorCritic.forward
+
+    def forward(self, packed, temperature, *args, **kwargs):
+        saved = {}
+
+        def pack(tensor):
+            saved[tensor.data_ptr()] = tensor.nbytes
+            return tensor
+
+        weights = {weight.data_ptr() for weight in self.parameters()}
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            result = original(self, packed, temperature, *args, **kwargs)
+        if temperature is not None:
+            _write(saved=sum(size for place, size in saved.items() if place not in weights), tokens=packed.ids.numel())
+        return result
+
+    module.ActorCritic.forward = forward
+
+
 CHANGES = {
     "transformers.trainer": _see_rows,
     "accelerate.accelerator": _see_norms,
     "fino1.train.ppo.main": _see_batches,
+    "fino1.train.ppo.networks": _see_saved,
 }

@@ -3,22 +3,21 @@
 import functools
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fino1 import runs
 from fino1.errors import SpecError
-from fino1.spec import load, recipe
+from fino1.spec import recipe
 from fino1.spec.inputs import DEFAULT_MODEL, DEFAULT_VALUE_MODEL, InitBlock, ModelRef
 from fino1.spec.placement import GpuBlock
-from fino1.spec.run import RunSpec
-from fino1.spec.yamlfile import read_yaml
 
 _KINDS = ("llama", "mistral", "qwen2", "qwen3")  # model_type of config.json that the formulas hold for
-_SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
-_REQUIRED = (*_SIZES, "vocab_size", "max_position_embeddings")
+_REQUIRED = (
+    *("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
+    *("vocab_size", "max_position_embeddings"),
+)
 _MIG = re.compile(r"mig-\d+g\.(\d+)gb", re.IGNORECASE)
 
 
@@ -98,14 +97,12 @@ def gpu_memory(gpu: GpuBlock) -> int | None:
 class Finder:
     """Looks up the shapes of the models that a run file names. `planned` is that file, `work` where finished runs lie.
 
-    `known` gives shapes by key of the run file; `unknown` has a sentence for each model not found, `assumed` one for each run
-    that is not in `work`, the size of whose model is taken from its run file.
+    `unknown` has a sentence for each model not found, `assumed` one for each run that is not in `work`, the size of whose model
+    is taken from its run file.
     """
 
-    def __init__(
-        self, work: Path, planned: Path | None = None, known: Mapping[str, Architecture] | None = None
-    ) -> None:
-        self.work, self.planned, self.known = work, planned, known or {}
+    def __init__(self, work: Path, planned: Path | None = None) -> None:
+        self.work, self.planned = work, planned
         self.unknown: list[str] = []
         self.assumed: list[str] = []
 
@@ -114,73 +111,48 @@ class Finder:
 
         Raises SpecError for a config.json that cannot be read.
         """
-        shapes = self.known.get(key) or self._shapes(ref, default, (self.planned,))
+        shapes = self._look_up(ref, default, (self.planned,))
         if shapes is None:
             name = ref.hub or ref.path or ref.run or default
-            self.unknown.append(
-                f"{key}: {name}: sizes not known here; give {key}.path, a folder with its config.json, or fetch the "
-                "model to Hugging Face's cache"
-            )
+            hint = f"give {key}.path, a folder with its config.json, or fetch the model to Hugging Face's cache"
+            sentence = f"{key}: {name}: sizes not known here; {hint}"
+            self.unknown += [sentence] if sentence not in self.unknown else []
         return shapes
 
-    def _shapes(self, ref: ModelRef, default: str | None, visited: tuple[Path | None, ...]) -> Architecture | None:
-        if ref.init is not None:
-            return of_init(ref.init)
-        if ref.path is not None or ref.run is not None:
-            try:
-                folder, _ = runs.resolve(ref, self.work)
-            except SpecError:
-                return self._of_run(ref.run, visited) if ref.run else None  # a path in a pod is not here
-            return read_config(Path(folder) / "config.json")
-        name = ref.hub or default
-        if name is None:
-            return None
+    def _look_up(self, ref: ModelRef, default: str | None, visited: tuple[Path | None, ...]) -> Architecture | None:
         from huggingface_hub import try_to_load_from_cache
 
-        cached = try_to_load_from_cache(name, "config.json", revision=ref.revision)
-        return read_config(Path(cached)) if isinstance(cached, str) else known(name)
+        if ref.init:
+            return of_init(ref.init)
+        try:
+            place, revision = runs.resolve(ref, self.work, default)
+        except SpecError:  # a path in a pod is not here
+            return self._look_in_run_file(ref.run, visited) if ref.run else None
+        if ref.path or ref.run:
+            return read_config(Path(place) / "config.json")
+        cached = try_to_load_from_cache(place, "config.json", revision=revision)
+        return read_config(Path(cached)) if isinstance(cached, str) else known(place)
 
-    def _of_run(self, name: str, visited: tuple[Path | None, ...]) -> Architecture | None:
+    def _look_in_run_file(self, name: str, visited: tuple[Path | None, ...]) -> Architecture | None:
         """The shapes of what the run `name` will train. None too where the way there comes back to a run file in `visited`."""
-        found = _run_file(re.sub(r"-[0-9a-f]{10}$", "", name), visited[-1])
+        found = recipe.find_named(re.sub(r"-[0-9a-f]{10}$", "", name), visited[-1])
         if found is None or found[0] in visited or found[1].method == "eval":
             return None
         path, spec = found
         default = DEFAULT_VALUE_MODEL if spec.method == "verifier" else DEFAULT_MODEL
-        shapes = self._shapes(spec.model, default, (*visited, path))
+        shapes = self._look_up(spec.model, default, (*visited, path))
         if shapes is None:
             return None
         sentence = f"run {name} is not in {self.work}/runs; its model's size is taken from {path.name}"
         self.assumed += [sentence] if sentence not in self.assumed else []
-        block, launch = getattr(spec, spec.method), spec.launch
-        is_half = spec.method != "ppo" and spec.world_size > 1 and launch.zero_stage and block.bf16
+        is_half = spec.method != "ppo" and spec.world_size > 1 and spec.launch.zero_stage and spec.trained.bf16
         return replace(shapes, dtype_bytes=2 if is_half else 4)  # DeepSpeed saves what it computes with
-
-
-def _run_file(name: str, planned: Path | None) -> tuple[Path, RunSpec] | None:
-    """The run file behind a run's `name`: that of the stage of a built-in recipe which runs `planned` too, one beside it, or a
-    built-in one; None without any.
-    """
-    there = recipe.built_in()
-    files = {path.stem: path for path in there if path.parent.name == "runs"}
-    for path in there if planned in files.values() else ():
-        stages = recipe.build(document, str(path)).stages if recipe.is_recipe(document := read_yaml(path)) else []
-        stage = next((stage for stage in stages if stage.name == name), None)
-        if stage and any(each.run == planned.stem for each in stages if planned) and stage.run in files:
-            file = files[stage.run]
-            return file, load.build(load.layered([read_yaml(file), stage.set]), str(path))
-    beside = planned.with_name(f"{name}.yaml") if planned else None
-    path = beside if beside and beside.is_file() else files.get(name)
-    document = read_yaml(path) if path else {}
-    return (path, load.build(document, str(path))) if path and not recipe.is_recipe(document) else None
 
 
 def of_init(init: InitBlock, vocab_size: int | None = None) -> Architecture:
     """The shapes of a model that starts at random. A value model has the policy's `vocab_size`."""
-    sizes = {key: getattr(init, key) for key in (*_SIZES, "num_key_value_heads", "max_position_embeddings")}
-    head = init.hidden_size // init.num_attention_heads
-    vocabulary = vocab_size or init.vocab_size
-    return Architecture(**sizes, vocab_size=vocabulary, tie_word_embeddings=True, head_dim=head, dtype_bytes=4)
+    own = {"model_type": "llama", "vocab_size": vocab_size or init.vocab_size, "tie_word_embeddings": True}
+    return _of_config({**init.model_dump(), **own})
 
 
 def read_config(path: Path) -> Architecture | None:

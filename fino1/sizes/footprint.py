@@ -6,11 +6,12 @@ Legend: P parameters, H hidden size, Q and K width of all query and key heads, I
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fino1.k8s.plan.shapes import Architecture
+from fino1.sizes.shapes import Architecture
 
 LIVE = 10**9  # DeepSpeed's stage3_max_live_parameters: how many are gathered at once
 TILE = (4096, 32768)  # tokens and vocabulary of the logits that TRL's fused head holds at once
 CHUNK = 4096  # positions whose logits PPO holds at once (fino1.train.ppo.rl)
+Parts = dict[str, int]  # what takes memory → bytes
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,6 @@ class Sharding:
     ranks: int
     bf16: bool
     by_deepspeed: bool
-    offload_optimizer: bool = False
-    flash: bool = False
 
     @property
     def compute(self) -> int:
@@ -39,11 +38,8 @@ class Sharding:
         return -(-count // self.ranks)
 
 
-Parts = dict[str, int]
-
-
-def states(s: Sharding, parameters: int, hidden_size: int) -> Parts:
-    """Weights, gradients, AdamW's state and buckets of trained `parameters` (arXiv 1910.02054 §3.1, and the code we run)."""
+def states(s: Sharding, parameters: int) -> Parts:
+    """Weights, gradients and AdamW's state of trained `parameters` (arXiv 1910.02054 §3.1, and the code we run)."""
     share = s.share(parameters)
     if s.stage == 0:  # float32 throughout; DDP's buckets are a second set of gradients (gradient_as_bucket_view is off)
         buckets = 4 * parameters if s.ranks > 1 else 0
@@ -55,12 +51,11 @@ def states(s: Sharding, parameters: int, hidden_size: int) -> Parts:
         # summed in float32 (data_types.grad_accum_dtype); stage 1 keeps those of the last pass besides
         "gradients": 4 * share if s.stage > 1 else (4 + s.compute) * parameters,
         "optimizer": 12 * share,  # master weights and two moments
-        "buckets": 2 * s.compute * hidden_size**2 if s.stage > 1 else 0,  # reduce_bucket_size "auto", two of them
     }
 
 
 def gathered(s: Sharding, models: Sequence[tuple[int, Architecture]], training: bool = True) -> Parts:
-    """Bytes of weights and gradients that exist once more while computing. `models` are (parameters, shapes)."""
+    """Weights and gradients that exist once more while computing. `models` are (parameters, shapes)."""
     total = sum(count for count, _ in models)
     if s.stage == 0:  # autocast keeps what it has cast until it is left
         return {"autocast copies": 2 * total} if s.bf16 else {}
@@ -74,27 +69,24 @@ def gathered(s: Sharding, models: Sequence[tuple[int, Architecture]], training: 
     return whole | {"gathered gradients": 4 * (outside + layer)} if training else whole
 
 
-def layer_activations(s: Sharding, a: Architecture, row: int, masked: bool = True) -> int:
+def layer_activations(s: Sharding, a: Architecture, row: int) -> int:
     """Bytes for each token that one layer keeps for its backward pass, in rows of `row` tokens.
 
-    Counted over the operations of transformers' Llama and checked against torch's saved tensors; without `masked` it is what
-    arXiv 2205.05198 §4.1 counts for GPT, for a gated MLP, grouped heads, no dropout, and norms in float32. A mask, which SDPA
-    turns into numbers in each layer, needs keys and values once for every query head; flash attention needs none.
+    Counted over the operations of transformers' Llama as arXiv 2205.05198 §4.1 counts GPT's, and checked against torch's saved
+    tensors. SDPA turns the mask into numbers in each layer, and then needs keys and values once for every query head.
     """
     h, q, k, c = a.hidden_size, a.queries, a.keys, s.compute
-    masked = masked and not s.flash
     norms = 8 + (16 * h if s.residual == 4 else 12 * h)
     inputs = 2 * c * h if s.residual == c else 5 * c * h  # autocast casts them for every product
-    attention = c * (2 * q + 2 * (q if masked else k)) + 4 * a.num_attention_heads + (c * row if masked else 0)
     extra = (4 + c) * (q + k) + 4 * (a.num_attention_heads + a.num_key_value_heads) if a.qk_norm else 0
-    return norms + inputs + attention + extra + 4 * c * a.intermediate_size
+    return norms + inputs + c * (4 * q + row) + 4 * a.num_attention_heads + extra + 4 * c * a.intermediate_size
 
 
 def saved(s: Sharding, a: Architecture, rows: int, row: int, checkpointing: bool) -> int:
     """Bytes that a forward pass of `rows` × `row` tokens leaves for the backward pass, without the head."""
     layer = s.residual * a.hidden_size if checkpointing else layer_activations(s, a, row)
     final = (12 if s.residual == 4 else 8) * a.hidden_size + 8 * a.head_dim + 8
-    return rows * row * (a.num_hidden_layers * layer + final + (0 if s.flash else row))
+    return rows * row * (a.num_hidden_layers * layer + final + row)
 
 
 def backward(s: Sharding, models: Sequence[Architecture], rows: int, row: int, checkpointing: bool, kept: int) -> int:
@@ -108,10 +100,10 @@ def backward(s: Sharding, models: Sequence[Architecture], rows: int, row: int, c
 
 
 def forward(s: Sharding, a: Architecture, rows: int, row: int) -> int:
-    """Bytes of a pass of `rows` × `row` tokens that keeps nothing: what exists inside one layer."""
-    streams = 8 if s.residual == 2 else 15 if s.compute == 2 else 16
-    mask = 0 if s.flash else (1 + s.compute) * row
-    return rows * row * (3 * s.compute * a.intermediate_size + streams * a.hidden_size + 8 * a.head_dim + mask)
+    """Bytes of a pass of `rows` × `row` tokens that keeps nothing: what exists inside one layer, and the mask."""
+    streams = 8 if s.residual == 2 else 16
+    width = 3 * s.compute * a.intermediate_size + streams * a.hidden_size + 8 * a.head_dim + (1 + s.compute) * row
+    return rows * row * width
 
 
 def cache(s: Sharding, a: Architecture, rows: int, row: int) -> int:
@@ -126,23 +118,18 @@ def fused_head(s: Sharding, a: Architecture, tokens: int) -> int:
 
 
 def chunked_head(s: Sharding, a: Architecture, tokens: int, learning: bool) -> int:
-    """Bytes of PPO's log-probabilities: four float32 tensors of a chunk's logits, the head cast and its gradient."""
+    """Bytes of PPO's log-probabilities: three float32 tensors of a chunk's logits, the head cast and its gradient."""
     cast = s.compute if s.residual != s.compute else 0
     gradient = s.residual if learning and tokens > CHUNK else 0  # of one chunk, beside the sum of those before
-    return (
-        16 * min(tokens, CHUNK) * a.vocab_size + tokens * a.hidden_size * s.residual + (cast + gradient) * a.embedding
-    )
+    logits = 12 * min(tokens, CHUNK) * a.vocab_size
+    return logits + tokens * a.hidden_size * s.residual + (cast + gradient) * a.embedding
 
 
 def step(s: Sharding, parameters: int) -> int:
-    """Bytes that an optimizer step takes besides its state.
-
-    DeepSpeed copies this rank's gradients to float32, at stage 3 a sub-group at a time. PPO's AdamW is torch's `foreach`, which
-    makes one tensor more for each parameter; the Trainer's is fused and makes none.
+    """Bytes that an optimizer step takes besides its state: gradients copied to float32 (DeepSpeed, at stage 3 a sub-group at a
+    time), one tensor more for each parameter (PPO's `foreach` AdamW), none (the Trainer's fused AdamW).
     """
-    share = s.share(parameters)
+    share = s.share(parameters) if s.stage else parameters
     if not s.by_deepspeed:
-        return 4 * (share if s.stage else parameters)
-    if s.stage == 0 or s.offload_optimizer:
-        return 0
-    return 4 * (min(share, LIVE) if s.stage == 3 else share)
+        return 4 * share
+    return 4 * (min(share, LIVE) if s.stage == 3 else share) if s.stage else 0

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from fino1.errors import SpecError
-from fino1.k8s.plan import shapes as library
-from fino1.k8s.plan.shapes import Finder, known
+from fino1.sizes import shapes as library
+from fino1.sizes.shapes import Finder, known
 from fino1.spec.inputs import InitBlock, ModelRef
 
 LLAMA = known("meta-llama/Llama-3.1-8B")

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from fino1.k8s.plan import footprint
-from fino1.k8s.plan.footprint import Sharding
-from fino1.k8s.plan.shapes import _of_config, known
+from fino1.sizes import footprint
+from fino1.sizes.footprint import Sharding
+from fino1.sizes.shapes import _of_config, known
 from tests.needs import needed
 
 LLAMA = known("meta-llama/Llama-3.1-8B")
@@ -37,27 +37,22 @@ def of_config(kind, **keys):
     return _of_config({"model_type": kind, **TINY, **keys})
 
 
-def sharding(stage=3, ranks=8, bf16=True, by_deepspeed=True, **keys):
-    return Sharding(stage, ranks, bf16, by_deepspeed, **keys)
+def sharding(stage=3, ranks=8, bf16=True, by_deepspeed=True):
+    return Sharding(stage, ranks, bf16, by_deepspeed)
 
 
 def test_states_by_hand():
-    """1,000 parameters, hidden size 10, 8 ranks: a share is 125."""
-    assert footprint.states(sharding(3), 1000, 10) == {
-        "weights": 250,
-        "gradients": 500,
-        "optimizer": 1500,
-        "buckets": 400,
-    }
-    assert footprint.states(sharding(2), 1000, 10)["weights"] == 2000
-    assert footprint.states(sharding(1), 1000, 10)["gradients"] == 6000
-    assert footprint.states(sharding(0), 1000, 10) == {
+    """1,000 parameters, 8 ranks: a share is 125."""
+    assert footprint.states(sharding(3), 1000) == {"weights": 250, "gradients": 500, "optimizer": 1500}
+    assert footprint.states(sharding(2), 1000)["weights"] == 2000
+    assert footprint.states(sharding(1), 1000)["gradients"] == 6000
+    assert footprint.states(sharding(0), 1000) == {
         "weights": 4000,
         "gradients": 4000,
         "optimizer": 8000,
         "buckets": 4000,
     }
-    assert footprint.states(sharding(3, by_deepspeed=False), 1000, 10) == {
+    assert footprint.states(sharding(3, by_deepspeed=False), 1000) == {
         "weights": 500,
         "gradients": 500,
         "optimizer": 1000,
@@ -74,7 +69,7 @@ def test_a_real_optimizer_holds_sixteen_bytes_for_each_parameter():
     optimizer.step()
     moments = [t for state in optimizer.state.values() for t in state.values() if t.dim()]
     count = sum(p.numel() for p in model.parameters())
-    found = footprint.states(sharding(0, ranks=1), count, TINY["hidden_size"])
+    found = footprint.states(sharding(0, ranks=1), count)
     assert found["weights"] == sum(p.nbytes for p in model.parameters())
     assert found["gradients"] == sum(p.grad.nbytes for p in model.parameters())
     assert found["optimizer"] == sum(t.nbytes for t in moments)
@@ -89,16 +84,19 @@ def test_deepspeed_holds_what_the_formula_says(tmp_path):
     environment = os.environ | {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, *launch, script, out], check=True, timeout=600, env=environment)
     for stage, found in json.loads(out.read_text()).items():
-        held = footprint.states(sharding(int(stage), ranks=2), 10**6, 0)
+        held = footprint.states(sharding(int(stage), ranks=2), 10**6)
         assert found == pytest.approx(sum(held.values()) / 10**6, rel=0.06), stage
 
 
-def saved_bytes(config, dtype, autocast, checkpointing, masked, rows, row):
+def saved_bytes(config, dtype, autocast, checkpointing, rows, row):
     """Bytes that a forward pass saves for its backward pass, weights (cast or not) left out."""
     import torch
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_config(config, dtype=dtype).train()
+    from fino1.train.ppo.networks import train_without_noise
+
+    model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()  # as from_pretrained leaves it
+    train_without_noise(model)
     if checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     weights = {p.shape for p in model.parameters()} | {p.shape[::-1] for p in model.parameters()}
@@ -119,14 +117,13 @@ def saved_bytes(config, dtype, autocast, checkpointing, masked, rows, row):
         torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
         torch.autocast("cpu", torch.bfloat16, enabled=autocast),
     ):
-        model.model(input_ids=ids, attention_mask=mask if masked else None, use_cache=False)
+        model.model(input_ids=ids, attention_mask=mask, use_cache=False)
     return sum(seen.values())
 
 
 @pytest.mark.parametrize("kind", ["Llama", "Qwen2", "Qwen3"])
-@pytest.mark.parametrize("masked", [True, False])
 @pytest.mark.parametrize(("stage", "bf16"), [(0, True), (3, True), (0, False)])
-def test_activations_of_a_layer_are_those_that_torch_saves(kind, stage, bf16, masked):
+def test_activations_of_a_layer_are_those_that_torch_saves(kind, stage, bf16):
     import torch
     import transformers
 
@@ -135,9 +132,9 @@ def test_activations_of_a_layer_are_those_that_torch_saves(kind, stage, bf16, ma
     found = []
     for layers in (1, 2):
         config = getattr(transformers, f"{kind}Config")(**TINY | {"num_hidden_layers": layers}, head_dim=16)
-        found.append(saved_bytes(config, dtype, stage == 0 and bf16, False, masked, rows=2, row=128))
+        found.append(saved_bytes(config, dtype, stage == 0 and bf16, False, rows=2, row=128))
     shapes = of_config(kind.lower(), head_dim=16)
-    assert footprint.layer_activations(s, shapes, 128, masked) == (found[1] - found[0]) / 256
+    assert footprint.layer_activations(s, shapes, 128) == (found[1] - found[0]) / 256
 
 
 @pytest.mark.parametrize(("stage", "bf16"), [(0, True), (3, True), (0, False)])
@@ -149,19 +146,10 @@ def test_all_activations_are_at_most_a_tenth_more_than_torch_saves(stage, bf16, 
     s = sharding(stage, bf16=bf16)
     dtype = torch.float32 if s.residual == 4 else torch.bfloat16
     config = transformers.LlamaConfig(**TINY | {"num_hidden_layers": 8})
-    found = saved_bytes(config, dtype, stage == 0 and bf16, checkpointing, True, rows=2, row=128)
+    found = saved_bytes(config, dtype, stage == 0 and bf16, checkpointing, rows=2, row=128)
     shapes = of_config("llama", num_hidden_layers=8)
     found += 2 * 128 * (s.residual * 64 + 128)  # the result and the mask exist too, but are not saved for anything
     assert found <= footprint.saved(s, shapes, 2, 128, checkpointing) <= 1.1 * found
-
-
-def test_attention_that_needs_no_mask_keeps_less():
-    s = sharding()
-    plain = footprint.layer_activations(s, LLAMA, 8192)
-    flash = footprint.layer_activations(dataclasses.replace(s, flash=True), LLAMA, 8192)
-    # 16 h + 2 (2 q + 2 k) + 4 heads + 8 i + 8
-    assert flash == 16 * 4096 + 2 * (2 * 4096 + 2 * 1024) + 4 * 32 + 8 * 14336 + 8
-    assert plain - flash == 2 * 8192 + 2 * 2 * (4096 - 1024)  # the mask; keys and values once for each query head
 
 
 def _peak_mode():
@@ -240,10 +228,13 @@ def test_the_peak_of_a_backward_pass(peak, stage, checkpointing):
     import torch
     from transformers import AutoModelForCausalLM
 
+    from fino1.train.ppo.networks import train_without_noise
+
     s, layers, row = sharding(stage, ranks=1), 4, 8192
     shapes = dataclasses.replace(LLAMA, num_hidden_layers=layers)
     dtype = torch.float32 if stage == 0 else torch.bfloat16
-    model = AutoModelForCausalLM.from_config(config_of(LLAMA, layers), dtype=dtype).train()
+    model = AutoModelForCausalLM.from_config(config_of(LLAMA, layers), dtype=dtype).eval()
+    train_without_noise(model)
     if checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     for parameter in model.parameters():
@@ -294,11 +285,11 @@ def test_the_peak_of_ppo_s_log_probabilities(peak, stage, tokens, learning):
     hidden = torch.empty(tokens, LLAMA.hidden_size, dtype=dtype, requires_grad=True)
     targets = torch.zeros(tokens, dtype=torch.long)
     with torch.set_grad_enabled(learning), torch.autocast("cpu", torch.bfloat16, enabled=stage == 0):
-        logprobs, _ = rl.token_logprobs(hidden, head, None, targets, 0.5)
+        logprobs, _ = rl.token_logprobs(hidden, lambda h: torch.nn.functional.linear(h, head), targets, 0.5)
     if learning:
         logprobs.sum().backward()
     found = peak.over(base)
-    assert 0.97 * found <= footprint.chunked_head(s, LLAMA, tokens, learning) <= 1.2 * found
+    assert 0.96 * found <= footprint.chunked_head(s, LLAMA, tokens, learning) <= 1.2 * found
 
 
 def test_the_tiles_of_trl_s_fused_head():

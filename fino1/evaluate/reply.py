@@ -1,0 +1,40 @@
+"""What does a body of status 200 say? The client builds a chat completion of any body and checks none of its fields."""
+
+from typing import Any
+
+from openai.types.chat import ChatCompletion, ChatCompletionMessage
+from openai.types.chat.chat_completion import Choice
+
+
+class NoCompletion(ValueError):
+    """The endpoint answered with status 200 and what is no chat completion, such as HTML or an error."""
+
+
+def read(reply: Any) -> dict[str, Any]:
+    """Read text, reasoning, finish_reason, token counts and model of a reply; None where it has none. Raises NoCompletion."""
+    choices = reply.choices if isinstance(reply, ChatCompletion) else None
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    message = choice.message if isinstance(choice, Choice) else None
+    if not isinstance(message, ChatCompletionMessage) or not isinstance(message.content, str | list | None):
+        raise NoCompletion(f"no chat completion: {reply!s}")
+    return {
+        "text": _join(message.content),
+        "reasoning": _only(str, getattr(message, "reasoning_content", None)),  # DeepSeek, vLLM, transformers serve
+        "finish_reason": _only(str, choice.finish_reason),
+        "prompt_tokens": _only(int, getattr(reply.usage, "prompt_tokens", None)),
+        "completion_tokens": _only(int, getattr(reply.usage, "completion_tokens", None)),
+        "model": _only(str, reply.model),
+    }
+
+
+def _join(content: Any) -> str:
+    """The text of a message: all of it, or of its parts (`[{"type": "text", "text": …}]`) those that are text."""
+    if not isinstance(content, list):
+        return content or ""
+    texts = [part if isinstance(part, str) else part.get("text") for part in content if isinstance(part, str | dict)]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _only(kind: type, value: Any) -> Any:
+    """The value, None for one of another type."""
+    return value if isinstance(value, kind) and not isinstance(value, bool) else None

@@ -1,0 +1,129 @@
+"""What do policy and value model compute in PPO? Passes over packed episodes, with and without gradients."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPast
+
+from fino1.errors import SpecError
+from fino1.train.ppo import rl
+from fino1.train.ppo.episodes import Packed
+
+
+class ActorCritic(nn.Module):
+    """Policy and value model as one module, so that one wrapper (DDP, fully_shard) and one optimizer hold both."""
+
+    def __init__(self, policy: PreTrainedModel, value: PreTrainedModel) -> None:
+        super().__init__()
+        self.policy = policy
+        self.value = value
+
+    def forward(
+        self, packed: Packed, temperature: float | None, with_policy_gradient: bool = True
+    ) -> tuple[Tensor, Tensor, Tensor] | Tensor:
+        """Log-probabilities, entropies and values (each (N,)) of packed episodes; without a temperature the values alone."""
+        if temperature is None:
+            return values(self.value, packed)
+        with torch.set_grad_enabled(with_policy_gradient and torch.is_grad_enabled()):
+            logprobs, entropy = policy_logprobs(self.policy, packed, temperature)
+        return logprobs, entropy, values(self.value, packed).clone()  # fully_shard hooks outputs that are no views
+
+
+class Reference(nn.Module):
+    """The frozen policy, wrapped so that what shards it sees its forward pass."""
+
+    def __init__(self, policy: PreTrainedModel) -> None:
+        super().__init__()
+        self.policy = policy.requires_grad_(False).eval()
+
+    def forward(self, packed: Packed, temperature: float) -> Tensor:
+        """Log-probabilities (N,) of packed episodes."""
+        return policy_logprobs(self.policy, packed, temperature)[0]
+
+
+def train_without_noise(model: PreTrainedModel) -> None:
+    """Put a model into train mode with no dropout and no jitter.
+
+    Transformers checkpoints activations in train mode only, and `from_pretrained` leaves a model in eval mode. What is random
+    in a forward pass goes: the log-probabilities of PPO's ratio would differ from those that were sampled with.
+    """
+    for module in model.train().modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        for name, value in vars(module).items():
+            if isinstance(value, float) and ("drop" in name or "jitter" in name):
+                setattr(module, name, 0.0)
+
+
+def policy_logprobs(policy: PreTrainedModel, packed: Packed, temperature: float) -> tuple[Tensor, Tensor]:
+    """Log-probabilities and entropies (N,) of the packed response tokens; only their positions meet the head."""
+    return rl.token_logprobs(_hidden(policy, packed), logits_of(policy), packed.targets, temperature)
+
+
+def values(model: PreTrainedModel, packed: Packed) -> Tensor:
+    """Values (N,) of the states in which the packed response tokens were chosen."""
+    return model.score(_hidden(model, packed)).squeeze(-1).float()
+
+
+def logits_of(policy: PreTrainedModel) -> Callable[[Tensor], Tensor]:
+    """Make the function from last hidden states (N, H) to logits (N, V).
+
+    It is the model's own forward pass on a backbone that only hands over those states: the head, and what a model does around
+    it, such as capping its logits (Gemma 2: `final_logit_softcapping`) or scaling them (Granite: `logits_scaling`, Cohere:
+    `logit_scale`). Sampling computes with the same forward pass.
+    """
+    prefix = policy.base_model_prefix
+
+    def logits(hidden: Tensor) -> Tensor:
+        backbone = getattr(policy, prefix)
+        setattr(policy, prefix, _Known(backbone, hidden[None]))
+        try:
+            return policy(input_ids=None, use_cache=False).logits[0]
+        finally:
+            setattr(policy, prefix, backbone)
+
+    return logits
+
+
+def check_head(config: PretrainedConfig, source: str) -> None:
+    """Raise SpecError for a model whose logits cannot be computed from its hidden states; no weight is read for it."""
+    with torch.device("meta"):
+        policy = AutoModelForCausalLM.from_config(config)
+        try:
+            logits_of(policy)(torch.empty(1, policy.get_output_embeddings().weight.shape[-1]))
+        except Exception as error:  # whatever an architecture makes of a backbone that is none
+            raise SpecError(
+                f"model: {source}: expected a causal language model whose head can be computed by itself, got "
+                f"{type(policy).__name__}"
+            ) from error
+
+
+class _Known(nn.Module):
+    """Gives last hidden states (1, N, H) that are known; else it is as its backbone, whose constants a head may read."""
+
+    def __init__(self, backbone: nn.Module, hidden: Tensor) -> None:
+        super().__init__()
+        self.__dict__["_backbone"] = backbone  # no part of this module
+        self._output = _Output(last_hidden_state=hidden)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["_backbone"], name)
+
+    def forward(self, *_: Any, **__: Any) -> BaseModelOutputWithPast:
+        return self._output
+
+
+class _Output(BaseModelOutputWithPast):
+    """Has no other output that a model may pass on, such as the logits of a router."""
+
+    def __getattr__(self, name: str) -> None:
+        return None
+
+
+def _hidden(model: PreTrainedModel, packed: Packed) -> Tensor:
+    """The last hidden states (N, H) from which the response tokens are predicted."""
+    output = model.base_model(input_ids=packed.ids, position_ids=packed.positions, use_cache=False)
+    return output.last_hidden_state.flatten(0, 1)[packed.index]

@@ -1,0 +1,130 @@
+"""What is said of an address that is no Kubernetes, and of a proxy? Asked of a real HTTP server on this machine."""
+
+import json
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from fino1.errors import ClusterError, SpecError
+from fino1.k8s import cli
+from fino1.k8s.cluster.client import connect
+
+PAGE = (200, "text/html", b"<html><body>It works!</body></html>")
+MISSING = (404, "text/html", b"<html><body>Not Found</body></html>")
+VERSION = (200, "application/json", b'{"gitVersion": "v1.33.0"}')
+EMPTY_LIST = (200, "application/json", b'{"metadata": {"resourceVersion": "1"}, "items": []}')
+
+
+@pytest.fixture
+def serve(tmp_path, monkeypatch):
+    """`serve(answers)`: the path of a kubeconfig for a server with these answers by path (`*`: any), and what it was asked."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    servers = []
+
+    def make(answers, server="", proxy=""):
+        asked = []
+
+        class Answers(BaseHTTPRequestHandler):
+            def do_GET(self):  # noqa: N802
+                asked.append(self.path)
+                status, content_type, body = answers.get(self.path) or answers["*"]
+                self.send_response(status)
+                self.send_header("Content-Type", content_type)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *arguments):
+                pass
+
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Answers))
+        threading.Thread(target=servers[-1].serve_forever, args=(0.01,), daemon=True).start()
+        address = f"127.0.0.1:{servers[-1].server_port}"
+        cluster = {"server": server or f"http://{address}", **({"proxy-url": proxy.format(address)} if proxy else {})}
+        content = {
+            "clusters": [{"name": "c", "cluster": cluster}],
+            "users": [{"name": "u", "user": {"token": "t"}}],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            "current-context": "x",
+        }
+        path = tmp_path / "kubeconfig"
+        path.write_text(json.dumps(content))
+        return str(path), address, asked
+
+    yield make
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("verb", [["ps"], ["cancel", "foo"], ["doctor"], ["status", "foo"]])
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (PAGE, "<html><body>It works!</body></html>"),
+        (MISSING, "<html><body>Not Found</body></html>"),
+        ((200, "application/json", b'{"status": "ok"}'), "{'status': 'ok'}"),
+        ((302, "text/html", b""), "an empty body (302)"),
+    ],
+)
+def test_an_address_that_is_no_kubernetes(serve, capsys, verb, answer, said):
+    path, address, asked = serve({"*": answer})
+    assert cli.main([*verb, "--kubeconfig", path]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert f"http://{address}" in err and said in err
+    assert asked == ["/version"]
+
+
+def test_a_server_that_keeps_its_version_to_itself(serve):
+    refused = json.dumps({"kind": "Status", "code": 403, "message": "no"}).encode()
+    resources = json.dumps({"resources": [{"name": "pods", "kind": "Pod", "namespaced": True}]}).encode()
+    path, _, _ = serve(
+        {
+            "/version": (403, "application/json", refused),
+            "/api/v1": (200, "application/json", resources),
+            "*": EMPTY_LIST,
+        }
+    )
+    assert connect(path).list("v1", "Pod") == []
+
+
+def test_a_list_that_is_no_json(serve):
+    resources = json.dumps({"resources": [{"name": "pods", "kind": "Pod", "namespaced": True}]}).encode()
+    path, address, _ = serve({"/version": VERSION, "/api/v1": (200, "application/json", resources), "*": PAGE})
+    with pytest.raises(
+        ClusterError, match=f"^http://{address}/api/v1/namespaces/default/pods: expected JSON from Kube"
+    ):
+        connect(path).list("v1", "Pod")
+
+
+@pytest.mark.parametrize("proxy", ["{}", "http://{}"])
+@pytest.mark.parametrize("server", ["http://api.example", "http://127.0.0.1:9"])
+def test_a_proxy(serve, server, proxy):
+    path, _, asked = serve({"*": VERSION}, server, proxy)
+    assert connect(path).version == "v1.33.0"
+    assert asked == [f"{server}/version"]
+
+
+def test_a_proxy_from_the_environment_without_a_scheme(serve, monkeypatch):
+    path, address, asked = serve({"*": VERSION}, "http://api.example")
+    monkeypatch.setenv("HTTP_PROXY", address)
+    assert connect(path).version == "v1.33.0" and asked == ["http://api.example/version"]
+
+
+@pytest.mark.parametrize(
+    ("proxy", "said"),
+    [
+        ("socks5://{}", r"context x of .*: proxy socks5h://127.0.0.1:\d+: a SOCKS proxy needs `pip install pysocks`"),
+        ("ftp://{}", r"context x of .*: proxy ftp://127.0.0.1:\d+: .*scheme"),
+    ],
+)
+def test_a_proxy_that_cannot_be_used(serve, monkeypatch, proxy, said):
+    monkeypatch.setitem(sys.modules, "socks", None)  # as where PySocks is not installed
+    path, _, _ = serve({"*": VERSION}, "http://api.example", proxy)
+    with pytest.raises(SpecError, match=f"^{said}"):
+        connect(path)

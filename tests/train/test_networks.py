@@ -1,0 +1,131 @@
+"""Policies of many architectures learn on the distribution that they sample from, and keep little for the backward pass."""
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from fino1.errors import SpecError
+from fino1.spec import load
+from fino1.spec.inputs import InitBlock
+from fino1.train import model
+from fino1.train.launch.rank import Run
+from fino1.train.ppo import main, networks, rollout
+from fino1.train.ppo.episodes import Episode, pack
+from tests.train.conftest import PPO, llama_config
+
+SIZES = {
+    "vocab_size": 97,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+CAP = {"head_dim": 8, "final_logit_softcapping": 2.0}
+ARCHITECTURES = {
+    "llama": {"tie_word_embeddings": False},
+    "qwen2": {},
+    "qwen3": {"head_dim": 8},
+    "gemma2": CAP,
+    "gemma3_text": CAP,
+    "mistral": {},
+    "mixtral": {"num_local_experts": 2, "router_jitter_noise": 0.5},
+    "phi3": {"resid_pdrop": 0.5},
+    "gpt_neox": {"attention_dropout": 0.5},
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64},
+    "olmo2": {},
+    "granite": {"logits_scaling": 4.0},
+    "cohere": {"logit_scale": 0.25},
+    "nanochat": {"final_logit_softcapping": 2.0},
+    "vaultgemma": CAP,
+}
+
+
+def policy_of(kind):
+    torch.manual_seed(0)
+    policy = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **SIZES | ARCHITECTURES[kind]))
+    with torch.no_grad():
+        for weight in policy.parameters():
+            if weight.dim() > 1:
+                weight.mul_(10)  # it has opinions, which a cap cuts
+    return policy
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_the_first_pass_gives_what_was_sampled_with(kind):
+    """In train mode: nothing random is left. PPO's ratio is 1."""
+    policy = policy_of(kind)
+    networks.train_without_noise(policy)
+    prompts = [[5, 6, 7], [8, 9, 10, 11, 12], [4]]
+    draws = [rollout.uniforms(0, 0, i, 9) for i in range(3)]
+    found = rollout.sample(
+        policy, prompts, draws, response_length=9, temperature=0.7, stop_tokens=[2], pad_token=0, batch_size=3
+    )
+    episodes = [Episode(i, p, r.tokens, None) for i, (p, r) in enumerate(zip(prompts, found, strict=True))]
+    logprobs, _ = networks.policy_logprobs(policy, pack(episodes, torch.device("cpu")), 0.7)
+    wanted = torch.tensor([each for response in found for each in response.logprobs])
+    torch.testing.assert_close(logprobs.detach(), wanted, atol=2e-4, rtol=0)
+    gradients = torch.autograd.grad(logprobs.sum(), list(policy.parameters()), allow_unused=True)
+    assert all(torch.isfinite(each).all() for each in gradients if each is not None)
+
+
+@pytest.mark.parametrize("kind", ["gemma2", "granite", "cohere"])
+def test_a_head_alone_is_another_distribution(kind):
+    policy = policy_of(kind)
+    hidden = torch.randn(5, 32)
+    plain = torch.nn.functional.linear(hidden, policy.get_output_embeddings().weight)
+    with torch.no_grad():
+        assert (networks.logits_of(policy)(hidden) - plain).abs().max() > 0.5
+
+
+def test_a_model_whose_head_is_not_apart_is_refused():
+    config = AutoConfig.for_model("opt", **SIZES, word_embed_proj_dim=32, ffn_dim=64)
+    with pytest.raises(SpecError, match="model: x: expected a causal .* got OPTForCausalLM"):
+        networks.check_head(config, "x")
+    networks.check_head(llama_config(), "x")
+
+
+def test_a_policy_that_learns_on_another_distribution_ends_the_run(tmp_path, monkeypatch):
+    tokenizer = model.train_tokenizer([f"{i} + {i}" for i in range(50)], InitBlock(vocab_size=300))
+    config = llama_config()
+    config.vocab_size, config.eos_token_id = len(tokenizer), tokenizer.eos_token_id
+    model.load_policy(config, None, None).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    document = {**PPO, "model": {"path": str(tmp_path / "model")}}
+    run = Run(load.build(document, "F", 1), "run", tmp_path, 0, 1)
+    head = networks.logits_of
+    monkeypatch.setattr(networks, "logits_of", lambda policy: lambda hidden: head(policy)(hidden) / 2)
+    with pytest.raises(
+        SpecError, match=r"model: expected a policy .* -\d\.\d+ a token, .* got -\d\.\d+, \d\.\d+ apart"
+    ):
+        main.main(run)
+    assert not list(run.checkpoints.glob("*"))
+
+
+@pytest.mark.parametrize("make", [model.load_policy, model.load_value])
+def test_gradient_checkpointing_of_a_model_that_was_loaded(make, tmp_path):
+    """A pass keeps one hidden state a layer, and a few small ones."""
+    config = llama_config(num_labels=1)
+    config.num_hidden_layers = 8
+    make(config, None, None).save_pretrained(tmp_path)
+    saved = {}
+    for is_on in (False, True):
+        loaded = make(config, str(tmp_path), None)
+        networks.train_without_noise(loaded)
+        if is_on:
+            loaded.gradient_checkpointing_enable({"use_reentrant": False})
+        weights = {weight.data_ptr() for weight in loaded.parameters()}
+        found = {}
+
+        def keep(tensor, found=found):
+            found[tensor.data_ptr()] = tensor
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loaded.base_model(input_ids=torch.arange(30)[None], use_cache=False).last_hidden_state.sum()
+        saved[is_on] = sum(tensor.nbytes for place, tensor in found.items() if place not in weights)
+    assert saved[True] < 2 * 8 * 30 * 32 * 4 < saved[False] / 5
