@@ -30,7 +30,7 @@ _PHRASE = re.compile(
 )
 _HEADING = re.compile(r"answers?\b[\s*_:]{0,9}\n\s*")
 _HASHES = re.compile(r"####\s?([-+(]?\s?[$€£¥]?\s?[-(]?[0-9.][^\n]{0,200}|(?:yes|no|true|false)\b[^\n]{0,40})")
-_SENTENCE_LEFT = re.compile(r"\n|(?<=[.!?])\s")
+_BRACE = re.compile("[{}]")
 _BOX_UNIT = re.compile(r"\s?(?:%|[A-Za-z]+)?")
 _REACH = 600
 """Characters read of what a container holds."""
@@ -80,12 +80,15 @@ def _read(text: str, lower: str, word: str, start: int) -> Container | None:
 
 def _read_box(text: str, start: int, opening: int) -> Container | None:
     r"""Read \boxed{X}, whose X begins at `opening`, with a unit written just behind it ("% outside the box")."""
-    depth, end = 1, opening
-    stop = min(len(text), opening + _REACH)
-    while end < stop and 0 < depth < 20:
-        depth += (text[end] == "{") - (text[end] == "}")
-        end += 1
-    left = clean(_SENTENCE_LEFT.split(text[max(0, start - 200) : start])[-1].rstrip("$")) + " "
+    depth, end = 1, min(len(text), opening + _REACH)
+    for brace in _BRACE.finditer(text, opening, end):
+        depth += 1 if brace[0] == "{" else -1
+        if not 0 < depth < 20:
+            end = brace.end()
+            break
+    reach = max(0, start - 200)
+    begin = max(text.rfind(stop, reach, start) for stop in ("\n", ". ", "! ", "? ")) + 1
+    left = clean(text[max(begin, reach) : start].strip().rstrip("$")) + " "
     content = clean(text[opening : end - (not depth)]).strip()
     right = "" if depth else clean(text[end : end + 160].lstrip("$"))
     unit = _BOX_UNIT.match(right)

@@ -6,7 +6,7 @@ negative (§7). Each number is looked at with the few words before and behind it
 
 import re
 
-from fino1.tasks.scoring.number import Number
+from fino1.tasks.scoring.number import Number, is_year
 from fino1.tasks.scoring.numbers import find_numbers
 from fino1.tasks.scoring.question import QuestionFacts
 
@@ -36,7 +36,6 @@ _TO_ONE = re.compile(r"[\s.x-]{0,3}(?:to|:)[\s-]?", re.IGNORECASE)
 _DURATION = re.compile(
     r"\s?(?:fiscal |calendar )?(?:years?|months?|days?|quarters?|weeks?|hours?)(?![a-z])", re.IGNORECASE
 )
-_YEAR_COUNT = re.compile(r"[\s-]?(?:fiscal |calendar )?years?(?![a-z])", re.IGNORECASE)
 _VALUE_MARKS = frozenset("=≈:$")
 _STATES = frozenset(["is", "was", "are", "were", "equals", "total", "totals", "totaled", "totalled", "answer"])
 _YEAR_BEFORE = frozenset(
@@ -93,7 +92,14 @@ def find_candidates(sentence: str, facts: QuestionFacts) -> list[Number]:
 
     A bound ("over 94") is there where nothing else is, and not `parsed`: no number answers then.
     """
-    numbers = find_numbers(sentence)
+    if not facts.year and (found := _find_candidates(sentence, facts, find_numbers(sentence, years=False))):
+        return found
+    if "20" not in sentence and "19" not in sentence and not facts.year:
+        return []
+    return _find_candidates(sentence, facts, find_numbers(sentence))
+
+
+def _find_candidates(sentence: str, facts: QuestionFacts, numbers: list[Number]) -> list[Number]:
     if facts.movement and (zero := _find_nothing(sentence, numbers)):
         return [zero]
     if not numbers:
@@ -124,19 +130,6 @@ def find_candidates(sentence: str, facts: QuestionFacts) -> list[Number]:
     if exact:
         return [numbers[i]._replace(weak=True) if i in weak else numbers[i] for i in exact]
     return [numbers[i]._replace(magnitude=float("nan"), parsed=False) for i in kept]
-
-
-def is_year(number: Number) -> bool:
-    """True if it looks like a year: four digits from 1900 to 2099, and nothing else."""
-    return (
-        1900 <= number.magnitude < 2100
-        and number.digits == 4
-        and number.step == 1
-        and len(number.text.strip("()")) == 4
-        and number.plain
-        and not number.money
-        and not number.negative
-    )
 
 
 def _read_lead(text: str, floor: int, number: Number) -> list[str]:

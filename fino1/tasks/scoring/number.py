@@ -100,3 +100,16 @@ def _add(left: Number, right: Number, text: str) -> Number:
         text=text[left.start : right.end].strip(), magnitude=float(f"{magnitude:.15g}"), digits=digits, end=right.end,
         step=right.step * right.scale / left.scale,
     )  # fmt: skip
+
+
+def is_year(number: Number) -> bool:
+    """True if it looks like a year: four digits from 1900 to 2099, and nothing else."""
+    return (
+        1900 <= number.magnitude < 2100
+        and number.digits == 4
+        and number.step == 1
+        and len(number.text.strip("()")) == 4
+        and number.plain
+        and not number.money
+        and not number.negative
+    )

@@ -42,14 +42,41 @@ _ACCOUNTING = re.compile(
 )
 _REMARKED = re.compile(r"(?:[0-9%]|(?:thousand|million|billion|trillion|percent|dollars|bn|mm)s?)\s*$", re.IGNORECASE)
 _STOPS = frozenset([".", ",", ";", ":", "\n", ""])
+_NOT_BEFORE_YEARS = frozenset(
+    [
+        "is",
+        "was",
+        "are",
+        "were",
+        "equals",
+        "total",
+        "totals",
+        "totaled",
+        "totalled",
+        "answer",
+        "minus",
+        "negative",
+        "of",
+        "about",
+        "approximately",
+        "roughly",
+        "only",
+        "the",
+        "a",
+        "an",
+    ]
+)
 _DATED = frozenset("/- ")
 _SIGNS = frozenset("-+($€£¥₹₩√")
 
 
-def find_numbers(text: str) -> list[Number]:
-    """Find the numbers of a cleaned text, in order. Dates, and digits inside a word ("Q3"), are none."""
+def find_numbers(text: str, *, years: bool = True) -> list[Number]:
+    """Find the numbers of a cleaned text, in order. Dates, and digits inside a word ("Q3"), are none.
+
+    Without `years` those of a sentence's plain words ("from 2014 to 2015") are passed over, which are half of its numbers.
+    """
     found: list[Number] = []
-    for number in _list_numbers(text):
+    for number in _list_numbers(text, years):
         while found and number.digits_start - found[-1].end <= 14 and (joined := join(found[-1], number, text)):
             number = joined
             found.pop()
@@ -69,11 +96,11 @@ def parse_number(text: str) -> Number | None:
     return None if text[: numbers[0].start].strip() or text[numbers[0].end :].strip(" $)") else numbers[0]
 
 
-def _list_numbers(text: str) -> Iterator[Number]:
+def _list_numbers(text: str, years: bool) -> Iterator[Number]:
     last = 0
     for run in _RUN.finditer(text):
         start, end = run.span()
-        if start < last:
+        if start < last or (not years and end - start == 4 and _is_year_of_words(text, start, end)):
             continue
         following = text[end : end + 1]
         if following in _DATED and following and (date := _DATE.match(text, start)):
@@ -87,6 +114,23 @@ def _list_numbers(text: str) -> Iterator[Number]:
             number = _read_bare(text, start, end) or _read(text, start, end, last)
             last = number.end
             yield number
+
+
+def _is_year_of_words(text: str, start: int, end: int) -> bool:
+    """True for 1900 to 2099 behind a plain word in lower case, without a unit; not behind "was", which makes it a value."""
+    if (
+        text[start : start + 2] not in {"19", "20"}
+        or text[start - 1 : start] != " "
+        or not text[start - 2 : start - 1].islower()
+    ):
+        return False
+    following = text[end : end + 1]
+    if following == " ":
+        if text[end + 1 : text.find(" ", end + 1)] not in PLAIN_WORDS:
+            return False
+    elif following not in _STOPS and following != ")":
+        return False
+    return text[text.rfind(" ", 0, start - 1) + 1 : start - 1] not in _NOT_BEFORE_YEARS
 
 
 def _read_bare(text: str, start: int, end: int) -> Number | None:
@@ -108,9 +152,8 @@ def _read_bare(text: str, start: int, end: int) -> Number | None:
         return None
     raw = text[start:end]
     magnitude, step, count = measure(raw)
-    return Number(
-        raw, magnitude, False, step, count, start=start, digits_start=start, end=end, parsed=magnitude == magnitude
-    )
+    is_parsed = magnitude == magnitude
+    return Number(raw, magnitude, False, step, count, False, False, 1.0, False, start, start, end, False, is_parsed)
 
 
 def _begins(text: str, start: int) -> bool:
@@ -154,6 +197,8 @@ def _read_prefix(text: str, start: int, floor: int) -> _Prefix | None:
         not earlier or (earlier == " " and text[start - 3 : start - 2].islower() and not _ends_in_word(text, start - 2))
     ):
         return _Prefix(start - 1, money=True)
+    if before in {"-", "$"} and (simple := _read_simple_minus(text, start, before, earlier)):
+        return simple
     is_spaced = before == " " and (
         earlier in _SIGNS or earlier.isupper() or earlier == "." or _ends_in_word(text, start - 1)
     )
@@ -169,6 +214,15 @@ def _read_prefix(text: str, start: int, floor: int) -> _Prefix | None:
         offset + match.start(), (match["sign"] or "").lower(), offset + opened, bool(match["late_open"]),
         bool(match["inner"] or match["late_sign"]), bool(match["currency"]),
     )  # fmt: skip
+
+
+def _read_simple_minus(text: str, start: int, before: str, earlier: str) -> _Prefix | None:
+    """Read "-94" and "-$94" at the beginning of a text or behind a word; None for all else."""
+    begin = start - 1 if before == "-" else start - 2 if earlier == "-" else start
+    is_behind_word = text[begin - 1 : begin] == " " and text[begin - 2 : begin - 1].islower()
+    if begin == start or (begin and not is_behind_word):
+        return None
+    return _Prefix(begin, "-", money=before == "$")
 
 
 def _ends_in_word(text: str, end: int) -> bool:

@@ -28,7 +28,7 @@ _ENTITY = re.compile(r"&(?:#[0-9]{1,6}|#x[0-9A-Fa-f]{1,5}|[A-Za-z]{2,8});")
 _TAG = re.compile(r"</?[A-Za-z][^<>\n]{0,60}>")
 _BOLD = re.compile(r"(?<![0-9])\*\*|\*\*(?![0-9])")
 
-_MATHS = re.compile(r"\$(?=\S)([^$\n]{1,200})(?<=\S)\$(?!\s?[0-9(])")
+_MATHS = re.compile(r"\$(?=\S)([^$\n]{1,200}+)(?<=\S)\$(?!\s?[0-9(])")
 _DOLLAR = "\x01"
 """Stands for an escaped dollar sign, which is money and no mark of a formula."""
 _FRACTION = re.compile(r"\\[dtc]?frac\s?\{([^{}]{1,60})\}\s?\{([^{}]{1,60})\}|\\[dtc]?frac\s?([0-9])\s?([0-9])")

@@ -41,7 +41,7 @@ def is_refusal(text: str) -> bool:
             break
     else:
         return False
-    return any(hint in lower for hint in _HINTS) and bool(_REFUSAL.search(text))
+    return any([hint in lower for hint in _HINTS]) and bool(_REFUSAL.search(text))
 
 
 def is_refused(sentences: Sequence[str], place: int, statement: str, facts: QuestionFacts) -> bool:

@@ -123,10 +123,12 @@ def _read_percent(text: str, end: int) -> Unit | None:
 
 def _read_scale(text: str, end: int, money: bool) -> Unit | None:
     """Read scale words: "hundred million" is their product."""
-    if match := _IDEOGRAPH.match(text, end):
-        return Unit(match.end(), scale=_multiply(IDEOGRAPHS[char] for char in match[0].strip()))
-    if match := _ZEROS.match(text, end):
-        return Unit(match.end(), scale=1e6 if match[2] else 1e3)
+    first = text[end + 1 : end + 2]
+    if not first.isascii() or not first.isalpha() or first in "iI" or text[end : end + 1] in IDEOGRAPHS:
+        if match := _IDEOGRAPH.match(text, end):
+            return Unit(match.end(), scale=_multiply(IDEOGRAPHS[char] for char in match[0].strip()))
+        if match := _ZEROS.match(text, end):
+            return Unit(match.end(), scale=1e6 if match[2] else 1e3)
     factors: list[float] = []
     at = end
     while len(factors) < 3 and (match := _WORD.match(text, at)):
