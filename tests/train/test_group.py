@@ -28,12 +28,23 @@ class Node:
         command = [sys.executable, NODE, json.dumps({"port": port, "node": node, "nodes": nodes, **options})]
         pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
         self.process = subprocess.Popen(command, **pipes, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True)
+        self.port = port
 
     def word(self, timeout=SOON):
         """The attempt's word and port; None if it does not join in time."""
         with selectors.DefaultSelector() as selector:
             selector.register(self.process.stdout, selectors.EVENT_READ)
             return (self.process.stdout.readline().split() or None) if selector.select(timeout) else None
+
+    def connects(self):
+        """Wait until it, or another node, has connected to node 0."""
+        deadline = time.monotonic() + SOON
+        while not any(
+            line.split()[1].endswith(f":{self.port:04X}") and line.split()[3] == "01"  # the server's end, established
+            for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
 
     def end(self, code):
         self.process.stdin.write(f"{code}\n")
@@ -117,6 +128,7 @@ def test_what_trains_something_else_is_told_so_and_leaves(start, other):
 def test_of_two_that_come_as_the_same_node_the_later_stays(start):
     start(0, 3)
     first = start(1, 3)
+    first.connects()
     assert first.word(NOW) is None
     second = start(1, 3)
     assert first.code() == LOST and "another pod came as node 1" in first.said()
