@@ -98,8 +98,7 @@ def _ask_remaining(cell: PlannedCell, ask: Ask, concurrency: int, stop: threadin
 
 
 def _show(cell: PlannedCell, shard: Shard, total: int, done: int) -> Progress:
-    labels = {} if shard.count == 1 else {"shard": f"{shard.index + 1}/{shard.count}"}
-    return Progress("evaluate", total, done, model=cell.source.name, task=cell.task.name, **labels)
+    return Progress("evaluate", total, done, model=cell.source.name, task=cell.task.name, **shard.labels)
 
 
 def _finish(cell: PlannedCell, found: Mapping[str, Sample]) -> Cell:
@@ -150,13 +149,11 @@ def _judge(task: Task, question: Question, answer: Answer) -> Sample:
 
 
 _Done = tuple[Question | None, Any, threading.Event]
+_Ask = Callable[[Question, threading.Event], Result]
 
 
 def iterate_answers(
-    ask: Callable[[Question, threading.Event], Result],
-    questions: Sequence[Question],
-    concurrency: int,
-    stop: threading.Event,
+    ask: _Ask[Result], questions: Sequence[Question], concurrency: int, stop: threading.Event
 ) -> Iterator[tuple[Question, Result]]:
     """Yield answers as they come, `concurrency` requests at once.
 

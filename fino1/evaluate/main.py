@@ -46,28 +46,37 @@ def main(spec: RunSpec, name: str, work: Path, server: str | None = None) -> int
     Raises SpecError with every problem found before the start, or by an endpoint (a wrong key); ToolError where a
     server or an endpoint failed, with an exit code of its own (docs/design.md C5).
     """
-    started = time.monotonic()
+
+    def run(stop: threading.Event) -> None:
+        started = time.monotonic()
+        shard = find_shard(spec.eval.shards, os.environ)
+        sidecar = Sidecar(server, stop) if server is not None else None
+        directory = runs.directory(work, name, spec)
+        inputs.check(directory, spec)
+        planned = plan(spec, work, stop, sidecar)
+        runs.write_config(directory / "config.json", spec)
+        inputs.check(directory, spec, writes=True)
+        connect = functools.partial(open_endpoint, spec.eval, sidecar, directory, stop)
+        account = Account(spec.eval.budget, shard.count, _sum_costs(planned, shard))
+        _ask_all(planned, spec.eval, connect, account, shard, stop)
+        _write_done(directory, name, planned, time.monotonic() - started)
+
+    return run_until_stopped(run, "evaluate", "samples")
+
+
+def run_until_stopped(run: Callable[[threading.Event], None], method: str, bought: str) -> int:
+    """Run a method whose `bought` things are on disk at once; returns its exit code. SIGTERM sets the event it is given."""
     stop = threading.Event()
-    with catch_sigterm(stop):
+    with _catch_sigterm(stop):
         try:
-            shard = find_shard(spec.eval.shards, os.environ)
-            sidecar = Sidecar(server, stop) if server is not None else None
-            directory = runs.directory(work, name, spec)
-            inputs.check(directory, spec)
-            planned = plan(spec, work, stop, sidecar)
-            runs.write_config(directory / "config.json", spec)
-            inputs.check(directory, spec, writes=True)
-            connect = functools.partial(open_endpoint, spec.eval, sidecar, directory, stop)
-            account = Account(spec.eval.budget, shard.count, _sum_costs(planned, shard))
-            _ask_all(planned, spec.eval, connect, account, shard, stop)
-            _write_done(directory, name, planned, time.monotonic() - started)
+            run(stop)
         except Cancelled:
-            print("evaluate: terminated; the samples so far are on disk", file=sys.stderr)
+            print(f"{method}: terminated; the {bought} so far are on disk", file=sys.stderr)
             return exits.TERMINATED
         except OSError as error:
             if error.errno not in exits.DISK_ERRORS:
                 raise
-            print(f"evaluate: {error}; the samples so far are on disk", file=sys.stderr)
+            print(f"{method}: {error}; the {bought} so far are on disk", file=sys.stderr)
             return exits.DISK
     return exits.DONE
 
@@ -206,7 +215,7 @@ def _write_done(directory: Path, name: str, planned: Sequence[PlannedCell], seco
 
 
 @contextlib.contextmanager
-def catch_sigterm(stop: threading.Event) -> Iterator[None]:
+def _catch_sigterm(stop: threading.Event) -> Iterator[None]:
     """Make SIGTERM set `stop` while the block runs; does nothing outside the main thread, which may not set handlers."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -38,6 +38,11 @@ class Shard:
         """The name of the file, in the cell's directory, to which this shard appends."""
         return SAMPLES_FILE if self.count == 1 else f"samples-{self.index}-of-{self.count}.jsonl"
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """What a line of progress says of this shard; nothing of the whole."""
+        return {} if self.count == 1 else {"shard": f"{self.index + 1}/{self.count}"}
+
     def select(self, items: Sequence[Item]) -> Sequence[Item]:
         """Select this shard's part of a cell's questions, or of its samples in the order of the rows."""
         return items[self.index :: self.count]

@@ -9,19 +9,18 @@ import contextlib
 import functools
 import json
 import os
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from fino1 import exits, files, inputs, runs
+from fino1 import files, inputs, runs
 from fino1.evaluate import samples
 from fino1.evaluate.budget import Account, BudgetSpent, Cost
 from fino1.evaluate.cell import iterate_answers
-from fino1.evaluate.endpoint import Cancelled, Endpoint
-from fino1.evaluate.main import catch_sigterm, open_endpoint
+from fino1.evaluate.endpoint import Endpoint
+from fino1.evaluate.main import open_endpoint, run_until_stopped
 from fino1.evaluate.plan import read_versions
 from fino1.evaluate.questions import Question
 from fino1.evaluate.samples import WHOLE, Shard, find_shard
@@ -43,35 +42,26 @@ def main(spec: RunSpec, name: str, work: Path) -> int:
     Raises SpecError with every problem found before the start, by an endpoint (a wrong key), or where the budget is spent;
     ToolError where a server or an endpoint failed, with an exit code of its own (docs/design.md C5).
     """
-    started = time.monotonic()
-    stop = threading.Event()
-    with catch_sigterm(stop):
-        try:
-            shard = find_shard(spec.paths.shards, os.environ, "paths.shards")
-            directory = runs.directory(work, name, spec)
-            inputs.check(directory, spec)
-            pools = plan(spec, work, stop)
-            runs.write_config(directory / "config.json", spec)
-            inputs.check(directory, spec, writes=True)
-            with contextlib.ExitStack() as stack:
-                for pool in sorted(
-                    pools, key=lambda pool: pool.directory
-                ):  # in one order: two runs must not wait for each other
-                    pool.directory.mkdir(parents=True, exist_ok=True)
-                    stack.enter_context(samples.lock(pool.directory, shard, stop))
-                    pool.journal.load()  # another process may have held the lock until now
-                    pool.journal.tidy(shard)
-                _search_all(pools, spec.paths, directory, shard, stop)
-                _finish(pools, directory, name, time.monotonic() - started)
-        except Cancelled:
-            print("paths: terminated; the calls so far are on disk", file=sys.stderr)
-            return exits.TERMINATED
-        except OSError as error:
-            if error.errno not in exits.DISK_ERRORS:
-                raise
-            print(f"paths: {error}; the calls so far are on disk", file=sys.stderr)
-            return exits.DISK
-    return exits.DONE
+
+    def run(stop: threading.Event) -> None:
+        started = time.monotonic()
+        shard = find_shard(spec.paths.shards, os.environ, "paths.shards")
+        directory = runs.directory(work, name, spec)
+        inputs.check(directory, spec)
+        pools = plan(spec, work, stop)
+        runs.write_config(directory / "config.json", spec)
+        inputs.check(directory, spec, writes=True)
+        with contextlib.ExitStack() as stack:
+            # In one order: two runs must not wait for each other.
+            for pool in sorted(pools, key=lambda pool: pool.directory):
+                pool.directory.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(samples.lock(pool.directory, shard, stop))
+                pool.journal.load()  # another process may have held the lock until now
+                pool.journal.tidy(shard)
+            _search_all(pools, spec.paths, directory, shard, stop)
+            _finish(pools, directory, name, time.monotonic() - started)
+
+    return run_until_stopped(run, "paths", "calls")
 
 
 def _search_all(pools: Sequence[Pool], block: PathsBlock, directory: Path, shard: Shard, stop: threading.Event) -> None:
@@ -102,10 +92,9 @@ def _search_pool(
 ) -> None:
     left = _list_left(searched)
     outcomes = Counter(_outcome(each.path) for each in searched if each.path)
-    labels = {} if shard.count == 1 else {"shard": f"{shard.index + 1}/{shard.count}"}
     buy = functools.partial(pool.buy, endpoints, account, shard)
     first = len(searched) - len(left)
-    with contextlib.closing(Progress("paths", len(searched), first, task=pool.task.name, **labels)) as progress:
+    with contextlib.closing(Progress("paths", len(searched), first, task=pool.task.name, **shard.labels)) as progress:
         for done, (_, path) in enumerate(iterate_answers(buy, left, pool.block.concurrency, stop), first + 1):
             outcomes[_outcome(path)] += 1
             cost = account.spent.to_dict(_is_priced(pool))

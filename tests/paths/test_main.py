@@ -278,7 +278,8 @@ def test_a_context_that_is_too_short_is_told_before_a_request(writer, tmp_path):
 
 def test_a_key_that_expires_in_the_middle(writer, tmp_path, monkeypatch):
     monkeypatch.setenv("KEY_OF_WRITER", "sk-0123456789")
-    spec = spec_of(writer, writer={"api_key_env": "KEY_OF_WRITER"}, concurrency=1)  # none is under way meanwhile
+    # One at a time: `asked` is then the number of the request that is being answered.
+    spec = spec_of(writer, writer={"api_key_env": "KEY_OF_WRITER"}, concurrency=1)
     expired = (401, {}, {"message": "sk-0123456789 has expired"})
     writer.fault = lambda prompt, number: expired if writer.asked.total() > 7 else None
     with pytest.raises(SpecError, match="expected a valid API key .* <key> has expired"):

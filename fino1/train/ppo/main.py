@@ -140,10 +140,10 @@ class _Ppo:
         for epoch in range(self.block.num_ppo_epochs):
             order = list(range(len(episodes)))
             random.Random(f"{self.run.spec.seed} {update} {epoch}").shuffle(order)
-            for members in parts(order, len(order) // self.block.num_mini_batches):
+            for number, members in enumerate(parts(order, len(order) // self.block.num_mini_batches)):
                 members = sorted(members, key=lambda i: -len(episodes[i].response))
                 sums = self._step(members, episodes, experience, not self.actors.is_value_warmup(update))
-                if not totals.any():
+                if epoch == number == 0:
                     sampled = experience.logprobs[members][experience.mask[members]].mean().item()
                     self._check_policy(self.accelerator.reduce(sums, "sum"), sampled)
                 totals += sums
