@@ -1,7 +1,8 @@
 """What the command lines of `fino1` and `fino1-k8s` share: verbs in groups, `--version`, a run file's options."""
 
 import argparse
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fino1 import __version__
@@ -33,6 +34,29 @@ def parser(
         for verbs in groups.values()
         for verb, text in verbs.items()
     }
+
+
+def whole(least: int, most: float = math.inf) -> Callable[[str], int]:
+    """Make an option's `type`: a whole number in a range."""
+
+    def read(text: str) -> int:
+        if text.lstrip("-").isdecimal() and len(text) < 20 and least <= int(text) <= most:
+            return int(text)
+        limits = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
+        raise argparse.ArgumentTypeError(f"expected a whole number {limits}, got {text!r}")
+
+    return read
+
+
+def amount(text: str) -> float:
+    """Read an option's number, 0 or more; its `type`."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.nan
+    if not 0 <= found < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {text!r}")
+    return found
 
 
 def add_run_file(

@@ -98,16 +98,16 @@ def _of_single_verbs(commands: dict[str, argparse.ArgumentParser]) -> None:
     plan = commands["plan"]
     plan.add_argument("--offline", action="store_true", help="ask no cluster")
     plan.add_argument("--prices", type=Path, metavar="FILE", help="price book: what a GPU-hour costs")
-    plan.add_argument("--hours", type=float, metavar="H", help="how long the run takes; needs --prices")
+    plan.add_argument("--hours", type=commandline.amount, metavar="H", help="how long the run takes; needs --prices")
     commands["ps"].add_argument("-A", "--all-namespaces", action="store_true")
     logs = commands["logs"]
     logs.add_argument("-f", "--follow", action="store_true", help="go on until the run is over")
     logs.add_argument("--since", metavar="TIME", help="seconds ago (90s, 5m, 2h), or RFC 3339")
-    logs.add_argument("--tail", type=int, metavar="N", help="the last N lines of each pod")
-    logs.add_argument("--rank", type=int, metavar="N", help="only of pod N")
+    logs.add_argument("--tail", type=commandline.whole(0), metavar="N", help="the last N lines of each pod")
+    logs.add_argument("--rank", type=commandline.whole(0), metavar="N", help="only of pod N")
     logs.add_argument("-c", "--container", metavar="NAME", help="(default: the one that trains or evaluates)")
     logs.add_argument("-o", "--output", choices=("text", "json"), default="text", help="format (default: text)")
-    commands["wait"].add_argument("--timeout", type=float, metavar="S", help="seconds (default: none)")
+    commands["wait"].add_argument("--timeout", type=commandline.amount, metavar="S", help="seconds (default: none)")
     for verb in ("fetch", "report"):
         commands[verb].add_argument("--to", type=Path, metavar="DIR", help="work directory to copy into (default: out)")
     report = commands["report"]
@@ -115,7 +115,7 @@ def _of_single_verbs(commands: dict[str, argparse.ArgumentParser]) -> None:
     report.add_argument("--title", default="Fino1", help="heading of the page (default: Fino1)")
     commands["fetch"].add_argument("--all", action="store_true", help="checkpoints too")
     patience = "seconds to wait for its pods (default: their grace period and a minute)"
-    commands["cancel"].add_argument("--timeout", type=float, metavar="S", help=patience)
+    commands["cancel"].add_argument("--timeout", type=commandline.amount, metavar="S", help=patience)
     prune = commands["prune"]
     prune.add_argument("--older-than", default="7d", metavar="TIME", help="finished so long ago (default: 7d)")
     prune.add_argument("--dry-run", action="store_true", help="say what would go")

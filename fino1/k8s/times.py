@@ -1,11 +1,13 @@
 """How are times read and written? RFC 3339 for programs; `5m`, `2h` and `3d` for people."""
 
+import math
 import re
 from datetime import UTC, datetime, timedelta
 
 from fino1.errors import SpecError
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST_S = 1e9  # 31 years; the calendar ends with the year 1
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 
 
@@ -39,9 +41,10 @@ def ago(text: str, at: datetime) -> str:
 def length(text: str, key: str) -> timedelta:
     """The length of `90s`, `5m`, `2h` or `7d`. Raises SpecError in the name of the option `key`."""
     match = _LENGTH.fullmatch(text)
-    if not match:
+    seconds = float(match[1]) * _UNITS[match[2]] if match else math.inf
+    if seconds > _LONGEST_S:
         raise SpecError(f"{key}: expected a time such as 90s, 5m, 2h or 7d, got {text!r}")
-    return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    return timedelta(seconds=seconds)
 
 
 def since(text: str, key: str) -> datetime:

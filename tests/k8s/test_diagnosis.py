@@ -485,6 +485,8 @@ def test_times_that_users_write():
     assert times.since("2026-11-23T12:00:00", "--x") == NOW
     with pytest.raises(SpecError, match="--x: expected a time such as 90s, 5m, 2h or 7d, got '5'"):
         times.length("5", "--x")
+    with pytest.raises(SpecError, match="--x: expected a time such as 90s, 5m, 2h or 7d, got '9999999d'"):
+        times.since("9999999d", "--x")
 
 
 # Phases
