@@ -62,14 +62,18 @@ def parser() -> argparse.ArgumentParser:
         commandline.add_work(commands[verb], commandline.WORK)
     commands["evaluate"].add_argument("--server", metavar="URL", help="serves the model without base_url (ends in /v1)")
     commands["link"].add_argument("--to", type=Path, required=True, metavar="PATH", help="the path to make")
-    commands["serve"].add_argument("--port", type=commandline.whole(1, 65535), default=_PORT, help=f"(default: {_PORT})")
+    commands["serve"].add_argument(
+        "--port", type=commandline.whole(1, 65535), default=_PORT, help=f"(default: {_PORT})"
+    )
     _add_report(commands["report"])
     commands["score"].add_argument("--task", required=True, help="the task whose rows were answered")
     commands["score"].add_argument(
         "file", type=Path, metavar="FILE.jsonl", help="answers and targets (docs/scoring.md)"
     )
     doctor = commands["doctor"]
-    doctor.add_argument("--gpus", type=commandline.whole(0), default=0, metavar="N", help="GPUs that must be there (default: 0)")
+    doctor.add_argument(
+        "--gpus", type=commandline.whole(0), default=0, metavar="N", help="GPUs that must be there (default: 0)"
+    )
     doctor.add_argument("--part", choices=("train", "evaluate"), help="what this machine is for (default: both)")
     return top
 

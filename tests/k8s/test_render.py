@@ -7,7 +7,10 @@ import yaml
 
 from fino1.k8s import cli
 from fino1.k8s.objects.render import render
-from fino1.spec import recipe
+from fino1.k8s.state.run import Run, newest_of_each
+from fino1.k8s.state.status import Standing
+from fino1.k8s.verbs.ps import _groups
+from fino1.spec import load, recipe
 
 
 @pytest.fixture
@@ -31,3 +34,27 @@ def test_the_test_pod_comes_when_it_is_asked_for(printed, run):
     assert with_tests == render(*recipe.read_run(run, [], [], None), tests=True)
     assert not [thing for thing in objects if thing["kind"] == "Pod"]
     assert with_tests[:-1] == objects and with_tests[-1]["metadata"]["annotations"]["helm.sh/hook"] == "test"
+
+
+def submitted(objects, created):
+    """The run objects among these, as the cluster holds them."""
+    return [
+        Run({**thing, "metadata": {**thing["metadata"], "namespace": "ns", "creationTimestamp": created}})
+        for thing in objects
+        if thing["kind"] == "Job"
+    ]
+
+
+def test_models_whose_names_are_cut_to_the_same_stay_two():
+    """An object's name holds 34 letters of run and model. So do `status`, `why`, `logs` and `ps`, also beside older runs."""
+    models = [{"name": f"fino1-8b-{last}", "run": "sft"} for last in ("a.b", "a-b", "b")]
+    document = {"method": "eval", "gpus_per_node": 0, "eval": {"models": models, "tasks": [{"task": "ledger"}]}}
+    objects, before = (render(load.build(document, "F"), "x" * 34) for _ in range(2))
+    runs = submitted(objects, "2026-11-23T11:00:00Z")
+    assert {run.series[0] for run in runs} == {"x" * 34} and len({run.full for run in runs}) == 3
+    newest = newest_of_each([*runs, *submitted(objects, "2026-11-22T11:00:00Z")])
+    assert [(run.model, run.created[9:10]) for run in newest] == [(model["name"], "3") for model in models]
+    for thing in before:
+        thing["metadata"].get("annotations", {}).pop("fino1/model", None)  # as a version before wrote them
+    assert newest_of_each([*runs, *submitted(before, "2026-11-22T11:00:00Z")]) == newest
+    assert [len(group) for group in _groups([Standing(run, []) for run in runs * 2])] == [3, 3]

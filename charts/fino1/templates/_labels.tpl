@@ -42,4 +42,7 @@ labels:
   {{- end }}
 annotations:
   fino1/directory: {{ quote .directory }}
+  {{- with .model.name }}
+  fino1/model: {{ quote . }}
+  {{- end }}
 {{- end -}}

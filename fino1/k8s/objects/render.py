@@ -88,12 +88,13 @@ def _run(unit: Unit) -> list[Object]:
 
 
 def _run_object(unit: Unit, spec: dict[str, Any]) -> Object:
-    """An object that a controller runs: with the queue's labels, and the run's hash for whoever looks for its directory."""
+    """An object that a controller runs: with the queue's labels, the name of its directory, and the model that it evaluates."""
     backend = BACKENDS["job" if unit.model else unit.document["backend"]]
     thing = _object(unit, backend.api_version, backend.kind, spec=spec)
     keys = {"kueue.x-k8s.io/queue-name": "queue", "kueue.x-k8s.io/priority-class": "workloadPriorityClass"}
     thing["metadata"]["labels"] |= given(**{label: unit.document.get(key) for label, key in keys.items()})
-    thing["metadata"]["annotations"] = {"fino1/directory": unit.directory}
+    model = {"fino1/model": unit.model["name"]} if unit.model else {}  # the object's name may cut it
+    thing["metadata"]["annotations"] = {"fino1/directory": unit.directory, **model}
     return thing
 
 

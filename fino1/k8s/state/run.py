@@ -60,7 +60,17 @@ class Run:
     @property
     def directory(self) -> str:
         """Name of its directory under /work/runs: its name and the hash of its config.json."""
-        return self.object["metadata"].get("annotations", {}).get("fino1/directory", "")
+        return self._annotations.get("fino1/directory", "")
+
+    @property
+    def model(self) -> str:
+        """Name of the model that it evaluates; empty for training, and of objects that fino1 made before it wrote this."""
+        return self._annotations.get("fino1/model", "")
+
+    @property
+    def series(self) -> tuple[str, str]:
+        """What all submissions of it share: its name without the hash, which may be cut, and the model."""
+        return self.full.rpartition("-")[0], self.model
 
     @property
     def created(self) -> str:
@@ -136,6 +146,7 @@ class Run:
         return {
             "name": self.name,
             "run": self.full,
+            "model": self.model or None,
             "namespace": self.object["metadata"]["namespace"],
             "method": self.method,
             "kind": self.kind,
@@ -144,6 +155,10 @@ class Run:
             "created": self.created,
             "queue": self.queue or None,
         }
+
+    @property
+    def _annotations(self) -> Mapping[str, str]:
+        return self.object["metadata"].get("annotations", {})
 
     @property
     def _has_restarted(self) -> bool:
@@ -188,9 +203,16 @@ def latest_runs(api: Api, name: str) -> list[Run]:
     if not found:
         names = ", ".join(sorted({run.name for run in list_runs(api)})) or "none"
         raise SpecError(f"{name}: expected a run in namespace {api.namespace}, got none (there: {names})")
-    newest: dict[str, Run] = {}
-    for run in found:
-        newest.setdefault(run.full.rpartition("-")[0], run)
+    return newest_of_each(found)
+
+
+def newest_of_each(runs: Iterable[Run]) -> list[Run]:
+    """The newest run of each series, of `runs` from the newest on."""
+    newest: dict[tuple[str, str], Run] = {}
+    for run in runs:
+        is_older = not run.model and any(name == run.series[0] for name, _ in newest)  # of whichever model
+        if not is_older:
+            newest.setdefault(run.series, run)
     return list(newest.values())
 
 

@@ -71,5 +71,5 @@ def _prefix(runs: dict[str, Run], full: str, rank: int | str) -> str:
     run = runs.get(full)
     if len(runs) == 1 or run is None:
         return f"[{rank}] "
-    model = full.rpartition("-")[0].removeprefix(f"{run.name}-")
+    model = run.model or full.rpartition("-")[0].removeprefix(f"{run.name}-")
     return f"[{model}/{rank}] " if run.expected_pods > 1 else f"[{model}] "

@@ -38,13 +38,13 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _groups(every: Sequence[Standing]) -> list[list[Standing]]:
     """Runs that share a row: the models of one evaluation; an older submission of the same models has its own."""
-    seen: Counter[tuple[str, str]] = Counter()
+    seen: Counter[tuple[Any, ...]] = Counter()
     groups: dict[tuple[Any, ...], list[Standing]] = defaultdict(list)
     for each in every:  # the newest first
-        namespace, model = each.run.object["metadata"]["namespace"], each.run.full.rpartition("-")[0]
+        namespace, series = each.run.object["metadata"]["namespace"], each.run.series
         name = each.run.name if each.run.method == "eval" else each.run.full
-        groups[namespace, name, seen[namespace, model]].append(each)
-        seen[namespace, model] += 1
+        groups[namespace, name, seen[namespace, series]].append(each)
+        seen[namespace, series] += 1
     return list(groups.values())
 
 

@@ -79,7 +79,8 @@ def _print_many(every: Sequence[Standing], queues: Mapping[str, Queue]) -> None:
     print(f"{first.name}  ({first.method}, {len(every)} models)  {summarize([each.run for each in every])}\n")
     for each in sorted(every, key=lambda each: each.run.full):
         failed = (rank.last_end for rank in each.ranks if rank.last_end and rank.last_end.code)
-        row = {"run": each.run.full, "phase": each.run.phase, "for": times.ago(each.run.since, now)}
+        row = {"model": each.run.model or "-", "run": each.run.full, "phase": each.run.phase}
+        row["for"] = times.ago(each.run.since, now)
         row |= {"pods": each.ready, "restarts": str(each.restarts), "last exit": _describe_end(next(failed, None))}
         row["progress"] = str(each.furthest or "") or describe_position(each.run, queues.get(each.run.full))
         rows.append(row)
