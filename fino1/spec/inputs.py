@@ -122,7 +122,8 @@ class DataBlock(RowsBlock):
     """The training rows."""
 
     columns: dict[Column, Text] = {}
-    """Fino1's column name → the name in the file, where they differ."""
+    """Fino1's column name → the name in the file, where they differ by more than case, spaces and signs. SFT also reads Alpaca,
+    ShareGPT and `messages` rows (docs/design.md C7)."""
     slip_rate: Fraction = 0.5
     """`ledger`: share of SFT rows whose reasoning has a slip of method, as paths have that nobody verified; of a verifier's
     wrong pairs, which have a wrong digit otherwise."""

@@ -114,19 +114,101 @@ def test_half_a_surrogate_pair(tmp_path):
 @pytest.mark.parametrize(
     ("row", "columns"),
     [
-        ({"instruction": "i", "input": "n", "output": "o"}, "input, instruction, output"),
-        ({"conversations": [{"from": "human", "value": "q"}]}, "conversations"),
-        ({"messages": [{"role": "user", "content": "q"}]}, "messages"),
-        ({"question": "q", "complex_cot": "c", "response": "r"}, "complex_cot, question, response"),
-        ({"Question": "q", "Response": "r"}, "Question, Response"),
+        ({"instruction": "i", "input": "n"}, "input, instruction"),
+        ({"prompt": "q", "completion": "r"}, "completion, prompt"),
+        ({"Question": "q", "Response": "r"}, "Question, Response"),  # its reasoning may have another name
+        ({"question": "q", "QUESTION": "q", "cot": "c", "response": "r"}, "QUESTION, cot, question, response"),
     ],
 )
 def test_rows_of_another_format_are_said_once(tmp_path, row, columns):
     path = rows_of(tmp_path, [row] * 3)
-    assert problems(read, path) == [
-        f"{path}: expected columns Question, Complex_CoT, Response, got {columns}; data.columns maps other names, data.task "
-        "reads a benchmark's own format"
-    ]
+    (problem,) = problems(read, path)
+    assert re.fullmatch(
+        re.escape(path) + r": expected columns (Question, Complex_CoT, (R|r)esponse), got "
+        f"{columns}; data.columns maps other names, data.task reads a benchmark's own format",
+        problem,
+    )
+    (problem,) = problems(read, rows_of(tmp_path, [{"messages": TURNS}], "ppo.jsonl"), "ppo")
+    assert "expected columns Open-ended Verifiable Question, Ground-True Answer, got messages" in problem
+
+
+TURNS = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "<think>\nc\n</think>\n\nr"}]
+SHARED = [{"from": "system", "value": "s"}, {"from": "human", "value": "q"}, {"from": "gpt", "value": "r"}]
+
+
+@pytest.mark.parametrize(
+    ("row", "read_as"),
+    [
+        ({"instruction": "q", "input": "n", "output": "<reasoning>c</reasoning>r"}, ("q\n\nn", "c", "r")),
+        ({"instruction": "q", "input": None, "output": "r", "history": []}, ("q", "", "r")),
+        ({"messages": TURNS}, ("q", "c", "r")),
+        ({"messages": [TURNS[0], {"role": "assistant", "content": "r", "reasoning_content": "c"}]}, ("q", "c", "r")),
+        (
+            {"messages": [TURNS[0], {"role": "assistant", "content": "c</think>r"}]},
+            ("q", "c", "r"),
+        ),  # R1's prompt opens it
+        ({"messages": [TURNS[0], {"role": "assistant", "content": solution("c", "r")}]}, ("q", "c", "r")),
+        ({"conversations": SHARED}, ("s\n\nq", "", "r")),
+        ({"system": "s", "conversations": SHARED[1:]}, ("s\n\nq", "", "r")),
+        ({"question": "q", "complex_cot": "c", "response": "r"}, ("q", "c", "r")),
+        ({"Question ": "q", "Complex CoT": "c", "response": "r"}, ("q", "c", "r")),
+    ],
+)
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.parquet"])
+def test_sft_reads_rows_of_other_formats(tmp_path, row, read_as, name):
+    (record,) = read(rows_of(tmp_path, [row], name)).train
+    assert (record.question, record.cot, record.response) == read_as
+    assert solution(record.cot, record.response) == (WORDS_OF[read_as[1]])
+
+
+WORDS_OF = {"c": "## Thinking\n\nc\n\n## Final Response\n\nr", "": "r"}
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        (
+            {"messages": TURNS * 2},
+            "messages: expected a user's and an assistant's turn, got user, assistant, user, assis",
+        ),
+        ({"messages": TURNS[:1]}, "messages: expected a user's and an assistant's turn, got user"),
+        ({"messages": "q"}, "messages: expected a list of turns, got 'q'"),
+        (
+            {"messages": [TURNS[0], {"role": "assistant", "content": ["r"]}]},
+            "messages.content: expected text, got ['r']",
+        ),
+        (
+            {"messages": [TURNS[0], {"role": "assistant", "content": "<think>c"}]},
+            "messages: expected reasoning in one pair",
+        ),
+        ({"messages": [TURNS[0], {"role": "assistant", "content": None}]}, "Response: expected text, got an empty one"),
+        (
+            {"conversations": [{"from": "tool", "value": "q"}]},
+            "conversations: expected a user's and an assistant's turn, got",
+        ),
+        ({"instruction": "q", "output": "r", "history": [["a", "b"]]}, "history: expected none, got some"),
+        ({"instruction": "q", "output": 5}, "output: expected text, got 5"),
+    ],
+)
+def test_rows_of_other_formats_that_cannot_be_read(tmp_path, row, problem):
+    path = rows_of(tmp_path, [row])
+    (line,) = problems(read, path)
+    assert line.startswith(f"{path}:1: {problem}")
+
+
+def test_sft_learns_an_answer_without_reasoning_as_it_stands(tmp_path, tokenizer):
+    """Held-out rows too."""
+    changed = with_template(tokenizer, CHATML)
+    rows = read(
+        rows_of(
+            tmp_path, [{"messages": [TURNS[0] | {"content": f"{i}?"}, TURNS[1] | {"content": "r"}]} for i in range(20)]
+        ),
+        eval_size=2,
+    )  # noqa: E501
+    train, held_out = examples.make_sft_examples(rows, Chat(changed), 64, [changed.eos_token_id])
+    assert (len(train), len(held_out)) == (18, 2)
+    for each in train + held_out:
+        assert changed.decode([token for token in each["labels"] if token >= 0]) == "r<|im_end|>"
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a": ' * 100_000])

@@ -2,28 +2,30 @@
 
 The columns are those of TheFinAI/Fino1_Reasoning_Path_FinQA: `Question`, `Complex_CoT` and `Response` for SFT, `Open-ended
 Verifiable Question` and `Ground-True Answer` for PPO; a verifier's pairs have PPO's, `Response` and perhaps `label`.
+formats.py turns SFT's rows of other formats into these.
 """
 
 import re
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from fino1.errors import SpecError
 from fino1.spec.inputs import DEFAULT_COLUMNS, DEFAULT_DATA, DataBlock, RowsBlock
 from fino1.tasks.record import FINAL, THINKING, Record
 from fino1.tasks.rows import is_finite, read_json_rows
 from fino1.train import checkpoint
+from fino1.train.data import formats
+from fino1.train.data.formats import ANSWER, QUESTION, REASONING, Numbered
 
-SFT_COLUMNS = ("Question", "Complex_CoT", "Response")
+SFT_COLUMNS = (QUESTION, REASONING, ANSWER)
 RL_COLUMNS = ("Open-ended Verifiable Question", "Ground-True Answer")
 PAIR_COLUMNS = (*RL_COLUMNS, "Response", "label")
 DOCUMENT = "Document"  # a column that rows of method `paths` have: the part of the prompt that may be cut
 _CONTEXT = re.compile(r"\A(.*?context:)(.*?)(\bquestion:.*)\Z", re.DOTALL | re.IGNORECASE)
 _LABELS = {"True": "true", "1": "true", "False": "false", "0": "false"}  # by the text of what JSON may hold
 _SHOWN = 20  # problems listed of one file
-Numbered = list[tuple[int, dict[str, Any]]]
 
 
 def read(block: RowsBlock, method: str) -> list[Record]:
@@ -35,20 +37,24 @@ def read(block: RowsBlock, method: str) -> list[Record]:
     names = {column: given.get(column, column) for column in columns}
     source = block.path or block.hub or DEFAULT_DATA
     raw, problems = _load_local(Path(source)) if block.path is not None else (_load_hub(source, block), [])
-    if not problems:
-        _check_columns(
-            source, raw, [name for column, name in names.items() if column != "label"], isinstance(block, DataBlock)
-        )
-    return _records(source, raw, problems, names)
-
-
-def _check_columns(source: str, raw: Numbered, wanted: Sequence[str], has_names: bool) -> None:
-    """Raise SpecError for a column that no row has: the file is of another format, or names its columns otherwise."""
     there = {name for _, row in raw for name in row}
-    if raw and not there.issuperset(wanted):
-        got = ", ".join(sorted(there)) or "none"
-        hint = "; data.columns maps other names, data.task reads a benchmark's own format" if has_names else ""
-        raise SpecError(f"{source}: expected columns {', '.join(wanted)}, got {got[:200]}{hint}")
+    names = formats.find_names(names, there)
+    wanted = [name for column, name in names.items() if column != "label"]
+    if there.issuperset(wanted) or not raw:
+        return _records(source, raw, problems, names)
+    reader = formats.find_reader(there) if method == "sft" else None
+    if reader is None:
+        _refuse(source, problems, there, wanted, isinstance(block, DataBlock))
+    raw, more = formats.translate(source, raw, reader)
+    return _records(source, raw, problems + more, {column: column for column in columns}, optional=(REASONING,))
+
+
+def _refuse(source: str, problems: list[str], there: set[str], wanted: Sequence[str], has_names: bool) -> NoReturn:
+    """Raise SpecError for columns that no row has: the file is of another format, or names its columns otherwise."""
+    got = ", ".join(sorted(there)) or "none"
+    hint = "; data.columns maps other names, data.task reads a benchmark's own format" if has_names else ""
+    line = f"{source}: expected columns {', '.join(wanted)}, got {got[:200]}{hint}"
+    raise SpecError(first_problems([line, *problems], source))
 
 
 def first_problems(problems: list[str], source: str) -> list[str]:
@@ -90,10 +96,12 @@ def _load_hub(hub: str, block: RowsBlock) -> Numbered:
         raise SpecError(f"data.hub: {hub}: expected a dataset that can be read, got {error}") from error
 
 
-def _records(source: str, raw: Numbered, problems: list[str], names: dict[str, str]) -> list[Record]:
+def _records(
+    source: str, raw: Numbered, problems: list[str], names: dict[str, str], optional: Sequence[str] = ()
+) -> list[Record]:
     """Rows as records: `Document`, or the text between `Context:` and `Question:`, is the document; the rest is never cut.
 
-    A pair's label, where it has one, is "true" or "false" in the record's fields.
+    A pair's label, where it has one, is "true" or "false" in the record's fields. A row may lack the `optional` columns.
     """
     check = _pair_problem if "label" in names else _problem
     records = []
@@ -101,7 +109,7 @@ def _records(source: str, raw: Numbered, problems: list[str], names: dict[str, s
         found = [
             f"{source}:{number}: {name}: {problem}"
             for column, name in names.items()
-            if (problem := check(column, row.get(name)))
+            if (name in row or column not in optional) and (problem := check(column, row.get(name)))
         ]
         problems += found
         if found:

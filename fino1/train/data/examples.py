@@ -73,7 +73,7 @@ def make_sft_examples(
         return {"input_ids": prompt + answer, "labels": [-100] * len(prompt) + answer}, was_cut
 
     train, rows.counts.cut = _each(rows.train, make)
-    return train, _each([r for r in rows.evaluation if r.cot], make)[0]
+    return train, _each([r for r in rows.evaluation if r.response], make)[0]
 
 
 def _each(

@@ -59,7 +59,7 @@ def read_rows(block: DataBlock, method: str, seed: int) -> Rows:
         records = read_file(block, method)
         counts.read = len(records)
         if method == "sft":
-            records = [r for r in records if r.cot and r.response]
+            records = [r for r in records if r.response and (r.cot or block.task is None)]
             counts.without_solution = counts.read - len(records)
         kept = leave_out(block.task, records, [r for other in block.exclude for r in read_evaluation_set(other, seed)])
         counts.excluded = len(records) - len(kept)
