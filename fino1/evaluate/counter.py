@@ -18,9 +18,9 @@ import jinja2.nodes
 import jinja2.parser
 import jinja2.sandbox
 
+from fino1 import hub
 from fino1.errors import SpecError, first_line
-from fino1.evaluate import hub
-from fino1.evaluate.hub import Location
+from fino1.hub import Location
 
 Counter = Callable[[str], int]
 Way = Literal["tokenizers", "transformers", "estimate"]

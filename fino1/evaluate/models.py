@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from fino1 import files, runs, weights
+from fino1 import files, hub, runs, weights
 from fino1.errors import SpecError
-from fino1.evaluate import hub
-from fino1.evaluate.hub import Location
+from fino1.hub import Location
 from fino1.spec.evaluation import EvalModel, PriceBlock
 
 SERVERS = {"vllm": "vllm", "transformers": "transformers serve"}  # as a cell's key names them

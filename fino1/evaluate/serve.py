@@ -24,9 +24,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from fino1 import exits
+from fino1 import exits, hub
 from fino1.errors import SpecError, ToolError
-from fino1.evaluate import hub
 from fino1.processes import die_with_parent, pause_gc
 
 START_TIMEOUT_S = 1800.0  # a 70B model from a cold volume

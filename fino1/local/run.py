@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
-from fino1 import doctor, exits, inputs, processes, runs, trackers
+from fino1 import doctor, exits, hub, inputs, processes, runs, trackers
 from fino1.errors import SpecError
 from fino1.spec import load
 from fino1.spec.run import RunSpec
@@ -24,7 +24,7 @@ _VERBS = {"sft": "train", "verifier": "train", "ppo": "train", "eval": "evaluate
 
 
 def check(spec: RunSpec, source: str) -> None:
-    """Raise SpecError where a run asks for nodes, GPUs, packages or trackers that this machine does not have."""
+    """Raise SpecError where a run asks for nodes, GPUs, packages, trackers or models that this machine does not have."""
     problems = []
     if spec.nodes != 1:
         problems.append(f"{source}: nodes: expected 1 on this machine, got {spec.nodes}")
@@ -36,7 +36,7 @@ def check(spec: RunSpec, source: str) -> None:
             f"{source}: gpus_per_node: expected at most {here}, as many as this machine has, got {spec.gpus_per_node}"
             " (0 runs on the CPU)"
         )
-    if problems:
+    if problems := problems or [f"{source}: {text}" for text in hub.missing(spec)]:
         raise SpecError(problems)
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from fino1.errors import SpecError
-from fino1.evaluate import counter, hub
+from fino1 import hub
+from fino1.evaluate import counter
 from fino1.evaluate.counter import _load_tokenizers, _load_transformers
 
 SMOLLM2 = Path(__file__).parents[2] / "out/models/smollm2-135m"

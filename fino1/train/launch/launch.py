@@ -19,8 +19,8 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.distributed.run import config_from_args, get_args_parser
 
-from fino1 import exits, files, inputs, processes, runs
-from fino1.errors import first_line
+from fino1 import exits, files, hub, inputs, processes, runs
+from fino1.errors import SpecError, first_line
 from fino1.spec import load
 from fino1.train import checkpoint
 from fino1.train.launch.attempts import Attempts
@@ -58,6 +58,8 @@ def start_ranks(config: Path, name: str, work: Path, source: str | None = None) 
         if done.is_file():
             return exits.DONE  # killed, or started once more, after its last act
         checkpoint.newest(directory / "checkpoints", nodes * ranks)  # here too: before GPUs and models are waited for
+        if problems := hub.missing(spec):
+            raise SpecError(problems)
         limit = os.environ.get("FINO1_BACKOFF_LIMIT") if parsed.node_rank == 0 else None
         attempts = Attempts(directory, int(limit)) if limit else None
         if nodes == 1:
