@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fino1.errors import SpecError
 from fino1 import hub
+from fino1.errors import SpecError
 from fino1.evaluate import counter
 from fino1.evaluate.counter import _load_tokenizers, _load_transformers
 
