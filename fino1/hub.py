@@ -36,7 +36,7 @@ def find(model: Location, name: str) -> Path | None:
         if is_known or constants.HF_HUB_OFFLINE and try_to_load_from_cache(where, "config.json", revision=revision):
             return None
         raise SpecError(f"{where}: expected a model on the hub, got {first_line(error)}") from error
-    except ValueError as error:  # a name that no model can have
+    except (ValueError, ImportError) as error:  # a name that no model can have; a SOCKS proxy without its package
         raise SpecError(f"{where}: expected a model on the hub, got {first_line(error)}") from error
 
 

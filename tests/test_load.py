@@ -402,6 +402,30 @@ def test_evaluations():
     )[0].startswith("F: eval.models.0.name: expected a short name")
 
 
+@pytest.mark.parametrize("url", ["http://[::1]:80/v1", "http://u:p@h:8/v1", "https://a_b.example/v1/"])
+def test_endpoints(url):
+    assert load.build({"method": "eval", "eval": SERVED | {"models": [{"name": "a", "base_url": url}]}}, "F")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "example.com/v1",
+        "ftp://x/v1",
+        "http:///v1",
+        "http://[::1/v1",
+        "http://h:a/v1",
+        "http://h/v1?v=1",
+        "http://é/v1",
+        "http://h\n",
+    ],
+)
+def test_what_is_no_endpoint(url):
+    (problem,) = problems({"method": "eval", "eval": SERVED | {"models": [{"name": "a", "base_url": url}]}})
+    expected = "expected a URL such as https://api.example.com/v1, without ? and #"
+    assert problem == f"F: eval.models.0.base_url: {expected}, got {url if url.isprintable() else json.dumps(url)}"
+
+
 def test_reasoning_paths():
     assert problems({"method": "paths", "report_to": ["wandb"]}) == [
         "F: report_to: expected none with method paths, got wandb",

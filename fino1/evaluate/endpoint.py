@@ -21,7 +21,7 @@ from typing import Any
 import openai
 
 from fino1 import exits
-from fino1.errors import SpecError, ToolError
+from fino1.errors import SpecError, ToolError, first_line
 from fino1.evaluate import reply
 from fino1.spec import canonical
 
@@ -91,13 +91,17 @@ class Endpoint:
         self._opens_at, self._lock = 0.0, threading.Lock()  # time.monotonic() before which nothing is sent
         self._has_answered = False
         self.unsupported: list[str] = []  # parameters that the model refused: left out, or renamed
-        self._client = openai.OpenAI(
-            base_url=base_url,
-            api_key=api_key or "none",
-            timeout=timeout_s,
-            max_retries=0,
-            http_client=openai.DefaultHttpxClient(trust_env=False) if is_local else None,
-        )
+        try:
+            self._client = openai.OpenAI(
+                base_url=base_url,
+                api_key=api_key or "none",
+                timeout=timeout_s,
+                max_retries=0,
+                http_client=openai.DefaultHttpxClient(trust_env=False) if is_local else None,
+            )
+        except Exception as error:  # noqa: BLE001, of a proxy: a SOCKS one needs `socksio`, others are no URL
+            wanted = "a proxy in HTTP_PROXY, HTTPS_PROXY and ALL_PROXY that can be used"
+            raise SpecError(f"{self._name}: expected {wanted}, got {first_line(error)}") from error
 
     def ask(
         self,

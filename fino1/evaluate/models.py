@@ -82,8 +82,6 @@ def find(model: EvalModel, work: Path) -> Source:
 
 def _check_endpoint(model: EvalModel) -> list[str]:
     problems = []
-    if model.base_url and not model.base_url.startswith(("http://", "https://")):
-        problems.append(f"base_url: expected http://… or https://…, got {model.base_url}")
     if model.base_url and "@" in urlsplit(model.base_url).netloc:
         problems.append("base_url: expected no user and password in it (api_key_env names a variable), got some")
     if model.api_key_env:

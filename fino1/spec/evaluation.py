@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import model_validator
 
-from fino1.spec.fields import ADDED, Block, Count, CountOrZero, Image, Name, NonNegative, Positive, Text
+from fino1.spec.fields import ADDED, BaseUrl, Block, Count, CountOrZero, Image, Name, NonNegative, Positive, Text
 from fino1.spec.inputs import ChatModelRef, RowsBlock, TaskId, fold_complaints
 
 
@@ -22,7 +22,7 @@ class EvalModel(ChatModelRef):
 
     name: Name
     """Name in the leaderboard."""
-    base_url: Text | None = None
+    base_url: BaseUrl | None = None
     """OpenAI-compatible endpoint, ending in `/v1`; null: the model is served in the pod, or here, as `eval.server` says."""
     model_id: Text | None = None
     """What the endpoint calls the model; null: `name`."""

@@ -132,6 +132,16 @@ Image = Annotated[
 Tag = Annotated[str, matching(rf"^{_TAG}$", "a tag of at most 128 letters, digits, -, _ and .")]
 Digest = Annotated[str, matching(f"^{_DIGEST}$", "sha256: and 64 hex digits")]
 
+_USER = r"([-._~%!$&'()*+,;=:A-Za-z0-9]*@)?"  # which fino1/evaluate/models.py refuses without showing it
+_HOST_PORT = r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?)(:[0-9]{1,5})?"
+BaseUrl = Annotated[
+    str,
+    matching(
+        rf"""^https?://{_USER}{_HOST_PORT}(/[!"$->@-~]*)?$""",
+        "a URL such as https://api.example.com/v1, without ? and #",
+    ),
+]
+
 _DECIMAL = r"([0-9]+\.?[0-9]*|\.[0-9]+)"
 _ABOVE_ONE = r"[kMGTPE]|[KMGTPE]i"
 QUANTITY = rf"^\+?{_DECIMAL}([num]|{_ABOVE_ONE}|[eE][-+]?[0-9]{{1,2}})?$"

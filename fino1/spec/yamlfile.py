@@ -87,7 +87,8 @@ def read_yaml(path: Path) -> dict:
 
 def show(value: Any) -> str:
     """A value in an error message."""
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    is_plain = isinstance(value, str) and value.isprintable()
+    text = value if is_plain else json.dumps(value, default=str, ensure_ascii=False)
     kind = {str: "the text ", dict: "the map ", list: "the list "}.get(type(value), "")
     return f"{kind}{text if len(text) <= 60 else text[:57] + '...'}"
 

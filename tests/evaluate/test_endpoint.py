@@ -1,3 +1,4 @@
+import sys
 import threading
 import time
 from email.utils import formatdate
@@ -199,6 +200,16 @@ def test_a_server_of_ours_is_asked_without_proxies(server, monkeypatch):
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     assert ask(server, is_local=True).text == "42"
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "ftp://127.0.0.1:9", "http://[::1"])
+def test_a_proxy_that_cannot_be_used(monkeypatch, proxy):
+    monkeypatch.setitem(sys.modules, "socksio", None)  # as where httpx's extra is not installed
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(
+        SpecError, match=r"^http://h/v1 \(m\): expected a proxy in HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
+    ):
+        Endpoint("http://h/v1", "m")
 
 
 def ask_many(asked, prompts, **options):

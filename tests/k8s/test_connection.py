@@ -10,6 +10,7 @@ import pytest
 from fino1.errors import ClusterError, SpecError
 from fino1.k8s import cli
 from fino1.k8s.cluster.client import connect
+from fino1.k8s.cluster.exec import read_output
 
 PAGE = (200, "text/html", b"<html><body>It works!</body></html>")
 MISSING = (404, "text/html", b"<html><body>Not Found</body></html>")
@@ -114,6 +115,16 @@ def test_a_proxy_from_the_environment_without_a_scheme(serve, monkeypatch):
     path, address, asked = serve({"*": VERSION}, "http://api.example")
     monkeypatch.setenv("HTTP_PROXY", address)
     assert connect(path).version == "v1.33.0" and asked == ["http://api.example/version"]
+
+
+def test_files_are_not_copied_through_a_socks_proxy(serve):
+    """The library would send such a proxy the words of HTTP and wait."""
+    api = connect(serve({"*": VERSION})[0])
+    api.who.configuration.proxy = "socks5h://127.0.0.1:9"
+    with pytest.raises(
+        SpecError, match="^context x of .*: proxy socks5h://127.0.0.1:9: expected an HTTP proxy or none"
+    ):
+        next(read_output(api, "pod", "c", ["true"]))
 
 
 @pytest.mark.parametrize(

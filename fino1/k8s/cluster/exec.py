@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
-from fino1.errors import ClusterError, first_line
+from fino1.errors import ClusterError, SpecError, first_line
 from fino1.k8s.cluster.client import Api
 from fino1.k8s.cluster.errors import Request, refusal
 
@@ -44,10 +44,15 @@ def read_output(api: Api, pod: str, container: str, command: Sequence[str]) -> I
 
 
 def _open(api: Api, pod: str, container: str, command: Sequence[str]) -> Any:
-    """A WebSocket whose other end is the command. Raises ApiError with what the server refused."""
+    """A WebSocket whose other end is the command. Raises ApiError with what the server refused.
+
+    SpecError for a SOCKS proxy: create_websocket takes every proxy for one of HTTP, and would wait for its answer.
+    """
     from kubernetes.stream.ws_client import create_websocket
     from websocket import WebSocketBadStatusException, WebSocketException
 
+    if (proxy := api.who.configuration.proxy or "").startswith("socks"):
+        raise SpecError(f"{api.who.source}: proxy {proxy}: expected an HTTP proxy or none to copy files, got SOCKS")
     request = Request("get", api.resource("v1", "Pod"), api.namespace, pod, "exec")
     query = [("container", container), ("stdout", "true"), ("stderr", "true"), *(("command", c) for c in command)]
     url = f"ws{api.who.url.removeprefix('http')}{request.path}?{urlencode(query)}"
