@@ -18,8 +18,8 @@ def add(command: argparse.ArgumentParser) -> None:
     command.add_argument("--exclude", action="append", default=[], metavar="SET", help=text + "; may be repeated")
     text = "share of an evaluated document's figures in shared 8-grams, from which a row is left out (default: 0.3)"
     command.add_argument("--ngram-share", type=_share, default=0.3, metavar="SHARE", help=text)
-    text = "how alike the parts of two prompts are that count as one (Jaccard, default: 0.8; 1: the same shingles)"
-    command.add_argument("--similarity", type=_share, default=0.8, metavar="SHARE", help=text)
+    text = "how alike the parts of two prompts are that count as one (Jaccard, default: 0.7)"
+    command.add_argument("--similarity", type=_share, default=0.7, metavar="SHARE", help=text)
     text = "count lengths in this model's tokens (hub id or directory; default: in characters)"
     command.add_argument("--tokenizer", metavar="MODEL", help=text)
     for name, text in (

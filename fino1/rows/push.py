@@ -30,10 +30,11 @@ def push(directory: Path, repository: str, public: bool) -> str:
     except HFValidationError as error:
         raise SpecError(f"--push: {repository}: expected ORG/NAME, got {first_line(error)}") from error
     except HfHubHTTPError as error:
-        status = error.response.status_code if error.response is not None else 0
+        status = error.response.status_code
         hint = {401: "; HF_TOKEN needs a valid token", 403: "; HF_TOKEN needs the right to write there"}.get(status, "")
-        text = f"--push: {repository}: expected {api.endpoint} to take it, got {first_line(error)}{hint}"
+        got = f"{status} {error.server_message or first_line(error)}".splitlines()[0]
+        text = f"--push: {repository}: expected {api.endpoint} to take it, got {got}{hint}"
         raise (SpecError if 400 <= status < 500 else ToolError)(text) from error
-    except OSError as error:
+    except HfHubHTTPError.__bases__ as error:  # OSError, and what httpx raises, which newer releases have as httpx2
         raise ToolError(f"--push: {repository}: {api.endpoint}: {first_line(error)}") from error
     return str(address)
