@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from fino1 import commandline, errors, exits, processes, trackers
 from fino1.errors import SpecError
+from fino1.rows import options
 
 if TYPE_CHECKING:  # pydantic and the spec are not loaded for --help
     from fino1.spec.run import RunSpec
@@ -23,6 +24,7 @@ _GROUPS = {
     "on this machine": {
         "run": "run a run file or a recipe: train, evaluate, report",
         "report": "write the leaderboard and curves of finished runs as one page",
+        "rows": "filter and merge rows of `paths` runs and files into a data set for SFT, PPO and DPO",
         "score": "judge answers of your own",
         "doctor": "list versions and devices, check write access, and say what is missing",
     },
@@ -66,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
         "--port", type=commandline.whole(1, 65535), default=_PORT, help=f"(default: {_PORT})"
     )
     _add_report(commands["report"])
+    options.add(commands["rows"])
     commands["score"].add_argument("--task", required=True, help="the task whose rows were answered")
     commands["score"].add_argument(
         "file", type=Path, metavar="FILE.jsonl", help="answers and targets (docs/scoring.md)"
@@ -158,6 +161,12 @@ def _report(arguments: argparse.Namespace) -> int:
     return exits.DONE
 
 
+def _rows(arguments: argparse.Namespace) -> int:
+    from fino1.rows.main import main as write_rows
+
+    return write_rows(arguments)
+
+
 def _score(arguments: argparse.Namespace) -> int:
     from fino1.tasks import scorefile
 
@@ -203,6 +212,7 @@ def _config(path: Path, *methods: str) -> dict:
 _VERBS = {
     "run": _run,
     "report": _report,
+    "rows": _rows,
     "score": _score,
     "doctor": _doctor,
     "train": _train,

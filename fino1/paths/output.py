@@ -40,7 +40,9 @@ class Result:
     @property
     def about(self) -> dict[str, Any]:
         """What all lines begin with."""
-        return {"id": self.question.id, "task": self.task.name, "page": self.question.record.page}
+        record = self.question.record
+        table = record.fields.get("table_hash", "")
+        return {"id": self.question.id, "task": self.task.name, "page": record.page, "table": table}
 
     @property
     def document(self) -> str:

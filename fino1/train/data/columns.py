@@ -36,7 +36,7 @@ def read(block: RowsBlock, method: str) -> list[Record]:
         given = DEFAULT_COLUMNS | given
     names = {column: given.get(column, column) for column in columns}
     source = block.path or block.hub or DEFAULT_DATA
-    raw, problems = _load_local(Path(source)) if block.path is not None else (_load_hub(source, block), [])
+    raw, problems = load_local(Path(source)) if block.path is not None else (_load_hub(source, block), [])
     there = {name for _, row in raw for name in row}
     names = formats.find_names(names, there)
     wanted = [name for column, name in names.items() if column != "label"]
@@ -63,7 +63,7 @@ def first_problems(problems: list[str], source: str) -> list[str]:
     return problems[:_SHOWN] + more
 
 
-def _load_local(path: Path) -> tuple[Numbered, list[str]]:
+def load_local(path: Path) -> tuple[Numbered, list[str]]:
     """Rows of a file (JSON arrays and Parquet numbered by index, JSONL by line), and the problems of what is no row.
 
     Writes no cache, as `datasets` would: `/models` may be read-only.
