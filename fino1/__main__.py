@@ -1,8 +1,8 @@
 """Command line `fino1`: the verbs that run on this machine or in a pod.
 
 `run` is for people. `train`, `evaluate` and `paths` are what `run` and the pods start: they take a run's config.json, whose
-hash and the run's name make the name of its directory under `--work`. `link` and `serve` are for the containers beside an
-evaluation, which serve its model.
+hash and the run's name make the name of its directory under `--work`. `link` and `serve` are for the containers beside one that
+asks models, which serve one of them.
 """
 
 import argparse
@@ -32,8 +32,8 @@ _GROUPS = {
         "train": "train with the config's method (sft, verifier or ppo)",
         "evaluate": "have every model answer every task",
         "paths": "search reasoning paths for questions",
-        "link": "symlink PATH to the evaluated model",
-        "serve": "serve the evaluation's model, on loopback",
+        "link": "symlink PATH to the model that is served",
+        "serve": "serve the model without base_url, on loopback",
     },
 }
 
@@ -62,7 +62,8 @@ def parser() -> argparse.ArgumentParser:
         commandline.add_work(commands[verb], _POD_WORK)
     for verb in ("report", "doctor"):
         commandline.add_work(commands[verb], commandline.WORK)
-    commands["evaluate"].add_argument("--server", metavar="URL", help="serves the model without base_url (ends in /v1)")
+    for verb in ("evaluate", "paths"):
+        commands[verb].add_argument("--server", metavar="URL", help="serves the model without base_url (ends in /v1)")
     commands["link"].add_argument("--to", type=Path, required=True, metavar="PATH", help="the path to make")
     commands["serve"].add_argument(
         "--port", type=commandline.whole(1, 65535), default=_PORT, help=f"(default: {_PORT})"
@@ -116,7 +117,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     from fino1.evaluate.main import main as evaluate
     from fino1.spec import load
 
-    spec = _evaluation(arguments)
+    spec = _build(arguments, "eval")
     try:
         return evaluate(spec, _name(arguments, spec.method), arguments.work, arguments.server)
     except SpecError as error:
@@ -128,9 +129,9 @@ def _paths(arguments: argparse.Namespace) -> int:
     from fino1.paths.main import main as search
     from fino1.spec import load
 
-    spec = load.build(_config(arguments.config, "paths"), str(arguments.config), world_size=1)
+    spec = _build(arguments, "paths")
     try:
-        return search(spec, _name(arguments, spec.method), arguments.work)
+        return search(spec, _name(arguments, spec.method), arguments.work, arguments.server)
     except SpecError as error:
         raise load.located(error, arguments.source) from error
 
@@ -138,8 +139,8 @@ def _paths(arguments: argparse.Namespace) -> int:
 def _link(arguments: argparse.Namespace) -> int:
     from fino1.evaluate import link
 
-    model = link.find_served(_evaluation(arguments).eval, str(arguments.config))
-    print(link.link(model, arguments.to, arguments.work))
+    key, model = link.find_served(_build(arguments, "eval", "paths"), str(arguments.config))
+    print(link.link(key, model, arguments.to, arguments.work))
     return exits.DONE
 
 
@@ -147,11 +148,14 @@ def _serve(arguments: argparse.Namespace) -> int:
     from fino1 import runs
     from fino1.evaluate import link, serve
 
-    block = _evaluation(arguments).eval
-    if block.server.engine == "vllm":
-        raise SpecError(f"{arguments.config}: eval.server.engine: expected transformers for `fino1 serve`, got vllm")
-    where, revision = runs.resolve(link.find_served(block, str(arguments.config)), arguments.work)
-    return serve.serve_in_foreground("@".join(filter(None, (where, revision))), arguments.port, block.server.args)
+    spec = _build(arguments, "eval", "paths")
+    server = spec.asking.server
+    if server.engine == "vllm":
+        place = f"{arguments.config}: {spec.method}.server.engine"
+        raise SpecError(f"{place}: expected transformers for `fino1 serve`, got vllm")
+    key, model = link.find_served(spec, str(arguments.config))
+    where, revision = runs.resolve(model, arguments.work, key=key)
+    return serve.serve_in_foreground("@".join(filter(None, (where, revision))), arguments.port, server.args)
 
 
 def _report(arguments: argparse.Namespace) -> int:
@@ -180,11 +184,11 @@ def _doctor(arguments: argparse.Namespace) -> int:
     return examine(arguments.work, arguments.gpus, arguments.part)
 
 
-def _evaluation(arguments: argparse.Namespace) -> "RunSpec":
-    """Read the evaluation that the config describes."""
+def _build(arguments: argparse.Namespace, *methods: str) -> "RunSpec":
+    """Read the run that the config describes, of one of `methods`, which ask models."""
     from fino1.spec import load
 
-    return load.build(_config(arguments.config, "eval"), str(arguments.config), world_size=1)
+    return load.build(_config(arguments.config, *methods), str(arguments.config), world_size=1)
 
 
 def _name(arguments: argparse.Namespace, method: str) -> str:

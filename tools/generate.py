@@ -138,7 +138,7 @@ def _rows(path: str, node: Node) -> list[str]:
 _CHART = f"""# {HEADER}
 apiVersion: v2
 name: fino1
-description: Train financial-reasoning language models (SFT, verifier, PPO) and evaluate them
+description: Search reasoning paths, train financial-reasoning language models (SFT, verifier, PPO) and evaluate them
 type: application
 version: {__version__}
 appVersion: "{__version__}"
@@ -148,7 +148,9 @@ _ABOUT = """One run for each release, by `method`:
 
 - `sft`, `verifier`, `ppo` train a model, as a PyTorchJob (default), Job, JobSet or TrainJob (`backend`);
 - `eval` evaluates models: each answers every task, in an Indexed Job of its own, whose pods share its questions (`eval.shards`).
-  A model of the volumes or the hub is served in the pod, by vLLM on GPUs; one behind an API needs no GPU.
+  A model of the volumes or the hub is served in the pod, by vLLM on GPUs; one behind an API needs no GPU;
+- `paths` has models search reasoning paths for questions, in an Indexed Job whose pods share the questions (`paths.shards`);
+  writer and judge are served as the models of an evaluation are, one of them at most in the pod.
 
 `charts/train` and `charts/eval` are links to this folder.
 

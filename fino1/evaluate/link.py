@@ -1,4 +1,4 @@
-"""Where does a server find the evaluation's model? Under a path that is known before a run's directory is (docs/design.md C13).
+"""Where does a server find the model that is asked? Under a path that is known before a run's directory is (docs/design.md C13).
 
 The server's container is started with a fixed command line, and `{run: NAME}` is known only once that run has finished.
 """
@@ -10,24 +10,25 @@ from pathlib import Path
 
 from fino1 import runs
 from fino1.errors import SpecError
-from fino1.spec.evaluation import EvalBlock, EvalModel
+from fino1.spec.evaluation import EvalModel
+from fino1.spec.run import RunSpec
 
 
-def find_served(block: EvalBlock, source: str) -> EvalModel:
-    """Return the one model without `base_url`. Raises SpecError, naming the config `source`, for none or several."""
-    found = [model for model in block.models if model.base_url is None]
+def find_served(spec: RunSpec, source: str) -> tuple[str, EvalModel]:
+    """Return the key and the one model without `base_url`. Raises SpecError, naming the config `source`, for none or several."""
+    found = [(key, model) for key, model in spec.asked.items() if model.base_url is None]
     if len(found) != 1:
-        names = ", ".join(model.name for model in found) or "none"
-        raise SpecError(f"{source}: eval.models: expected one model without base_url, got {names}")
+        names = ", ".join(model.name for _, model in found) or "none"
+        raise SpecError(f"{source}: {spec.method}: expected one model without base_url, got {names}")
     return found[0]
 
 
-def link(model: EvalModel, to: Path, work: Path) -> str:
+def link(key: str, model: EvalModel, to: Path, work: Path) -> str:
     """Make `to` a symbolic link to the model's directory; returns a line to print about it. A model of the hub needs no link.
 
     An older link is replaced atomically. Raises SpecError where the model is not there, or `to` is something else.
     """
-    where, _ = runs.resolve(model, work, key=f"eval.models: {model.name}")
+    where, _ = runs.resolve(model, work, key=key)
     if model.hub is not None:
         return f"{model.name}: {where} is taken from the hub by its name, no link is needed"
     target = Path(where).resolve()

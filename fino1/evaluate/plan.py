@@ -17,7 +17,7 @@ from fino1.evaluate.models import Source
 from fino1.evaluate.questions import Rows
 from fino1.evaluate.sidecar import Sidecar
 from fino1.spec import canonical
-from fino1.spec.evaluation import EvalBlock, EvalTask, ServerBlock
+from fino1.spec.evaluation import EvalBlock, EvalTask
 from fino1.spec.run import RunSpec
 from fino1.tasks import scoring
 
@@ -42,7 +42,7 @@ def plan(spec: RunSpec, work: Path, stop: threading.Event, sidecar: Sidecar | No
                 raise SpecError(f"{task.task}: prompt: expected one of {known}, got {spec.eval.prompt}")
             tables.append((rows, task))
     with _collect(problems, ""):
-        sources = _set_engine(sources, spec.eval.server, sidecar, is_sound=not problems)
+        sources = set_engine(sources, spec, sidecar, is_sound=not problems)
     planned: list[PlannedCell] = []
     for source in sources:
         with _collect(problems, f"eval.models: {source.name}: "):
@@ -53,13 +53,18 @@ def plan(spec: RunSpec, work: Path, stop: threading.Event, sidecar: Sidecar | No
     return planned
 
 
-def _set_engine(sources: Sequence[Source], block: ServerBlock, sidecar: Sidecar | None, is_sound: bool) -> list[Source]:
-    """Name the engine that serves the models without `base_url`. Asks the sidecar where the run file says nothing."""
+def set_engine(sources: Sequence[Source], spec: RunSpec, sidecar: Sidecar | None, is_sound: bool) -> list[Source]:
+    """Name the engine that serves the models without `base_url`. Asks the sidecar where the run file says nothing.
+
+    Raises SpecError for an engine, or models, that are not served here.
+    """
     names = [source.name for source in sources if source.served]
+    block = spec.asking.server
     engine = block.engine
     if sidecar is None:
         if names and engine == "vllm":
-            raise SpecError("eval.server.engine: expected transformers where no --server is given, got vllm")
+            key = f"{spec.method}.server.engine"
+            raise SpecError(f"{key}: expected transformers where no --server is given, got vllm")
         engine = "transformers"
     elif len(names) > 1:
         raise SpecError(f"--server: expected one model without base_url, got {', '.join(names)}")

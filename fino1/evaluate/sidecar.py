@@ -59,9 +59,7 @@ class Sidecar:
     def find_model(self, source: Source) -> str:
         """Return the server's name for the source's model. Raises SpecError for none, or several under other names."""
         if self.engine != source.engine:
-            raise SpecError(
-                f"--server: {self.base_url}: expected {source.engine} (eval.server.engine), got {self.engine}"
-            )
+            raise SpecError(f"--server: {self.base_url}: expected {source.engine} (server.engine), got {self.engine}")
         ours = [name for name in (source.name, source.model_id, source.served) if name in self._owners]
         if len(self._owners) == 1 or ours:
             return ours[0] if ours else next(iter(self._owners))

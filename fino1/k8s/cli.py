@@ -105,7 +105,7 @@ def _of_single_verbs(commands: dict[str, argparse.ArgumentParser]) -> None:
     logs.add_argument("--since", metavar="TIME", help="seconds ago (90s, 5m, 2h), or RFC 3339")
     logs.add_argument("--tail", type=commandline.whole(0), metavar="N", help="the last N lines of each pod")
     logs.add_argument("--rank", type=commandline.whole(0), metavar="N", help="only of pod N")
-    logs.add_argument("-c", "--container", metavar="NAME", help="(default: the one that trains or evaluates)")
+    logs.add_argument("-c", "--container", metavar="NAME", help="(default: the one that trains or asks)")
     logs.add_argument("-o", "--output", choices=("text", "json"), default="text", help="format (default: text)")
     commands["wait"].add_argument("--timeout", type=commandline.amount, metavar="S", help="seconds (default: none)")
     for verb in ("fetch", "report"):

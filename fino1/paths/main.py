@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fino1 import files, inputs, runs
@@ -24,6 +24,7 @@ from fino1.evaluate.main import open_endpoint, run_until_stopped
 from fino1.evaluate.plan import read_versions
 from fino1.evaluate.questions import Question
 from fino1.evaluate.samples import WHOLE, Shard, find_shard
+from fino1.evaluate.sidecar import Sidecar
 from fino1.paths import output
 from fino1.paths.output import Result
 from fino1.paths.pool import Asked, Pool, Searched, plan
@@ -35,9 +36,13 @@ from fino1.spec.evaluation import EvalBlock
 from fino1.spec.paths import PathsBlock
 from fino1.spec.run import RunSpec
 
+Open = Callable[[Asked], contextlib.AbstractContextManager[Endpoint]]
 
-def main(spec: RunSpec, name: str, work: Path) -> int:
+
+def main(spec: RunSpec, name: str, work: Path, server: str | None = None) -> int:
     """Run the search; returns the exit code: 0, 74 for the disk, 143 after SIGTERM with all calls on disk.
+
+    `server` is as in `evaluate`: the URL of a server of the model without `base_url`.
 
     Raises SpecError with every problem found before the start, by an endpoint (a wrong key), or where the budget is spent;
     ToolError where a server or an endpoint failed, with an exit code of its own (docs/design.md C5).
@@ -48,7 +53,8 @@ def main(spec: RunSpec, name: str, work: Path) -> int:
         shard = find_shard(spec.paths.shards, os.environ, "paths.shards")
         directory = runs.directory(work, name, spec)
         inputs.check(directory, spec)
-        pools = plan(spec, work, stop)
+        sidecar = Sidecar(server, stop) if server is not None else None
+        pools = plan(spec, work, stop, sidecar)
         runs.write_config(directory / "config.json", spec)
         inputs.check(directory, spec, writes=True)
         with contextlib.ExitStack() as stack:
@@ -58,21 +64,21 @@ def main(spec: RunSpec, name: str, work: Path) -> int:
                 stack.enter_context(samples.lock(pool.directory, shard, stop))
                 pool.journal.load()  # another process may have held the lock until now
                 pool.journal.tidy(shard)
-            _search_all(pools, spec.paths, directory, shard, stop)
+            _search_all(pools, functools.partial(_open, spec.paths, sidecar, directory, stop), shard, stop)
             _finish(pools, directory, name, time.monotonic() - started)
 
     return run_until_stopped(run, "paths", "calls")
 
 
-def _search_all(pools: Sequence[Pool], block: PathsBlock, directory: Path, shard: Shard, stop: threading.Event) -> None:
+def _search_all(pools: Sequence[Pool], open_: Open, shard: Shard, stop: threading.Event) -> None:
     """Search the questions of a shard that are left. Raises SpecError once the budget is spent, and what ends a search."""
     found = [(pool, pool.replay(shard)) for pool in pools]
     if not any(_list_left(searched) for _, searched in found):
         return
-    account = Account(block.budget, shard.count, _sum_costs(found), "paths.budget")
+    account = Account(pools[0].block.budget, shard.count, _sum_costs(found), "paths.budget")
     with contextlib.ExitStack() as stack:
         endpoints: dict[Role, Endpoint] = {
-            role: stack.enter_context(_open(model, block, directory, stop)) for role, model in pools[0].models.items()
+            role: stack.enter_context(open_(model)) for role, model in pools[0].models.items()
         }
         for pool, searched in found:
             try:
@@ -111,16 +117,15 @@ def _outcome(path: ReasoningPath) -> str:
 
 
 def _open(
-    model: Asked, block: PathsBlock, directory: Path, stop: threading.Event
+    block: PathsBlock, sidecar: Sidecar | None, directory: Path, stop: threading.Event, model: Asked
 ) -> contextlib.AbstractContextManager[Endpoint]:
     asks = EvalBlock(timeout_s=block.timeout_s, max_retries=block.max_retries, temperature=model.block.temperature)
-    return open_endpoint(asks, None, directory, stop, model.source)
+    return open_endpoint(asks, sidecar, directory, stop, model.source)
 
 
 def _estimate(pool: Pool, prompt: str) -> Cost:
     """Estimate the cost of a question's search where every conclusion is wrong: full-length replies, no repair."""
-    calls = 3 + pool.block.depth * pool.block.attempts + pool.block.fallback
-    return sum((pool.models["writer"].tariff.estimate(prompt) for _ in range(calls)), Cost())
+    return sum((pool.models["writer"].tariff.estimate(prompt) for _ in range(pool.block.most_calls)), Cost())
 
 
 def _sum_costs(found: Sequence[tuple[Pool, Sequence[Searched]]]) -> Cost:

@@ -18,8 +18,10 @@ from fino1.evaluate import counter, models, questions
 from fino1.evaluate.budget import Account, Tariff
 from fino1.evaluate.endpoint import Cancelled, Endpoint
 from fino1.evaluate.models import Source
+from fino1.evaluate.plan import set_engine
 from fino1.evaluate.questions import Question
 from fino1.evaluate.samples import Shard
+from fino1.evaluate.sidecar import Sidecar
 from fino1.paths.journal import Call, Journal
 from fino1.paths.records import ReasoningPath
 from fino1.paths.search import Role, Search
@@ -69,7 +71,8 @@ class Asked:
     def settings(self) -> dict[str, Any]:
         """What a reply depends on, besides the prompt."""
         given = {key: value for key, value in self.block.given().items() if key not in _ELSEWHERE}
-        return {"model": self.source.identity, "server": self.source.kind, **given}
+        args = {"server_args": list(self.source.server_args)} if self.source.server_args else {}
+        return {"model": self.source.identity, "server": self.source.kind, **args, **given}
 
     @property
     def tariff(self) -> Tariff:
@@ -150,8 +153,11 @@ class Pool:
         return Searched(question, path, tuple(keys))
 
 
-def plan(spec: RunSpec, work: Path, stop: threading.Event) -> list[Pool]:
-    """List the pools of a run. Raises SpecError with all problems, before a model is loaded or a request is paid for."""
+def plan(spec: RunSpec, work: Path, stop: threading.Event, sidecar: Sidecar | None = None) -> list[Pool]:
+    """List the pools of a run. Raises SpecError with all problems, before a model is loaded or a request is paid for.
+
+    A call's key holds the engine of the server: where the run file names none, the sidecar is asked.
+    """
     problems: list[str] = []
     asked: dict[Role, Asked] = {}
     blocks: dict[Role, WriterBlock | JudgeBlock | None] = {"writer": spec.paths.writer, "judge": spec.paths.judge}
@@ -161,6 +167,11 @@ def plan(spec: RunSpec, work: Path, stop: threading.Event) -> list[Pool]:
                 asked[role] = Asked(models.find(model, work), model)
             except SpecError as error:
                 problems += [f"paths.{role}: {problem}" for problem in error.problems]
+    try:
+        sources = set_engine([each.source for each in asked.values()], spec, sidecar, is_sound=not problems)
+        asked = {role: replace(asked[role], source=source) for role, source in zip(asked, sources, strict=True)}
+    except SpecError as error:
+        problems += error.problems
     pools, others = [], []
     for task in spec.paths.exclude:
         try:

@@ -20,19 +20,19 @@ MARGIN = 0.05  # of the GPU's memory, which an estimate that fits leaves free
 
 
 def estimate(spec: RunSpec, models: Finder, gpu_bytes: int | None = None) -> dict[str, Any]:
-    """What a rank takes at its peak, and whether a GPU of so many bytes has it, as JSON data. A rank of an evaluation is the
-    server of its largest model.
+    """What a rank takes at its peak, and whether a GPU of so many bytes has it, as JSON data. A rank of a run
+    that asks models is the server of its largest one.
 
     One rank divides nothing, unless it offloads. The models that `models` cannot find (`unknown`) are in no figure; without the
     policy there is none, and `peak` is None. `host`: bytes that offloading moves to the node's memory.
     """
     launch = spec.launch
-    trains, devices = spec.method != "eval", (launch.offload_optimizer_device, launch.offload_param_device)
+    trains, devices = spec.trains, (launch.offload_optimizer_device, launch.offload_param_device)
     offloads = [trains and device == "cpu" for device in devices]
     ranks = spec.world_size if trains else max(spec.gpus_per_node, 1)
     stage = launch.zero_stage if trains and (ranks > 1 or any(offloads)) else 0
     s = Sharding(stage, ranks, trains and spec.trained.bf16, by_deepspeed=spec.method != "ppo")
-    points = list({"eval": _serve, "ppo": _ppo}.get(spec.method, _trainer)(spec, s, models))
+    points = list({"eval": _serve, "paths": _serve, "ppo": _ppo}.get(spec.method, _trainer)(spec, s, models))
     moved = [*(("gradients", "optimizer", "step") if offloads[0] else ()), *(("weights",) if offloads[1] else ())]
     host = {part: points[0][1][part] for part in moved if points and part != "step"}
     sums = [
@@ -123,10 +123,11 @@ def _ppo(spec: RunSpec, s: Sharding, models: Finder) -> Iterator[tuple[str, Part
 
 def _serve(spec: RunSpec, s: Sharding, models: Finder) -> Iterator[tuple[str, Parts]]:
     """Each model that is served here: weights and cache, divided over the GPUs of its server."""
-    is_vllm = spec.eval.server.engine == "vllm" or (spec.eval.server.engine is None and spec.gpus_per_node > 0)
-    requests = 1 if is_vllm else spec.eval.concurrency  # vLLM starts with room for one, and lets the others wait
-    for i, model in enumerate(spec.eval.models):
-        a = None if model.base_url else models.find(f"eval.models.{i}", model)
+    engine = spec.asking.server.engine
+    is_vllm = engine == "vllm" or (engine is None and spec.gpus_per_node > 0)
+    requests = 1 if is_vllm else spec.asking.concurrency  # vLLM starts with room for one, and lets the others wait
+    for key, model in spec.asked.items():
+        a = None if model.base_url else models.find(key, model)
         if a is None:
             continue
         context = min(model.context_length or a.max_position_embeddings, a.max_position_embeddings)
@@ -144,8 +145,9 @@ def _serve(spec: RunSpec, s: Sharding, models: Finder) -> Iterator[tuple[str, Pa
 def _list_changes(spec: RunSpec, stage: int, offloads: bool, peak: str) -> list[str]:
     """What to change in the run file to need less at this point, without what is done already; nothing is tried."""
     gpu = "a GPU with more memory"
-    if spec.method == "eval":
-        return ["more gpus_per_node", "smaller eval.models.N.context_length", gpu]
+    if not spec.trains:
+        served = next(key for key, model in spec.asked.items() if f"serve {model.name}" == peak)
+        return ["more gpus_per_node", f"smaller {served}.context_length", gpu]
     block, key, is_ppo = spec.trained, f"{spec.method}.", spec.method == "ppo"
     divide = f"launch.zero_stage: 3{'' if spec.world_size > 1 else ' with more GPUs'}" if stage < 3 else ""
     offload = "" if is_ppo or offloads else "launch.offload_optimizer_device: cpu"

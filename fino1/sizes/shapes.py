@@ -136,7 +136,7 @@ class Finder:
     def _look_in_run_file(self, name: str, visited: tuple[Path | None, ...]) -> Architecture | None:
         """The shapes of what the run `name` will train. None too where the way there comes back to a run file in `visited`."""
         found = recipe.find_named(re.sub(r"-[0-9a-f]{10}$", "", name), visited[-1])
-        if found is None or found[0] in visited or found[1].method == "eval":
+        if found is None or found[0] in visited or not found[1].trains:
             return None
         path, spec = found
         default = DEFAULT_VALUE_MODEL if spec.method == "verifier" else DEFAULT_MODEL

@@ -54,7 +54,7 @@ class EvalTask(RowsBlock):
 
 
 class ServerBlock(Block):
-    """The server of a model without `base_url`, which runs in the evaluation's pod."""
+    """The server of a model without `base_url`, which runs in the same pod."""
 
     engine: Literal["vllm", "transformers"] | None = None
     """Null: vLLM where `gpus_per_node` is not 0, else `transformers serve`."""

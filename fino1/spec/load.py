@@ -17,7 +17,7 @@ from fino1.errors import SpecError
 from fino1.spec import canonical
 from fino1.spec.fields import EXPECTED, Block
 from fino1.spec.placement import OF_PODS, OF_TRAINING, PLACEMENT
-from fino1.spec.run import READ, RunSpec
+from fino1.spec.run import ASKING, READ, RunSpec
 from fino1.spec.setting import keys_of, value_of
 from fino1.spec.yamlfile import show
 
@@ -181,7 +181,7 @@ def object_hash(spec: RunSpec) -> str:
 
 def object_keys(method: str) -> tuple[str, ...]:
     """Paths of the keys that the pods of this method are made of."""
-    return READ[method] + tuple(key for key in OF_PODS if method != "eval" or key not in OF_TRAINING)
+    return READ[method] + tuple(key for key in OF_PODS if method not in ASKING or key not in OF_TRAINING)
 
 
 def _only(document: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:

@@ -4,8 +4,10 @@ from typing import Literal
 
 from pydantic import StrictBool
 
-from fino1.spec.evaluation import BudgetBlock, EvalModel, EvalTask, task_complaints
+from fino1.spec.evaluation import BudgetBlock, EvalModel, EvalTask, ServerBlock, task_complaints
 from fino1.spec.fields import Block, Count, CountOrZero, Name, NonNegative, Positive
+
+LEAST_CALLS = 3  # the first chain, the prose, the response
 
 
 class PathsTask(EvalTask):
@@ -64,7 +66,15 @@ class PathsBlock(Block):
     budget: BudgetBlock | None = None
     """Tokens and dollars that may be spent; when they are, the run ends with exit code 2 and goes on once they are raised."""
     shards: Count = 1
-    """Processes that share the questions, each with an equal part of the budget and the index `JOB_COMPLETION_INDEX`."""
+    """Processes (pods on Kubernetes) that share the questions, each with an equal part of the budget and the index
+    `JOB_COMPLETION_INDEX`."""
+    server: ServerBlock = ServerBlock()
+    """Of a writer or judge without `base_url`. A pod serves one of them at most."""
+
+    @property
+    def most_calls(self) -> int:
+        """Calls of the writer for a question whose every conclusion is wrong and whose every reply is well-formed."""
+        return LEAST_CALLS + self.depth * self.attempts + self.fallback
 
 
 def paths_complaints(block: PathsBlock) -> list[tuple[str, str]]:

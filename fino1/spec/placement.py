@@ -33,7 +33,7 @@ class ImageBlock(Block):
     """The container image. A digest pins it and wins over the tag."""
 
     repository: Repository | None = None
-    """Null: `ghcr.io/fino1/train`, or `ghcr.io/fino1/eval` for method `eval`."""
+    """Null: `ghcr.io/fino1/train`, or `ghcr.io/fino1/eval` for methods `eval` and `paths`."""
     tag: Tag | None = None
     """Null: the version of this package."""
     digest: Digest | None = None
@@ -170,11 +170,11 @@ class Placement(Block):
 
     backend: Literal["pytorchjob", "job", "jobset", "trainjob"] = "pytorchjob"
     """Which kind of object trains: Kubeflow's PyTorchJob (training-operator 1.9), a Job (no operator needed), a JobSet, or
-    Kubeflow Trainer 2's TrainJob. Evaluations are Jobs."""
+    Kubeflow Trainer 2's TrainJob. `eval` and `paths` make Jobs."""
     nodes: Count = 1
     """Pods that train together, each on a node of its own where it takes all the node's GPUs."""
     gpus_per_node: CountOrZero = 8
-    """GPUs of each pod, or of each evaluated model's server; 0 is the CPU."""
+    """GPUs of each pod that trains, or of each model's server; 0 is the CPU."""
     processes_per_node: Count | None = None
     """Ranks a node starts; null: one per GPU, one without GPUs."""
     image: ImageBlock = ImageBlock()
@@ -246,4 +246,4 @@ OF_PODS = (
 )
 """Keys that the pods of a run are made of: a change is another run object. The others change what is there."""
 OF_TRAINING = ("backend", "nodes", "processes_per_node", "gang")
-"""Those of them that the pods of an evaluation are not made of."""
+"""Those of them that only pods that train are made of."""

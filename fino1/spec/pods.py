@@ -26,7 +26,7 @@ Complaint = tuple[str, str]
 
 
 def pod_complaints(spec: Placement, trains: bool) -> list[Complaint]:
-    """Problems of placement that single keys do not show, as (path, problem). `trains` is False for an evaluation."""
+    """Problems of placement that single keys do not show, as (path, problem). `trains` is False for `eval` and `paths`."""
     return [
         *_claims(spec),
         *_variables(spec),

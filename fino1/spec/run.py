@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from fino1.spec.evaluation import EvalBlock, evaluation_complaints
+from fino1.spec.evaluation import EvalBlock, EvalModel, evaluation_complaints
 from fino1.spec.fields import integer
 from fino1.spec.inputs import ChatModelRef, DataBlock, rows_complaints
 from fino1.spec.paths import PathsBlock, paths_complaints
@@ -31,13 +31,15 @@ READ = {
     "paths": ("method", "seed", "paths"),
 }
 """What each method reads of a run file, besides placement. A verifier is judged at the threshold that PPO will use."""
+ASKING = ("eval", "paths")
+"""Methods that train nothing: they ask models over HTTP, and their pods share the questions."""
 
 
 class RunSpec(Placement):
     """One run: what a run file says, complete with its defaults."""
 
     method: Literal["sft", "verifier", "ppo", "eval", "paths"]
-    """What the run does. `paths` runs on this machine only yet."""
+    """What the run does."""
     seed: Annotated[int, Field(ge=0, lt=2**32), BeforeValidator(integer)] = 42
     """Seed of every random number."""
     model: ChatModelRef = ChatModelRef()
@@ -57,10 +59,35 @@ class RunSpec(Placement):
         """The method's own block. For methods that train."""
         return getattr(self, self.method)
 
+    @property
+    def trains(self) -> bool:
+        """False for a run that asks models over HTTP."""
+        return self.method not in ASKING
+
+    @property
+    def asked(self) -> dict[str, EvalModel]:
+        """The models that the run asks over HTTP, by their keys in the run file; none for one that trains."""
+        if self.method == "eval":
+            return {f"eval.models.{i}": model for i, model in enumerate(self.eval.models)}
+        roles = {"paths.writer": self.paths.writer, "paths.judge": self.paths.judge}
+        return {key: model for key, model in roles.items() if model and self.method == "paths"}
+
+    @property
+    def asking(self) -> EvalBlock | PathsBlock:
+        """The method's own block. For methods that ask models."""
+        return getattr(self, self.method)
+
+    @property
+    def pods(self) -> int:
+        """Number of its pods in a cluster. Each shard is one, of each model of an evaluation."""
+        if self.method == "eval":
+            return len(self.eval.models) * self.eval.shards
+        return self.paths.shards if self.method == "paths" else self.nodes
+
     def complaints(self, world_size: int) -> list[tuple[str, str]]:
         """Problems that single fields do not show, as (path, problem): the batch arithmetic, and what a method needs."""
-        found = pod_complaints(self, trains=self.method not in ("eval", "paths"))
-        if self.method in ("eval", "paths"):
+        found = pod_complaints(self, trains=self.trains)
+        if not self.trains:
             if self.report_to:
                 found.append(("report_to", f"expected none with method {self.method}, got {', '.join(self.report_to)}"))
             return found + (evaluation_complaints(self.eval) if self.method == "eval" else paths_complaints(self.paths))

@@ -150,8 +150,9 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     document["tolerations"] = draw(st.sampled_from(TOLERATIONS))
     document["resources"] = draw(st.sampled_from(RESOURCES))
     document |= draw(st.sampled_from([{}, *({"image": image} for image in IMAGES)]))
-    method = document["method"] = draw(st.sampled_from([m for m in TREE["fields"]["method"]["enum"] if m != "paths"]))
-    document |= draw(st.sampled_from([{}, {"paths": {"depth": "3", "writer": {"base_url": "http://x/v1"}}}]))
+    method = document["method"] = draw(st.sampled_from(TREE["fields"]["method"]["enum"]))
+    if method != "paths":
+        document |= draw(st.sampled_from([{}, {"paths": {"depth": "3", "writer": {"base_url": "http://x/v1"}}}]))
     document |= draw(
         st.fixed_dictionaries(
             {}, optional={"nodes": st.sampled_from([1, 2, "2"]), "gpus_per_node": st.sampled_from([0, 1, 8, "8"])}
@@ -168,6 +169,8 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     )
     if method == "eval":
         return document | {"eval": {**draw(block(TREE["fields"]["eval"])), **draw(evaluation())}}
+    if method == "paths":
+        return document | {"paths": {**draw(block(TREE["fields"]["paths"])), **draw(search())}}
     document |= draw(st.sampled_from([{}, {"report_to": None}, {"report_to": ["wandb", "mlflow", "tensorboard"]}]))
     document["data"] = {
         **draw(rows),
@@ -192,20 +195,36 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     return document
 
 
+hosted = st.sampled_from(
+    [
+        {"base_url": "https://api.example.com/v1"},
+        {"base_url": "http://vllm:8000/v1", "model_id": "m", "price": {"input": "2.5e-1", "output": 0}},
+    ]
+)
+task_rows = rows.map(lambda r: {"task": "finqa", **{k: v for k, v in r.items() if k != "columns"}})
+
+
 @st.composite
 def evaluation(draw: st.DrawFn) -> dict[str, Any]:
     """Models and tasks of an evaluation."""
     names = draw(st.lists(st.sampled_from(["gpt-4o", "a", "llama-3.1", "x" * 34]), min_size=1, max_size=3, unique=True))
-    source = model.filter(bool) | st.sampled_from(
-        [
-            {"base_url": "https://api.example.com/v1"},
-            {"base_url": "http://vllm:8000/v1", "model_id": "m", "price": {"input": "2.5e-1", "output": 0}},
-        ]
-    )
-    tasks = st.lists(
-        rows.map(lambda r: {"task": "finqa", **{k: v for k, v in r.items() if k != "columns"}}), min_size=1, max_size=2
-    )
-    models = [{**draw(source), **draw(kwargs), "name": name} for name in names]
+    models = [{**draw(model.filter(bool) | hosted), **draw(kwargs), "name": name} for name in names]
+    return {"models": models, **draw(asking(models))}
+
+
+@st.composite
+def search(draw: st.DrawFn) -> dict[str, Any]:
+    """Writer, judge and tasks of a search for paths; one of the two is served in the pod, or none."""
+    writer, judge = {**draw(hosted), **draw(kwargs)}, draw(st.none() | hosted)
+    served = {**draw(model.filter(bool)), **draw(st.sampled_from([{}, {"context_length": "4096"}]))}
+    writer, judge = draw(st.sampled_from([(writer, judge), (served, judge), (writer, served)]))
+    found = {"writer": writer, "judge": judge, "exclude": draw(st.lists(task_rows, max_size=2))}
+    return {**found, **draw(asking([writer, judge or {}]))}
+
+
+@st.composite
+def asking(draw: st.DrawFn, models: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a run that asks these models says besides: tasks, a budget, their server."""
     is_priced = all("price" in each for each in models if "base_url" in each)
     budget = draw(st.sampled_from([None, {}, {"tokens": "1e6"}] + ([{"dollars": "7.5", "tokens": None}] * is_priced)))
     server = {
@@ -214,7 +233,7 @@ def evaluation(draw: st.DrawFn) -> dict[str, Any]:
         "args": st.lists(TEXT, max_size=2),
     }
     served = draw(st.none() | st.fixed_dictionaries({}, optional=server))
-    return {"models": models, "tasks": draw(tasks), "budget": budget, "server": served}
+    return {"tasks": draw(st.lists(task_rows, min_size=1, max_size=2)), "budget": budget, "server": served}
 
 
 def leaves(node: dict[str, Any] = TREE, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], dict[str, Any]]]:

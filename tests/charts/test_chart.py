@@ -42,7 +42,6 @@ TEXT_ON_PURPOSE = {
         "fino1.amount",
         "fino1.isDevice",
         "fino1.isMore",
-        "fino1.isServed",
         "fino1.kind",
         "fino1.ownGang",
         "fino1.port",
@@ -151,7 +150,7 @@ def test_lint_of_a_mistake_goes_to_the_end(helm, tmp_path):
 
 def test_ci_values_are_of_every_method_and_backend():
     documents = [read_yaml(path) for path in CI_VALUES]
-    assert {document["method"] for document in documents} == {"sft", "verifier", "ppo", "eval"}
+    assert {document["method"] for document in documents} == {"sft", "verifier", "ppo", "eval", "paths"}
     assert {document.get("backend") for document in documents} >= {"pytorchjob", "job", "jobset", "trainjob"}
 
 

@@ -51,6 +51,11 @@ SOUND = {
         "gpus_per_node": 0,
         "eval": {"models": [{"name": "a", "run": "b"}], "tasks": [{"task": "ledger"}]},
     },
+    "paths": {
+        "method": "paths",
+        "gpus_per_node": 0,
+        "paths": {"writer": {"run": "b"}, "tasks": [{"task": "ledger"}]},
+    },
 }
 
 
@@ -76,12 +81,14 @@ def test_every_wrong_value_of_every_key(helm, tmp_path):
                 assert {min(key for key in keys if f"{path}.".startswith(f"{key}.")) for path in mine.paths} == keys
 
 
-def server(**keys):
-    return SOUND["eval"] | {"gpus_per_node": 1, "eval": SOUND["eval"]["eval"] | {"server": keys}}
+def server(method="eval", **keys):
+    return SOUND[method] | {"gpus_per_node": 1, method: SOUND[method][method] | {"server": keys}}
 
 
 STANDS = {  # a key over what follows where it is not given → a document with it, and what both then print
     "engine": (server(engine="transformers"), "fino1/train:"),
+    "engine of paths": (server("paths", engine="transformers", args=["--x"]), "fino1/train:"),
+    "arguments of paths": (server("paths", args=["--seed=7"]), "'--seed=7'"),
     "image of vllm": (server(image="a/b:1"), "'image': 'a/b:1'"),
     "image of transformers": (server(engine="transformers", image="a/b:1"), "'image': 'a/b:1'"),
     "processes": (SOUND["sft"] | {"processes_per_node": 2}, "'nprocPerNode': '2'"),
@@ -94,6 +101,10 @@ def test_a_key_that_is_given_stands_over_its_default(helm, tmp_path, name):
     helms, mine = both(helm, document, tmp_path)
     assert helms == mine
     assert printed in str(mine)
+
+
+def searches(**keys):
+    return {"method": "paths", "paths": SOUND["paths"]["paths"] | keys}
 
 
 CROSSED = {
@@ -142,10 +153,16 @@ CROSSED = {
         {"method": "eval", "eval": {"models": [{"name": "a", "base_url": "http://x/v1"}], "budget": {"dollars": 1}}},
         "eval.models.0.price",
     ),
-    "paths in a cluster": (
-        {"method": "paths", "paths": {"writer": {"run": "b"}, "tasks": [{"task": "ledger"}]}},
-        "method",
-    ),
+    "no writer": ({"method": "paths", "paths": {"tasks": [{"task": "ledger"}]}}, "paths.writer"),
+    "no questions": ({"method": "paths", "paths": {"writer": {"run": "b"}}}, "paths.tasks"),
+    "questions of no place": (searches(tasks=[{"task": "finqa"}]), "paths.tasks.0"),
+    "evaluated questions of no place": (searches(exclude=[{"task": "finqa"}]), "paths.exclude.0"),
+    "relative rows": (searches(exclude=[{"task": "finqa", "path": "a"}]), "paths.exclude.0.path"),
+    "relative writer": ({"paths": {"writer": {"path": "out/model"}}}, "paths.writer.path"),
+    "trackers of paths": (searches() | {"report_to": ["mlflow"]}, "report_to"),
+    "a pod that serves two": (searches(judge={"run": "c"}), "paths.judge.base_url"),
+    "no key of a judge": (searches(judge={"base_url": "http://x", "api_key_env": "K"}), "paths.judge.api_key_env"),
+    "dollars of paths": (searches(judge={"base_url": "http://x"}, budget={"dollars": 1}), "paths.judge.price"),
     "no source of a judge": ({"paths": {"judge": {"max_tokens": 9}}}, "paths.judge"),
     "same name": ({"method": "eval", "eval": {"models": [{"name": "a", "run": "b"}] * 2}}, "eval.models"),
     "no key": (

@@ -13,7 +13,7 @@ from fino1.spec import load
 from fino1.spec.evaluation import EvalBlock, EvalModel
 from fino1.spec.fields import ADDED, Block, Count
 from fino1.spec.placement import OF_PODS, OF_TRAINING, PLACEMENT, GpuBlock
-from fino1.spec.run import READ, RunSpec
+from fino1.spec.run import ASKING, READ, RunSpec
 from fino1.spec.train import SftBlock
 from fino1.spec.yamlfile import read_yaml
 from tests.charts import drawn
@@ -49,6 +49,9 @@ NAMES: dict[str, dict[str, str]] = {
         "eval-llama-3-8b-instruct-9c6e84d5b8": "d191850ad5",
         "eval-r1-distill-llama-8b-30d84f1b6d": "32026a9e23",
         "eval-r1-distill-qwen-14b-5bbefd7fed": "73883a6b4a",
+    },
+    "paths": {
+        "paths-afbb7bb4c1": "b9c945e989",
     },
     "ppo-tiny": {
         "ppo-tiny-e060d152b9": "0b70997556",
@@ -96,6 +99,7 @@ SOUND = {
     "verifier": {"data": {"task": "ledger"}},
     "ppo": {"data": {"task": "ledger"}, "model": {"run": "sft"}},
     "eval": {"eval": {"models": [{"name": "a", "run": "b"}], "tasks": [{"task": "ledger"}]}},
+    "paths": {"paths": {"writer": {"run": "b"}, "tasks": [{"task": "ledger"}]}},
 }
 
 
@@ -111,7 +115,7 @@ def test_config_holds_what_its_method_reads(method):
     others = {"sft", "verifier", "ppo", "eval", "paths"} - {method}
     config = load.config(of(method).spec)
     assert not config.keys() & (others - ({"ppo"} if method == "verifier" else set()))
-    assert ("launch" in config) == ("model" in config) == ("data" in config) == (method != "eval")
+    assert ("launch" in config) == ("model" in config) == ("data" in config) == (method not in ASKING)
     if method == "verifier":
         assert config["ppo"] == {"reward": {"threshold": 0.4}}
         assert of(method, ppo={"reward": {"threshold": 0.5}}).directory != of(method).directory
@@ -160,7 +164,9 @@ def test_what_of_placement_is_in_the_objects_name(path):
     is_of_pods = ".".join(path) in OF_PODS or path[0] in OF_PODS
     assert is_of_pods == (one.full != of("sft").full)
     if path[0] != "report_to":
-        assert (of("eval", **changed(path)).full == of("eval").full) == (not is_of_pods or path[0] in OF_TRAINING)
+        for method in ASKING:
+            is_same = of(method, **changed(path)).full == of(method).full
+            assert is_same == (not is_of_pods or path[0] in OF_TRAINING), method
 
 
 # Keys that are added later

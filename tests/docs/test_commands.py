@@ -66,11 +66,6 @@ def test_blocks_are_found():
 def test_a_run_file_can_be_planned_and_rendered(block, folder, capsys):
     folder(block.page)
     assert block.name, "a run file's first line is its name: # my-run.yaml"
-    if yaml.safe_load(block.text)["method"] == "paths":
-        recipe.read_run(block.name, [], [], None)
-        assert cli.main(["plan", block.name, "--offline"]) == 2
-        assert "method: expected sft, verifier, ppo or eval in a cluster" in capsys.readouterr().err
-        return
     assert cli.main(["plan", block.name, "--offline"]) == 0, capsys.readouterr()
     capsys.readouterr()
     assert cli.main(["render", block.name]) == 0

@@ -66,7 +66,7 @@ def test_mistakes(tmp_path, config, folder, capsys):
 
     assert "expected one model without base_url, got a, b" in said("link", *config(a, b, elsewhere), "--to", to)
     assert "expected one model without base_url, got none" in said("link", *config(elsewhere), "--to", to)
-    assert "eval.models: a.run: sft: expected a finished" in said(
+    assert "eval.models.0.run: sft: expected a finished" in said(
         "link", *config({"name": "a", "run": "sft"}), "--to", to
     )
     assert not to.is_symlink()

@@ -166,7 +166,7 @@ def test_mistakes(server, spec, folder, tmp_path):
     for run, url, message in (
         (spec(), "127.0.0.1:8000", "--server: expected http://"),
         (spec_of(two), server.base_url, "--server: expected one model without base_url, got a, b"),
-        (spec({"engine": "transformers"}), server.base_url, "expected transformers .eval.server.engine., got vllm"),
+        (spec({"engine": "transformers"}), server.base_url, "expected transformers .server.engine., got vllm"),
         (spec({"engine": "vllm"}), None, "eval.server.engine: expected transformers where no --server is given"),
     ):
         with pytest.raises(SpecError, match=message):

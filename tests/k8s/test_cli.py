@@ -175,7 +175,7 @@ FLAGS = {
     (cli, "completion"): H,
     (entry, "run"): DOCUMENT | {"--work"},
     (entry, "train"): H | {"--config", "--name", "--work", "--source"},
-    (entry, "paths"): H | {"--config", "--name", "--work", "--source"},
+    (entry, "paths"): H | {"--config", "--name", "--work", "--source", "--server"},
     (entry, "evaluate"): H | {"--config", "--name", "--work", "--source", "--server"},
     (entry, "link"): H | {"--config", "--work", "--to"},
     (entry, "serve"): H | {"--config", "--work", "--port"},

@@ -20,8 +20,7 @@ with the same path; tests/charts compares.
 {{- if eq .doc.method "eval" -}}
 {{- include "fino1.check.eval" . -}}
 {{- else if eq .doc.method "paths" -}}
-{{- $expected := "sft, verifier, ppo or eval in a cluster (paths runs on this machine only)" -}}
-{{- include "fino1.problem" (list .state "method" $expected "paths") -}}
+{{- include "fino1.check.paths" . -}}
 {{- else -}}
 {{- include "fino1.check.batch" . -}}
 {{- include "fino1.check.data" . -}}

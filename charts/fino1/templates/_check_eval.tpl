@@ -1,21 +1,48 @@
-{{/* An evaluation has models and tasks, and no trackers; takes doc and state. */}}
+{{/* An evaluation has models and tasks; takes doc and state. */}}
 {{- define "fino1.check.eval" -}}
-{{- with .doc.report_to -}}
-{{- include "fino1.problem" (list $.state "report_to" "none with method eval" (join ", " .)) -}}
-{{- end -}}
 {{- range $key := list "models" "tasks" -}}
 {{- if not (get $.doc.eval $key) -}}
 {{- include "fino1.problem" (list $.state (printf "eval.%s" $key) "at least one" "none") -}}
 {{- end -}}
 {{- end -}}
-{{- range $i, $task := .doc.eval.tasks -}}
-{{- include "fino1.check.rows" (list $.state (printf "eval.tasks.%d" $i) $task) -}}
-{{- end -}}
+{{- include "fino1.check.asking" . -}}
 {{- range $i, $model := .doc.eval.models -}}
 {{- $path := printf "eval.models.%d" $i -}}
 {{- include "fino1.check.endpoint" (merge (dict "model" $model "path" $path) $) -}}
 {{- end -}}
 {{- include "fino1.check.evalNames" . -}}
+{{- end -}}
+
+{{/* A search has tasks and a writer, and no pod serves two models; takes doc and state. */}}
+{{- define "fino1.check.paths" -}}
+{{- $paths := .doc.paths -}}
+{{- if not $paths.tasks -}}
+{{- include "fino1.problem" (list .state "paths.tasks" "at least one" "none") -}}
+{{- end -}}
+{{- if not $paths.writer -}}
+{{- include "fino1.problem" (list .state "paths.writer" "a model" "none") -}}
+{{- else if and $paths.judge (not $paths.writer.base_url) (not $paths.judge.base_url) -}}
+{{- include "fino1.problem" (list .state "paths.judge.base_url" "one where the pod serves the writer" "none") -}}
+{{- end -}}
+{{- include "fino1.check.asking" . -}}
+{{- range $role := list "writer" "judge" -}}
+{{- with get $paths $role -}}
+{{- include "fino1.check.endpoint" (merge (dict "model" . "path" (printf "paths.%s" $role)) $) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* What asks models has rows, and no trackers; takes doc and state. */}}
+{{- define "fino1.check.asking" -}}
+{{- with .doc.report_to -}}
+{{- $expected := printf "none with method %s" $.doc.method -}}
+{{- include "fino1.problem" (list $.state "report_to" $expected (join ", " .)) -}}
+{{- end -}}
+{{- range $key := list "tasks" "exclude" -}}
+{{- range $i, $rows := get (get $.doc $.doc.method) $key | default list -}}
+{{- include "fino1.check.rows" (list $.state (printf "%s.%s.%d" $.doc.method $key $i) $rows) -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{/* A model behind an endpoint: its key is of a Secret, and with a budget in dollars it has a price. */}}
@@ -24,9 +51,10 @@
 {{- if and $key (not (hasKey .doc.secretEnv $key)) -}}
 {{- include "fino1.problem" (list .state (printf "%s.api_key_env" .path) "a variable of secretEnv" $key) -}}
 {{- end -}}
-{{- $budget := default dict .doc.eval.budget -}}
+{{- $budget := default dict (get .doc .doc.method).budget -}}
 {{- if and .model.base_url (not .model.price) $budget.dollars -}}
-{{- include "fino1.problem" (list .state (printf "%s.price" .path) "one with eval.budget.dollars" "none") -}}
+{{- $expected := printf "one with %s.budget.dollars" .doc.method -}}
+{{- include "fino1.problem" (list .state (printf "%s.price" .path) $expected "none") -}}
 {{- end -}}
 {{- end -}}
 

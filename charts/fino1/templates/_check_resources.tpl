@@ -12,7 +12,7 @@
 {{- include "fino1.check.amount" (list $.state (printf "resources.%s.%s" $block $name) $name $amount $resources) -}}
 {{- end -}}
 {{- end -}}
-{{- if eq .doc.method "eval" -}}
+{{- if has .doc.method (list "eval" "paths") -}}
 {{- include "fino1.check.requests" (list .state $resources.requests $resources.limits) -}}
 {{- else -}}
 {{- $limits := include "fino1.merged" (list $resources.limits (include "fino1.devices" .doc | fromYaml)) | fromJson -}}

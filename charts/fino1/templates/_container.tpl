@@ -24,7 +24,7 @@ volumeMounts:
     mountPath: /dev/shm
   - name: tmp
     mountPath: /tmp
-  {{- if .model }}
+  {{- if .asked }}
   - name: link
     mountPath: /run/fino1
   {{- end }}
@@ -32,7 +32,7 @@ volumeMounts:
 
 {{/* The image of the unit's method. A digest wins over the tag. */}}
 {{- define "fino1.image" -}}
-{{- $part := ternary "eval" "train" (eq .doc.method "eval") -}}
+{{- $part := ternary "train" "eval" (empty .asked) -}}
 {{- $repository := .doc.image.repository | default (printf "ghcr.io/fino1/%s" $part) -}}
 {{- if .doc.image.digest -}}
 {{- printf "%s@%s" $repository .doc.image.digest -}}

@@ -1,6 +1,6 @@
-{{/* The gang scheduler of a run of training; evaluations need none. */}}
+{{/* The gang scheduler of a run of training; pods that ask models need none. */}}
 {{- define "fino1.gang" -}}
-{{- if not .model -}}
+{{- if not .asked -}}
 {{- default "" .doc.gang -}}
 {{- end -}}
 {{- end -}}

@@ -1,8 +1,8 @@
 {{/* An Indexed Job of one pod a node, or a shard; takes the unit. */}}
 {{- define "fino1.jobSpec" -}}
 {{- $pods := .doc.nodes }}
-{{- if .model }}
-{{- $pods = .doc.eval.shards }}
+{{- if .asked }}
+{{- $pods = (get .doc .doc.method).shards }}
 {{- end }}
 completionMode: Indexed
 completions: {{ toJson $pods }}
@@ -20,7 +20,7 @@ podFailurePolicy:
           status: "True"
 template:
   {{- include "fino1.podTemplate" . | nindent 2 }}
-    {{- if and (eq .kind "Job") (not .model) (gt (int .doc.nodes) 1) }}
+    {{- if and (eq .kind "Job") (not .asked) (gt (int .doc.nodes) 1) }}
     subdomain: {{ quote .full }}
     {{- end }}
     restartPolicy: Never

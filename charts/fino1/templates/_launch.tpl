@@ -1,9 +1,9 @@
 {{/*
 What tells a pod that trains which attempt it is of, and what torch's launcher reads; Kubeflow Trainer 2 says the latter
-itself. An evaluation has neither. The port is PORT of fino1/k8s/objects/unit.py.
+itself. A pod that asks models has neither. The port is PORT of fino1/k8s/objects/unit.py.
 */}}
 {{- define "fino1.launchEnv" -}}
-{{- if not .model }}
+{{- if not .asked }}
 {{- include "fino1.attemptEnv" . }}
 {{- if ne .kind "TrainJob" }}
 PET_MASTER_ADDR: {{ include "fino1.firstPod" . | quote }}

@@ -24,7 +24,7 @@
 
 {{/* The kind of the object that runs a document. */}}
 {{- define "fino1.kind" -}}
-{{- if or (eq .method "eval") (eq .backend "job") -}}
+{{- if or (has .method (list "eval" "paths")) (eq .backend "job") -}}
 Job
 {{- else if eq .backend "jobset" -}}
 JobSet
@@ -33,6 +33,28 @@ TrainJob
 {{- else -}}
 PyTorchJob
 {{- end -}}
+{{- end -}}
+
+{{/* JSON of the models that the pods of a document ask over HTTP; none for training. */}}
+{{- define "fino1.asked" -}}
+{{- if eq .method "eval" -}}
+{{- toJson .eval.models -}}
+{{- else if eq .method "paths" -}}
+{{- compact (list .paths.writer .paths.judge) | toJson -}}
+{{- else -}}
+[]
+{{- end -}}
+{{- end -}}
+
+{{/* JSON of the one of these models that is served in the pod; an empty map without one. */}}
+{{- define "fino1.served" -}}
+{{- $found := dict -}}
+{{- range . -}}
+{{- if not .base_url -}}
+{{- $found = . -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $found -}}
 {{- end -}}
 
 {{/* Processes of each pod of a document. */}}

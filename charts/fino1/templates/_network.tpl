@@ -32,10 +32,13 @@
 {{- end -}}
 {{- end -}}
 
-{{/* URLs of an endpoint and of trackers' servers, as JSON. */}}
+{{/* URLs of endpoints and of trackers' servers, as JSON. */}}
 {{- define "fino1.urls" -}}
 {{- $env := .doc.env -}}
-{{- $urls := compact (list .model.base_url) -}}
+{{- $urls := list -}}
+{{- range .asked -}}
+{{- $urls = concat $urls (compact (list .base_url)) -}}
+{{- end -}}
 {{- $hasKey := or (hasKey $env "WANDB_API_KEY") (hasKey .doc.secretEnv "WANDB_API_KEY") -}}
 {{- if and $hasKey (has "wandb" .doc.report_to) (not .doc.offline) -}}
 {{- $urls = append $urls ($env.WANDB_BASE_URL | default "https://api.wandb.ai") -}}
@@ -48,9 +51,10 @@
 
 {{/* Does the unit read rows or a model from the hub? */}}
 {{- define "fino1.readsHub" -}}
-{{- $blocks := concat .doc.eval.tasks (list .model) -}}
+{{- $mine := get .doc .doc.method -}}
+{{- $blocks := concat (default list $mine.tasks) (default list $mine.exclude) .asked -}}
 {{- $models := list -}}
-{{- if not .model -}}
+{{- if not .asked -}}
 {{- $models = list .doc.model -}}
 {{- if eq .doc.method "ppo" -}}
 {{- $models = append $models .doc.ppo.value_model -}}
@@ -60,7 +64,7 @@
 {{- end -}}
 {{- $blocks = concat (list .doc.data) .doc.data.exclude -}}
 {{- end -}}
-{{- $found := not (or .model .doc.data.task .doc.data.path) -}}
+{{- $found := not (or .asked .doc.data.task .doc.data.path) -}}
 {{- range concat $blocks $models -}}
 {{- $found = or $found (hasKey . "hub") -}}
 {{- end -}}

@@ -40,7 +40,7 @@ Job (batch/v1), of Kubernetes itself
 {{- end -}}
 
 {{- define "fino1.notes.results" -}}
-{{- if .model -}}
+{{- if eq .doc.method "eval" -}}
 cells/
 {{- else -}}
 runs/{{ .directory }}

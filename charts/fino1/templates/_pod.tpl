@@ -1,4 +1,4 @@
-{{/* The pod template that trains or evaluates a unit; `container` names its main container. */}}
+{{/* The pod template of a unit. */}}
 {{- define "fino1.podTemplate" -}}
 metadata:
   {{- $labels := include "fino1.podLabels" . | fromYaml }}
@@ -14,7 +14,7 @@ spec:
   {{- include "fino1.scheduling" . | nindent 2 }}
   {{- include "fino1.podCommon" . | nindent 2 }}
   terminationGracePeriodSeconds: {{ toJson .doc.terminationGracePeriodSeconds }}
-  {{- if include "fino1.isServed" . }}
+  {{- if .served }}
   initContainers:
     {{- include "fino1.initContainers" . | nindent 4 }}
   {{- end }}
@@ -27,7 +27,7 @@ spec:
       env:
         {{- include "fino1.mainEnv" . | nindent 8 }}
       {{- $limits := .doc.resources.limits }}
-      {{- if not .model }}
+      {{- if not .asked }}
       {{- $devices := include "fino1.devices" .doc | fromYaml }}
       {{- $limits = include "fino1.merged" (list $limits $devices) | fromJson }}
       {{- end }}
@@ -36,8 +36,8 @@ spec:
 
 {{/* Name of the main container: PyTorchJob and Trainer 2 look for theirs. */}}
 {{- define "fino1.container" -}}
-{{- if .model -}}
-evaluate
+{{- if .asked -}}
+{{ .verb }}
 {{- else if eq .kind "PyTorchJob" -}}
 pytorch
 {{- else if eq .kind "Job" -}}
@@ -48,10 +48,10 @@ node
 {{- end -}}
 
 {{- define "fino1.args" -}}
-- {{ ternary "train" "evaluate" (empty .model) }}
+- {{ quote .verb }}
 - --config
 - /etc/fino1/config.json
-{{- if include "fino1.isServed" . }}
+{{- if .served }}
 - --server
 - http://127.0.0.1:8000/v1
 {{- end }}

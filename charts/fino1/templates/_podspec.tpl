@@ -33,7 +33,7 @@ volumes:
       sizeLimit: {{ quote .doc.shmSize }}
   - name: tmp
     emptyDir: {}
-  {{- if .model }}
+  {{- if .asked }}
   - name: link
     emptyDir: {}
   {{- end }}

@@ -38,7 +38,7 @@ affinity:
 
 {{/* Node selector and tolerations: GPUs by product, their taint tolerated; a model behind an API needs none. */}}
 {{- define "fino1.nodes" -}}
-{{- $hasGpus := and .doc.gpus_per_node (not .model.base_url) }}
+{{- $hasGpus := and .doc.gpus_per_node (or .served (not .asked)) }}
 {{- $selector := dict }}
 {{- if and $hasGpus .doc.gpu.product }}
 {{- $_ := set $selector "nvidia.com/gpu.product" .doc.gpu.product }}

@@ -1,18 +1,11 @@
-{{/* Does the evaluated model run in the pod? */}}
-{{- define "fino1.isServed" -}}
-{{- if and .model (not .model.base_url) -}}
-true
-{{- end -}}
-{{- end -}}
-
-{{/* Does an init container find it on a volume? */}}
+{{/* Does an init container find the served model on a volume? */}}
 {{- define "fino1.isLinked" -}}
-{{- if and .model (not .model.base_url) (not .model.hub) -}}
+{{- if and .served (not .served.hub) -}}
 true
 {{- end -}}
 {{- end -}}
 
-{{/* What runs before and beside an evaluation whose model runs in the pod: find the model, serve it. */}}
+{{/* What runs before and beside what asks a model that runs in the pod: find the model, serve it. */}}
 {{- define "fino1.initContainers" -}}
 {{- if include "fino1.isLinked" . }}
 - name: model
@@ -34,7 +27,7 @@ true
 
 {{/* Image and arguments of the server: vLLM on GPUs, `transformers serve` of our training image without. */}}
 {{- define "fino1.server" -}}
-{{- $server := .doc.eval.server -}}
+{{- $server := (get .doc .doc.method).server -}}
 {{- $engine := default (ternary "vllm" "transformers" (gt (int .doc.gpus_per_node) 0)) $server.engine -}}
 {{- if eq $engine "vllm" -}}
 image: {{ $server.image | default .vllm | quote }}
@@ -49,14 +42,14 @@ args: ["serve", "--config", "/etc/fino1/config.json", "--port", "8000"]
 {{/* vLLM's arguments. */}}
 {{- define "fino1.vllm" -}}
 - --model
-- {{ .model.hub | default "/run/fino1/model" | quote }}
-{{- with .model.revision }}
+- {{ .served.hub | default "/run/fino1/model" | quote }}
+{{- with .served.revision }}
 - --revision
 - {{ quote . }}
 {{- end }}
 - --served-model-name
-- {{ quote .model.name }}
-{{- with .model.context_length }}
+- {{ quote .served.name }}
+{{- with .served.context_length }}
 - --max-model-len
 - {{ toJson . | quote }}
 {{- end }}
@@ -66,7 +59,7 @@ args: ["serve", "--config", "/etc/fino1/config.json", "--port", "8000"]
 - "8000"
 - --tensor-parallel-size
 - {{ max .doc.gpus_per_node 1 | quote }}
-{{- range .doc.eval.server.args }}
+{{- range (get .doc .doc.method).server.args }}
 - {{ quote . }}
 {{- end }}
 {{- end -}}

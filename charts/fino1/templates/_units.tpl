@@ -1,5 +1,5 @@
 {{/*
-JSON {"units": […]}: a unit is what one run object trains or evaluates, as fino1/k8s/objects/unit.py plans it.
+JSON {"units": […]}: a unit is what one run object runs, as fino1/k8s/objects/unit.py plans it.
 It is computed once and cached in .Units.
 A unit has instance, name, full (its objects' name), doc (its complete document), config (the text of config.json).
 */}}
@@ -50,7 +50,7 @@ A unit has instance, name, full (its objects' name), doc (its complete document)
 {{- $_ := set $doc.eval "models" (list $model) -}}
 {{- $given := deepCopy $.given -}}
 {{- $_ := set $given.eval "models" (index $.given.eval.models $i | list) -}}
-{{- $unit := dict "root" $.root "spec" $.spec "doc" $doc "given" $given "name" $name "model" $model -}}
+{{- $unit := dict "root" $.root "spec" $.spec "doc" $doc "given" $given "name" $name -}}
 {{- $units = append $units (include "fino1.unit" $unit) -}}
 {{- end -}}
 {{- join "," $units -}}
@@ -58,8 +58,8 @@ A unit has instance, name, full (its objects' name), doc (its complete document)
 {{- end -}}
 
 {{/*
-JSON of one unit: takes root, spec, doc, given (doc without added keys that have their default), name, and the evaluated
-model where there is one.
+JSON of one unit: takes root, spec, doc, given (doc without added keys that have their default), name. Its pods run
+`verb` and ask the models `asked`, of which one at most is `served` in the pod.
 */}}
 {{- define "fino1.unit" -}}
 {{- $config := include "fino1.only" (list .given (get .spec.configKeys .doc.method)) -}}
@@ -68,7 +68,9 @@ model where there is one.
 {{- $_ := set $unit "full" (include "fino1.hashed" (list .name $object)) -}}
 {{- $_ := set $unit "directory" (include "fino1.hashed" (list .name $config)) -}}
 {{- $_ := set $unit "kind" (include "fino1.kind" .doc) -}}
-{{- $_ := set $unit "model" (default dict .model) -}}
+{{- $_ := set $unit "verb" (get (dict "eval" "evaluate" "paths" "paths") .doc.method | default "train") -}}
+{{- $_ := set $unit "asked" (include "fino1.asked" .doc | fromJsonArray) -}}
+{{- $_ := set $unit "served" (include "fino1.served" $unit.asked | fromJson) -}}
 {{- $_ := set $unit "ranks" (include "fino1.ranks" .doc) -}}
 {{- $_ := set $unit "chart" (include "fino1.chart" .root) -}}
 {{- $_ := set $unit "version" .root.Chart.AppVersion -}}

@@ -53,20 +53,19 @@ def lint(spec: RunSpec) -> list[Finding]:
 
 def _check_pods(spec: RunSpec) -> Iterator[Broken]:
     """What the pods share, how they end, and what their operator makes of them."""
-    is_eval, grace, queue = spec.method == "eval", spec.terminationGracePeriodSeconds, spec.podLabels.get(_QUEUE)
-    pods = len(spec.eval.models) * spec.eval.shards if is_eval else spec.nodes
+    grace, queue = spec.terminationGracePeriodSeconds, spec.podLabels.get(_QUEUE)
     for name in ("work", "models"):
         claim = getattr(spec.volumes, name)
-        if claim.create and pods > 1 and not {"ReadWriteMany", "ReadOnlyMany"} & set(claim.accessModes):
+        if claim.create and spec.pods > 1 and not {"ReadWriteMany", "ReadOnlyMany"} & set(claim.accessModes):
             key, got = f"volumes.{name}.accessModes", ", ".join(claim.accessModes)
-            yield "warning", "claim-access-mode", key, f"ReadWriteMany for {pods} pods", got
-    if not is_eval and grace < _GRACE_S:
+            yield "warning", "claim-access-mode", key, f"ReadWriteMany for {spec.pods} pods", got
+    if spec.trains and grace < _GRACE_S:
         yield "warning", "grace-period", "terminationGracePeriodSeconds", f"{_GRACE_S} at least", grace
     if queue and spec.queue is None:
         yield "error", "kueue-queue-on-template", f"podLabels.{_QUEUE}", "the key queue", queue
     if rdma := spec.rdma.resource:
         yield "warning", "pss-capabilities", "rdma.resource", "none, or a namespace that enforces neither", rdma
-    if is_eval or spec.backend != "pytorchjob":
+    if not spec.trains or spec.backend != "pytorchjob":
         return
     unbuffered, ttl = spec.env.get("PYTHONUNBUFFERED", "1"), spec.ttlSecondsAfterFinished
     if ttl is not None:
@@ -77,13 +76,13 @@ def _check_pods(spec: RunSpec) -> Iterator[Broken]:
 
 
 def _check_images(spec: RunSpec) -> Iterator[Broken]:
-    server = (spec.eval.server.image or "") if spec.method == "eval" else ""
+    server = "" if spec.trains else spec.asking.server.image or ""
     server_tag = server.rpartition("/")[2].partition(":")[2]
     pinned = "a digest or a tag of one version"
     if spec.image.tag == "latest" and not spec.image.digest:
         yield "warning", "image-tag", "image.tag", pinned, spec.image.tag
     if server and "@" not in server and server_tag in ("", "latest"):
-        yield "warning", "image-tag", "eval.server.image", pinned, server
+        yield "warning", "image-tag", f"{spec.method}.server.image", pinned, server
 
 
 def _check_strings(spec: RunSpec) -> Iterator[Broken]:

@@ -8,6 +8,7 @@ from fino1.k8s.objects import scheduling
 from fino1.k8s.objects.backends import BACKENDS
 from fino1.k8s.objects.unit import PORT, SERVER_PORT, VLLM_IMAGE, Unit, given
 from fino1.spec import canonical
+from fino1.spec.run import ASKING
 
 USER = 10001
 CONFIG, LINK = "/etc/fino1/config.json", "/run/fino1/model"
@@ -25,7 +26,7 @@ _MOUNTS = {"config": "/etc/fino1", "work": "/work", "models": "/models", "shm": 
 
 
 def template(unit: Unit, container: str) -> dict[str, Any]:
-    """The pod template that trains or evaluates the unit; its main container is named `container`."""
+    """The pod template of the unit; its main container is named `container`."""
     document = unit.document
     return {
         "metadata": given(
@@ -47,7 +48,7 @@ def test_pod(unit: Unit) -> dict[str, Any]:
     """The pod of `helm test`: as the run's own, but it looks whether anything is missing, and ends."""
     document = unit.document
     has_gpu = document["test"]["gpu"]
-    part = "evaluate" if document["method"] == "eval" else "train"
+    part = "evaluate" if unit.asked else "train"
     command = ["doctor", "--part", part, "--work", "/work"] + (["--gpus", "1"] if has_gpu else [])
     resources = {"limits": {document["gpu"]["resource"]: "1"}} if has_gpu else {}
     container = _container(document, "doctor", image(document), command, {}, resources=resources)
@@ -84,7 +85,7 @@ def labels(unit: Unit) -> dict[str, str]:
 def image(document: Document, part: str | None = None) -> str:
     """The image that runs this document's method, or another `part` of the suite."""
     block = document["image"]
-    mine = "eval" if document["method"] == "eval" else "train"
+    mine = "eval" if document["method"] in ASKING else "train"
     if part is not None and part != mine:
         return f"ghcr.io/fino1/{part}:{__version__}"
     repository = block.get("repository", f"ghcr.io/fino1/{mine}")
@@ -137,19 +138,19 @@ def _env(variables: Document, document: Document) -> list[dict[str, Any]]:
 
 def _main(unit: Unit, name: str) -> dict[str, Any]:
     document, resources = unit.document, unit.document["resources"]
-    args = ["evaluate" if unit.model else "train", "--config", CONFIG]
-    args += ["--server", f"http://127.0.0.1:{SERVER_PORT}/v1"] if unit.is_served else []
-    limits = {**resources["limits"], **({} if unit.model else _devices(document))}
+    args = [unit.verb, "--config", CONFIG]
+    args += ["--server", f"http://127.0.0.1:{SERVER_PORT}/v1"] if unit.served else []
+    limits = {**resources["limits"], **({} if unit.asked else _devices(document))}
     resources = given(requests=resources["requests"], limits=limits)
     return _container(document, name, image(document), args, _launch(unit), resources=resources)
 
 
 def _make_server_containers(unit: Unit) -> list[dict[str, Any]]:
-    """Init containers of an evaluation whose model runs in the pod: one finds the model, a sidecar serves it."""
-    if not unit.is_served:
+    """Init containers where a model runs in the pod: one finds the model, a sidecar serves it."""
+    document, model = unit.document, unit.served
+    if not model:
         return []
-    document, model = unit.document, unit.model or {}
-    server = document["eval"]["server"]
+    server = unit.block["server"]
     engine = server.get("engine", "vllm" if document["gpus_per_node"] else "transformers")
     if engine == "vllm":
         default, args = VLLM_IMAGE, [*_vllm(document, model), *server["args"]]
@@ -193,7 +194,7 @@ def _launch(unit: Unit) -> dict[str, Any]:
     others are told, also who is the first pod.
     """
     document = unit.document
-    if unit.model:
+    if unit.asked:
         return {}
     nodes, backend = document["nodes"], BACKENDS[document["backend"]]
     # Its Job, which a JobSet's restart makes anew. A PyTorchJob's pods have no such label, and as their operator does not count
@@ -225,7 +226,7 @@ def _devices(document: Document) -> dict[str, str]:
 
 def _mounts(document: Document) -> list[dict[str, Any]]:
     read_only = {"config"} | ({"models"} if document["volumes"]["models"]["readOnly"] else set())
-    paths = {**_MOUNTS, **({"link": "/run/fino1"} if document["method"] == "eval" else {})}
+    paths = {**_MOUNTS, **({"link": "/run/fino1"} if document["method"] in ASKING else {})}
     return [
         {"name": name, "mountPath": path, **given(readOnly=(name in read_only) or None)} for name, path in paths.items()
     ]
@@ -239,5 +240,5 @@ def _volumes(unit: Unit) -> list[dict[str, Any]]:
         {"name": "models", "persistentVolumeClaim": {"claimName": claims["models"]["claimName"]}},
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": document["shmSize"]}},
         {"name": "tmp", "emptyDir": {}},
-        *([{"name": "link", "emptyDir": {}}] if unit.model else []),
+        *([{"name": "link", "emptyDir": {}}] if unit.asked else []),
     ]

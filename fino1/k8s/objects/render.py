@@ -81,15 +81,15 @@ def _network(unit: Unit) -> dict[str, Any]:
 
 
 def _run(unit: Unit) -> list[Object]:
-    if unit.model:
-        return [_evaluation(unit)]
+    if unit.asked:
+        return [_asking_job(unit)]
     makers = {"pytorchjob": _pytorchjob, "job": _job, "jobset": _jobset, "trainjob": _trainjob}
     return makers[unit.document["backend"]](unit)
 
 
 def _run_object(unit: Unit, spec: dict[str, Any]) -> Object:
     """An object that a controller runs: with the queue's labels, the name of its directory, and the model that it evaluates."""
-    backend = BACKENDS["job" if unit.model else unit.document["backend"]]
+    backend = BACKENDS["job" if unit.asked else unit.document["backend"]]
     thing = _object(unit, backend.api_version, backend.kind, spec=spec)
     keys = {"kueue.x-k8s.io/queue-name": "queue", "kueue.x-k8s.io/priority-class": "workloadPriorityClass"}
     thing["metadata"]["labels"] |= given(**{label: unit.document.get(key) for label, key in keys.items()})
@@ -167,10 +167,10 @@ def _jobset_failures(unit: Unit) -> dict[str, Any]:
 
 
 def _job_spec(unit: Unit, container: str) -> dict[str, Any]:
-    """An Indexed Job of one pod a node."""
+    """An Indexed Job of one pod a node, or a shard."""
     template = pod.template(unit, container)
     template["spec"]["restartPolicy"] = "Never"  # podFailurePolicy wants it
-    pods = unit.document["eval"]["shards"] if unit.model else unit.document["nodes"]
+    pods = unit.block["shards"] if unit.asked else unit.document["nodes"]
     return {
         "completionMode": "Indexed",
         "completions": pods,
@@ -194,9 +194,9 @@ def _pod_failures(template: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _evaluation(unit: Unit) -> Object:
-    """A model's evaluation: each pod a shard, each with restarts of its own."""
-    spec = {**_job_spec(unit, "evaluate"), "backoffLimitPerIndex": unit.document["backoffLimit"], **_limits(unit)}
+def _asking_job(unit: Unit) -> Object:
+    """A Job that asks models: each pod a shard, each with restarts of its own."""
+    spec = {**_job_spec(unit, unit.verb), "backoffLimitPerIndex": unit.document["backoffLimit"], **_limits(unit)}
     return _run_object(unit, spec)
 
 

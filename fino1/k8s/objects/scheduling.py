@@ -17,7 +17,7 @@ def constraints(unit: Unit) -> dict[str, Any]:
 def nodes(unit: Unit) -> dict[str, Any]:
     """The keys that choose nodes: GPUs by product, their taint tolerated; a model behind an API needs none."""
     document = unit.document
-    has_gpus = document["gpus_per_node"] > 0 and (unit.model is None or unit.is_served)
+    has_gpus = document["gpus_per_node"] > 0 and (unit.spec.trains or bool(unit.served))
     product = document["gpu"].get("product") if has_gpus else None
     own = [{"key": document["gpu"]["taint"], "operator": "Exists", "effect": "NoSchedule"}] if has_gpus else []
     return given(
@@ -46,8 +46,8 @@ def own_gang(unit: Unit) -> str:
 
 
 def _gang(unit: Unit) -> str:
-    """The gang scheduler of a run of training; evaluations need none."""
-    return "" if unit.model else unit.document.get("gang", "")
+    """The gang scheduler of a run of training; pods that ask models need none."""
+    return "" if unit.asked else unit.document.get("gang", "")
 
 
 def _affinity(unit: Unit) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Which numbers and names follow from a run, before anything is rendered? (docs/design.md C3)
 
-A *unit* is what one object trains or evaluates: the whole run, or one model of an evaluation, so that a model more or less
-leaves the others' objects as they are. `charts/fino1/templates/_units.tpl` says the same in Helm's language.
+A *unit* is what one object runs: the whole run, or one model of an evaluation, so that a model more or less leaves the
+others' objects as they are. `charts/fino1/templates/_units.tpl` says the same in Helm's language.
 """
 
 import functools
@@ -12,11 +12,11 @@ from typing import Any
 
 from fino1.errors import SpecError
 from fino1.spec import load
-from fino1.spec.run import RunSpec
+from fino1.spec.run import ASKING, RunSpec
 
 NAME = r"[a-z]([-a-z0-9]{0,32}[a-z0-9])?"  # DNS-1035, which PyTorchJob wants; with the hash 45 characters
 PORT = 29500  # of torch's rendezvous; charts/fino1/templates/_launch.tpl has it too
-SERVER_PORT = 8000  # of the model server beside an evaluation
+SERVER_PORT = 8000  # of the model server beside the container that asks
 VLLM_IMAGE = "vllm/vllm-openai:v0.29.0"
 
 
@@ -53,14 +53,25 @@ class Unit:
         return f"{self.name}-{load.run_hash(self.spec)}"
 
     @property
-    def model(self) -> Mapping[str, Any] | None:
-        """The evaluated model; None for training."""
-        return self.document["eval"]["models"][0] if self.document["method"] == "eval" else None
+    def verb(self) -> str:
+        """The verb of `fino1` that its pods run."""
+        return {"eval": "evaluate", "paths": "paths"}.get(self.spec.method, "train")
 
     @property
-    def is_served(self) -> bool:
-        """Whether the evaluated model runs in the pod."""
-        return self.model is not None and "base_url" not in self.model
+    def asked(self) -> list[Mapping[str, Any]]:
+        """The models that its pods ask over HTTP; none for training."""
+        places = _models(self.document)
+        return [model for place, model in places.items() if place.startswith(f"{self.spec.method}.")]
+
+    @property
+    def served(self) -> Mapping[str, Any]:
+        """The one of them that runs in the pod; empty without one."""
+        return next((model for model in self.asked if "base_url" not in model), {})
+
+    @property
+    def block(self) -> Mapping[str, Any]:
+        """Its method's own block."""
+        return self.document[self.spec.method]
 
     @property
     def ranks(self) -> int:
@@ -85,6 +96,21 @@ def units(spec: RunSpec, name: str) -> list[Unit]:
     return found
 
 
+def _models(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The models that any method asks, by their places in the run file."""
+    paths = document["paths"]
+    found = {f"eval.models.{i}": model for i, model in enumerate(document["eval"]["models"])}
+    return found | {f"paths.{role}": paths[role] for role in ("writer", "judge") if role in paths}
+
+
+def _rows(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The rows that the run's method reads, by their places in the run file."""
+    method = document["method"]
+    lists = {"eval": ("tasks",), "paths": ("tasks", "exclude")}.get(method, ("exclude",))
+    block, found = ("data", {"data": document["data"]}) if method not in ASKING else (method, {})
+    return found | {f"{block}.{key}.{i}": rows for key in lists for i, rows in enumerate(document[block][key])}
+
+
 def _complaints(document: Mapping[str, Any], name: str) -> list[str]:
     found = []
     if not re.fullmatch(NAME, name):
@@ -92,25 +118,20 @@ def _complaints(document: Mapping[str, Any], name: str) -> list[str]:
             "name of the run (--name, or that of its file): expected a letter and at most 33 lower-case letters, digits and -, "
             f"the last no -, got {name!r}"
         )
-    if document["method"] == "paths":
-        found.append(
-            "method: expected sft, verifier, ppo or eval in a cluster (paths runs on this machine only), got paths"
-        )
-    data, evaluation, ppo = document["data"], document["eval"], document["ppo"]
+    models, ppo = _models(document), document["ppo"]
+    mine = {place: model for place, model in models.items() if place.startswith(f"{document['method']}.")}
+    for place, model in mine.items():
+        key = model.get("api_key_env")
+        if key and key not in document["secretEnv"]:
+            found.append(f"{place}.api_key_env: expected a variable of secretEnv, got {key}")
+    if document["method"] == "paths" and sum("base_url" not in model for model in mine.values()) > 1:
+        found.append("paths.judge.base_url: expected one where the pod serves the writer, got none")
     places = {
         "model": document["model"],
         "ppo.value_model": ppo["value_model"],
         "ppo.reward.model": ppo["reward"]["model"],
     }
-    places |= {f"eval.models.{i}": model for i, model in enumerate(evaluation["models"])}
-    if document["method"] == "eval":
-        places |= {f"eval.tasks.{i}": rows for i, rows in enumerate(evaluation["tasks"])}
-        for i, model in enumerate(evaluation["models"]):
-            key = model.get("api_key_env")
-            if key and key not in document["secretEnv"]:
-                found.append(f"eval.models.{i}.api_key_env: expected a variable of secretEnv, got {key}")
-    else:
-        places |= {"data": data} | {f"data.exclude.{i}": rows for i, rows in enumerate(data["exclude"])}
+    places |= models | _rows(document)
     expected = "expected an absolute path on a volume (/work, /models)"
     paths = {place: block["path"] for place, block in places.items() if "path" in block}
     return found + [f"{place}.path: {expected}, got {path}" for place, path in paths.items() if path[:1] != "/"]
@@ -121,7 +142,7 @@ def ports(unit: Unit) -> list[int]:
     found = set()
     if not unit.document["offline"] and _has_hub(unit):
         found.add(443)
-    urls = [unit.model["base_url"]] if unit.model and "base_url" in unit.model else []
+    urls = [model["base_url"] for model in unit.asked if "base_url" in model]
     for url in urls + _tracker_servers(unit.document):
         if server := re.match(r"http(s?)://[^/?#]*", url):
             port = re.search(r":([0-9]{1,5})$", server[0])
@@ -142,13 +163,13 @@ def _tracker_servers(document: Mapping[str, Any]) -> list[str]:
 
 def _has_hub(unit: Unit) -> bool:
     """Whether the unit reads anything from the hub."""
-    document = unit.document
-    if document["method"] == "eval":
-        return "hub" in (unit.model or {}) or any("hub" in task for task in document["eval"]["tasks"])
-    blocks = [document["data"], *document["data"]["exclude"]]
-    models = [document["model"]]
-    if document["method"] == "ppo":
-        reward = document["ppo"]["reward"]
-        models += [document["ppo"]["value_model"]] + ([reward["model"]] if reward["source"] == "model" else [])
-    has_default = any(not model.keys() & {"path", "run", "init"} for model in models)
-    return has_default or not document["data"].keys() & {"task", "path"} or any("hub" in b for b in blocks + models)
+    document, models = unit.document, unit.asked
+    if unit.spec.trains:
+        models = [document["model"]]
+        if document["method"] == "ppo":
+            reward = document["ppo"]["reward"]
+            models += [document["ppo"]["value_model"]] + ([reward["model"]] if reward["source"] == "model" else [])
+        has_default = any(not model.keys() & {"path", "run", "init"} for model in models)
+        if has_default or not document["data"].keys() & {"task", "path"}:
+            return True
+    return any("hub" in block for block in [*_rows(document).values(), *models])

@@ -46,8 +46,7 @@ def cost(spec: RunSpec, book: PriceBook, source: object, hours: float | None = N
     bound = "estimated" if hours is not None else "at most" if spec.activeDeadlineSeconds else "unknown"
     if bound == "at most":
         hours = spec.activeDeadlineSeconds / 3600
-    endpoints = [model.name for model in spec.eval.models if model.base_url] if spec.method == "eval" else []
-    unpriced = [f"{name}: tokens of its endpoint" for name in endpoints]
+    unpriced = [f"{model.name}: tokens of its endpoint" for model in spec.asked.values() if model.base_url]
     per_hour = gpus * (price or 0.0)
     return {
         "currency": book.currency,

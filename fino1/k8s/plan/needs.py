@@ -43,7 +43,7 @@ def find_needs(api: Api, spec: RunSpec, pods: int, is_there: bool) -> Iterator[F
         yield from readable("claim", _claim, api, spec, block, pods)
     if spec.workloadPriorityClass:
         yield from readable("workloadPriorityClass", _priority_class, api, spec.workloadPriorityClass)
-    if spec.method != "eval" and (spec.nodes > 1 or spec.gang):
+    if spec.trains and (spec.nodes > 1 or spec.gang):
         yield from _gang_scheduler(api, spec)
     if spec.queue and not is_there:
         yield from readable("queue", _queue, api, spec.queue)
@@ -83,7 +83,7 @@ def _claim(api: Api, spec: RunSpec, block: ClaimBlock, pods: int) -> Iterator[Fi
         return
     if modes == ["ReadWriteOncePod"]:
         yield missing("claim", f"{name}: ReadWriteOncePod serves one pod, the run has {pods}")
-    elif spec.method != "eval":
+    elif spec.trains:
         yield missing("claim", f"{name}: {pods} pods on several nodes need ReadWriteMany, it has {', '.join(modes)}")
     else:
         yield wait("claim", f"{name}: {', '.join(modes)}: all {pods} pods have to run on one node")

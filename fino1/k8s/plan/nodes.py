@@ -22,7 +22,7 @@ def judge_fit(api: Api, spec: RunSpec, pods: Sequence[PodSpec], count: int) -> I
     nodes, limit = list_nodes(api)
     if limit:
         yield note("nodes", limit)
-    is_near = spec.topology.policy == "required" and spec.method != "eval" and spec.nodes > 1
+    is_near = spec.topology.policy == "required" and spec.trains and spec.nodes > 1
     # by what they ask of which nodes: an evaluation's models
     alike: defaultdict[str, list[PodSpec]] = defaultdict(list)
     for pod in pods:

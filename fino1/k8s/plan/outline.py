@@ -2,12 +2,14 @@
 
 import math
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from fino1.k8s.objects.backends import pod_templates
 from fino1.k8s.objects.render import render
 from fino1.k8s.objects.unit import units
 from fino1.spec.inputs import RowsBlock
+from fino1.spec.paths import LEAST_CALLS
 from fino1.spec.run import RunSpec
 
 _SHOWN = 8  # runs of an evaluation that are named in the text
@@ -16,21 +18,22 @@ Line = tuple[str, str]  # heading and text
 
 def outline_run(spec: RunSpec, name: str) -> tuple[dict[str, Any], list[Line]]:
     """Objects, pods, ranks, batches, images, volumes and directories of a run."""
-    objects = render(spec, name)
+    objects, steps = render(spec, name), _count_steps(spec)
     pods = [template["spec"] for each in objects for template in pod_templates(each)]
     images = {each["image"] for pod in pods for each in [*pod.get("initContainers", []), *pod["containers"]]}
     report = {
         "name": name,
         "method": spec.method,
-        "backend": "job" if spec.method == "eval" else spec.backend,
+        "backend": spec.backend if spec.trains else "job",
         "runs": [
             {"name": unit.full, "directory": f"runs/{unit.directory}"}
-            | ({"model": unit.model["name"]} if unit.model else {})
+            | ({"model": unit.asked[0]["name"]} if spec.method == "eval" else {})
             for unit in units(spec, name)
         ],
         "pods": count_pods(spec),
         "batch": _divide_batch(spec),
-        "steps": _count_steps(spec),
+        "steps": steps,
+        "calls": _count_calls(spec, steps.get("questions")),
         "images": sorted(images),
         "claims": [{"mount": f"/{mount}", **getattr(spec.volumes, mount).model_dump()} for mount in ("work", "models")],
         "objects": [{"kind": each["kind"], "name": each["metadata"]["name"]} for each in objects],
@@ -57,6 +60,7 @@ def _describe(report: dict[str, Any]) -> list[Line]:
         lines.append(("batch", text + (f" × {mini} mini-batches" if mini > 1 else "")))
     counted = steps.get("steps", steps.get("questions"))
     lines.append(("steps" if batch else "questions", steps["of"] if counted is None else f"{counted} ({steps['of']})"))
+    lines += _describe_calls(report["calls"])
     lines.append(("image", ", ".join(report["images"])))
     for claim in report["claims"]:
         made = f"made with {claim['size']}" if claim["create"] else "expected to exist"
@@ -66,25 +70,22 @@ def _describe(report: dict[str, Any]) -> list[Line]:
 
 
 def count_pods(spec: RunSpec) -> dict[str, Any]:
-    """Pods, their GPUs, and ranks (None: eval). Each shard of a model is a pod of an evaluation, without GPUs for an endpoint."""
-    pods = served = spec.nodes
-    if spec.method == "eval":
-        pods = len(spec.eval.models) * spec.eval.shards
-        served = sum(not model.base_url for model in spec.eval.models) * spec.eval.shards
+    """Pods, their GPUs, and ranks (None: of what asks models). A pod that asks endpoints alone has no GPUs."""
+    served = spec.pods if spec.trains else sum(not m.base_url for m in spec.asked.values()) * spec.asking.shards
     has_gpus = spec.gpus_per_node > 0
     return {
-        "count": pods,
+        "count": spec.pods,
         "gpus_per_pod": spec.gpus_per_node,
         "gpus": served * spec.gpus_per_node,
         "resource": spec.gpu.resource if has_gpus else None,
         "product": spec.gpu.product if has_gpus else None,
-        "ranks": None if spec.method == "eval" else spec.world_size,
+        "ranks": spec.world_size if spec.trains else None,
     }
 
 
 def _divide_batch(spec: RunSpec) -> dict[str, int] | None:
-    """Global = per device × ranks × accumulation (× mini-batches), which the run file's check has made sure of. None: eval."""
-    if spec.method == "eval":
+    """Global = per device × ranks × accumulation (× mini-batches), which the run file's check has seen to. None: no training."""
+    if not spec.trains:
         return None
     block, ranks = spec.trained, spec.world_size
     mini = {"mini_batches": spec.ppo.num_mini_batches} if spec.method == "ppo" else {}
@@ -94,11 +95,12 @@ def _divide_batch(spec: RunSpec) -> dict[str, int] | None:
 
 
 def _count_steps(spec: RunSpec) -> dict[str, Any]:
-    """Optimizer steps (of an evaluation: questions), None where the run file does not say; `of`: what they are counted from."""
-    if spec.method == "eval":
-        sizes = [_count_rows(task) for task in spec.eval.tasks]
-        known = None if None in sizes else sum(size or 0 for size in sizes) * len(spec.eval.models)
-        of = f"{len(spec.eval.models)} models × {len(spec.eval.tasks)} tasks"
+    """Optimizer steps (no training: questions), None where the run file does not say; `of`: what they are counted from."""
+    if not spec.trains:
+        sizes, models = [_count_rows(task) for task in spec.asking.tasks], len(spec.eval.models)
+        is_eval = spec.method == "eval"
+        known = None if None in sizes else sum(size or 0 for size in sizes) * (models if is_eval else 1)
+        of = f"{models} models × {len(sizes)} tasks" if is_eval else _count(len(sizes), "task")
         return {"questions": known, "of": f"not known until the tasks are read ({of})" if known is None else of}
     if spec.method == "ppo":
         block = spec.ppo
@@ -114,6 +116,35 @@ def _count_steps(spec: RunSpec) -> dict[str, Any]:
         return {"steps": None, "of": f"{epochs:g} epochs; number of rows not known"}
     steps = math.ceil(-(-rows // block.global_batch_size) * epochs)
     return {"steps": steps, "of": f"{epochs:g} epochs of at most {rows} rows"}
+
+
+def _count_calls(spec: RunSpec, questions: int | None) -> dict[str, Any] | None:
+    """The writer's calls of method `paths`, and what their replies take at most; None for what is not known. None: others."""
+    writer = spec.paths.writer
+    if spec.method != "paths" or writer is None:
+        return None
+    most, price = spec.paths.most_calls, writer.price
+    tokens = None if questions is None else questions * most * writer.max_tokens
+    return {
+        "per_question": [LEAST_CALLS, most],
+        "all": None if questions is None else [questions * LEAST_CALLS, questions * most],
+        "reply_tokens": tokens,
+        "reply_dollars": None if price is None or tokens is None else tokens * price.output / 1e6,
+        "budget": spec.paths.budget and spec.paths.budget.model_dump(),
+    }
+
+
+def _describe_calls(found: dict[str, Any] | None) -> Iterator[Line]:
+    """The lines about the calls of method `paths`."""
+    if found is None:
+        return
+    each, every = ("{} … {}".format(*found[key]) if found[key] else "not known" for key in ("per_question", "all"))
+    yield "calls", f"{every} ({each} a question), and those of the judge and for malformed replies"
+    if found["reply_tokens"]:
+        dollars = "" if found["reply_dollars"] is None else f", {found['reply_dollars']:.2f} dollars"
+        yield "", f"their replies take at most {found['reply_tokens']} tokens{dollars}; prompts are not in it"
+    limits = [f"{limit:g} {unit}" for unit, limit in (found["budget"] or {}).items() if limit is not None]
+    yield "budget", f"{' or '.join(limits)}, then the run ends" if limits else "none"
 
 
 def _count_rows(block: RowsBlock) -> int | None:

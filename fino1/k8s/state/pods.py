@@ -142,7 +142,7 @@ def read_index(pod: Pod) -> int:
 
 
 def main_container(pod: Pod) -> str:
-    """Name of the container that trains or evaluates."""
+    """Name of the container that trains or asks."""
     return pod["spec"]["containers"][0]["name"]
 
 

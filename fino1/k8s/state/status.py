@@ -164,12 +164,12 @@ def _summarize_ranks(ranks: Sequence[Rank]) -> Literal["", "running", "ended"]:
 
 
 def with_progress(api: Api, before: Sequence[Standing], access: ReadAccess) -> list[Standing]:
-    """Add the last progress of the pods that log it: rank 0 of a training run, each pod of an evaluation."""
+    """Add the last progress of the pods that log it: rank 0 of a training run, each pod of one that asks models."""
     logging = [
         rank.pod
         for each in before
         for rank in each.ranks
-        if (each.run.method == "eval" or rank.index == 0) and main_status(rank.pod)
+        if (rank.index == 0 or each.run.method in ("eval", "paths")) and main_status(rank.pod)
     ]
     asked = sorted(logging, key=lambda pod: pod["status"].get("phase") != "Running")[:_READ_AT_MOST]
     read = in_parallel(lambda pod: access.ask(lambda: read_progress(api, pod), None), asked)
