@@ -170,7 +170,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         return document | {"eval": {**draw(block(TREE["fields"]["eval"])), **draw(evaluation())}}
     document |= draw(st.sampled_from([{}, {"report_to": None}, {"report_to": ["wandb", "mlflow", "tensorboard"]}]))
     document["data"] = {
-        **draw(rows),
+        **draw(rows if method == "verifier" else rows | st.sampled_from([{"run": "a.b-c"}, {"run": "a", "limit": 9}])),
         **draw(st.sampled_from([{}, {"exclude": [{"task": "ledger"}, {"hub": "a/b", "limit": None}]}])),
     }
     document["model"] = draw(model if method == "ppo" else model | init) | draw(

@@ -60,7 +60,7 @@
 {{- end -}}
 {{- $blocks = concat (list .doc.data) .doc.data.exclude -}}
 {{- end -}}
-{{- $found := not (or .model .doc.data.task .doc.data.path) -}}
+{{- $found := not (or .model .doc.data.task .doc.data.path .doc.data.run) -}}
 {{- range concat $blocks $models -}}
 {{- $found = or $found (hasKey . "hub") -}}
 {{- end -}}

@@ -151,4 +151,5 @@ def _has_hub(unit: Unit) -> bool:
         reward = document["ppo"]["reward"]
         models += [document["ppo"]["value_model"]] + ([reward["model"]] if reward["source"] == "model" else [])
     has_default = any(not model.keys() & {"path", "run", "init"} for model in models)
-    return has_default or not document["data"].keys() & {"task", "path"} or any("hub" in b for b in blocks + models)
+    has_default = has_default or not document["data"].keys() & {"task", "path", "run"}
+    return has_default or any("hub" in block for block in blocks + models)
