@@ -1,9 +1,10 @@
 """Does a run still read what it began with? Digests of the local files and folders that its config names (docs/design.md C13).
 
 A run's hash knows the paths of its data and models, not their content. `inputs.json` in the run's directory does: key →
-{path, sha256}, for every `path` of config.json that was there when the run began.
+{path, sha256}, for every `path` of config.json that was there when the run began, and for the rows of `data.run`.
 """
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
@@ -32,7 +33,7 @@ def check(directory: Path, spec: RunSpec, writes: bool = False) -> None:
     has_begun = is_done or any((directory / "checkpoints").glob("step-*"))
     kept = jsonlines.read_object(path) if has_begun and path.is_file() else {}
     problems, fresh = [], {}
-    for key, name in runs.inputs(load.config(spec), "path").items():
+    for key, name in _list_inputs(directory, spec).items():
         try:
             found = digest(Path(name))
         except (FileNotFoundError, NotADirectoryError):
@@ -50,6 +51,15 @@ def check(directory: Path, spec: RunSpec, writes: bool = False) -> None:
         raise SpecError(problems)
     if writes and fresh:
         files.write_json(path, kept | fresh)
+
+
+def _list_inputs(directory: Path, spec: RunSpec) -> dict[str, str]:
+    """Return key → path of what the config names by path, and of the rows of `data.run` once that run is finished."""
+    found = runs.inputs(load.config(spec), "path")
+    if spec.method in runs.ROWS and spec.data.run is not None:
+        with contextlib.suppress(SpecError):
+            found["data.run"] = str(runs.find_rows(spec.data, spec.method, directory.parents[1]).path)
+    return found
 
 
 def digest(path: Path) -> str:

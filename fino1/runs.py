@@ -16,8 +16,11 @@ from fino1 import files
 from fino1.errors import SpecError
 from fino1.spec import canonical, load
 from fino1.spec.fields import NAME
-from fino1.spec.inputs import ModelRef
+from fino1.spec.inputs import DataBlock, ModelRef
 from fino1.spec.run import RunSpec
+
+ROWS = {"sft": "rows.jsonl", "ppo": "rl.jsonl"}
+"""Method → file that a run of method `paths` leaves for it."""
 
 
 def directory(work: Path, name: str, spec: RunSpec) -> Path:
@@ -74,6 +77,19 @@ def resolve(ref: ModelRef, work: Path, default: str | None = None, key: str = ""
     if default is None:
         raise SpecError(f"{key.rstrip('.') or 'model'}: expected one of hub, path, run, got none")
     return default, None
+
+
+def find_rows(block: DataBlock, method: str, work: Path) -> DataBlock:
+    """Return the block with the path of its run's rows for SFT or PPO; without a run as it is.
+
+    Raises SpecError for a run that is not finished or wrote no rows.
+    """
+    if block.run is None:
+        return block
+    path = finished(work, block.run, "data.run") / ROWS[method]
+    if not path.is_file():
+        raise SpecError(f"data.run: {block.run}: expected a run of method paths, got one without {ROWS[method]}")
+    return block.model_copy(update={"run": None, "path": str(path)})
 
 
 def inputs(document: Any, kind: str = "run", path: str = "") -> dict[str, str]:

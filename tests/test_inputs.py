@@ -139,3 +139,20 @@ def test_nor_does_an_evaluation(place):
     directory = finished(place, run)
     (line,) = said(evaluation.main, run, "x", place)
     assert line.startswith(f"eval.tasks.0.path: {place}/rows.jsonl: expected what {directory} began with")
+
+
+def test_nor_do_rows_of_a_run_that_was_made_again(place):
+    rows = place / "runs" / "paths-0123456789"
+    rows.mkdir(parents=True)
+    run = load.build({"method": "sft", "gpus_per_node": 0, "data": {"run": "paths"}, "model": {"init": {}}}, "F")
+    directory = runs.directory(place, "x", run)
+    inputs.check(directory, run, writes=True)  # not finished yet: what trains says so
+    assert not (directory / "inputs.json").exists()
+    for name in ("done.json", "rows.jsonl"):
+        (rows / name).write_text("{}")
+    inputs.check(directory, run, writes=True)
+    begun(directory)
+    inputs.check(directory, run)
+    (rows / "rows.jsonl").write_text("{ }")
+    (line,) = said(inputs.check, directory, run)
+    assert line.startswith(f"data.run: {rows}/rows.jsonl: expected what {directory} began with")

@@ -257,6 +257,12 @@ def test_only_text_is_text(value):
         ),
         ({"data": {"hub": "a/b", "path": "c", "task": None}}, "data: expected one of path, hub, got both"),
         ({"method": "verifier", "data": {"task": None}}, "data: expected path or hub, or task: ledger, got none"),
+        ({"data": {"run": "a", "path": "b"}}, "data.run: expected none with task and path, got a"),
+        (
+            {"method": "verifier", "data": {"task": None, "run": "a"}},
+            "data.run: expected none with method verifier, got a",
+        ),
+        ({"data": {"task": None, "run": "A"}}, "data.run: expected a short name of lower-case letters"),
         ({"data": {"task": "squad"}}, "data.task: expected 'finqa', "),
         ({"model": {"hub": "a", "path": "b"}}, "model: expected one of hub, path, run, init, got hub and path"),
         ({"model": {"run": "a", "init": {}}}, "model: expected one of hub, path, run, init, got run and init"),

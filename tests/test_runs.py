@@ -12,7 +12,7 @@ import pytest
 from fino1 import files, runs
 from fino1.errors import AttemptError, SpecError
 from fino1.spec import load
-from fino1.spec.inputs import ModelRef
+from fino1.spec.inputs import DataBlock, ModelRef
 
 
 def make(work: Path, name: str, *, done: bool = True, model: bool = True) -> Path:
@@ -89,16 +89,33 @@ def test_resolve_names_the_key(tmp_path):
     assert said(runs.resolve, ModelRef(run="none"), tmp_path, **key).startswith("ppo.value_model.run: none: expected")
 
 
+def test_rows_of_a_run(tmp_path):
+    assert runs.find_rows(DataBlock(path="a"), "sft", tmp_path) == DataBlock(path="a")
+    block = DataBlock(run="paths", limit=3)
+    assert said(runs.find_rows, block, "sft", tmp_path) == (
+        f"data.run: paths: expected a finished run in {tmp_path}/runs, got none (finished there: none)"
+    )
+    folder = make(tmp_path, "paths-0123456789", model=False)
+    (folder / "rows.jsonl").write_text("")
+    found = runs.find_rows(block, "sft", tmp_path)
+    assert (found.run, found.path, found.limit) == (None, f"{folder}/rows.jsonl", 3)
+    assert said(runs.find_rows, block, "ppo", tmp_path) == (
+        "data.run: paths: expected a run of method paths, got one without rl.jsonl"
+    )
+
+
 def test_pin(tmp_path):
     make(tmp_path, "old-0123456789")
     document = {
         "model": {"run": "sft"},
+        "data": {"run": "old"},
         "ppo": {"value_model": {"run": "old"}, "reward": {"model": {"run": "old-0123456789"}}},
         "eval": {"models": [{"name": "sft", "run": "sft"}, {"name": "x", "hub": "y"}]},
     }
     before = json.dumps(document)
     assert runs.pin(document, tmp_path, {"sft": "sft-aaaaaaaaaa"}, "F") == {
         "model": {"run": "sft-aaaaaaaaaa"},
+        "data": {"run": "old-0123456789"},
         "ppo": {"value_model": {"run": "old-0123456789"}, "reward": {"model": {"run": "old-0123456789"}}},
         "eval": {"models": [{"name": "sft", "run": "sft-aaaaaaaaaa"}, {"name": "x", "hub": "y"}]},
     }

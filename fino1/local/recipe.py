@@ -1,7 +1,7 @@
 """The verb `run`: how is a recipe, or a single run, run on this machine?
 
 Every stage is read, checked and given its directory name before any starts: the hash in that name follows from the files
-alone, so later stages can name the runs whose models they take.
+alone, so later stages can name the runs whose models or rows they take.
 """
 
 import argparse
@@ -54,8 +54,8 @@ def checked(document: dict[str, Any], work: Path, stages: Mapping[str, str], sou
 
     Args:
         document: The run file under its overlays.
-        work: Work directory, whose finished runs it may take models of.
-        stages: Stages whose models it may take: name → directory name.
+        work: Work directory, whose finished runs it may take models and rows of.
+        stages: Stages whose models and rows it may take: name → directory name.
         source: What messages name.
 
     """
@@ -76,7 +76,7 @@ def checked(document: dict[str, Any], work: Path, stages: Mapping[str, str], sou
 
 @dataclass(frozen=True)
 class _Prepared:
-    """A stage that may start: its run, and the names of the runs whose models it takes."""
+    """A stage that may start: its run, and the names of the runs whose models or rows it takes."""
 
     stage: Stage
     run: LocalRun
@@ -133,12 +133,12 @@ class Chain:
         return page.write(self.work, [local.directory.name for local in ran], *title, *skipped)
 
     def _why_not(self, prepared: _Prepared) -> str:
-        """Say why this stage is skipped: a file it needs is absent, or a stage whose model it takes was skipped; else ""."""
+        """Say why this stage is skipped, for want of a file or of what a skipped stage would have left; "" where it is not."""
         absent = [path for path in prepared.stage.needs if not Path(path).exists()]
         if absent:
             return f"{', '.join(absent)} not found. {prepared.stage.needs_hint}".strip()
         missing = [name for name in self.skipped if name in prepared.takes]
-        return f"takes the model of {' and '.join(missing)}, which was skipped." if missing else ""
+        return f"takes the model or rows of {' and '.join(missing)}, which was skipped." if missing else ""
 
     def _finish(self, local: LocalRun, beside: list[LocalRun]) -> int:
         local.started = time.monotonic()
@@ -154,7 +154,7 @@ class Chain:
         return code
 
     def _prepare(self, stage: Stage, directories: dict[str, str]) -> _Prepared:
-        """Check a stage that may take models of the stages in `directories`: name → directory name."""
+        """Check a stage that may take what the stages in `directories` leave: name → directory name."""
         mine = [
             assignment.partition(":")[2] if self._stage_of(assignment) else assignment
             for assignment in self.assignments

@@ -18,13 +18,14 @@ from itertools import starmap
 from pathlib import Path
 from typing import Any
 
-from fino1 import files
+from fino1 import files, runs
 from fino1.evaluate.questions import Question
 from fino1.paths.records import ReasoningPath, show_gold
 from fino1.tasks.overlap import Overlap
 from fino1.tasks.record import Task
 
-ROWS, RL_ROWS, PATHS, EXCLUDED, SUMMARY = "rows.jsonl", "rl.jsonl", "paths.jsonl", "excluded.jsonl", "summary.json"
+ROWS, RL_ROWS = runs.ROWS["sft"], runs.ROWS["ppo"]
+PATHS, EXCLUDED, SUMMARY = "paths.jsonl", "excluded.jsonl", "summary.json"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How good is each model, and how was it trained? One report on finished cells and training runs.
+"""How good is each model, and how was it trained? One report on finished cells, training runs and searches for paths.
 
     write_runs(work, names, out, title)      finished runs, by name
     write(cells, training, out, title)       cells and runs, by directory
@@ -23,7 +23,7 @@ def write_runs(
 ) -> dict[str, Any]:
     """Write the report on the finished runs of these names in `work`; the rest as `write`."""
     found = inputs.find(work, names)
-    return write(found.cells, found.training, out, title, note, skipped, found.models)
+    return write(found.cells, found.training, out, title, note, skipped, found.models, found.searches)
 
 
 def write(
@@ -34,6 +34,7 @@ def write(
     note: str = "",
     skipped: Sequence[str] = (),
     models: Sequence[str] | None = None,
+    searches: Mapping[str, Path] | None = None,
 ) -> dict[str, Any]:
     """Write the report on these cells and runs into `out` and return what leaderboard.json holds.
 
@@ -45,18 +46,21 @@ def write(
         note: what the run shows, plain text; an empty line starts a paragraph.
         skipped: stages that did not run and why, a line each.
         models: a model name for each cell; None shows the one it was first finished under.
+        searches: directories of runs of method `paths` by the name to show.
 
     Raises:
         SpecError: a cell that is not finished, a missing file, a broken line; all of them at once. Nothing is written.
 
     """
-    found, metrics = inputs.read([Path(cell) for cell in cells], models, training)
+    found, metrics, made = inputs.read([Path(cell) for cell in cells], models, training, searches or {})
     board = leaderboard.build(found)
     _replace(
         Path(out),
         {
-            "index.html": page.render(board, found, metrics, title, note, skipped),
-            "leaderboard.md": leaderboard.write_markdown(board, title, note, skipped),
+            "index.html": page.render(board, found, metrics, title, note, skipped, made),
+            "leaderboard.md": leaderboard.write_markdown(
+                board, title, note, skipped, [f"{each.name}: {each.summary}" for each in made]
+            ),
             "leaderboard.json": board.to_json(),
         },
     )

@@ -9,15 +9,17 @@ from typing import Any
 from fino1 import cells, jsonlines, runs
 from fino1.cells import CELL_FILE, Cell
 from fino1.errors import SpecError
+from fino1.report.searches import Search, read_search
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Directories of finished cells, each with the model's name to show, and of training runs by the name to show."""
+    """Directories of finished cells, each with the model's name to show, training runs and searches for paths with theirs."""
 
     cells: list[Path] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
     training: dict[str, Path] = field(default_factory=dict)
+    searches: dict[str, Path] = field(default_factory=dict)
 
 
 def find(work: Path, names: Sequence[str]) -> Inputs:
@@ -29,15 +31,16 @@ def find(work: Path, names: Sequence[str]) -> Inputs:
         if done["method"] == "eval":
             found.cells.extend(work / "cells" / key for key in done["cells"])
             found.models.extend(done["models"])
-        elif done["method"] != "paths":  # which has no metrics; its counts are in its summary.json
-            found.training[directory.name.rpartition("-")[0]] = directory
+        else:
+            named = found.searches if done["method"] == "paths" else found.training
+            named[directory.name.rpartition("-")[0]] = directory
     return found
 
 
 def read(
-    paths: Sequence[Path], models: Sequence[str] | None, training: Mapping[str, Path]
-) -> tuple[list[Cell], dict[str, list[dict[str, Any]]]]:
-    """Read cells, in that order, and the metrics of training runs. Raises SpecError with all that is wrong with them."""
+    paths: Sequence[Path], models: Sequence[str] | None, training: Mapping[str, Path], searches: Mapping[str, Path]
+) -> tuple[list[Cell], dict[str, list[dict[str, Any]]], list[Search]]:
+    """Read cells, in that order, metrics of training runs, and searches. Raises SpecError with all that is wrong with them."""
     problems: list[str] = []
     found = _read_cells(paths, models, problems)
     metrics: dict[str, list[dict[str, Any]]] = {}
@@ -46,9 +49,15 @@ def read(
             metrics[name] = read_metrics(directory)
         except SpecError as error:
             problems += error.problems
+    made: list[Search] = []
+    for name, directory in searches.items():
+        try:
+            made.append(read_search(name, directory))
+        except SpecError as error:
+            problems += error.problems
     if problems:
         raise SpecError(problems)
-    return found, metrics
+    return found, metrics, made
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:

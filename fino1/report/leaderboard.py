@@ -147,13 +147,15 @@ def format_p(p: float) -> str:
     return f"{p:.2f}" if p >= 0.1 else f"{p:.3f}" if p >= 0.001 else f"{p:.4f}"
 
 
-def write_markdown(board: Leaderboard, title: str, note: str, skipped: Sequence[str]) -> str:
-    """Write leaderboard.md."""
+def write_markdown(board: Leaderboard, title: str, note: str, skipped: Sequence[str], found: Sequence[str] = ()) -> str:
+    """Write leaderboard.md; `found` has a line for each search for reasoning paths."""
     parts = [f"# {_escape(title)}"]
     if note:
         parts.append(note.strip().replace("<", "&lt;"))
     parts += _write_rows(board) if board.rows else ["No finished evaluation."]
     parts += _write_pairs(board)
+    if found:
+        parts += ["## Reasoning paths", "\n".join(f"- {_escape(line)}" for line in found)]
     if skipped:
         parts += ["## Not run", "\n".join(f"- {_escape(line)}" for line in skipped)]
     return "\n\n".join(parts) + "\n"

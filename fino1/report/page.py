@@ -16,8 +16,9 @@ import jinja2
 from markupsafe import Markup
 
 from fino1.cells import Cell
-from fino1.report import curves, samples
+from fino1.report import curves, samples, searches
 from fino1.report.leaderboard import LEGEND, PAIRS_LEGEND, Leaderboard, format_p, format_percent
+from fino1.report.searches import Search
 
 _HERE = Path(__file__).parent
 _SIGNS = {"right": "✓", "wrong": "✗", "unparsed": "?", "truncated": "…"}
@@ -30,6 +31,7 @@ def render(
     title: str,
     note: str,
     skipped: Sequence[str],
+    found: Sequence[Search],
 ) -> str:
     """Write index.html."""
     environment = jinja2.Environment(
@@ -42,6 +44,7 @@ def render(
         finalize=lambda value: samples.show_controls(value) if type(value) is str else value,
     )
     environment.filters |= {"percent": format_percent, "probability": format_p}
+    environment.filters["shorten"] = lambda text: samples.shorten(text, searches.TEXT_CHARS)
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     digest = hashlib.sha256(script.encode()).digest()
     return environment.get_template("page.html.j2").render(
@@ -50,6 +53,8 @@ def render(
         board=board,
         legend=LEGEND,
         pairs_legend=PAIRS_LEGEND,
+        searches=found,
+        causes=searches.CAUSES,
         charts=curves.draw_charts(metrics),
         runs=list(metrics),
         swatch=curves.draw_swatch,

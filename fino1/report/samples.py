@@ -109,8 +109,8 @@ def _make_answer(sample: Sample, prompts: dict[str, int]) -> dict[str, Any]:
     return {
         "state": sample.state,
         "facts": _list_facts(sample),
-        "prompt": prompts.setdefault(_shorten(sample.prompt, PROMPT_CHARS), len(prompts)),
-        "parts": [[title, _shorten(text, COMPLETION_CHARS)] for title, text in _list_parts(sample)],
+        "prompt": prompts.setdefault(shorten(sample.prompt, PROMPT_CHARS), len(prompts)),
+        "parts": [[title, shorten(text, COMPLETION_CHARS)] for title, text in _list_parts(sample)],
     }
 
 
@@ -149,7 +149,7 @@ def _format(value: str | bool | float | None) -> str:
     return show_controls(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
-def _shorten(text: str, limit: int) -> str:
+def shorten(text: str, limit: int) -> str:
     """Keep the beginning and the end of a long text: a prompt's question and a completion's answer stand last."""
     text = text.replace("\r\n", "\n")
     if len(text) > limit:

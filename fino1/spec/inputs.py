@@ -121,6 +121,8 @@ class RowsBlock(Block):
 class DataBlock(RowsBlock):
     """The training rows."""
 
+    run: Annotated[RunName | None, ADDED] = None
+    """Rows of a finished run of method `paths`, by its name or `NAME-HASH`: `rows.jsonl` for SFT, `rl.jsonl` for PPO."""
     columns: dict[Column, Text] = {}
     """Fino1's column name → the name in the file, where they differ by more than case, spaces and signs. SFT also reads Alpaca,
     ShareGPT and `messages` rows (docs/design.md C7)."""
@@ -137,12 +139,12 @@ class DataBlock(RowsBlock):
     @property
     def is_default(self) -> bool:
         """True where the block names no rows: SFT and PPO then read Fino1's published reasoning paths."""
-        return self.task is None and self.path is None and self.hub is None
+        return not (self.task or self.path or self.hub or self.run)
 
     @property
     def source(self) -> str:
-        """The file or hub dataset that is read."""
-        return self.path or self.hub or DEFAULT_DATA
+        """The file, hub dataset or run that is read."""
+        return self.path or self.hub or self.run or DEFAULT_DATA
 
 
 def rows_complaints(path: str, block: RowsBlock) -> list[tuple[str, str]]:
@@ -159,6 +161,20 @@ def rows_complaints(path: str, block: RowsBlock) -> list[tuple[str, str]]:
     if block.task != "ledger" and not (block.path or block.hub):
         return [(path, "expected path or hub, or task: ledger, got none")]
     return fold_complaints(path, block)
+
+
+def data_complaints(method: str, block: DataBlock) -> list[tuple[str, str]]:
+    """Problems of a run's training rows, and of those to leave out."""
+    found = []
+    if block.run is not None:
+        others = [key for key in ("task", "path", "hub") if getattr(block, key) is not None]
+        why = "method verifier" if method == "verifier" else " and ".join(others)
+        found += [("data.run", f"expected none with {why}, got {block.run}")] if why else []
+    elif method == "verifier" or not block.is_default:
+        found += rows_complaints("data", block)
+    for i, rows in enumerate(block.exclude):
+        found += rows_complaints(f"data.exclude.{i}", rows)
+    return found
 
 
 def fold_complaints(path: str, block: RowsBlock) -> list[tuple[str, str]]:

@@ -1,6 +1,6 @@
 """What is a recipe? An ordered list of named run files with overrides, and the report at the end.
 
-A later stage takes an earlier one's model by the stage's name (docs/design.md C13).
+A later stage takes an earlier one's model, or rows, by the stage's name (docs/design.md C13).
 """
 
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ class Stage(Block):
     set: dict[str, Any] = {}
     """Overrides, laid on the run file by Helm's rules."""
     background: StrictBool = False
-    """Run beside the following stages; it takes no model of theirs."""
+    """Run beside the following stages; it takes no model or rows of theirs."""
     needs: list[str] = []
     """Paths without which the stage is skipped, and the report says so."""
     needs_hint: str = ""

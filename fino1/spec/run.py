@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from fino1.spec.evaluation import EvalBlock, EvalModel, evaluation_complaints
 from fino1.spec.fields import integer
-from fino1.spec.inputs import ChatModelRef, DataBlock, rows_complaints
+from fino1.spec.inputs import ChatModelRef, DataBlock, data_complaints
 from fino1.spec.paths import PathsBlock, paths_complaints
 from fino1.spec.placement import Placement
 from fino1.spec.pods import pod_complaints
@@ -92,11 +92,8 @@ class RunSpec(Placement):
                 found.append(("report_to", f"expected none with method {self.method}, got {', '.join(self.report_to)}"))
             return found + (evaluation_complaints(self.eval) if self.method == "eval" else paths_complaints(self.paths))
         found += batch_complaints(self.method, self.trained, world_size)
-        if self.method == "verifier" or not self.data.is_default:
-            found += rows_complaints("data", self.data)
+        found += data_complaints(self.method, self.data)
         found += launch_complaints(self.method, self.launch, world_size)
-        for i, block in enumerate(self.data.exclude):
-            found += rows_complaints(f"data.exclude.{i}", block)
         if self.method == "verifier" and self.model.chat_template_kwargs:
             text = "expected none with method verifier, which reads no chat template, got some"
             found.append(("model.chat_template_kwargs", text))

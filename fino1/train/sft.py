@@ -11,7 +11,7 @@ import torch
 import transformers
 from trl import SFTConfig, SFTTrainer
 
-from fino1 import files
+from fino1 import files, runs
 from fino1.spec.inputs import DEFAULT_MODEL
 from fino1.tasks.record import solution
 from fino1.train import model
@@ -28,7 +28,7 @@ def main(run: Run) -> None:
     """Fine-tune, from the newest checkpoint if there is one, and leave `model/` and `done.json`."""
     started = time.monotonic()
     spec, block = run.spec, run.spec.sft
-    rows = read_rows(spec.data, "sft", spec.seed)
+    rows = read_rows(runs.find_rows(spec.data, "sft", run.work), "sft", spec.seed)
     texts = (f"{rows.render(r)}\n{solution(r.cot, r.response)}" for r in rows.train)
     base = find_base(run, DEFAULT_MODEL, texts, model.load_tokenizer)
     chat = Chat(base.tokenizer, spec.model.chat_template_kwargs)

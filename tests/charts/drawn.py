@@ -173,7 +173,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         return document | {"paths": {**draw(block(TREE["fields"]["paths"])), **draw(search())}}
     document |= draw(st.sampled_from([{}, {"report_to": None}, {"report_to": ["wandb", "mlflow", "tensorboard"]}]))
     document["data"] = {
-        **draw(rows),
+        **draw(rows if method == "verifier" else rows | st.sampled_from([{"run": "a.b-c"}, {"run": "a", "limit": 9}])),
         **draw(st.sampled_from([{}, {"exclude": [{"task": "ledger"}, {"hub": "a/b", "limit": None}]}])),
     }
     document["model"] = draw(model if method == "ppo" else model | init) | draw(

@@ -50,6 +50,18 @@ def test_sft_with_the_defaults(plan):
     assert report["memory"]["total"] == sum(report["memory"]["parts"].values())
 
 
+def test_rows_of_a_run(plan, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    document = {**SFT, "data": {"run": "my-paths"}}
+    steps = plan(document)[1]["steps"]
+    assert steps == {"steps": None, "of": "3 epochs; number of rows not known; run my-paths is not in out/runs"}
+    folder = tmp_path / "out" / "runs" / "my-paths-0123456789"
+    folder.mkdir(parents=True)
+    (folder / "done.json").write_text('{"method": "paths", "rows": 300}')
+    assert plan(document)[1]["steps"]["of"] == "3 epochs of at most 300 rows"
+    assert plan({**SFT, "data": {"run": "my-paths", "limit": 128}})[1]["steps"]["steps"] == 3
+
+
 def test_a_gpu_that_is_too_small(plan):
     code, report = plan({**SFT, "gpu": {"product": "Tesla-T4"}})
     assert code == 2 and report["memory"]["fits"] is False

@@ -141,7 +141,7 @@ def test_a_stage_without_its_files_is_skipped_and_so_is_what_needs_it(place, cap
     assert third["--name"] == ["third"]
     assert report["--skipped"] == [
         "first: rows.json not found. Get them.",
-        "second: takes the model of first, which was skipped.",
+        "second: takes the model or rows of first, which was skipped.",
     ]
     assert len(report["--run"]) == 1
     assert "- first: rows.json not found. Get them." in capsys.readouterr().out

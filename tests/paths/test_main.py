@@ -6,12 +6,11 @@ from collections import Counter
 import pytest
 
 from fino1 import __main__ as entry
-from fino1 import exits, runs
+from fino1 import exits, report, runs
 from fino1.errors import SpecError
 from fino1.evaluate.endpoint import EndpointLost
 from fino1.evaluate.samples import INDEX
 from fino1.paths.main import main
-from fino1.report import inputs
 from fino1.spec import load
 from fino1.tasks import ledger
 from tests.paths.conftest import PROBLEM, SEED, Writer, chain, rows, spec_of, stage
@@ -312,7 +311,7 @@ def test_a_judge_that_contradicts_itself_is_asked_once(writer, faulty, tmp_path)
 
 
 def test_fino1_run(writer, tmp_path, capfd):
-    """The command, and what the report makes of such a run: nothing yet."""
+    """The command, and the report on such a run."""
     file = tmp_path / "my-paths.yaml"
     file.write_text(json.dumps(load.effective(spec_of(writer, 2))))
     assert entry.main(["run", str(file), "--work", str(tmp_path)]) == 0
@@ -320,7 +319,11 @@ def test_fino1_run(writer, tmp_path, capfd):
     assert entry.main(["run", str(file), "--work", str(tmp_path)]) == 0
     assert "finished before" in capfd.readouterr().out
     assert writer.asked.total() == 6
-    assert inputs.find(tmp_path, ["my-paths"]) == inputs.Inputs()
+    report.write_runs(tmp_path, ["my-paths"], tmp_path / "report", "T")
+    assert (
+        "- my-paths: 2 rows of 2 questions (100.0 %), 6 calls, 84 tokens"
+        in (tmp_path / "report" / "leaderboard.md").read_text()
+    )
 
 
 PAGES = [("ACE/2015/page_1.pdf-1", "what was the change in sales ?"), ("ACE/2015/page_1.pdf-2", "what was the sum ?")]

@@ -71,3 +71,36 @@ def run(tmp_path):
         return directory
 
     return write
+
+
+def make_turn(strategy, attempt, right, *texts):
+    """One chain of a line of paths.jsonl."""
+    steps = [{"action": "think", "title": "Rows", "content": text} for text in texts]
+    steps += [{"action": action, "title": "", "content": f"The {action}."} for action in ("conclude", "check")]
+    return {"strategy": strategy, "attempt": attempt, "right": right, "judged_by": "rule", "steps": steps}
+
+
+def make_searched(number, *turns, **fields):
+    """One line of paths.jsonl as the search writes it; with a row where its last chain is right."""
+    failure = None if turns and turns[-1].get("right") else "wrong"
+    texts = (
+        {"reasoning": "", "response": ""} if failure else {"reasoning": "Let me see.", "response": "The answer is 1."}
+    )
+    about = {"id": f"row-{number}", "task": "ledger", "page": None, "question": f"What is {number}?", "target": 1.0}
+    outcome = {"failure": failure, "complaint": "", "shows_gold": False, "calls": len(turns) + (0 if failure else 2)}
+    return about | outcome | texts | {"turns": list(turns)} | fields
+
+
+@pytest.fixture
+def search(tmp_path):
+    """Writes one search for paths: `search("paths", [make_searched(1, make_turn("Initial", 0, True, "I add."))])`."""
+
+    def write(name, lines, **cost):
+        directory = tmp_path / "runs" / name
+        directory.mkdir(parents=True)
+        done = {"method": "paths", "cost": {"tokens": 1200, "estimated": 0, "unheard": 0} | cost}
+        (directory / "done.json").write_text(json.dumps(done))
+        (directory / "paths.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return directory
+
+    return write

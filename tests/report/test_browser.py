@@ -8,6 +8,7 @@ import pytest
 from fino1 import report
 from tests.needs import missing, needed
 from tests.report.browser import NAMES, chromium, program
+from tests.report.conftest import make_searched, make_turn
 
 pytestmark = pytest.mark.slow
 
@@ -70,7 +71,7 @@ def tab(tmp_path_factory):
 
 
 @pytest.fixture
-def page(tab, cell, run, sample, tmp_path):
+def page(tab, cell, run, search, sample, tmp_path):
     """A report of two models with every outcome, opened; `tab.faults` starts empty."""
     n = 60  # more than the list shows at once
     a = [sample(i, i % 3 == 0, prompt=f"{TABLE}\nWhat is {i}?") for i in range(n)]
@@ -80,7 +81,9 @@ def page(tab, cell, run, sample, tmp_path):
     b[2] |= {"completion": "## Thinking\n\nOther steps\n\n## Final Response\n\nThe answer is -2."}
     cells = [cell("a model with a long name of its own", a), cell("b", b), cell("b", [True], "finqa")]
     runs = {"sft": run("sft", SFT), "ppo": run("ppo", PPO)}
-    report.write(cells, runs, tmp_path / "out", "A report", "A note.", ["not run: no key"])
+    first, last = make_turn("Initial", 0, False, "a long chain " * 40), make_turn("Correction", 1, True, EVIL)
+    found = {"paths": search("paths", [make_searched(i, first, last) for i in range(3)])}
+    report.write(cells, runs, tmp_path / "out", "A report", "A note.", ["not run: no key"], searches=found)
     tab.faults.clear()
     tab.look(1280, 900)
     tab.open(tmp_path / "out" / "index.html")

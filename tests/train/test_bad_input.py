@@ -87,6 +87,16 @@ def test_a_question_that_does_not_fit(tmp_path, refused):
     assert line.startswith("data: row 1: expected a question and answer that fit, got the question alone has ")
 
 
+@pytest.mark.parametrize(("document", "name"), [(SFT, "rows.jsonl"), (PPO, "rl.jsonl")])
+def test_bad_rows_of_a_run(tmp_path, refused, document, name):
+    folder = tmp_path / "runs" / "found-0123456789"
+    folder.mkdir(parents=True)
+    (folder / "done.json").write_text("{}")
+    (folder / name).write_text(json.dumps({"Question": 1}) + "\n")
+    (line, *_) = refused(load.merge(document, {"data": {"task": None, "run": "found"}}))
+    assert line.startswith(f"{folder}/{name}: expected columns ")
+
+
 def test_no_room_for_checkpoints(tmp_path, refused):
     (line,) = refused(load.merge(SFT, {"sft": {"save_total_limit": 10**9}}))
     assert f"--work: {tmp_path}/runs/run-" in line

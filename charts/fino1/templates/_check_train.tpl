@@ -22,7 +22,12 @@ fino1/spec/train.py has the same check: batch_complaints.
 {{/* Training rows, and those that are left out; SFT and PPO have default rows. */}}
 {{- define "fino1.check.data" -}}
 {{- $data := .doc.data -}}
+{{- if $data.run -}}
+{{- $others := ternary "method verifier" "task, path or hub" (eq .doc.method "verifier") -}}
 {{- if or (eq .doc.method "verifier") $data.task $data.path $data.hub -}}
+{{- include "fino1.problem" (list .state "data.run" (printf "none with %s" $others) $data.run) -}}
+{{- end -}}
+{{- else if or (eq .doc.method "verifier") $data.task $data.path $data.hub -}}
 {{- include "fino1.check.trainRows" (list .state "data" $data) -}}
 {{- end -}}
 {{- range $i, $rows := $data.exclude -}}

@@ -64,7 +64,7 @@
 {{- end -}}
 {{- $blocks = concat (list .doc.data) .doc.data.exclude -}}
 {{- end -}}
-{{- $found := not (or .asked .doc.data.task .doc.data.path) -}}
+{{- $found := not (or .asked .doc.data.task .doc.data.path .doc.data.run) -}}
 {{- range concat $blocks $models -}}
 {{- $found = or $found (hasKey . "hub") -}}
 {{- end -}}

@@ -170,6 +170,6 @@ def _has_hub(unit: Unit) -> bool:
             reward = document["ppo"]["reward"]
             models += [document["ppo"]["value_model"]] + ([reward["model"]] if reward["source"] == "model" else [])
         has_default = any(not model.keys() & {"path", "run", "init"} for model in models)
-        if has_default or not document["data"].keys() & {"task", "path"}:
+        if has_default or not document["data"].keys() & {"task", "path", "run"}:
             return True
     return any("hub" in block for block in [*_rows(document).values(), *models])

@@ -5,10 +5,13 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from fino1 import jsonlines, runs
+from fino1.commandline import WORK
+from fino1.errors import SpecError
 from fino1.k8s.objects.backends import pod_templates
 from fino1.k8s.objects.render import render
 from fino1.k8s.objects.unit import units
-from fino1.spec.inputs import RowsBlock
+from fino1.spec.inputs import DataBlock, RowsBlock
 from fino1.spec.paths import LEAST_CALLS
 from fino1.spec.run import RunSpec
 
@@ -113,7 +116,8 @@ def _count_steps(spec: RunSpec) -> dict[str, Any]:
         return {"steps": block.max_steps, "of": "max_steps"}
     rows, epochs = _count_rows(spec.data), block.num_train_epochs
     if rows is None:
-        return {"steps": None, "of": f"{epochs:g} epochs; number of rows not known"}
+        why = f"; run {spec.data.run} is not in {WORK}/runs" if spec.data.run else ""
+        return {"steps": None, "of": f"{epochs:g} epochs; number of rows not known{why}"}
     steps = math.ceil(-(-rows // block.global_batch_size) * epochs)
     return {"steps": steps, "of": f"{epochs:g} epochs of at most {rows} rows"}
 
@@ -150,7 +154,19 @@ def _describe_calls(found: dict[str, Any] | None) -> Iterator[Line]:
 def _count_rows(block: RowsBlock) -> int | None:
     """Rows that are read at most; None where only the file knows."""
     is_made = block.task == "ledger" and block.path is None
-    return min(block.size, block.limit or block.size) if is_made else block.limit
+    there = block.size if is_made else _count_searched(block)
+    return block.limit if there is None else min(there, block.limit or there)
+
+
+def _count_searched(block: RowsBlock) -> int | None:
+    """Rows for SFT of the run that the block names; None without one, and where it has not finished on this machine."""
+    if not isinstance(block, DataBlock) or block.run is None:
+        return None
+    try:
+        done = jsonlines.read_object(runs.finished(WORK, block.run) / "done.json")
+    except SpecError:
+        return None
+    return done.get("rows") if done.get("method") == "paths" else None
 
 
 def _count(number: int, noun: str) -> str:

@@ -10,7 +10,7 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
-from fino1 import files
+from fino1 import files, runs
 from fino1.spec.inputs import DEFAULT_VALUE_MODEL
 from fino1.spec.train import PpoBlock
 from fino1.train import checkpoint, model, shard
@@ -29,7 +29,7 @@ class Inputs:
 
     def __init__(self, run: Run) -> None:
         spec, block = run.spec, run.spec.ppo
-        self.rows = read_rows(spec.data, "ppo", spec.seed)
+        self.rows = read_rows(runs.find_rows(spec.data, "ppo", run.work), "ppo", spec.seed)
         reward.check_targets(spec, self.rows)
         self.policy = model.own_source(spec.model, run.work)
         self.tokenizer = model.load_tokenizer(*self.policy)
