@@ -29,6 +29,7 @@ from fino1.evaluate.endpoint import Answer, Cancelled, Endpoint
 from fino1.evaluate.models import Source
 from fino1.evaluate.plan import plan, read_versions
 from fino1.evaluate.questions import Question
+from fino1.evaluate.rates import Rates
 from fino1.evaluate.samples import WHOLE, Shard, find_shard
 from fino1.evaluate.sidecar import Sidecar
 from fino1.spec import canonical
@@ -162,7 +163,9 @@ def open_endpoint(
 ) -> Iterator[Endpoint]:
     """Open the endpoint of a model. One without `base_url` is served by the sidecar, or here until the block ends."""
     with contextlib.ExitStack() as stack:
-        options: dict[str, Any] = {"timeout_s": block.timeout_s, "max_retries": block.max_retries}
+        limits = (source.requests_per_minute, source.tokens_per_minute)
+        rates = Rates(*(limit and limit / block.shards for limit in limits))
+        options: dict[str, Any] = {"timeout_s": block.timeout_s, "max_retries": block.max_retries, "rates": rates}
         if source.chat_template_kwargs:
             options["extra_body"] = {"chat_template_kwargs": source.chat_template_kwargs}
         if source.base_url:

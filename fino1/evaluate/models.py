@@ -36,6 +36,8 @@ class Source:
     engine: Literal["vllm", "transformers"] = "transformers"
     server_args: tuple[str, ...] = ()
     price: PriceBlock | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -76,6 +78,8 @@ def find(model: EvalModel, work: Path) -> Source:
         context_length=model.context_length or (_read_context_length(tokenizer) if tokenizer else None),
         tokenizer=tokenizer,
         price=model.price,
+        requests_per_minute=model.requests_per_minute,
+        tokens_per_minute=model.tokens_per_minute,
         chat_template_kwargs=model.chat_template_kwargs,
     )
 

@@ -74,7 +74,8 @@ class Journal:
         """Read all calls to models of these roles that are there. Of a line only the reply is kept, and what it cost."""
         self._directory, self._tariffs = directory, tariffs
         self._found: dict[str, tuple[str, Cost]] = {}
-        self._lock = threading.Lock()
+        self._lock, self._syncing = threading.Lock(), threading.Lock()
+        self._written = self._synced = 0  # calls that were appended, and how many of the first of them are on disk
         self._error: OSError | None = None
         self.load()
 
@@ -95,18 +96,29 @@ class Journal:
     def append(self, call: Call, shard: Shard) -> None:
         """Add a call, on disk when this returns."""
         line = json.dumps(asdict(call)).encode() + b"\n"  # in ASCII: a reply may hold half a surrogate pair
-        with self._lock:
-            if self._error:  # the file may end in half a line, which nothing may follow
-                raise self._error
-            try:
-                with (self._directory / _name(shard)).open("ab") as file:
+        try:
+            with (self._directory / _name(shard)).open("ab") as file:
+                with self._lock:
+                    self._check()
                     file.write(line)
                     file.flush()
-                    os.fsync(file.fileno())
-            except OSError as error:
-                self._error = error
-                raise
-            self._keep(call)
+                    self._written += 1
+                    mine = self._written
+                with self._syncing:
+                    self._check()
+                    if self._synced < mine:  # else the sync for another call that waited was for this one too
+                        written = self._written
+                        os.fdatasync(file.fileno())
+                        self._synced = written
+        except OSError as error:
+            self._error = error
+            raise
+        self._keep(call)
+
+    def _check(self) -> None:
+        """Raise the error that an earlier call met: the file may end in half a line, which nothing may follow."""
+        if self._error:
+            raise self._error
 
     def tidy(self, shard: Shard) -> None:
         """Make the shard's file, without the torn line at its end: nothing may be appended to that."""

@@ -98,10 +98,12 @@ def _search_pool(
 ) -> None:
     left = _list_left(searched)
     outcomes = Counter(_outcome(each.path) for each in searched if each.path)
-    buy = functools.partial(pool.buy, endpoints, account, shard)
+    slots = threading.Semaphore(pool.block.concurrency)
+    buy = functools.partial(pool.buy, endpoints, account, shard, slots)
     first = len(searched) - len(left)
+    threads = 2 * pool.block.concurrency  # while some wait for a reply, others write, read and render
     with contextlib.closing(Progress("paths", len(searched), first, task=pool.task.name, **shard.labels)) as progress:
-        for done, (_, path) in enumerate(iterate_answers(buy, left, pool.block.concurrency, stop), first + 1):
+        for done, (_, path) in enumerate(iterate_answers(buy, left, threads, stop), first + 1):
             outcomes[_outcome(path)] += 1
             cost = account.spent.to_dict(_is_priced(pool))
             spent = {key: cost[key] for key in ("tokens", "dollars") if key in cost}
@@ -119,7 +121,8 @@ def _outcome(path: ReasoningPath) -> str:
 def _open(
     block: PathsBlock, sidecar: Sidecar | None, directory: Path, stop: threading.Event, model: Asked
 ) -> contextlib.AbstractContextManager[Endpoint]:
-    asks = EvalBlock(timeout_s=block.timeout_s, max_retries=block.max_retries, temperature=model.block.temperature)
+    same = {key: getattr(block, key) for key in ("timeout_s", "max_retries", "shards")}
+    asks = EvalBlock(**same, temperature=model.block.temperature)
     return open_endpoint(asks, sidecar, directory, stop, model.source)
 
 

@@ -9,7 +9,7 @@ import hashlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from fino1.tasks.overlap import Overlap, find_overlaps, find_repeated
 from fino1.tasks.record import Record, Task
 
 RESERVED_TOKENS = 2000  # what the prompts say around the problem and the chain, and more
-# What says where a model is and what it costs; `Source.identity` says which one it is.
+# What says where a model is, what it costs and how fast it may be asked; `Source.identity` says which one it is.
 _ELSEWHERE = {
     "name",
     "hub",
@@ -44,6 +44,8 @@ _ELSEWHERE = {
     "api_key_env",
     "context_length",
     "price",
+    "requests_per_minute",
+    "tokens_per_minute",
 }
 
 
@@ -92,31 +94,37 @@ class Pool:
     models: Mapping[Role, Asked]
     block: PathsBlock
     seed: int
+    _ended: dict[str, Searched] = field(default_factory=dict)  # by the question's id: another search would end so again
 
     def buy(
         self,
         endpoints: Mapping[Role, Endpoint],
         account: Account,
         shard: Shard,
+        slots: threading.Semaphore,
         question: Question,
         halt: threading.Event,
     ) -> ReasoningPath:
-        """Search a question's path; calls that are not in the journal are made. Raises as Account.request and Endpoint.ask."""
+        """Search a question's path; calls that are not in the journal are made, as many at once as there are `slots`.
+
+        Raises as Account.request and Endpoint.ask.
+        """
 
         def make(role: Role, prompt: str, key: str) -> str:
-            if halt.is_set():
-                raise Cancelled
             block = self.models[role].block
-            with account.request(self.models[role].tariff, prompt, halt) as request:
-                answer = endpoints[role].ask(
-                    prompt,
-                    block.max_tokens,
-                    block.temperature,
-                    halt,
-                    label=key,
-                    on_unanswered=request.count_unanswered,
-                )
-                request.count_answer(answer)
+            with slots:
+                if halt.is_set():
+                    raise Cancelled
+                with account.request(self.models[role].tariff, prompt, halt) as request:
+                    answer = endpoints[role].ask(
+                        prompt,
+                        block.max_tokens,
+                        block.temperature,
+                        halt,
+                        label=key,
+                        on_unanswered=request.count_unanswered,
+                    )
+                    request.count_answer(answer)
             self.journal.append(Call.of(key, question.id, role, prompt, answer), shard)
             return answer.text
 
@@ -134,6 +142,8 @@ class Pool:
 
     def _search(self, question: Question, make: Callable[[Role, str, str], str]) -> Searched:
         """Search with the journal's replies, and with `make` for those that it does not have."""
+        if question.id in self._ended:
+            return self._ended[question.id]
         seen: Counter[tuple[Role, str]] = Counter()
         keys: list[str] = []
 
@@ -149,8 +159,9 @@ class Pool:
         try:
             path = Search(question, self.task, self.block, self.seed, ask).run()
         except _Unbought:
-            path = None
-        return Searched(question, path, tuple(keys))
+            return Searched(question, None, tuple(keys))
+        self._ended[question.id] = Searched(question, path, tuple(keys))
+        return self._ended[question.id]
 
 
 def plan(spec: RunSpec, work: Path, stop: threading.Event, sidecar: Sidecar | None = None) -> list[Pool]:

@@ -32,6 +32,10 @@ class EvalModel(ChatModelRef):
     """Tokens the model can read; null: what its config says, or no limit for an endpoint."""
     price: PriceBlock | None = None
     """Needed with `eval.budget.dollars` for a model with `base_url`. No part of a cell's key."""
+    requests_per_minute: Annotated[Count | None, ADDED] = None
+    """Most requests a minute, evenly spaced, from all threads; of several shards each has an equal part. Null: no limit."""
+    tokens_per_minute: Annotated[Count | None, ADDED] = None
+    """Most tokens of prompts and answers in 60 seconds, divided in the same way. Null: no limit."""
 
     @model_validator(mode="after")
     def _source(self) -> "EvalModel":

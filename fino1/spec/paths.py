@@ -58,7 +58,7 @@ class PathsBlock(Block):
     fallback: StrictBool = False
     """True: where the search fails, the writer is shown the gold. Such rows are marked, and are no rows for PPO."""
     concurrency: Count = 4
-    """Questions under way at once; each has at most one request."""
+    """Requests under way at once; a question has at most one."""
     timeout_s: Positive = 600.0
     """Seconds that an endpoint may be silent while it is asked."""
     max_retries: CountOrZero = 5

@@ -174,6 +174,11 @@ def test_what_of_placement_is_in_the_objects_name(path):
 TODAY = {
     "data.run",
     *(f"{model}.chat_template_kwargs" for model in ("model", "eval.models.*", "paths.writer", "paths.judge")),
+    *(
+        f"{model}.{limit}_per_minute"
+        for model in ("eval.models.*", "paths.writer", "paths.judge")
+        for limit in ("requests", "tokens")
+    ),
     *(f"{rows}.gold" for rows in ("eval.tasks.*", "paths.tasks.*", "paths.exclude.*")),
 }
 

@@ -303,7 +303,7 @@ def test_a_judge_that_contradicts_itself_is_asked_once(writer, faulty, tmp_path)
     writer.reply = lambda prompt: knows(prompt).replace("The answer is", "I could not find").translate(NO_DIGITS)
     judge = faulty()
     judge.reply = lambda prompt: json.dumps({"verdict": next(verdicts)})
-    spec = spec_of(writer, 3, concurrency=1, judge={"base_url": judge.base_url})
+    spec = spec_of(writer, 3, depth=0, concurrency=1, judge={"base_url": judge.base_url})
     for _ in range(2):
         assert main(spec, "paths", tmp_path) == 0
     assert set(judge.asked.values()) == {1}

@@ -93,7 +93,8 @@ def _run_object(unit: Unit, spec: dict[str, Any]) -> Object:
     thing = _object(unit, backend.api_version, backend.kind, spec=spec)
     keys = {"kueue.x-k8s.io/queue-name": "queue", "kueue.x-k8s.io/priority-class": "workloadPriorityClass"}
     thing["metadata"]["labels"] |= given(**{label: unit.document.get(key) for label, key in keys.items()})
-    model = {"fino1/model": unit.model["name"]} if unit.model else {}  # the object's name may cut it
+    is_cell = unit.spec.method == "eval"
+    model = {"fino1/model": unit.asked[0]["name"]} if is_cell else {}  # the object's name may cut it
     thing["metadata"]["annotations"] = {"fino1/directory": unit.directory, **model}
     return thing
 
