@@ -122,7 +122,6 @@ CROSSED = {
     "offload of PPO": ({"method": "ppo", "launch": {"offload_param_device": "cpu"}}, "launch.offload_param_device"),
     "no rows": ({"method": "verifier", "data": {"task": None}}, "data"),
     "two rows": ({"data": {"task": None, "path": "/a", "hub": "b"}}, "data"),
-    "task on a hub": ({"data": {"task": "finqa", "hub": "b"}}, "data.hub"),
     "excluded": ({"data": {"exclude": [{"task": "finqa"}]}}, "data.exclude.0"),
     "relative path": ({"data": {"path": "rows.jsonl"}}, "data.path"),
     "relative model": ({"model": {"path": "out/model"}}, "model.path"),

@@ -118,7 +118,7 @@ def _count_steps(spec: RunSpec) -> dict[str, Any]:
 
 def _count_rows(block: RowsBlock) -> int | None:
     """Rows that are read at most; None where only the file knows."""
-    is_made = block.task == "ledger" and block.path is None
+    is_made = block.is_generated
     return min(block.size, block.limit or block.size) if is_made else block.limit
 
 
