@@ -24,7 +24,6 @@ TaskId = Literal[
 DEFAULT_MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 DEFAULT_VALUE_MODEL = "meta-llama/Llama-3.2-3B-Instruct"
 DEFAULT_DATA = "TheFinAI/Fino1_Reasoning_Path_FinQA"  # 5,499 rows, CC-BY-4.0
-DEFAULT_COLUMNS = {"Question": "Open-ended Verifiable Question"}
 
 
 class InitBlock(Block):
