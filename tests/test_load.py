@@ -251,10 +251,6 @@ def test_only_text_is_text(value):
         ({"data": {"exclude": {"task": "finqa"}}}, "data.exclude: expected a list, got the map "),
         ({"data": {"exclude": [{}]}}, "data.exclude.0: expected path or hub, or task: ledger, got none"),
         ({"data": {"columns": {"Qestion": "q"}}}, "data.columns.Qestion: expected 'Question', "),
-        (
-            {"data": {"hub": "a/b", "task": "finqa"}},
-            "data.hub: expected rows in Fino1's columns, or a path with task: finqa, got a/b",
-        ),
         ({"data": {"hub": "a/b", "path": "c", "task": None}}, "data: expected one of path, hub, got both"),
         ({"method": "verifier", "data": {"task": None}}, "data: expected path or hub, or task: ledger, got none"),
         ({"data": {"run": "a", "path": "b"}}, "data.run: expected none with task and path, got a"),

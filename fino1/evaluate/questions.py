@@ -1,7 +1,6 @@
 """What is a model asked for one task? The rows, and each row's prompt, short enough for the model."""
 
 import hashlib
-import tempfile
 import threading
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from fino1.evaluate.endpoint import Cancelled
 from fino1.spec import canonical
 from fino1.spec.evaluation import EvalTask
 from fino1.tasks.fold import take
+from fino1.tasks.hub import read_hub
 from fino1.tasks.record import Record, Task, fit
 
 SHOWN_PROBLEMS = 5  # rows that do not fit, per cell
@@ -51,9 +51,12 @@ def read(block: EvalTask, seed: int) -> Rows:
         path = Path(block.path)
         if not path.is_file():
             raise SpecError(f"{block.task}: {path}: expected a file, got none")
-        return _limit(block, Rows(task, tuple(task.read(path)), {"sha256": _hash(path)}, str(path)))
+        found = task.read(path)
+        return _limit(block, Rows(task, tuple(found), {"sha256": _hash(path)}, f"{path}{found.remark}"))
     if block.hub:
-        return _limit(block, _read_hub(block, task))
+        found, sha256 = read_hub(block, task)
+        where = f"{block.hub} ({block.split}){found.remark}"
+        return _limit(block, Rows(task, tuple(found), {"sha256": sha256}, where))
     from fino1.tasks import ledger
 
     records = tuple(ledger.generate(block.split, n=block.size, seed=seed))
@@ -107,20 +110,6 @@ def _limit(block: EvalTask, rows: Rows) -> Rows:
     if not records:
         raise SpecError(f"{block.task}: {rows.where}: expected rows, got none")
     return Rows(rows.task, tuple(records), rows.identity, rows.where)
-
-
-def _read_hub(block: EvalTask, task: Task) -> Rows:
-    """Read a hub dataset with the reader for files. The key holds the rows' digest, so a moving `revision` is noticed."""
-    from datasets import load_dataset
-
-    try:
-        dataset = load_dataset(block.hub, revision=block.revision, split=block.split)
-    except (OSError, ValueError) as error:
-        raise SpecError(f"{block.task}: {block.hub}: expected a hub dataset, got {error}") from error
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "rows.jsonl"
-        dataset.to_json(path)
-        return Rows(task, tuple(task.read(path)), {"sha256": _hash(path)}, f"{block.hub} ({block.split})")
 
 
 def _hash(path: Path) -> str:

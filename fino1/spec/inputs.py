@@ -8,13 +8,22 @@ from fino1.spec.fields import ADDED, Block, Count, CountOrZero, Fold, Fraction, 
 
 Column = Literal["Question", "Complex_CoT", "Response", "Open-ended Verifiable Question", "Ground-True Answer", "label"]
 TaskId = Literal[
-    "finqa", "xbrl_math", "docmath_simplong", "docmath_complong", "docmath_simpshort", "docmath_compshort", "ledger"
+    "finqa",
+    "xbrl_math",
+    "docmath_simplong",
+    "docmath_complong",
+    "docmath_simpshort",
+    "docmath_compshort",
+    "convfinqa",
+    "tatqa",
+    "docfinqa",
+    "bizbench",
+    "ledger",
 ]
 
 DEFAULT_MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 DEFAULT_VALUE_MODEL = "meta-llama/Llama-3.2-3B-Instruct"
 DEFAULT_DATA = "TheFinAI/Fino1_Reasoning_Path_FinQA"  # 5,499 rows, CC-BY-4.0
-DEFAULT_COLUMNS = {"Question": "Open-ended Verifiable Question"}
 
 
 class InitBlock(Block):
@@ -109,13 +118,18 @@ class RowsBlock(Block):
     revision: Text | None = None
     """Commit, tag or branch of `hub`."""
     split: str = "train"
-    """Split of the hub dataset."""
+    """Split of the hub dataset, or with `task` a JSON file of it."""
     size: Count = 20000
     """`ledger`: rows to generate."""
     fold: Fold | None = None
     """`k/n`: only the k-th of n parts, the first being 1. Rows of one table or page are in one part, wherever they stand."""
     limit: Count | None = None
     """Use the first so many rows, of the part if there is one."""
+
+    @property
+    def is_generated(self) -> bool:
+        """True where the rows come from no file."""
+        return self.task == "ledger" and not (self.path or self.hub)
 
 
 class DataBlock(RowsBlock):
@@ -151,13 +165,6 @@ def rows_complaints(path: str, block: RowsBlock) -> list[tuple[str, str]]:
     """Problems of training rows, or of those to leave out, that do not come from one place that can be read."""
     if block.path and block.hub:
         return [(path, "expected one of path, hub, got both")]
-    if block.hub and block.task is not None:
-        return [
-            (
-                f"{path}.hub",
-                f"expected rows in Fino1's columns, or a path with task: {block.task}, got {block.hub}",
-            )
-        ]
     if block.task != "ledger" and not (block.path or block.hub):
         return [(path, "expected path or hub, or task: ledger, got none")]
     return fold_complaints(path, block)

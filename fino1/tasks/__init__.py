@@ -12,6 +12,10 @@ _MODULES = {
     "docmath_complong": "docmath",
     "docmath_simpshort": "docmath",
     "docmath_compshort": "docmath",
+    "convfinqa": "convfinqa",
+    "tatqa": "tatqa",
+    "docfinqa": "docfinqa",
+    "bizbench": "bizbench",
     "ledger": "ledger",
 }
 TASK_IDS = tuple(_MODULES)

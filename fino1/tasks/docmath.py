@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fino1.tasks import rows
-from fino1.tasks.record import Record, Task
+from fino1.tasks.record import Record, Records, Task
 from fino1.tasks.scoring.answer import read_target, score
 
 HOW_TO_GET = "get a _testmini split from the Hugging Face hub, yale-nlp/DocMath-Eval, as JSON or JSONL"
@@ -26,13 +26,13 @@ PROMPTS = {
 }
 
 
-def read(path: Path) -> list[Record]:
+def read(path: Path) -> Records:
     """Read a JSON array or JSONL file in DocMath-Eval's schema.
 
     Raises SpecError naming every bad row (index, or line of JSONL) and field. The `_test` splits hide their answers.
     """
     numbered, problems = rows.read_json_rows(path, HOW_TO_GET)
-    records = [_make_record(number, row, problems) for number, row in numbered]
+    records = Records(_make_record(number, row, problems) for number, row in numbered)
     problems.raise_all()
     return records
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from fino1.tasks import rows
 from fino1.tasks.basis import read_basis
 from fino1.tasks.corrections import find_correction
 from fino1.tasks.program import Solution, show, solve
-from fino1.tasks.record import Record, Task
+from fino1.tasks.record import Record, Records, Task
 from fino1.tasks.scoring.answer import read_target, score
 from fino1.tasks.scoring.question import read_facts
 
@@ -31,7 +32,7 @@ PROMPTS = {
 }
 
 
-def read(path: Path) -> list[Record]:
+def read(path: Path) -> Records:
     """Read a FinQA file: the original schema, the simplified rows, or rows with retrieved facts.
 
     Raises SpecError naming every bad row (index, or line of JSONL) and field.
@@ -39,46 +40,82 @@ def read(path: Path) -> list[Record]:
     numbered, problems = rows.read_json_rows(path, HOW_TO_GET)
     records = [_make_record(number, row, problems) for number, row in numbered]
     problems.raise_all()
-    return [record for record in records if record.id not in KNOWN_BAD]
+    return Records(record for record in records if record.id not in KNOWN_BAD)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of a report: its table, and the text before and after it."""
+
+    table: list[list[str]]
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+
+    @property
+    def table_hash(self) -> str:
+        """Names the table, whichever data set has it."""
+        return hashlib.sha256(json.dumps(self.table).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question on a page with its gold and the program that gives it; `analyst` is the answer that the annotator wrote."""
+
+    id: str
+    question: str
+    gold: float | bool
+    program: str
+    analyst: str = ""
+
+
+def make_record(asked: Asked, page: Page, name: str) -> Record:
+    """Make the record of a question on the page of this name; ConvFinQA has the same pages and programs."""
+    solution = _solve_checked(asked.program, page.table, asked.gold)
+    return Record(
+        id=asked.id,
+        question=asked.question,
+        target=asked.gold,
+        before=page.before,
+        table=tuple("|".join(cell.strip() for cell in line) for line in page.table),
+        after=page.after,
+        page=name,
+        fields={"program": asked.program, "table_hash": page.table_hash},
+        cot=" ".join(solution.steps) if solution else "",
+        response=_write_response(asked.question, asked.gold) if solution else "",
+        basis=read_basis(
+            asked.question, asked.program, asked.analyst, asked.gold, page.table, page.before + page.after
+        ),
+    )
+
+
+def read_page(row: dict[str, Any], problems: rows.Problems, number: int) -> Page:
+    """Read the table and the text around it; of rows with retrieved facts the facts."""
+    lines = rows.read_field(row, "table", list, problems, number)
+    table = [["" if cell is None else str(cell) for cell in line] for line in lines if isinstance(line, list)]
+    if "facts" in row:
+        return Page(table, _drop_table_facts(rows.read_strings(row, "facts", problems, number)), ())
+    before, after = (rows.read_strings(row, name, problems, number) for name in ("pre_text", "post_text"))
+    return Page(table, before, after)
+
+
+def clean_question(question: str) -> str:
+    """Take out the line breaks of a question, which some rows spell with one backslash or two."""
+    return question.replace("\\\\n", " ").replace("\\n", " ").strip()
 
 
 def _make_record(number: int, row: dict[str, Any], problems: rows.Problems) -> Record:
     nested = "qa." if "qa" in row else ""
     question = rows.read_field(row, f"{nested}question", str, problems, number)
-    question = question.replace("\\\\n", " ").replace("\\n", " ").strip()
     inner = row["qa"] if nested and isinstance(row["qa"], dict) else row
     gold_name = "exe_ans" if "exe_ans" in inner or nested else "answer"
     gold = rows.read_gold(inner.get(gold_name, rows.Missing()), nested + gold_name, problems, number, read_target)
-    lines = rows.read_field(row, "table", list, problems, number)
-    table = [["" if cell is None else str(cell) for cell in line] for line in lines if isinstance(line, list)]
-    before, after = _read_page(row, problems, number)
+    page = read_page(row, problems, number)
     identity = row.get("id") if isinstance(row.get("id"), str) else None
-    table_hash = hashlib.sha256(json.dumps(table).encode()).hexdigest()[:16]
     program = inner.get("program") if isinstance(inner.get("program"), str) else ""
-    solution = _solve_checked(program, table, gold)
     analyst = inner.get("answer") if nested and isinstance(inner.get("answer"), str) else ""
-    return Record(
-        id=identity or f"row-{row.get('row', number)}",
-        question=question,
-        target=gold,
-        before=before,
-        table=tuple("|".join(cell.strip() for cell in line) for line in table),
-        after=after,
-        page=identity.rpartition("-")[0] or identity if identity else f"table:{table_hash}",
-        fields={"program": program, "table_hash": table_hash},
-        cot=" ".join(solution.steps) if solution else "",
-        response=_write_response(question, gold) if solution else "",
-        other_gold=find_correction(identity, gold),
-        basis=read_basis(question, program, analyst, gold, table, before + after),
-    )
-
-
-def _read_page(row: dict[str, Any], problems: rows.Problems, number: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Read the text before and after the table; of rows with retrieved facts the facts."""
-    if "facts" in row:
-        return _drop_table_facts(rows.read_strings(row, "facts", problems, number)), ()
-    before, after = (rows.read_strings(row, name, problems, number) for name in ("pre_text", "post_text"))
-    return before, after
+    asked = Asked(identity or f"row-{row.get('row', number)}", clean_question(question), gold, program, analyst)
+    name = identity.rpartition("-")[0] or identity if identity else f"table:{page.table_hash}"
+    return replace(make_record(asked, page, name), other_gold=find_correction(identity, gold))
 
 
 def _drop_table_facts(facts: tuple[str, ...]) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from fino1.errors import SpecError
-from fino1.tasks.record import Record, Task
+from fino1.tasks.record import Record, Records, Task
 from fino1.tasks.scoring.answer import score
 
 Split = Literal["sft", "ppo", "validation", "test"]
@@ -117,7 +117,7 @@ def write(records: Sequence[Record], path: Path) -> None:
     path.write_text("".join(json.dumps(make_row(record)) + "\n" for record in records), encoding="utf-8")
 
 
-def read(path: Path) -> list[Record]:
+def read(path: Path) -> Records:
     """Read a file written by `write`. Raises SpecError naming file, line and field."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -133,7 +133,7 @@ def read(path: Path) -> list[Record]:
         problems = [f"{path}: expected ledger rows, got an empty file"]
     if problems:
         raise SpecError(problems[:_SHOWN])
-    return records
+    return Records(records)
 
 
 def _check_arguments(split: str, n: int, slip_rate: float) -> None:

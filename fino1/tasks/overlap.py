@@ -31,12 +31,12 @@ def find_overlaps(name: str | None, records: Sequence[Record], others: Iterable[
         for source in _sources(other):
             sources.setdefault(source, other)
         if name != "ledger":  # which asks the same question texts of every page: only the page tells its records apart
-            questions.setdefault(words_of(other.question), other)
+            questions.setdefault(_wording(other), other)
     found = []
     for record in records:
         if shared := sorted(_sources(record) & sources.keys()):
             found.append(Overlap(record, sources[shared[0]], "page or table"))
-        elif other := questions.get(words_of(record.question)):
+        elif other := questions.get(_wording(record)):
             found.append(Overlap(record, other, "question"))
     return found
 
@@ -51,6 +51,11 @@ def find_repeated(records: Sequence[Record], render: Callable[[Record], str]) ->
 def _sources(record: Record) -> set[str]:
     """A record's page and the hash of its table: of one page's rows some name the page and others do not."""
     return {record.page, record.fields.get("table_hash", "")} - {""}
+
+
+def _wording(record: Record) -> str:
+    """The words of a record's question, after those of a conversation's earlier turns: many ask "what is the difference?"."""
+    return words_of(f"{record.fields.get('earlier', '')} {record.question}")
 
 
 def words_of(question: str) -> str:

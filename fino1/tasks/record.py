@@ -1,7 +1,7 @@
 """What is one row of a benchmark, its prompt, and the verdict on an answer?"""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -36,6 +36,19 @@ class Record:
     other_gold: float | None = None
 
 
+class Records(list[Record]):
+    """The records of a file; `left_out` questions have none, because their answer is neither a number nor yes or no."""
+
+    def __init__(self, records: Iterable[Record] = (), left_out: int = 0) -> None:
+        super().__init__(records)
+        self.left_out = left_out
+
+    @property
+    def remark(self) -> str:
+        """Says how many are left out, to stand behind the file's name; "" where none are."""
+        return f" (without {self.left_out} questions whose answer is no number)" if self.left_out else ""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What was read out of a completion and whether it is right (docs/design.md C8).
@@ -66,7 +79,7 @@ class Task:
     """
 
     name: str
-    read: Callable[[Path], list[Record]]
+    read: Callable[[Path], Records]
     prompts: Mapping[str, str]
     score: Scorer
 

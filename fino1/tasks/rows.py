@@ -150,3 +150,13 @@ def read_gold(value: Any, name: str, problems: Problems, number: int, read: Call
         return float(found)
     problems.add(number, name, "a number or yes/no", value)
     return 0.0
+
+
+def read_answer(
+    row: dict[str, Any], name: str, problems: Problems, number: int, read: Callable[[str], Any]
+) -> float | bool | None:
+    """Read a gold that may be a text: None for one that is no number and not yes or no. Notes a problem where there is none."""
+    value = row.get(name, Missing())
+    if isinstance(value, str) and value.strip():
+        return read(value)
+    return read_gold(value, name, problems, number, read)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fino1.errors import SpecError
 from fino1.tasks import rows
-from fino1.tasks.record import Record, Task
+from fino1.tasks.record import Record, Records, Task
 from fino1.tasks.scoring.answer import read_target, score
 
 HOW_TO_GET = (
@@ -30,7 +30,7 @@ PROMPTS = {
 _FIELDS = ("Formula Name", "Formula", "Explanation")
 
 
-def read(path: Path) -> list[Record]:
+def read(path: Path) -> Records:
     """Read the test TSV (one question a row) or the wide validation CSV (Question 1..n, Answer 1..n).
 
     Raises SpecError naming every bad row (its line, header = 1) and field.
@@ -44,11 +44,11 @@ def read(path: Path) -> list[Record]:
     if missing or not pairs:
         raise SpecError([f"{path}:1: {name}: expected a column, got nothing" for name in missing or ["Question"]])
     problems = rows.Problems(path)
-    records = [
+    records = Records(
         _make_record(number, row, pair, problems)
         for number, row in rows.read_table(path, delimiter, HOW_TO_GET)
         for pair in pairs
-    ]
+    )
     problems.raise_all()
     return records
 

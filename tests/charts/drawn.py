@@ -112,6 +112,7 @@ rows = st.one_of(
     st.just({"task": "ledger", "size": "30"}),
     st.builds(lambda path: {"task": "finqa", "path": f"/work/{path}"}, TEXT),
     st.builds(lambda hub: {"hub": hub, "columns": {"Question": "q"}}, TEXT),
+    st.builds(lambda hub: {"task": "tatqa", "hub": hub, "split": "dev.json"}, TEXT),
 )
 
 TOLERATIONS = [

@@ -133,7 +133,6 @@ CROSSED = {
     "offload of PPO": ({"method": "ppo", "launch": {"offload_param_device": "cpu"}}, "launch.offload_param_device"),
     "no rows": ({"method": "verifier", "data": {"task": None}}, "data"),
     "two rows": ({"data": {"task": None, "path": "/a", "hub": "b"}}, "data"),
-    "task on a hub": ({"data": {"task": "finqa", "hub": "b"}}, "data.hub"),
     "rows of a run and others": ({"data": {"run": "a"}}, "data.run"),
     "rows of a run for a verifier": ({"method": "verifier", "data": {"task": None, "run": "a"}}, "data.run"),
     "excluded": ({"data": {"exclude": [{"task": "finqa"}]}}, "data.exclude.0"),

@@ -20,6 +20,7 @@ from fino1.evaluate.main import main
 from fino1.evaluate.plan import plan
 from fino1.spec import load
 from fino1.tasks import ledger, scoring
+from fino1.tasks.record import Records
 from tests.needs import missing
 
 N = 12
@@ -236,7 +237,9 @@ def test_repeated_ids_do_not_collide(right, tmp_path, monkeypatch):
     path = tmp_path / "rows.jsonl"
     ledger.write(records(4), path)
     names = ["a", "a", "a#2", "a"]
-    task = replace(ledger.TASK, read=lambda p: [replace(r, id=i) for r, i in zip(ledger.read(p), names, strict=True)])
+    task = replace(
+        ledger.TASK, read=lambda p: Records(replace(r, id=i) for r, i in zip(ledger.read(p), names, strict=True))
+    )
     monkeypatch.setattr(fino1.tasks, "task", lambda name: task)
     assert main(spec_of(right, tasks=[{"task": "ledger", "path": str(path)}]), "eval", tmp_path) == 0
     assert [sample["id"] for sample in samples_of(only_cell(tmp_path))] == ["a", "a#2", "a#2#2", "a#3"]
@@ -269,7 +272,7 @@ def test_long_documents_are_cut_to_the_models_context(right, tmp_path, folder, m
     long = [replace(r, before=("a long sentence " * 5, "near the table")) for r in records(3)]
     path = tmp_path / "rows.jsonl"
     ledger.write(records(3), path)
-    monkeypatch.setattr(fino1.tasks, "task", lambda name: replace(ledger.TASK, read=lambda p: long))
+    monkeypatch.setattr(fino1.tasks, "task", lambda name: replace(ledger.TASK, read=lambda p: Records(long)))
     models = [{"name": "a", "path": str(folder), "base_url": right.base_url, "context_length": 140}]
     spec = spec_of(right, models, [{"task": "ledger", "path": str(path)}])
     assert main(spec, "eval", tmp_path) == 0

@@ -578,3 +578,28 @@ def test_ppo_prompts_are_the_same_whatever_the_threads():
     assert one == examples.make_ppo_prompts(records, chat(tokenizer), 100, 3)
     assert [len(part) for part in one] == [40, 5]
     assert len(problems(examples.make_ppo_prompts, records, chat(tokenizer), 3, 2)) > 1
+
+
+@pytest.mark.parametrize(
+    ("row", "method"),
+    [
+        (
+            {"Open-ended Verifiable Question": "q", "Ground-True Answer": "1", "Complex_CoT": "c", "Response": "r"},
+            "sft",
+        ),
+        ({"Question": "q", "Reasoning_process": "c", "Final_response": "r", "Negative_response": ""}, "sft"),
+        ({"Question": "q", "Answer": "1", "Reasoning_process": "c", "Final_response": "r"}, "ppo"),
+    ],
+)
+def test_published_paths_are_read_as_they_are(tmp_path, row, method):
+    (record,) = read(rows_of(tmp_path, [row]), method).train
+    assert (record.question, record.cot, record.response) == ("q", *(("c", "r") if method == "sft" else ("", "")))
+    assert record.target == ("1" if method == "ppo" else "")
+
+
+def test_published_paths_without_a_gold_are_none_for_ppo(tmp_path):
+    path = rows_of(tmp_path, [{"Question": "q", "Reasoning_process": "c", "Final_response": "r"}])
+    (problem,) = problems(read, path, "ppo")
+    assert problem.startswith(
+        f"{path}: expected columns Open-ended Verifiable Question, Ground-True Answer, got Final_response, "
+    )

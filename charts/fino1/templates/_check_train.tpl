@@ -28,21 +28,10 @@ fino1/spec/train.py has the same check: batch_complaints.
 {{- include "fino1.problem" (list .state "data.run" (printf "none with %s" $others) $data.run) -}}
 {{- end -}}
 {{- else if or (eq .doc.method "verifier") $data.task $data.path $data.hub -}}
-{{- include "fino1.check.trainRows" (list .state "data" $data) -}}
+{{- include "fino1.check.rows" (list .state "data" $data) -}}
 {{- end -}}
 {{- range $i, $rows := $data.exclude -}}
-{{- include "fino1.check.trainRows" (list $.state (printf "data.exclude.%d" $i) $rows) -}}
-{{- end -}}
-{{- end -}}
-
-{{/* As fino1.check.rows; a hub dataset is read as it is, without a task's reader. */}}
-{{- define "fino1.check.trainRows" -}}
-{{- $rows := index . 2 -}}
-{{- if and $rows.hub $rows.task (not $rows.path) -}}
-{{- $expected := "rows with our columns, or a path with a task" -}}
-{{- include "fino1.problem" (list (index . 0) (printf "%s.hub" (index . 1)) $expected $rows.hub) -}}
-{{- else -}}
-{{- include "fino1.check.rows" . -}}
+{{- include "fino1.check.rows" (list $.state (printf "data.exclude.%d" $i) $rows) -}}
 {{- end -}}
 {{- end -}}
 

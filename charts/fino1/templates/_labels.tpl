@@ -42,7 +42,7 @@ labels:
   {{- end }}
 annotations:
   fino1/directory: {{ quote .directory }}
-  {{- with .model.name }}
-  fino1/model: {{ quote . }}
+  {{- if eq .doc.method "eval" }}
+  fino1/model: {{ quote (index .asked 0).name }}
   {{- end }}
 {{- end -}}

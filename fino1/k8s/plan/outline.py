@@ -153,8 +153,7 @@ def _describe_calls(found: dict[str, Any] | None) -> Iterator[Line]:
 
 def _count_rows(block: RowsBlock) -> int | None:
     """Rows that are read at most; None where only the file knows."""
-    is_made = block.task == "ledger" and block.path is None
-    there = block.size if is_made else _count_searched(block)
+    there = block.size if block.is_generated else _count_searched(block)
     return block.limit if there is None else min(there, block.limit or there)
 
 

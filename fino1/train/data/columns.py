@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from fino1.errors import SpecError
-from fino1.spec.inputs import DEFAULT_COLUMNS, DEFAULT_DATA, DataBlock, RowsBlock
+from fino1.spec.inputs import DEFAULT_DATA, DataBlock, RowsBlock
 from fino1.tasks.record import FINAL, THINKING, Record
 from fino1.tasks.rows import is_finite, read_json_rows
 from fino1.train import checkpoint
-from fino1.train.data import formats
+from fino1.train.data import formats, published
 from fino1.train.data.formats import ANSWER, QUESTION, REASONING, Numbered
 
 SFT_COLUMNS = (QUESTION, REASONING, ANSWER)
@@ -32,13 +32,11 @@ def read(block: RowsBlock, method: str) -> list[Record]:
     """Read the rows of `block.path` or `block.hub` as records. Raises SpecError naming file, row and field of bad ones."""
     columns = {"sft": SFT_COLUMNS, "verifier": PAIR_COLUMNS}.get(method, RL_COLUMNS)
     given = block.columns if isinstance(block, DataBlock) else {}
-    if isinstance(block, DataBlock) and block.is_default:
-        given = DEFAULT_COLUMNS | given
     names = {column: given.get(column, column) for column in columns}
     source = block.path or block.hub or DEFAULT_DATA
     raw, problems = load_local(Path(source)) if block.path is not None else (_load_hub(source, block), [])
     there = {name for _, row in raw for name in row}
-    names = formats.find_names(names, there)
+    names = formats.find_names(published.find_names(names, there), there)
     wanted = [name for column, name in names.items() if column != "label"]
     if there.issuperset(wanted) or not raw:
         return _records(source, raw, problems, names)

@@ -13,8 +13,9 @@ from fino1.errors import SpecError
 from fino1.spec.inputs import DataBlock, RowsBlock
 from fino1.tasks import ledger, task
 from fino1.tasks.fold import group, take
+from fino1.tasks.hub import read_hub
 from fino1.tasks.overlap import leave_out
-from fino1.tasks.record import Record
+from fino1.tasks.record import Record, Records
 from fino1.train.data import columns
 
 
@@ -23,6 +24,8 @@ class Counts:
     """What became of the rows: how many were read, left out, used, cut."""
 
     read: int = 0
+    left_out: int = 0
+    """A benchmark's questions whose answer is neither a number nor yes or no; not in `read`."""
     without_solution: int = 0
     excluded: int = 0
     train: int = 0
@@ -47,7 +50,7 @@ class Rows:
 def read_rows(block: DataBlock, method: str, seed: int) -> Rows:
     """Read a run's rows and split them. Raises SpecError naming file, line and field of every bad row."""
     counts = Counts()
-    if block.task == "ledger" and block.path is None:
+    if block.is_generated:
         split = "sft" if method == "sft" else "ppo"
         slip_rate = block.slip_rate if method == "sft" else 0.0
         train = ledger.generate(split, n=block.size, seed=seed, slip_rate=slip_rate)[: block.limit]
@@ -57,7 +60,7 @@ def read_rows(block: DataBlock, method: str, seed: int) -> Rows:
         counts.read = len(train)
     else:
         records = read_file(block, method)
-        counts.read = len(records)
+        counts.read, counts.left_out = len(records), records.left_out
         if method == "sft":
             records = [r for r in records if r.response and (r.cot or block.task is None)]
             counts.without_solution = counts.read - len(records)
@@ -84,18 +87,20 @@ def _renderer(block: RowsBlock) -> Callable[[Record], str]:
 
 def read_evaluation_set(block: RowsBlock, seed: int) -> list[Record]:
     """Read the records of an evaluation set, which training rows may not share a page or question with."""
-    if block.task == "ledger" and block.path is None:
+    if block.is_generated:
         return ledger.generate("test", n=block.size, seed=seed)[: block.limit]
     return read_file(block, "ppo")
 
 
-def read_file(block: RowsBlock, method: str) -> list[Record]:
+def read_file(block: RowsBlock, method: str) -> Records:
     """Read the records of a file or a hub dataset: of the fold asked for, the first `limit`."""
-    if block.task is not None and block.path is not None:
+    if block.task is None:
+        records = Records(columns.read(block, method))
+    elif block.path is not None:
         records = task(block.task).read(Path(block.path))
     else:
-        records = columns.read(block, method)
-    return take(records, block.fold, block.limit)
+        records, _ = read_hub(block, task(block.task))
+    return Records(take(records, block.fold, block.limit), records.left_out)
 
 
 def hold_out(records: list[Record], eval_size: int, seed: int) -> tuple[list[Record], list[Record]]:
