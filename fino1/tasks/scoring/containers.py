@@ -53,7 +53,7 @@ def list_containers(text: str) -> Iterator[Container]:
     lower = text.lower()
     if len(lower) != len(text):  # some capitals of Unicode become two characters
         lower = "".join(char.lower() if char.isascii() else char for char in text)
-    places = {word: place for word in _WORDS if (place := lower.rfind(word)) >= 0}
+    places = {word: lower.rfind(word) for word in _WORDS if word in lower}
     while places:
         word = max(places, key=places.__getitem__)
         start = places.pop(word)

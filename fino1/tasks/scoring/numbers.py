@@ -194,7 +194,7 @@ def _read_prefix(text: str, start: int, floor: int) -> _Prefix | None:
     """Read sign, currency and opening bracket before the digits; None where there are none."""
     before, earlier = text[start - 1 : start], text[start - 2 : start - 1]
     if before == "$" and (
-        not earlier or (earlier == " " and text[start - 3 : start - 2].islower() and not _ends_in_word(text, start - 2))
+        not earlier or (earlier == " " and _is_behind_word(text, start - 2) and not _ends_in_word(text, start - 2))
     ):
         return _Prefix(start - 1, money=True)
     if before in {"-", "$"} and (simple := _read_simple_minus(text, start, before, earlier)):
@@ -219,10 +219,15 @@ def _read_prefix(text: str, start: int, floor: int) -> _Prefix | None:
 def _read_simple_minus(text: str, start: int, before: str, earlier: str) -> _Prefix | None:
     """Read "-94" and "-$94" at the beginning of a text or behind a word; None for all else."""
     begin = start - 1 if before == "-" else start - 2 if earlier == "-" else start
-    is_behind_word = text[begin - 1 : begin] == " " and text[begin - 2 : begin - 1].islower()
-    if begin == start or (begin and not is_behind_word):
+    if begin == start or (begin and not (text[begin - 1] == " " and _is_behind_word(text, begin - 1))):
         return None
     return _Prefix(begin, "-", money=before == "$")
+
+
+def _is_behind_word(text: str, end: int) -> bool:
+    """True if a small letter or a colon ends here, so that no other sign or currency does."""
+    last = text[end - 1 : end]
+    return last == ":" or last.islower()
 
 
 def _ends_in_word(text: str, end: int) -> bool:

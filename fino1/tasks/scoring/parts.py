@@ -57,10 +57,11 @@ def _drop_further_turns(text: str) -> str:
                 break
             at = _ROLE.match(text, turn.end()).end()  # type: ignore[union-attr]
         text = text[at:]
-    lower = text.lower()
-    for hint in _HINTS:
-        if hint in lower:
-            return _drop_questions(text)
+    if ":" in text or "#" in text:
+        lower = text.lower()
+        for hint in _HINTS:
+            if hint in lower:
+                return _drop_questions(text)
     return text
 
 

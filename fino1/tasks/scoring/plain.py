@@ -26,7 +26,7 @@ _RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]{1,8}")
 _PART = re.compile(rf"([0-9])? ?([{''.join(_PARTS)}])")
 _ENTITY = re.compile(r"&(?:#[0-9]{1,6}|#x[0-9A-Fa-f]{1,5}|[A-Za-z]{2,8});")
 _TAG = re.compile(r"</?[A-Za-z][^<>\n]{0,60}>")
-_BOLD = re.compile(r"(?<![0-9])\*\*|\*\*(?![0-9])")
+_BOLD = re.compile(r"\*\*(?:(?<![0-9]\*\*)|(?![0-9]))")
 
 _MATHS = re.compile(r"\$(?=\S)([^$\n]{1,200}+)(?<=\S)\$(?!\s?[0-9(])")
 _DOLLAR = "\x01"
@@ -69,8 +69,10 @@ def clean(text: str) -> str:
         text = _TAG.sub(" ", text)
     if "=>" in text or "<=" in text or ">=" in text:
         text = text.replace("=>", "=").replace("<=", "≤").replace(">=", "≥")
-    if "*" in text or "_" in text or "`" in text:
-        text = _BOLD.sub("", text).replace("__", "").replace("`", "")
+    if "**" in text:
+        text = _BOLD.sub("", text)
+    if "_" in text or "`" in text:
+        text = text.replace("__", "").replace("`", "")
     return text
 
 

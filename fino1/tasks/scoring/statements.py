@@ -26,7 +26,7 @@ _ABBREVIATED = (
     "i.e.",
     "e.g.",
 )
-_OPENS = re.compile(r"[A-Z0-9(*\"'$\u00a3\u20ac-]")
+_OPENS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789(*\"'$£€-")
 _LIST_MARK = re.compile(r"\s*\(?[0-9]{1,2}[.):]\s+(?=[^\s0-9])")
 _MARKS = frozenset("0123456789( ")
 _LETTERS = re.compile(r"[A-Za-z=≈]")
@@ -42,9 +42,12 @@ def split(text: str) -> list[str]:
     pieces, begin = [], 0
     for mark in _BREAK.finditer(text):
         start, end = mark.span()
-        if text[start] != "\n" and not _ends_sentence(text, start, end):
+        if text[start] == "\n":
+            pieces.append(text[begin:start])
+        elif _ends_sentence(text, start, end):
+            pieces.append(text[begin : start + (text[start] != ";")])
+        else:
             continue
-        pieces.append(text[begin : start + (text[start] in ".!?")])
         begin = end
     pieces.append(text[begin:])
     return [_drop_list_mark(piece) for piece in pieces if piece and not piece.isspace()]
@@ -64,7 +67,7 @@ def _ends_sentence(text: str, start: int, end: int) -> bool:
     before = text[max(0, start - 6) : start + 1].lower()
     if text[start] == ";" or before[-2:-1] in {" ", ".", ""} or before.endswith(_ABBREVIATED):
         return False
-    return end == len(text) or bool(_OPENS.match(text, end))
+    return end == len(text) or text[end] in _OPENS
 
 
 def take_first_sentence(text: str) -> str:

@@ -44,6 +44,7 @@ _PERMILLE = re.compile(r"\s?‰")
 _WORD = re.compile(
     r"(?P<gap>[\s-]?\(?(?:in\s)?(?:us\s)?(?:[$€£¥₹]\s?)?)(?P<word>[A-Za-z]{1,20})(?![A-Za-z0-9_&])", re.IGNORECASE
 )
+_COMMON = re.compile(r" (thousand|million|billion)(?=$|[.,;:)\"\n])")
 _LETTERS = re.compile(r"[A-Za-z]{1,20}")
 _ZEROS = re.compile(
     r"\s?(?:\((?:in\s)?|in\s)[$€£¥₹]?\s?'?(000)(?:,?(000))?'?s?\b(?:\s(?:omitted|of dollars))?", re.IGNORECASE
@@ -104,6 +105,8 @@ def read_unit(text: str, end: int, *, money: bool) -> Unit:
     first = text[end + 1 : end + 2] if char in _GAPS else char
     if first.isdigit():
         return Unit(end)
+    if char == " " and (common := _COMMON.match(text, end)):
+        return Unit(common.end(), _SCALES[common[1]])
     if first in _PERCENT_FIRST and (unit := _read_percent(text, end)):
         return unit
     return (first in _SCALE_FIRST or char.isalpha()) and _read_scale(text, end, money) or Unit(end)
