@@ -5,6 +5,7 @@ it is within the tolerance of the gold.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from fino1.tasks.scoring.digits import read_precision
@@ -50,7 +51,9 @@ def compare(answer: Answer, gold: Gold, facts: QuestionFacts) -> tuple[float | N
     near = 0.0 if is_counted else RELATIVE * abs(gold.value)
     first: float | None = None
     for factor in _list_factors(answer, gold, facts):
-        size = float(f"{number.magnitude * factor:.15g}")  # 1.64 % is 0.0164, not 0.016399999999999998
+        size = number.magnitude
+        if factor != 1.0:
+            size = float(f"{size * factor:.15g}")  # 1.64 % is 0.0164, not 0.016399999999999998
         value = -size if is_negative else size
         first = value if first is None else first
         if abs(value - gold.value) <= near:  # nearly always where it is right: the digits need not be read
@@ -102,7 +105,12 @@ def _list_scale_factors(number: Number, gold: Gold, facts: QuestionFacts) -> Seq
         return (scale, 1.0) if facts.cents else (scale,)
     if unit is not None:
         return (scale / unit,)
-    return [1.0, *[scale / each for each in (1.0, 1e3, 1e6, 1e9) if each != scale and each <= scale * 1e3]]
+    return _list_table_factors(scale)
+
+
+@lru_cache
+def _list_table_factors(scale: float) -> Sequence[float]:
+    return [1.0, *(scale / each for each in (1.0, 1e3, 1e6, 1e9) if each != scale and each <= scale * 1e3)]
 
 
 def _list_plain_factors(answer: Answer, gold: Gold, facts: QuestionFacts) -> Sequence[float]:

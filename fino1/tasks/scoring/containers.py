@@ -69,7 +69,10 @@ def _read(text: str, lower: str, word: str, start: int) -> Container | None:
     if word == "####":
         return _read_hashes(text, lower, start)
     mark, side = None, None
-    if lower[start - 1 : start] in _MARKS and (opening := _OPENING.search(lower, max(0, start - 12), start)):
+    before = lower[start - 1 : start]
+    if before == " " and lower[max(0, start - 6) : start - 1] not in {"final", "short"}:
+        before = ""
+    if before in _MARKS and (opening := _OPENING.search(lower, max(0, start - 12), start)):
         mark, side = opening["mark"], opening["side"]
     if mark in {'"', "'"} and (key := _KEY_END.match(lower, start)):
         return _read_value(text, start, key.end())

@@ -227,7 +227,8 @@ def _is_bound(number: Number, text: str, lead: list[str]) -> bool:
     before = text[max(0, number.start - 8) : number.start].rstrip(" ($€£¥")[-2:]
     if before[-1:] in _BOUND_MARKS and (before[-1] != ">" or before[0] not in "-="):
         return True
-    if text[max(0, number.digits_start - 5) : number.digits_start].rstrip().endswith("+/-"):
+    tail = text[max(0, number.digits_start - 5) : number.digits_start]
+    if "+/-" in tail and tail.rstrip().endswith("+/-"):
         return True
     if lead and (
         (lead[-1] in _BOUND_ENDS and (lead[-1] in _BOUNDS or " ".join(lead[-2:]) in _BOUNDS))

@@ -64,6 +64,9 @@ def _drop_groups(raw: str) -> str | None:
     """Return the digits with a decimal point; None where the separators fit no notation."""
     if raw.isdigit():
         return raw
+    whole, _, decimals = raw.partition(".")
+    if whole.isdigit() and decimals.isdigit():
+        return raw
     form = _FORM.fullmatch(raw)
     if form is None or len(raw) > 60:
         return None
@@ -74,9 +77,7 @@ def _drop_groups(raw: str) -> str | None:
 
 def _measure(mantissa: str | None, exponent: int) -> Measure:
     """Compute magnitude, step and significant digits; NaN for a number that is malformed or too large."""
-    if mantissa is None:
-        return Measure(math.nan, 1.0, 0)
-    if len(mantissa) > 60 or exponent > 300:
+    if mantissa is None or len(mantissa) > 60 or exponent > 300:
         return Measure(math.nan, 1.0, 0)
     whole, _, decimals = mantissa.partition(".")
     magnitude = float(f"{mantissa}e{exponent}") if exponent else float(mantissa)

@@ -64,7 +64,7 @@ def clean(text: str) -> str:
     if "\\" in text or "{" in text:
         text = _clean_latex(text)
     elif text.count("$") > 1:
-        text = _MATHS.sub(r" \1 ", text)
+        text = _MATHS.sub(_drop_dollars, text)
     if "<" in text:
         text = _TAG.sub(" ", text)
     if "=>" in text or "<=" in text or ">=" in text:
@@ -79,12 +79,16 @@ def clean(text: str) -> str:
 def _clean_latex(text: str) -> str:
     text = text.replace("\\$", _DOLLAR).replace("$$", " ")
     if "$" in text:
-        text = _MATHS.sub(r" \1 ", text)
+        text = _MATHS.sub(_drop_dollars, text)
     text = text.replace(_DOLLAR, "$")
     text = _GROUP.sub(lambda match: "," if match[0] == "{,}" else "", text)
     text = _ROOT.sub("√", _FRACTION.sub(_write_fraction, text))
     text = _POWER.sub(r"^\1", text)
     return _COMMAND.sub(_write_command, text)
+
+
+def _drop_dollars(match: re.Match[str]) -> str:
+    return f" {match[1]} "
 
 
 def _write_fraction(match: re.Match[str]) -> str:

@@ -17,10 +17,10 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _HINTS = (
-    "unable", "no answer", "cannot", "can not", "could not", "possible to", "no way to", "difficult to", "insufficient", "n/a",
+    "unable", "no answer", "possible to", "no way to", "difficult to", "insufficient", "n/a",
     "determinable", "unanswerable", "unknown",
 )  # fmt: skip
-_NOT = re.compile("not (?:able|enough|provide|disclose|available|give|stated|report|specif|know|contain|include|have )")
+_NOT = re.compile("not(?:(?<=cannot)|(?<=can not)|(?<=could not)| (?:able|enough|provide|disclose|available|give|stated|report|specif|know|contain|include|have ))")
 """Each refusal has one of these: they are sought first, since that takes a hundredth of the time."""
 _CONCLUDES = re.compile(r"\b(?:so|thus|therefore|hence|assuming|estimated?)\b|[=≈]", re.IGNORECASE)
 _TURNS = re.compile(r"\b(?:but|however|nevertheless|instead|though)\b", re.IGNORECASE)
@@ -33,7 +33,7 @@ def is_refusal(text: str) -> bool:
     for hint in _HINTS:
         if hint in lower:
             return bool(_REFUSAL.search(text))
-    return ("n't" in lower or ("not " in lower and bool(_NOT.search(lower)))) and bool(_REFUSAL.search(text))
+    return ("n't" in lower or ("not" in lower and bool(_NOT.search(lower)))) and bool(_REFUSAL.search(text))
 
 
 def is_refused(sentences: Sequence[str], place: int, statement: str, facts: QuestionFacts) -> bool:

@@ -7,7 +7,7 @@ _THOUSAND = "kusd keur kgbp thousand thousands thou k tsd tausend grand"
 _MILLION = "musd meur mgbp million millions mil mill mils mills mio mln mlns mn mm m millionen millones milhoes"
 _BILLION = "billion billions bil bill bils bills bln blns bn b mrd mia milliard milliards milliarden billones"
 _TRILLION = "trillion trillions tril trln tn trn t bio"
-_SCALES = {
+SCALES = {
     **dict.fromkeys(["hundred", "hundreds"], 1e2),
     **dict.fromkeys(["myriad", "myriads"], 1e4),
     **dict.fromkeys(["dozen", "dozens"], 12.0),
@@ -44,7 +44,6 @@ _PERMILLE = re.compile(r"\s?‰")
 _WORD = re.compile(
     r"(?P<gap>[\s-]?\(?(?:in\s)?(?:us\s)?(?:[$€£¥₹]\s?)?)(?P<word>[A-Za-z]{1,20})(?![A-Za-z0-9_&])", re.IGNORECASE
 )
-_COMMON = re.compile(r" (thousand|million|billion)(?=$|[.,;:)\"\n])")
 _LETTERS = re.compile(r"[A-Za-z]{1,20}")
 _ZEROS = re.compile(
     r"\s?(?:\((?:in\s)?|in\s)[$€£¥₹]?\s?'?(000)(?:,?(000))?'?s?\b(?:\s(?:omitted|of dollars))?", re.IGNORECASE
@@ -105,8 +104,6 @@ def read_unit(text: str, end: int, *, money: bool) -> Unit:
     first = text[end + 1 : end + 2] if char in _GAPS else char
     if first.isdigit():
         return Unit(end)
-    if char == " " and (common := _COMMON.match(text, end)):
-        return Unit(common.end(), _SCALES[common[1]])
     if first in _PERCENT_FIRST and (unit := _read_percent(text, end)):
         return unit
     return (first in _SCALE_FIRST or char.isalpha()) and _read_scale(text, end, money) or Unit(end)
@@ -161,11 +158,11 @@ def _find_factor(match: re.Match[str], *, money: bool) -> float | None:
     word = shown.lower()
     if len(word) == 1:
         is_scale = (
-            word in _SCALES and (glued or (match["gap"] == " " and shown.isupper())) and not _is_possessive(match)
+            word in SCALES and (glued or (match["gap"] == " " and shown.isupper())) and not _is_possessive(match)
         )
-        return _SCALES[word] if is_scale else None
-    if word in _SCALES:
-        return _SCALES[word] if money or glued or word not in _NOUNS else None
+        return SCALES[word] if is_scale else None
+    if word in SCALES:
+        return SCALES[word] if money or glued or word not in _NOUNS else None
     return float("nan") if word.endswith(("illion", "illions", "illiard", "illiards", "illiarden")) else None
 
 
