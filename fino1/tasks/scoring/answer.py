@@ -12,7 +12,6 @@ wrote and asks no other model. In the order of its work:
 """
 
 import math
-from dataclasses import replace
 
 from fino1.tasks.record import Verdict
 from fino1.tasks.scoring import docmath_compat
@@ -48,9 +47,7 @@ def score(
         return Verdict()
     if isinstance(gold, bool):
         return _score_truth(completion, gold)
-    facts = read_facts(question)
-    if unit is not None:
-        facts = replace(facts, unit=unit)
+    facts = read_facts(question, unit)
     return _score_number(completion, facts, Gold(gold, target, table_unit, in_percent, percent_from, step))
 
 

@@ -42,6 +42,8 @@ _YEAR_BEFORE = re.compile(r"\b((?:19|20)[0-9]{2})\b[^0-9.;]{0,30}$")
 
 def choose(numbers: list[Number], sentence: str, facts: QuestionFacts) -> Number | None:
     """Choose the number of the sentence that is asked for; None where that is not clear."""
+    if len(numbers) == 1:
+        return numbers[0]
     if are_one(numbers):
         hedged = len({number.negative for number in numbers}) > 1 and re.search(r"\bor\b|\beither\b|±|\+/-", sentence)
         return None if hedged else _take_most_precise(numbers)

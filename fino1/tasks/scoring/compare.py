@@ -4,7 +4,8 @@ The printed number may be in one of several units; each is a factor to the quest
 it is within the tolerance of the gold.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from fino1.tasks.scoring.digits import read_precision
@@ -45,16 +46,19 @@ def compare(answer: Answer, gold: Gold, facts: QuestionFacts) -> tuple[float | N
     Returns its value (in the unit that fits, else in the first), whether it is right, and whether only by the question's sign.
     """
     number = answer.number
-    step, digits = _read_gold_precision(gold)
+    is_negative = number.negative or (answer.is_decrease and facts.change and not facts.year)  # §7
+    is_counted = _is_counted(gold.value, facts)
+    near = 0.0 if is_counted else RELATIVE * abs(gold.value)
     first: float | None = None
     for factor in _list_factors(answer, gold, facts):
-        size = float(f"{number.magnitude * factor:.15g}")  # 1.64 % is 0.0164, not 0.016399999999999998
-        is_negative = number.negative or (answer.is_decrease and facts.change and not facts.year)  # §7
+        size = number.magnitude
+        if factor != 1.0:
+            size = float(f"{size * factor:.15g}")  # 1.64 % is 0.0164, not 0.016399999999999998
         value = -size if is_negative else size
         first = value if first is None else first
-        allowed = (
-            0.0 if _is_counted(gold.value, facts) else _compute_tolerance(number, factor, gold.value, step, digits)
-        )
+        if abs(value - gold.value) <= near:  # nearly always where it is right: the digits need not be read
+            return value, True, False
+        allowed = 0.0 if is_counted else _compute_tolerance(number, factor, gold)
         if abs(value - gold.value) <= allowed:
             return value, True, False
         if facts.decrease and abs(abs(value) - abs(gold.value)) <= allowed:  # §7: the magnitude decides
@@ -67,81 +71,78 @@ def _is_counted(gold: float, facts: QuestionFacts) -> bool:
     return gold == int(gold) and (facts.year_count or (facts.year and 1900 <= gold < 2100))
 
 
-def _list_factors(answer: Answer, gold: Gold, facts: QuestionFacts) -> Iterator[float]:
-    """Yield the units that the printed number may be in. The first is what it says by itself."""
+def _list_factors(answer: Answer, gold: Gold, facts: QuestionFacts) -> Sequence[float]:
+    """List the units that the printed number may be in. The first is what it says by itself."""
     number = answer.number
     if number.basis_points:
-        yield from _list_basis_point_factors(facts)
-    elif number.percent:
-        yield from (number.scale * factor for factor in _list_percent_factors(gold, facts))
-    elif number.scale != 1.0:
-        yield from _list_scale_factors(number, gold, facts)
-    else:
-        yield from _list_plain_factors(answer, gold, facts)
+        return _list_basis_point_factors(facts)
+    if number.percent:
+        factors = _list_percent_factors(gold, facts)
+        return factors if number.scale == 1.0 else [number.scale * factor for factor in factors]
+    if number.scale != 1.0:
+        return _list_scale_factors(number, gold, facts)
+    return _list_plain_factors(answer, gold, facts)
 
 
-def _list_basis_point_factors(facts: QuestionFacts) -> Iterator[float]:
-    """Yield the factors of basis points: ÷ 10,000, and the unit that the question names (docs/scoring.md §4)."""
-    if facts.basis_points:
-        yield 1.0
-    yield 1e-4
-    if facts.percent:
-        yield 1e-2
+def _list_basis_point_factors(facts: QuestionFacts) -> Sequence[float]:
+    """List the factors of basis points: ÷ 10,000, and the unit that the question names (docs/scoring.md §4)."""
+    return [*([1.0] if facts.basis_points else []), 1e-4, *([1e-2] if facts.percent else [])]
 
 
-def _list_percent_factors(gold: Gold, facts: QuestionFacts) -> Iterator[float]:
-    """Yield the factors of a number with %: ÷ 100, or 1 where the gold is in percent itself (docs/scoring.md §4)."""
-    if gold.in_percent is not True:
-        yield 1e-2
-    if gold.in_percent or (
-        gold.in_percent is None and facts.ratio and not facts.amount and abs(gold.value) >= gold.percent_from
-    ):
-        yield 1.0
+def _list_percent_factors(gold: Gold, facts: QuestionFacts) -> Sequence[float]:
+    """List the factors of a number with %: ÷ 100, or 1 where the gold is in percent itself (docs/scoring.md §4)."""
+    if gold.in_percent is not None:
+        return (1.0,) if gold.in_percent else (1e-2,)
+    may_be_percent = facts.ratio and not facts.amount and abs(gold.value) >= gold.percent_from
+    return (1e-2, 1.0) if may_be_percent else (1e-2,)
 
 
-def _list_scale_factors(number: Number, gold: Gold, facts: QuestionFacts) -> Iterator[float]:
-    """Yield the factors of a scale word: exact where the gold's unit is known, else for each table unit (docs/scoring.md §6)."""
+def _list_scale_factors(number: Number, gold: Gold, facts: QuestionFacts) -> Sequence[float]:
+    """List the factors of a scale word: exact where the gold's unit is known, else for each table unit (docs/scoring.md §6)."""
     unit = gold.table_unit if facts.unit is None else facts.unit
-    if number.scale < 1:  # cents
-        yield number.scale
-        if facts.cents:
-            yield 1.0
-    elif unit is not None:
-        yield number.scale / unit
-    else:
-        yield 1.0
-        for table_unit in (1.0, 1e3, 1e6, 1e9):
-            if table_unit != number.scale and table_unit <= number.scale * 1e3:
-                yield number.scale / table_unit
+    scale = number.scale
+    if scale < 1:  # cents
+        return (scale, 1.0) if facts.cents else (scale,)
+    if unit is not None:
+        return (scale / unit,)
+    return _list_table_factors(scale)
 
 
-def _list_plain_factors(answer: Answer, gold: Gold, facts: QuestionFacts) -> Iterator[float]:
-    """Yield the factors of a number without a unit: 1, and what the question justifies (docs/scoring.md §4, §6)."""
+@lru_cache
+def _list_table_factors(scale: float) -> Sequence[float]:
+    return [1.0, *(scale / each for each in (1.0, 1e3, 1e6, 1e9) if each != scale and each <= scale * 1e3)]
+
+
+def _list_plain_factors(answer: Answer, gold: Gold, facts: QuestionFacts) -> Sequence[float]:
+    """List the factors of a number without a unit: 1, and what the question justifies (docs/scoring.md §4, §6)."""
     number = answer.number
     in_percent = abs(gold.value) >= FRACTION_UP_TO if gold.in_percent is None else gold.in_percent
-    yield 1.0
+    factors = [1.0]
     if not in_percent and (facts.percent or answer.same_percent or (facts.bare_percent and not number.money)):
-        yield 1e-2
+        factors.append(1e-2)
     if in_percent and facts.percent and not number.money:
-        yield 1e2
+        factors.append(1e2)
     if facts.basis_points:
-        yield 1e-4
+        factors.append(1e-4)
     if facts.unit is not None and facts.unit > 1 and number.magnitude >= facts.unit:
-        yield 1 / facts.unit  # written out in full
+        factors.append(1 / facts.unit)  # written out in full
+    return factors
 
 
-def _compute_tolerance(number: Number, factor: float, gold: float, gold_step: float, gold_digits: int) -> float:
+def _compute_tolerance(number: Number, factor: float, gold: Gold) -> float:
     """Compute the allowed difference: the largest of four tolerances, with two exceptions (docs/scoring.md §8)."""
-    if gold == 0:
+    size = abs(gold.value)
+    if not size:
         return ABSOLUTE
-    allowed = max(RELATIVE * abs(gold), min(ABSOLUTE, 0.5 * abs(gold)))  # for a gold of 1e-5, 0 is no right answer
-    if gold_step < 1:
-        allowed = max(allowed, 0.5 * gold_step)
+    allowed = max(RELATIVE * size, min(ABSOLUTE, 0.5 * size))  # for a gold of 1e-5, 0 is no right answer
+    step, digits = _read_gold_precision(gold)
+    if step < 1:
+        allowed = max(allowed, 0.5 * step)
     if number.digits >= 3 or (number.percent and number.decimals):
         allowed = max(allowed, 0.5 * number.step * factor)
-    if number.digits >= 3 and gold_digits >= 3:
-        allowed = min(allowed, THREE_DIGITS_CAP * abs(gold))
-    return allowed * (1 + 1e-9) + 1e-12 * abs(gold)
+    if number.digits >= 3 and digits >= 3:
+        allowed = min(allowed, THREE_DIGITS_CAP * size)
+    return allowed * (1 + 1e-9) + 1e-12 * size
 
 
 def _read_gold_precision(gold: Gold) -> tuple[float, int]:

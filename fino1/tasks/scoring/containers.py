@@ -53,7 +53,7 @@ def list_containers(text: str) -> Iterator[Container]:
     lower = text.lower()
     if len(lower) != len(text):  # some capitals of Unicode become two characters
         lower = "".join(char.lower() if char.isascii() else char for char in text)
-    places = {word: place for word in _WORDS if (place := lower.rfind(word)) >= 0}
+    places = {word: lower.rfind(word) for word in _WORDS if word in lower}
     while places:
         word = max(places, key=places.__getitem__)
         start = places.pop(word)
@@ -69,7 +69,10 @@ def _read(text: str, lower: str, word: str, start: int) -> Container | None:
     if word == "####":
         return _read_hashes(text, lower, start)
     mark, side = None, None
-    if lower[start - 1 : start] in _MARKS and (opening := _OPENING.search(lower, max(0, start - 12), start)):
+    before = lower[start - 1 : start]
+    if before == " " and lower[max(0, start - 6) : start - 1] not in {"final", "short"}:
+        before = ""
+    if before in _MARKS and (opening := _OPENING.search(lower, max(0, start - 12), start)):
         mark, side = opening["mark"], opening["side"]
     if mark in {'"', "'"} and (key := _KEY_END.match(lower, start)):
         return _read_value(text, start, key.end())

@@ -53,6 +53,7 @@ _FILLERS = frozenset(
         "¥", "₹", "~", "≈",
     ]
 )  # fmt: skip
+_CLOSED = re.compile("[.;=≈]")
 _OPERANDS = {
     **dict.fromkeys(
         ["than", "versus", "vs", "vs.", "against", "not", "isn't", "wasn't", "cannot"]
@@ -66,17 +67,21 @@ _OPERANDS = {
     "from": "to", "between": "and", "sum of": "and", "ratio of": "",
 }  # fmt: skip
 """What comes before an operand, and the words before its partner."""
+_OPERAND_ENDS = frozenset(operand.split()[-1] for operand in _OPERANDS)
 _BOUNDS = frozenset(
     ["over", "above", "below", "under", "exceeds", "exceed", "exceeded", "exceeding", "minimum", "maximum"]
     + ["at least", "at most", "more than", "less than", "fewer than", "greater than", "higher than", "lower than", "up to",
        "as much", "as many", "excess of", "minimum of", "maximum of", "upwards of", "no more", "no less",
        "anything but"]
 )  # fmt: skip
+_BOUND_ENDS = frozenset(bound.split()[-1] for bound in _BOUNDS)
 _BOUND_BEHIND = re.compile(
     r"[\s,]{0,2}(?:or|and) (?:more|less|higher|lower|greater|above|below|fewer|over|under|up)\b|\+(?!\s?[0-9($])|\s?(?:±|\+/-)"
     r"|\s?,? (?:at (?:the )?(?:very )?(?:least|most)|minimum|maximum)\b",
     re.IGNORECASE,
 )
+_BOUND_MARKS = frozenset("≥≤<>±≠")
+_BOUND_FIRST = frozenset(" ,+±")
 _NOTHING = re.compile(
     r"\bno (?:net |overall |percentage |percent |such )?(?:change|increase|decrease|difference|growth|movement|variation)\b"
     r"|\b(?<!not )unchanged\b|\b(?:is|was|were|are|remained|stayed|been|remains|held|kept) (?:flat|constant|the same)\b"
@@ -122,10 +127,10 @@ def _find_candidates(sentence: str, facts: QuestionFacts, numbers: list[Number])
         kept.append(i)
     if facts.year and (years := [i for i in kept if is_year(numbers[i])]):
         kept = years
-    if len(weak) < len(kept):
+    if weak and len(weak) < len(kept):
         kept = [i for i in kept if i not in weak]
-    operands = _find_operands(numbers, kept, leads, sentence, facts)
-    kept = [i for i in kept if i not in operands]
+    if operands := _find_operands(numbers, kept, leads, sentence, facts):
+        kept = [i for i in kept if i not in operands]
     exact = [i for i in kept if not _is_bound(numbers[i], sentence, leads[i])]
     if exact:
         return [numbers[i]._replace(weak=True) if i in weak else numbers[i] for i in exact]
@@ -220,16 +225,18 @@ def _is_other_duration(number: Number, text: str, facts: QuestionFacts) -> bool:
 def _is_bound(number: Number, text: str, lead: list[str]) -> bool:
     """True if the text names a bound and no value: "over 94", "at least 94", "≥ 94", "94 or more"."""
     before = text[max(0, number.start - 8) : number.start].rstrip(" ($€£¥")[-2:]
-    if text[max(0, number.digits_start - 5) : number.digits_start].rstrip().endswith("+/-"):
+    if before[-1:] in _BOUND_MARKS and (before[-1] != ">" or before[0] not in "-="):
         return True
-    if before[-1:] in {"≥", "≤", "<", "±", "≠"} or (before[-1:] == ">" and before[0] not in "-="):
+    tail = text[max(0, number.digits_start - 5) : number.digits_start]
+    if "+/-" in tail and tail.rstrip().endswith("+/-"):
         return True
     if lead and (
-        lead[-1] in _BOUNDS or " ".join(lead[-2:]) in _BOUNDS or " ".join(lead[-3:-1]) in {"as much", "as many"}
+        (lead[-1] in _BOUND_ENDS and (lead[-1] in _BOUNDS or " ".join(lead[-2:]) in _BOUNDS))
+        or lead[-3:-1] in (["as", "much"], ["as", "many"])
     ):
         return not (lead[-1] == "over" and is_year(number))
     after = text[number.end : number.end + 1]
-    return after in {" ", ",", "+", "±"} and bool(_BOUND_BEHIND.match(text, number.end))
+    return after in _BOUND_FIRST and bool(_BOUND_BEHIND.match(text, number.end))
 
 
 def _find_nothing(sentence: str, numbers: list[Number]) -> Number | None:
@@ -269,15 +276,14 @@ def _find_operands(
             continue
         lead = leads[index] if index == 0 or previous == index - 1 else _read_lead(text, floor, number)
         word = _find_operand_word(lead, facts)
-        closed = any(char in gap for char in ".;=≈")
-        if last == place - 1 and lead and lead[-1] in partners and not closed and len(gap) <= 70:
+        if last == place - 1 and lead and lead[-1] in partners and len(gap) <= 70 and not _CLOSED.search(gap):
             found.add(index)
             partners = []
         elif word is not None:
             found.add(index)
             partners, last = _OPERANDS[word].split(), place
         elif previous is not None and facts.change and lead[-1:] == ["to"] and previous not in found:
-            if closed or "," in gap or len(gap) > 40:
+            if "," in gap or len(gap) > 40 or _CLOSED.search(gap):
                 continue
             found.add(index)  # "rose by 94 to 5,829": the level reached
     return found
@@ -286,9 +292,6 @@ def _find_operands(
 def _find_operand_word(lead: list[str], facts: QuestionFacts) -> str | None:
     if facts.year and lead and lead[-1] == "in":
         lead = lead[:-1]
-    if " ".join(lead[-2:]) in _BOUNDS:
+    if not lead or lead[-1] not in _OPERAND_ENDS or (pair := " ".join(lead[-2:])) in _BOUNDS:
         return None
-    for word in (lead[-1] if lead else "", " ".join(lead[-2:])):
-        if word.lstrip("(") in _OPERANDS:
-            return word.lstrip("(")
-    return None
+    return next((word for word in (lead[-1], pair) if word in _OPERANDS), None)

@@ -12,8 +12,8 @@ _FORM = re.compile(
     |(?P<dots>[1-9][0-9]{0,2}(?:\.[0-9]{3}){2,})""",
     re.VERBOSE,
 )
-_SEPARATORS = {"point": "[,'_ ]", "comma": "[.' ]", "dots": "[.]"}
-_EXPONENT_FIRST = frozenset("eE×x*·⋅∙")
+_SEPARATORS = {"plain": "", "point": ",'_ ", "comma": ".' ", "dots": "."}
+_POWER_FIRST = frozenset("eE×x*·⋅∙^")
 _EXPONENT = re.compile(
     r"[eE]([-+]?[0-9]{1,3})(?![A-Za-z0-9_])|\s?[×x*·⋅∙]\s?10\s?(?:\^|\*\*)\s?\(?([-+]?[0-9]{1,3})\)?"
 )
@@ -37,7 +37,11 @@ def measure(raw: str) -> Measure:
 
 def measure_power(raw: str, text: str, end: int) -> tuple[Measure, int]:
     """Read a run with the power that may stand behind it in `text`, from `end` on; returns where that ends too."""
-    exponent, end = _read_exponent(text, end)
+    if text[end : end + 2].lstrip(" ")[:1] not in _POWER_FIRST:
+        return _measure(_drop_groups(raw), 0), end
+    exponent = 0
+    if match := _EXPONENT.match(text, end):
+        exponent, end = int(match[1] or match[2]), match.end()
     found = _measure(_drop_groups(raw), exponent)
     if text[end : end + 2].strip(" ")[:1] in {"^", "*"} and (power := _POWER.match(text, end)):
         return Measure(_raise(found.magnitude, int(power[1])), 0.0, found.digits), power.end()
@@ -60,27 +64,20 @@ def _drop_groups(raw: str) -> str | None:
     """Return the digits with a decimal point; None where the separators fit no notation."""
     if raw.isdigit():
         return raw
+    whole, _, decimals = raw.partition(".")
+    if whole.isdigit() and decimals.isdigit():
+        return raw
     form = _FORM.fullmatch(raw)
     if form is None or len(raw) > 60:
         return None
-    if form.lastgroup == "plain":
-        return raw
-    raw = re.sub(_SEPARATORS[form.lastgroup or ""], "", raw)
+    for separator in _SEPARATORS[form.lastgroup or ""]:
+        raw = raw.replace(separator, "")
     return raw.replace(",", ".")
-
-
-def _read_exponent(text: str, end: int) -> tuple[int, int]:
-    """Read e5 or × 10^5 behind the digits; returns the exponent and where it ends."""
-    if text[end : end + 2].lstrip(" ")[:1] in _EXPONENT_FIRST and (match := _EXPONENT.match(text, end)):
-        return int(match[1] or match[2]), match.end()
-    return 0, end
 
 
 def _measure(mantissa: str | None, exponent: int) -> Measure:
     """Compute magnitude, step and significant digits; NaN for a number that is malformed or too large."""
-    if mantissa is None:
-        return Measure(math.nan, 1.0, 0)
-    if len(mantissa) > 60 or exponent > 300:
+    if mantissa is None or len(mantissa) > 60 or exponent > 300:
         return Measure(math.nan, 1.0, 0)
     whole, _, decimals = mantissa.partition(".")
     magnitude = float(f"{mantissa}e{exponent}") if exponent else float(mantissa)

@@ -45,16 +45,17 @@ def accepts_number(prediction: float, gold: float) -> bool:
     """True if the public evaluator takes them for equal: any power of ten, ×100/1,000/100,000, three decimals up, 0.15 %."""
     if not (math.isfinite(prediction) and math.isfinite(gold)):
         return False
-    large, small = max(abs(prediction), abs(gold)), min(abs(prediction), abs(gold))
+    if _is_near(prediction, gold):
+        return True
+    small, large = sorted((abs(prediction), abs(gold)))
     if small > 0:
         power = math.log10(large / small) if math.isfinite(large / small) else 0.5
         if power == int(power):
             return True
-        if any(large >= factor / 2 * small and _is_near(small * factor, large) for factor in (100, 1000, 100000)):
-            return True
-    if large < 1e300 and math.ceil(large * 1000) == math.ceil(small * 1000):
-        return True
-    return _is_near(prediction, gold)
+        for factor in (100, 1000, 100000):
+            if large >= factor / 2 * small and _is_near(small * factor, large):
+                return True
+    return large < 1e300 and math.ceil(large * 1000) == math.ceil(small * 1000)
 
 
 def _is_near(value: float, gold: float) -> bool:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from fino1.tasks.scoring.digits import Measure, measure, measure_power
 from fino1.tasks.scoring.number import Number, join
 from fino1.tasks.scoring.plain import clean
-from fino1.tasks.scoring.units import IDEOGRAPHS, PLAIN_WORDS, read_unit
+from fino1.tasks.scoring.units import IDEOGRAPHS, PLAIN_WORDS, SCALES, read_unit
 
 CURRENCY = (
     r"(?-i:(?:(?<![A-Za-z])(?:US|CA|HK|NZ|[ACSR])?\ ?[$€£¥₹₩]"
@@ -68,6 +68,11 @@ _NOT_BEFORE_YEARS = frozenset(
 )
 _DATED = frozenset("/- ")
 _SIGNS = frozenset("-+($€£¥₹₩√")
+_QUIET = frozenset(",:;0123456789=≈")
+"""What may stand before a number and adds nothing to it, as small letters do."""
+_SPEAKING = frozenset(["minus", "ative", "ot of"])
+"""The last five letters of the words that do: "minus", "negative", "root of"."""
+_SCALE = re.compile(r" (thousand|million|billion)(?![A-Za-z0-9_&])")
 
 
 def find_numbers(text: str, *, years: bool = True) -> list[Number]:
@@ -111,7 +116,7 @@ def _list_numbers(text: str, years: bool) -> Iterator[Number]:
         if text[start - 1 : start] == "." and not text[start - 2 : start - 1].isalnum():
             start -= 1
         if start >= last and (text[start - 1 : start] == " " or _begins(text, start)):
-            number = _read_bare(text, start, end) or _read(text, start, end, last)
+            number = _read_common(text, start, end) or _read(text, start, end, last)
             last = number.end
             yield number
 
@@ -133,27 +138,34 @@ def _is_year_of_words(text: str, start: int, end: int) -> bool:
     return text[text.rfind(" ", 0, start - 1) + 1 : start - 1] not in _NOT_BEFORE_YEARS
 
 
-def _read_bare(text: str, start: int, end: int) -> Number | None:
-    """Read a number that has neither sign, currency, power nor unit, as most have; None where it may have one."""
-    if start and (
-        text[start - 1] != " "
-        or text[start - 2 : start - 1] in _SIGNS
-        or text[start - 2].isupper()
-        or text[start - 2] == "."
-        or _ends_in_word(text, start - 1)
+def _read_common(text: str, start: int, end: int) -> Number | None:
+    """Read a number as most are written, "94", "-$4,123 million" or "12.3%" behind a word; None for all others."""
+    money = text[start - 1 : start] == "$"
+    begin = start - money
+    negative = text[begin - 1 : begin] == "-"
+    begin -= negative
+    if begin and (
+        text[begin - 1] != " "
+        or not (text[begin - 2].islower() or text[begin - 2] in _QUIET)
+        or text[max(0, begin - 6) : begin - 1].lower() in _SPEAKING
     ):
         return None
-    following = text[end : end + 1]
+    close, scale, percent = end, 1.0, text[end : end + 1] == "%"
+    if percent:
+        close += 1
+    elif text[end : end + 1] == " " and (word := _SCALE.match(text, end)):
+        close, scale = word.end(), SCALES[word[1]]
+    following = text[close : close + 1]
     if following == " ":
-        word = text[end + 1 : text.find(" ", end + 1)]
-        if word not in PLAIN_WORDS:
+        if text[close + 1 : text.find(" ", close + 1)] not in PLAIN_WORDS:
             return None
     elif following not in _STOPS:
         return None
-    raw = text[start:end]
-    magnitude, step, count = measure(raw)
-    is_parsed = magnitude == magnitude
-    return Number(raw, magnitude, False, step, count, False, False, 1.0, False, start, start, end, False, is_parsed)
+    magnitude, step, digits = measure(text[start:end])
+    return Number(
+        text[begin:close], magnitude, negative, step, digits, percent, False, scale, money, begin, start, close, False,
+        magnitude == magnitude,
+    )  # fmt: skip
 
 
 def _begins(text: str, start: int) -> bool:
@@ -193,12 +205,6 @@ class _Prefix(NamedTuple):
 def _read_prefix(text: str, start: int, floor: int) -> _Prefix | None:
     """Read sign, currency and opening bracket before the digits; None where there are none."""
     before, earlier = text[start - 1 : start], text[start - 2 : start - 1]
-    if before == "$" and (
-        not earlier or (earlier == " " and text[start - 3 : start - 2].islower() and not _ends_in_word(text, start - 2))
-    ):
-        return _Prefix(start - 1, money=True)
-    if before in {"-", "$"} and (simple := _read_simple_minus(text, start, before, earlier)):
-        return simple
     is_spaced = before == " " and (
         earlier in _SIGNS or earlier.isupper() or earlier == "." or _ends_in_word(text, start - 1)
     )
@@ -216,18 +222,9 @@ def _read_prefix(text: str, start: int, floor: int) -> _Prefix | None:
     )  # fmt: skip
 
 
-def _read_simple_minus(text: str, start: int, before: str, earlier: str) -> _Prefix | None:
-    """Read "-94" and "-$94" at the beginning of a text or behind a word; None for all else."""
-    begin = start - 1 if before == "-" else start - 2 if earlier == "-" else start
-    is_behind_word = text[begin - 1 : begin] == " " and text[begin - 2 : begin - 1].islower()
-    if begin == start or (begin and not is_behind_word):
-        return None
-    return _Prefix(begin, "-", money=before == "$")
-
-
 def _ends_in_word(text: str, end: int) -> bool:
     """True if "minus", "negative" or "root of" ends here."""
-    return text[max(0, end - 5) : end].lower() in {"minus", "ative", "ot of"}
+    return text[max(0, end - 5) : end].lower() in _SPEAKING
 
 
 def _finish(text: str, prefix: _Prefix | None, start: int, end: int, measured: Measure) -> Number:

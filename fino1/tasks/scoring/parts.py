@@ -26,6 +26,7 @@ _MARK = re.compile(
     r"|\[(?P<shut>/?)(?:THINK|THINKING|REASONING)\]|(?P<open>◁think▷)|(?P<ended>◁/think▷)",
     re.IGNORECASE,
 )
+_BRACKETED = re.compile(r"\[/?(?:think|reasoning)", re.IGNORECASE)
 _QUOTE_MARK = re.compile(r"^ {0,3}> ?", re.MULTILINE)
 _SPACES = re.compile(" {2,}")
 _SAYS_SOMETHING = re.compile(r"[0-9]|\b(?:yes|no|true|false)\b", re.IGNORECASE)
@@ -37,9 +38,10 @@ def take_final_part(completion: str) -> str:
     if _CHANNEL in text:  # gpt-oss: everything but the final channel is thinking
         text = text.partition(f"{_CHANNEL}final<|message|>")[2]
     text = _drop_further_turns(text)
-    if "<" in text or "[" in text or "◁" in text:
+    if "<" in text or "◁" in text or ("[" in text and _BRACKETED.search(text)):
         text = _drop_thinking(text)
-    text = text.rpartition(FINAL)[2]
+    if FINAL in text:
+        text = text.rpartition(FINAL)[2]
     if ">" in text:
         text = _QUOTE_MARK.sub("", text)
     text = "\n".join([stripped for line in text.splitlines() if (stripped := line.strip())])
@@ -48,7 +50,7 @@ def take_final_part(completion: str) -> str:
 
 def _drop_further_turns(text: str) -> str:
     """Cut a completion at the mark of a further turn, and where it goes on with a question of its own."""
-    if "<" in text or "[" in text:
+    if "<" in text or "INST]" in text:
         at = 0
         while turn := _TURN.search(text, at):
             if text[at : turn.start()].strip():
@@ -57,10 +59,11 @@ def _drop_further_turns(text: str) -> str:
                 break
             at = _ROLE.match(text, turn.end()).end()  # type: ignore[union-attr]
         text = text[at:]
-    lower = text.lower()
-    for hint in _HINTS:
-        if hint in lower:
-            return _drop_questions(text)
+    if ":" in text or "#" in text:
+        lower = text.lower()
+        for hint in _HINTS:
+            if hint in lower:
+                return _drop_questions(text)
     return text
 
 

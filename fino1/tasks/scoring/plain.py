@@ -26,7 +26,7 @@ _RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]{1,8}")
 _PART = re.compile(rf"([0-9])? ?([{''.join(_PARTS)}])")
 _ENTITY = re.compile(r"&(?:#[0-9]{1,6}|#x[0-9A-Fa-f]{1,5}|[A-Za-z]{2,8});")
 _TAG = re.compile(r"</?[A-Za-z][^<>\n]{0,60}>")
-_BOLD = re.compile(r"(?<![0-9])\*\*|\*\*(?![0-9])")
+_BOLD = re.compile(r"\*\*(?:(?<![0-9]\*\*)|(?![0-9]))")
 
 _MATHS = re.compile(r"\$(?=\S)([^$\n]{1,200}+)(?<=\S)\$(?!\s?[0-9(])")
 _DOLLAR = "\x01"
@@ -64,25 +64,31 @@ def clean(text: str) -> str:
     if "\\" in text or "{" in text:
         text = _clean_latex(text)
     elif text.count("$") > 1:
-        text = _MATHS.sub(r" \1 ", text)
+        text = _MATHS.sub(_drop_dollars, text)
     if "<" in text:
         text = _TAG.sub(" ", text)
     if "=>" in text or "<=" in text or ">=" in text:
         text = text.replace("=>", "=").replace("<=", "≤").replace(">=", "≥")
-    if "*" in text or "_" in text or "`" in text:
-        text = _BOLD.sub("", text).replace("__", "").replace("`", "")
+    if "**" in text:
+        text = _BOLD.sub("", text)
+    if "_" in text or "`" in text:
+        text = text.replace("__", "").replace("`", "")
     return text
 
 
 def _clean_latex(text: str) -> str:
     text = text.replace("\\$", _DOLLAR).replace("$$", " ")
     if "$" in text:
-        text = _MATHS.sub(r" \1 ", text)
+        text = _MATHS.sub(_drop_dollars, text)
     text = text.replace(_DOLLAR, "$")
     text = _GROUP.sub(lambda match: "," if match[0] == "{,}" else "", text)
     text = _ROOT.sub("√", _FRACTION.sub(_write_fraction, text))
     text = _POWER.sub(r"^\1", text)
     return _COMMAND.sub(_write_command, text)
+
+
+def _drop_dollars(match: re.Match[str]) -> str:
+    return f" {match[1]} "
 
 
 def _write_fraction(match: re.Match[str]) -> str:

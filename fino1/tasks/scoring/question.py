@@ -121,8 +121,8 @@ class QuestionFacts:
 
 
 @lru_cache(maxsize=4096)
-def read_facts(question: str) -> QuestionFacts:
-    """Read from its words what a question asks for."""
+def read_facts(question: str, task_unit: float | None = None) -> QuestionFacts:
+    """Read from its words what a question asks for. `task_unit` counts before the unit that it states."""
     text = question[:4000].lower()
     percent = bool(_PERCENT.search(text))
     unit = _UNIT.search(text)
@@ -137,7 +137,7 @@ def read_facts(question: str) -> QuestionFacts:
         or (not amount and bool(_BARE_PERCENT.search(text)) and not re.search(r"\bratios?\b", text)),
         cents=bool(re.search(r"\bcents\b", text)),
         basis_points=bool(_BASIS_POINTS.search(text)),
-        unit=_UNITS[unit[1]] if unit else None,
+        unit=task_unit or (_UNITS[unit[1]] if unit else None),
         decrease=decrease,
         change=bool(_CHANGE.search(text)),
         movement=bool(_MOVEMENT.search(text)),

@@ -16,18 +16,12 @@ _REFUSAL = re.compile(
     r"|unanswerable|unknown)",
     re.IGNORECASE,
 )
-_STEMS = (
-    "not", "n't", "unable", "possible to", "no way", "no answer", "difficult to", "insufficient", "n/a", "determinable",
-    "unanswer", "unknown",
-)  # fmt: skip
 _HINTS = (
-    "unable", "no answer", "not able", "cannot", "can not", "can't", "could not", "couldn't", "possible to",
-    "no way to", "difficult to", "insufficient", "not enough", "not provide", "not disclose", "not available",
-    "not give", "not stated", "not report", "not specif", "not know", "not contain", "not include", "not have ",
-    "n't know", "n't have", "n't provide", "n't disclose", "n't give", "n't contain", "n't include", "n't specify",
-    "n/a", "determinable", "unanswerable", "unknown",
+    "unable", "no answer", "possible to", "no way to", "difficult to", "insufficient", "n/a",
+    "determinable", "unanswerable", "unknown",
 )  # fmt: skip
-"""Each refusal has a stem and a hint: they are sought first, since that takes a hundredth of the time."""
+_NOT = re.compile("not(?:(?<=cannot)|(?<=can not)|(?<=could not)| (?:able|enough|provide|disclose|available|give|stated|report|specif|know|contain|include|have ))")
+"""Each refusal has one of these: they are sought first, since that takes a hundredth of the time."""
 _CONCLUDES = re.compile(r"\b(?:so|thus|therefore|hence|assuming|estimated?)\b|[=≈]", re.IGNORECASE)
 _TURNS = re.compile(r"\b(?:but|however|nevertheless|instead|though)\b", re.IGNORECASE)
 _WORDS = re.compile(r"[a-z]{4,}")
@@ -36,12 +30,10 @@ _WORDS = re.compile(r"[a-z]{4,}")
 def is_refusal(text: str) -> bool:
     """True if a text says somewhere that it cannot answer."""
     lower = text.lower()
-    for stem in _STEMS:
-        if stem in lower:
-            break
-    else:
-        return False
-    return any([hint in lower for hint in _HINTS]) and bool(_REFUSAL.search(text))
+    for hint in _HINTS:
+        if hint in lower:
+            return bool(_REFUSAL.search(text))
+    return ("n't" in lower or ("not" in lower and bool(_NOT.search(lower)))) and bool(_REFUSAL.search(text))
 
 
 def is_refused(sentences: Sequence[str], place: int, statement: str, facts: QuestionFacts) -> bool:

@@ -26,7 +26,7 @@ _ABBREVIATED = (
     "i.e.",
     "e.g.",
 )
-_OPENS = re.compile(r"[A-Z0-9(*\"'$\u00a3\u20ac-]")
+_OPENS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789(*\"'$£€-")
 _LIST_MARK = re.compile(r"\s*\(?[0-9]{1,2}[.):]\s+(?=[^\s0-9])")
 _MARKS = frozenset("0123456789( ")
 _LETTERS = re.compile(r"[A-Za-z=≈]")
@@ -37,16 +37,15 @@ _NAKED = re.compile(r"[^A-Za-z]{1,40}(?:[A-Za-z]{1,12}[^A-Za-z]{0,6})?")
 """A line that may be a number with its unit and nothing else."""
 
 
-def split(text: str) -> list[str]:
-    """Split a cleaned text into sentences and lines, without list marks and those that hold nothing."""
-    pieces, begin = [], 0
-    for mark in _BREAK.finditer(text):
-        start, end = mark.span()
-        if text[start] != "\n" and not _ends_sentence(text, start, end):
-            continue
-        pieces.append(text[begin : start + (text[start] in ".!?")])
-        begin = end
-    pieces.append(text[begin:])
+def _split_line(text: str, begin: int, end: int) -> list[str]:
+    """Split a line of a cleaned text into its sentences, without list marks and those that hold nothing."""
+    pieces = []
+    for mark in _BREAK.finditer(text, begin, end):
+        start, following = mark.span()
+        if _ends_sentence(text, start, following):
+            pieces.append(text[begin : start + (text[start] in ".!?")])
+            begin = following
+    pieces.append(text[begin:end])
     return [_drop_list_mark(piece) for piece in pieces if piece and not piece.isspace()]
 
 
@@ -57,56 +56,84 @@ def _drop_list_mark(piece: str) -> str:
 
 def _ends_sentence(text: str, start: int, end: int) -> bool:
     """True if a full stop ends a sentence: it stands behind a word, is no abbreviation's, and something new begins."""
-    if text[start - 1 : start].isspace() and text[start] in ".;":  # " . ", as FinQA spaces its text
+    if text[start] == "\n" or (text[start] in ".;" and text[start - 1 : start].isspace()):  # " . ", as FinQA spaces its text
         return True
-    if "\n" in text[start:end]:
+    if text[end - 1] == "\n" or "\n" in text[start:end]:
         return True
     before = text[max(0, start - 6) : start + 1].lower()
     if text[start] == ";" or before[-2:-1] in {" ", ".", ""} or before.endswith(_ABBREVIATED):
         return False
-    return end == len(text) or bool(_OPENS.match(text, end))
+    return end == len(text) or text[end] in _OPENS
 
 
 def take_first_sentence(text: str) -> str:
     """Take the first sentence or line of a cleaned text."""
     for mark in _BREAK.finditer(text):
         start, end = mark.span()
-        if text[start] == "\n" or _ends_sentence(text, start, end):
+        if _ends_sentence(text, start, end):
             return _drop_list_mark(text[: start + (text[start] in ".!?")])
     return _drop_list_mark(text) if text else ""
 
 
 def find_last_statement(text: str, facts: QuestionFacts) -> tuple[Number, str, str] | None:
     """Find the last statement of a number in a cleaned text: the number, its sentence and what follows the sentence."""
-    sentences = split(text)
-    stated = _Statements(sentences, facts)
+    stated = _Statements(text, facts)
     place = stated.find()
     if place is None:
         return None
-    number, sentence = stated.choose(place), sentences[place]
-    if number is None or not number.parsed or (is_refusal(text) and is_refused(sentences, place, sentence, facts)):
+    number, sentence = stated.choose(place), stated.sentences[place]
+    if number is None or not number.parsed:
         return None
-    return number, sentence, sentences[place + 1] if place + 1 < len(sentences) else ""
+    if is_refusal(text) and is_refused(stated.read_all()[::-1], len(stated.sentences) - 1 - place, sentence, facts):
+        return None
+    return number, sentence, stated.sentences[place - 1] if place else ""
+
+
+def _is_row(sentence: str) -> bool:
+    return sentence.lstrip().startswith("|")
 
 
 class _Statements:
-    """The sentences that state a number, read from the last one on as far as needed."""
+    """The sentences that state a number, read from the last one (place 0) backwards as far as needed."""
 
-    def __init__(self, sentences: list[str], facts: QuestionFacts) -> None:
-        self.sentences = sentences
+    def __init__(self, text: str, facts: QuestionFacts) -> None:
+        self.sentences: list[str] = []
         self.facts = facts
+        self._text = text
+        self._begin = len(text) + 1
+        """Where the lines begin that have been split into sentences."""
         self._numbers: dict[int, list[Number]] = {}
         self._chosen: dict[int, Number | None] = {}
+
+    def has(self, place: int) -> bool:
+        """True if there is a sentence at this place; reads the text up to it."""
+        while len(self.sentences) <= place and self._begin > 0:
+            end = self._begin
+            self._begin = self._text.rfind("\n", 0, end - 1) + 1
+            self.sentences.extend(reversed(_split_line(self._text, self._begin, end)))
+        return len(self.sentences) > place
+
+    def read_all(self) -> list[str]:
+        """Return all sentences, the last one first."""
+        self.has(len(self._text))
+        return self.sentences
 
     def numbers(self, place: int) -> list[Number]:
         """Return the candidates of a sentence; of a table's row those of the cell that is asked for."""
         found = self._numbers.get(place)
         if found is None:
             sentence = self.sentences[place]
-            if sentence.lstrip().startswith("|"):
-                self.sentences[place] = sentence = table.take_cell(self.sentences, place, self.facts)
+            if _is_row(sentence):
+                self.sentences[place] = sentence = table.take_cell(self._list_rows(place), self.facts)
             found = self._numbers[place] = find_candidates(sentence, self.facts)
         return found
+
+    def _list_rows(self, place: int) -> list[str]:
+        """List a table's row and those above it."""
+        last = place
+        while last - place < table.LONGEST and self.has(last + 1) and _is_row(self.sentences[last + 1]):
+            last += 1
+        return self.sentences[place : last + 1]
 
     def choose(self, place: int) -> Number | None:
         """Choose the number that a sentence answers with; None where that is not clear."""
@@ -123,7 +150,7 @@ class _Statements:
         if number is not None and not self._breaks_off(last):
             return last
         # The last sentence is ambiguous or breaks off: does just one number answer in the question's own words?
-        places = [place for place in reversed(range(len(self.sentences))) if self._is_strong(place)]
+        places = [place for place in range(len(self.read_all())) if self._is_strong(place)]
         places = [place for place in places if not self._is_other_kind(place)] or places
         clear = [place for place in places if self._has_question_words(place) and self.choose(place) is not None]
         if number is not None:
@@ -132,14 +159,15 @@ class _Statements:
 
     def _find_last(self) -> int | None:
         """Find the last sentence with a number of the kind that is asked for, else of another kind, else with a weak one."""
-        others, weak = [], []
-        for place in range(len(self.sentences) - 1, -1, -1):
+        others, weak, place = [], [], 0
+        while self.has(place):
             if self._is_strong(place):
                 if not self._is_other_kind(place):
                     return place
                 others.append(place)
             elif self.numbers(place):
                 weak.append(place)
+            place += 1
         return next(iter(others + weak), None)
 
     def _is_strong(self, place: int) -> bool:
@@ -157,7 +185,7 @@ class _Statements:
         return len(numbers) == 1 and not _LETTERS.search(self.sentences[place].replace(numbers[0].text, ""))
 
     def _is_list(self) -> bool:
-        naked = (place for place, sentence in enumerate(self.sentences) if _NAKED.fullmatch(sentence))
+        naked = (place for place, sentence in enumerate(self.read_all()) if _NAKED.fullmatch(sentence))
         return not are_one(
             [self.numbers(place)[0] for place in naked if self._is_strong(place) and self._is_bare(place)]
         )
@@ -165,7 +193,7 @@ class _Statements:
     def _breaks_off(self, place: int) -> bool:
         """True if the text ends in this sentence's last number, without a stop, and what it says is not what is asked."""
         sentence, number = self.sentences[place], self.numbers(place)[-1]
-        if place < len(self.sentences) - 1 or not sentence.rstrip().endswith(number.text):
+        if place or not sentence.rstrip().endswith(number.text):
             return False
         has_words = bool(_BEGUN.search(sentence[: number.start]))
         return has_words and (not self._has_question_words(place) or self._is_astray(place))

@@ -1,25 +1,26 @@
 """Which cell of a Markdown table is asked for? (docs/scoring.md §3)"""
 
 import re
+from collections.abc import Sequence
 
 from fino1.tasks.scoring.question import QuestionFacts
 
 _MOVEMENTS = frozenset(["change", "difference", "increase", "decrease", "variance", "variation", "growth", "delta"])
 _WORDS = re.compile(r"[a-z]{4,}|[0-9]{4}")
-_LONGEST = 100
+LONGEST = 100
 """Rows of a table that are looked through for its header."""
 _RULE = re.compile(r"[\s|:-]+")
 
 
-def take_cell(lines: list[str], place: int, facts: QuestionFacts) -> str:
-    """Take the cell of a row that stands under a header with the question's words or year; the whole row where none does."""
-    row = lines[place]
-    first = place
-    while first and place - first < _LONGEST and lines[first - 1].lstrip().startswith("|"):
-        first -= 1
-    header = _cells(lines[first])
+def take_cell(rows: Sequence[str], facts: QuestionFacts) -> str:
+    """Take the cell of the first row that stands under a header with the question's words or year; all of it where none does.
+
+    The rows above it follow, the header last.
+    """
+    row = rows[0]
+    header = _cells(rows[-1])
     cells = _cells(row)
-    if first == place or len(header) != len(cells) or _RULE.fullmatch(row):
+    if len(rows) == 1 or len(header) != len(cells) or _RULE.fullmatch(row):
         return row
     asked = facts.words | facts.years | (_MOVEMENTS if facts.movement else frozenset())
     named = [

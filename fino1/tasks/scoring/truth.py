@@ -60,8 +60,13 @@ def _find_in_text(text: str) -> str | None:
         return whole
     if opening := _OPENING.match(text):
         return opening[1].lower()
-    text = _EXCLUDED.sub(" ", text)
-    text = _DENIED.sub(lambda match: "false" if match[1].lower() == "true" else "true", _BOTH.sub(" ", text))
+    lower = text.lower()
+    if "be " in lower:
+        text = _EXCLUDED.sub(" ", text)
+    if "yes" in lower or "true" in lower or "false" in lower:
+        text = _BOTH.sub(" ", text)
+    if "true" in lower or "false" in lower:
+        text = _DENIED.sub(lambda match: "false" if match[1].lower() == "true" else "true", text)
     leading = [word.lower() for word in _LEADING.findall(text)]
     if not leading and is_refusal(text):
         return None

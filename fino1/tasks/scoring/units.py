@@ -7,7 +7,7 @@ _THOUSAND = "kusd keur kgbp thousand thousands thou k tsd tausend grand"
 _MILLION = "musd meur mgbp million millions mil mill mils mills mio mln mlns mn mm m millionen millones milhoes"
 _BILLION = "billion billions bil bill bils bills bln blns bn b mrd mia milliard milliards milliarden billones"
 _TRILLION = "trillion trillions tril trln tn trn t bio"
-_SCALES = {
+SCALES = {
     **dict.fromkeys(["hundred", "hundreds"], 1e2),
     **dict.fromkeys(["myriad", "myriads"], 1e4),
     **dict.fromkeys(["dozen", "dozens"], 12.0),
@@ -158,11 +158,11 @@ def _find_factor(match: re.Match[str], *, money: bool) -> float | None:
     word = shown.lower()
     if len(word) == 1:
         is_scale = (
-            word in _SCALES and (glued or (match["gap"] == " " and shown.isupper())) and not _is_possessive(match)
+            word in SCALES and (glued or (match["gap"] == " " and shown.isupper())) and not _is_possessive(match)
         )
-        return _SCALES[word] if is_scale else None
-    if word in _SCALES:
-        return _SCALES[word] if money or glued or word not in _NOUNS else None
+        return SCALES[word] if is_scale else None
+    if word in SCALES:
+        return SCALES[word] if money or glued or word not in _NOUNS else None
     return float("nan") if word.endswith(("illion", "illions", "illiard", "illiards", "illiarden")) else None
 
 
