@@ -56,7 +56,9 @@ def _drop_list_mark(piece: str) -> str:
 
 def _ends_sentence(text: str, start: int, end: int) -> bool:
     """True if a full stop ends a sentence: it stands behind a word, is no abbreviation's, and something new begins."""
-    if text[start] == "\n" or (text[start] in ".;" and text[start - 1 : start].isspace()):  # " . ", as FinQA spaces its text
+    if text[start] == "\n" or (
+        text[start] in ".;" and text[start - 1 : start].isspace()
+    ):  # " . ", as FinQA spaces its text
         return True
     if text[end - 1] == "\n" or "\n" in text[start:end]:
         return True

@@ -15,7 +15,7 @@ NAMES: tuple[Mapping[str, str], ...] = (
 
 
 def find_names(names: dict[str, str], there: set[str]) -> dict[str, str]:
-    """Return our columns' names in a file with the columns `there`: those of the first published set that has all that are wanted, else `names`."""
+    """Return our columns' names in a file that has `there`: of the first published set that is all there, else `names`."""
     for published in NAMES:
         found = {column: name if name in there else published.get(column, name) for column, name in names.items()}
         if there.issuperset(name for column, name in found.items() if column != "label"):
