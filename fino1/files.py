@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from fino1.errors import AttemptError
 
@@ -34,11 +34,11 @@ def try_lock(handle: int, kind: int = fcntl.LOCK_EX) -> bool:
 
 
 @contextlib.contextmanager
-def lock(folder: Path, wait_s: float) -> Iterator[None]:
+def lock(folder: Path, wait_s: float) -> Iterator[IO[str]]:
     """Hold the lock of a run's directory, in which one attempt at a time trains (docs/design.md C12).
 
-    The kernel releases it when its process ends, however that ends. Raises AttemptError, naming the holder, where another
-    still has it after `wait_s` seconds.
+    The kernel releases it when its process ends, however that ends, and so have its forks that did not close the file that this
+    yields. Raises AttemptError, naming the holder, where another still has it after `wait_s` seconds.
     """
     with (folder / ".lock").open("a+") as file:
         end, has_warned = time.monotonic() + wait_s, False
@@ -55,7 +55,7 @@ def lock(folder: Path, wait_s: float) -> Iterator[None]:
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         file.write(f"host {socket.gethostname()}, process {os.getpid()}, since {since}\n")
         file.flush()
-        yield
+        yield file
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -14,14 +14,15 @@ from fino1 import exits
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def die_with_parent(number: int = signal.SIGKILL) -> None:
+def die_with_parent(number: int = signal.SIGKILL, parent: int | None = None) -> None:
     """Have the kernel send this process signal `number` when its parent dies, however it dies. Does nothing outside Linux.
 
-    A rank or model server that outlived its launcher would write to the same files as the next attempt's.
+    `parent` is its process id, where it may have died already. A rank or model server that outlived its launcher would write to
+    the same files as the next attempt's.
     """
     if not sys.platform.startswith("linux"):
         return
-    parent = os.getppid()
+    parent = parent or os.getppid()
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:  # the parent died in between
         os.kill(os.getpid(), number)

@@ -86,7 +86,7 @@ class LocalRun:
                 stderr=subprocess.STDOUT if output else None,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C reaches this process only, which sends the run one SIGTERM
-                preexec_fn=lambda: _end_with(parent),  # noqa: PLW1509, we have no threads
+                preexec_fn=lambda: processes.die_with_parent(signal.SIGTERM, parent),  # noqa: PLW1509, we have no threads
             )
 
     def poll(self) -> int | None:
@@ -130,22 +130,12 @@ class LocalRun:
         return self.log.open("ab")
 
 
-def _end_with(parent: int) -> None:
-    """Make this child process end when `parent` does, also if that has ended already."""
-    processes.die_with_parent(signal.SIGTERM)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
 def _environment(spec: RunSpec) -> Mapping[str, str]:
     """Return the environment that the training operator would set for a run of one node; on a CPU, one thread a rank."""
     environment = {
         **os.environ,
         "PET_NNODES": "1",
         "PET_NPROC_PER_NODE": str(spec.ranks_per_node),
-        "PET_RDZV_BACKEND": "c10d",
-        "PET_RDZV_ENDPOINT": "localhost:0",  # any free port
-        "PET_RDZV_ID": "local",
         "PYTHONUNBUFFERED": "1",
         trackers.VARIABLE: ",".join(spec.report_to),
         "TOKENIZERS_PARALLELISM": "false",

@@ -36,7 +36,7 @@ class Stopped(Exception):  # noqa: N818, no error: the run was asked to stop and
 class StopSignal:
     """SIGTERM and SIGINT set `received`, which the training loop looks at, and do nothing else.
 
-    Made once the ranks have met: one that waits for the others (torch's rendezvous) would not look at it until they come.
+    Made once the ranks have met: one that waits for the others in torch would not look at it until they come.
     """
 
     def __init__(self) -> None:

@@ -46,15 +46,15 @@ def evict(shell: Shell, pod: Pod, container: str) -> None:
 
 def kill_first(shell: Shell, pod: Pod, container: str) -> None:
     """SIGKILL of the container's process 1."""
-    (first,) = (pid for pid in processes(pod, container) if re.search(rb"(?m)^NSpid:.*\s1$", _read(pid, "status")))
+    (first,) = _first(pod, container)
     os.kill(first, signal.SIGKILL)
 
 
 def kill_rank(shell: Shell, pod: Pod, container: str) -> None:
-    """SIGKILL of the process that trains; the launcher stays."""
+    """SIGKILL of the process that trains; the launcher, whose child it is, stays."""
 
     def ranks() -> list[int]:
-        return [pid for pid in processes(pod, container) if b"fino1.train.launch.rank" in _read(pid, "cmdline")]
+        return [int(pid) for first in _first(pod, container) for pid in _read(first, f"task/{first}/children").split()]
 
     (rank,) = shell.until("a rank has started", ranks)
     os.kill(rank, signal.SIGKILL)
@@ -103,6 +103,11 @@ def processes(pod: Pod, container: str) -> list[int]:
     with contextlib.suppress(FileNotFoundError):
         return [int(pid) for pid in (_group("pids", pod, container) / "cgroup.procs").read_text().split()]
     return []
+
+
+def _first(pod: Pod, container: str) -> list[int]:
+    """The container's process 1, while there is one."""
+    return [pid for pid in processes(pod, container) if re.search(rb"(?m)^NSpid:.*\s1$", _read(pid, "status"))]
 
 
 def status(pod: Pod, container: str) -> dict[str, Any]:

@@ -34,10 +34,8 @@ def kill_the_rank_after(work: Path, name: str, step: int) -> None:
     while f'"step": {step}' not in "".join(file.read_text() for file in work.glob(f"runs/{name}-*/metrics.jsonl")):
         assert time.monotonic() < deadline, (work / f"{name}.log").read_text()
         time.sleep(0.1)
-    ranks = subprocess.run(
-        ["pgrep", "-f", f"fino1.train.launch.rank.*{work}"], capture_output=True, text=True
-    ).stdout.split()
-    assert ranks
+    launcher = subprocess.check_output(["pgrep", "-o", "-f", f"fino1 train.*{work}"], text=True).strip()
+    ranks = subprocess.check_output(["pgrep", "-P", launcher], text=True).split()
     os.kill(int(ranks[0]), signal.SIGKILL)
 
 

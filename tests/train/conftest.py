@@ -1,10 +1,10 @@
-"""Tiny runs as a pod starts them: `python -m fino1 train`, the operator's variables, and faults put in from outside."""
+"""Tiny runs as a pod starts them: `fino1 train`, the operator's variables, and faults put in from outside."""
 
 import fcntl
 import json
 import os
-import subprocess
 import sys
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from transformers import LlamaConfig
 from fino1 import runs
 from fino1.spec import load
 from fino1.train import checkpoint
+from tests import preloaded
 
 ROOT = Path(__file__).parents[2]
 FAULTS = Path(__file__).with_name("faults")
@@ -104,8 +105,6 @@ class TrainRun:
             **os.environ,
             "PET_NNODES": "1",
             "PET_NPROC_PER_NODE": str(self.ranks),
-            "PET_RDZV_BACKEND": "c10d",
-            "PET_RDZV_ENDPOINT": "localhost:0",
             "CUDA_VISIBLE_DEVICES": "",
             "OMP_NUM_THREADS": "1",
             "TOKENIZERS_PARALLELISM": "false",
@@ -117,16 +116,16 @@ class TrainRun:
 
     def start(self, faults=""):
         """One attempt; its exit code as a shell says it."""
-        done = subprocess.run(
-            [str(part) for part in self.command],
-            env=self.environment(faults),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=180,
-        )
-        self.output = done.stdout
-        self.codes.append(done.returncode if done.returncode >= 0 else 128 - done.returncode)
+        reading, writing = os.pipe()
+        with os.fdopen(reading) as output, os.fdopen(writing, "w") as log:
+            process = preloaded.Start(self.command[3:], self.environment(faults), log)
+            log.close()
+            limit = threading.Timer(180, process.kill)
+            limit.start()
+            self.output = output.read()  # until its ranks have ended too
+            limit.cancel()
+        code = process.wait(10)
+        self.codes.append(code if code >= 0 else 128 - code)
         return self.codes[-1]
 
     def finished(self):

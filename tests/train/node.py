@@ -29,5 +29,5 @@ except AttemptError as error:
     sys.exit(error.exit_code)
 if not together:
     sys.exit(0)
-print(place.rendezvous_id, place.port, flush=True)
+print(place.attempt_id, place.port, flush=True)
 sys.exit(place.end(int(sys.stdin.readline())))

@@ -32,7 +32,7 @@ def test_what_all_ranks_find_wrong_is_said_once(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_rank_that_waits_for_others_ends_at_once_when_it_is_told_to(number, tmp_path):
-    """Torch's rendezvous runs no handler of Python's: a pod that was deleted then would stay for its grace period."""
+    """Torch runs no handler of Python's while it waits: a pod that was deleted then would stay for its grace period."""
     run = TrainRun(SFT, tmp_path, ranks=2)
     command, environment = [str(part) for part in run.command], run.environment("absent@meet:1@1")
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:

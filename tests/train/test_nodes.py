@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import preloaded
 from tests.needs import missing
 from tests.train.conftest import SFT, WHOLE, TrainRun
 
@@ -33,18 +34,19 @@ class Pods(TrainRun):
             "PET_NODE_RANK": str(node),
             "PET_MASTER_ADDR": "127.0.0.1",
             "PET_MASTER_PORT": str(self.port),
-            "PET_RDZV_BACKEND": "static",
         }
-        return Pod([*before, *(str(part) for part in self.command)], self.environment(faults) | variables, self.work)
+        return Pod(before, self.command, self.environment(faults) | variables, self.work)
 
 
 class Pod:
-    def __init__(self, command, environment, folder):
+    def __init__(self, before, command, environment, folder):
         self.log = folder / f"{len(list(folder.glob('*.log')))}.log"
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
+            if before:
+                command, kwargs = [*before, *command], {"stdout": log, "stderr": subprocess.STDOUT}
+                self.process = subprocess.Popen(command, env=environment, start_new_session=True, **kwargs)
+            else:
+                self.process = preloaded.Start(command[3:], environment, log, start_new_session=True)
 
     @property
     def said(self):

@@ -1,6 +1,8 @@
 """Two ranks that each hold the whole model do what one does, up to rounding, and lose nothing either. (Shards: test_shard)"""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import safetensors.torch
@@ -51,6 +53,24 @@ def test_sft_of_two_ranks_has_the_rows_and_losses_of_one(sft, sft_of_two):
     a, b = (safetensors.torch.load_file(run.directory / "model" / "model.safetensors") for run in (sft, sft_of_two))
     for name in a:
         torch.testing.assert_close(a[name], b[name], atol=1e-4, rtol=1e-3)
+
+
+WITH_GPUS = """
+import sys, torch
+from fino1.__main__ import main
+
+torch.cuda.device_count = lambda: 1  # in the launcher; its ranks find none
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_ranks_with_gpus_are_pythons_of_their_own_and_do_the_same(sft_of_two, tmp_path):
+    run = TrainRun(SFT_WHOLE, tmp_path, ranks=2)
+    arguments = [str(part) for part in run.command[run.command.index("train") :]]
+    command = [sys.executable, "-c", WITH_GPUS, *arguments]
+    done = subprocess.run(command, env=run.environment(), capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    assert run.sha256 == sft_of_two.sha256
 
 
 def test_sft_of_two_ranks_killed_and_stopped_ends_the_same(sft_of_two, tmp_path):

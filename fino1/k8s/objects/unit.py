@@ -15,7 +15,7 @@ from fino1.spec import load
 from fino1.spec.run import ASKING, RunSpec
 
 NAME = r"[a-z]([-a-z0-9]{0,32}[a-z0-9])?"  # DNS-1035, which PyTorchJob wants; with the hash 45 characters
-PORT = 29500  # of torch's rendezvous; charts/fino1/templates/_launch.tpl has it too
+PORT = 29500  # where node 0's launcher listens; charts/fino1/templates/_launch.tpl has it too
 SERVER_PORT = 8000  # of the model server beside the container that asks
 VLLM_IMAGE = "vllm/vllm-openai:v0.29.0"
 

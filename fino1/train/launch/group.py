@@ -1,9 +1,9 @@
 """Which pods train together, and is one of them lost? (docs/design.md C12)
 
 Pods that are started again keep their names: what answers under the first one's may be of the attempt before, and torch's
-rendezvous does not check who connects. So the launchers connect first. Node 0 listens at PET_MASTER_PORT; each other node
-connects, sends what it trains, and stays. When all are there and have answered that they still are, node 0 tells them to go,
-with a port for torch's rendezvous and an id that no other attempt knows. From then on it tells newcomers to wait.
+store, where ranks meet, does not check who connects. So the launchers connect first. Node 0 listens at PET_MASTER_PORT; each
+other node connects, sends what it trains, and stays. When all are there and have answered that they still are, node 0 tells them
+to go, with a port for that store and an id that no other attempt knows. From then on it tells newcomers to wait.
 
 The connections stay open for the nodes' heartbeats and their exit codes. A node that is silent, or closes its connection
 without an exit code, is lost, and the others end.
@@ -36,7 +36,7 @@ _RETRY_S, _LOOK_S = 1.0, 0.1
 
 
 class Group:
-    """A node among those that train together. `rendezvous_id` and `port` are the attempt's, once `join` has returned."""
+    """A node among those that train together. `attempt_id`, and `port` of the store, are there once `join` has returned."""
 
     def __init__(
         self, identity: Identity, node: int, address: str, listen_port: int, is_done: Callable[[], bool]
@@ -48,7 +48,7 @@ class Group:
         listen_port: Port at which node 0 listens.
         is_done: True once the run has ended: then no other node will come any more.
         """
-        self.rendezvous_id, self.port = "", 0
+        self.attempt_id, self.port = "", 0
         self.lost = ""  # what ended the group, in words
         self.killed: set[int] = set()  # process ids of our ranks that had to be ended
         self._identity, self._node, self._is_done = identity, node, is_done
@@ -116,9 +116,9 @@ class Group:
                 continue
             number += 1
             self._is_together = await self._all_answer(number)
-        self.rendezvous_id, self.port = secrets.token_hex(8), _free_port()
+        self.attempt_id, self.port = secrets.token_hex(8), _free_port()
         for link in self._links.values():
-            link.send("go", rendezvous_id=self.rendezvous_id, port=self.port)
+            link.send("go", attempt_id=self.attempt_id, port=self.port)
         return True
 
     async def _all_answer(self, number: int) -> bool:
@@ -191,7 +191,7 @@ class Group:
         except PeerGone as gone:
             message = {"type": "wait", "why": f"node 0 {gone}"}
         if message["type"] == "go":
-            self.rendezvous_id, self.port, self._is_together = message["rendezvous_id"], message["port"], True
+            self.attempt_id, self.port, self._is_together = message["attempt_id"], message["port"], True
             self._tasks.append(asyncio.create_task(self._listen(0, link)))
             return True
         self._links = {}
@@ -251,7 +251,9 @@ class Group:
                     os.kill(pid, signal.SIGKILL)
             await asyncio.sleep(GRACE_S)
         if not self._is_ending:
-            os._exit(self._fatal or exits.PEER_LOST)  # it waits in torch's rendezvous, or at its end, for who is lost
+            os._exit(
+                self._fatal or exits.PEER_LOST
+            )  # it waits for torch's store, a rank that no signal ends, or another's end
 
     async def _end(self, code: int) -> int:
         self._is_ending = True

@@ -1,7 +1,7 @@
 """What does one rank do? Read the run, train, and end with the code that says what happened. (docs/design.md C5)
 
-`python -m fino1.train.launch.rank --config FILE --name NAME --work DIR --launcher PID`, started by `launch` with
-torch's variables.
+`ranks` calls `main` in a fork of the launcher, or starts `python -m fino1.train.launch.rank` with the same options and torch's
+variables.
 """
 
 import argparse
@@ -9,7 +9,6 @@ import importlib
 import json
 import logging
 import os
-import signal
 import sys
 import time
 import traceback
@@ -17,6 +16,7 @@ import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from fino1 import exits, files, processes, runs, trackers
@@ -88,48 +88,53 @@ class Run:
         )
 
 
-def main() -> int:
+def main(argv: list[str]) -> int:
     """Train as this rank; return its exit code."""
-    processes.die_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until there is a checkpoint to write, both signals end it at once
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # the ranks of a node share it
     parser = argparse.ArgumentParser(prog="fino1.train.launch.rank")
     for option in ("--config", "--work"):
         parser.add_argument(option, type=Path, required=True)
     parser.add_argument("--name", required=True)
-    parser.add_argument("--launcher", type=int, required=True)
+    parser.add_argument("--explanation", type=int, required=True, help="file descriptor for what the user should know")
     parser.add_argument("--source")
-    arguments = parser.parse_args()
-    if os.getppid() != arguments.launcher:
-        return exits.KILLED  # it was, before it could be the parent to die with
+    arguments = parser.parse_args(argv)
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     source = arguments.source
+    trackers.hide_others()  # before anything imports deepspeed or trl
     try:
         spec = load.build(json.loads(arguments.config.read_text()), source or str(arguments.config), world_size)
+        return _train(Run(spec, arguments.name, arguments.work, rank, world_size))
     except Fino1Error as error:
-        return _explain(error, source)
-    trackers.hide_others()  # before anything imports deepspeed or trl
-    return _guarded(Run(spec, arguments.name, arguments.work, rank, world_size), source)
+        said = load.located(error, source) if isinstance(error, SpecError) else error
+        os.write(arguments.explanation, str(said).encode())
+        return error.exit_code
 
 
-def _guarded(run: Run, source: str | None) -> int:
-    """Train, and turn whatever ends the training into an exit code of the table."""
+def load_modules(method: str, use_cpu: bool) -> ModuleType:
+    """Import what a rank needs, which takes seconds; return the module that trains with `method`."""
     with processes.pause_gc():
-        from fino1.train import checkpoint, shard
+        from fino1.train import shard
 
-        shard.prepare(run.use_cpu)
+        shard.prepare(use_cpu)
         _quiet()
+        return importlib.import_module(_METHODS[method])
+
+
+def _train(run: Run) -> int:
+    """Train, and turn what ends the training into an exit code of the table. Raises Fino1Error."""
+    from fino1.train import checkpoint
+
+    method = load_modules(run.spec.method, run.use_cpu)
     try:
         if run.is_main:
             for directory in (run.directory, run.checkpoints):
                 checkpoint.clear_temporary(directory)
             checkpoint.prune(run.checkpoints, run.spec.trained.save_total_limit)
-        with processes.pause_gc():
-            method = importlib.import_module(_METHODS[run.spec.method])
         method.main(run)
     except checkpoint.Stopped:
         return exits.TERMINATED
-    except Fino1Error as error:
-        return _explain(error, source)
+    except Fino1Error:
+        raise
     except Exception as error:
         if checkpoint.is_disk_error(error):
             print(f"{run.directory}: expected a disk that can be written, got {first_line(error)}", file=sys.stderr)
@@ -140,14 +145,6 @@ def _guarded(run: Run, source: str | None) -> int:
         traceback.print_exc()
         return exits.BUG
     return exits.DONE
-
-
-def _explain(error: Fino1Error, source: str | None) -> int:
-    """Write what the user should know into the file that the launcher reads, which says it once for all ranks."""
-    said = load.located(error, source) if isinstance(error, SpecError) else error
-    message = {"message": str(said), "timestamp": int(time.time())}
-    Path(os.environ["TORCHELASTIC_ERROR_FILE"]).write_text(json.dumps(message), encoding="utf-8")
-    return error.exit_code
 
 
 def _quiet() -> None:
@@ -169,7 +166,7 @@ def _quiet() -> None:
 
 
 if __name__ == "__main__":
-    code = main()
+    code = main(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)  # a broken process group would hang in its destructor

@@ -1,10 +1,10 @@
-"""Faults at exact points of a run, put there from outside: python imports this module at its start (PYTHONPATH).
+"""Faults at exact points of a run, put there from outside: python imports this module at its start (PYTHONPATH), a fork of a
+preloaded process as its first act.
 
 FAULTS is a list, with commas, of ACTION@POINT:N or ACTION@POINT:N@RANK: at the N-th passage of POINT by that rank (any without
 RANK) the ACTION happens. Each start of a run takes the next of the list; how many have happened is said by FAULTS_DIR.
 """
 
-import contextlib
 import gc
 import importlib.machinery
 import importlib.util
@@ -66,7 +66,7 @@ def _act(action: str) -> None:
         raise AssertionError(action)
 
 
-def _patch(module, path: str, place: str, named: str | None, action: str, count: int) -> None:
+def _patch(module, path: str, place: str, named: str | None, action: str, count: int, ranks: list[str]) -> None:
     *parents, name = path.split(".")
     owner = module
     for parent in parents:
@@ -76,6 +76,8 @@ def _patch(module, path: str, place: str, named: str | None, action: str, count:
 
     def wrapper(*args, **kwargs):
         nonlocal passed
+        if os.environ.get("RANK") not in (ranks or [os.environ.get("RANK")]):  # that of the launcher's fork
+            return original(*args, **kwargs)
         passed += named is None or Path(args[1]).name.startswith(named)
         is_now = passed == count and (named is None or Path(args[1]).name.startswith(named))
         if is_now:
@@ -96,6 +98,13 @@ def _now(action: str) -> None:
     number = len(os.listdir(os.environ["FAULTS_DIR"]))
     (Path(os.environ["FAULTS_DIR"]) / f"{number}").touch()
     _act(action)
+
+
+def _when_imported(name: str, change) -> None:
+    if name in sys.modules:
+        change(sys.modules[name])
+    else:
+        sys.meta_path.insert(0, Finder(name, change))
 
 
 class Finder:
@@ -124,18 +133,16 @@ def _install() -> None:
     happened = len(os.listdir(os.environ["FAULTS_DIR"]))
     if happened >= len(faults):
         return
-    action, point, *rank = faults[happened].split("@")
-    if rank and rank[0] != os.environ["RANK"]:
-        return
+    action, point, *ranks = faults[happened].split("@")
     point, count = point.split(":")
     module, path, place, named = POINTS[point]
-    sys.meta_path.insert(0, Finder(module, lambda loaded: _patch(loaded, path, place, named, action, int(count))))
+    _when_imported(module, lambda loaded: _patch(loaded, path, place, named, action, int(count), ranks))
 
 
-with contextlib.suppress(KeyError):  # only in ranks
-    os.environ["RANK"], os.environ["FAULTS_DIR"]
+if "FAULTS_DIR" in os.environ:
     _install()
     if "SEEN_DIR" in os.environ:
         import seen
 
-        sys.meta_path[:0] = [Finder(module, change) for module, change in seen.CHANGES.items()]
+        for module, change in seen.CHANGES.items():
+            _when_imported(module, change)
