@@ -14,15 +14,15 @@ from fino1.errors import ClusterError, SpecError
 from fino1.k8s.cluster.client import connect
 from fino1.k8s.objects.render import render
 from fino1.spec import load
-from fino1.spec.run import RunSpec
+from fino1.spec.run import ASKING, RunSpec
 from fino1.spec.yamlfile import read_yaml
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[2]
 RUNS = {path.stem: read_yaml(path) for path in sorted((ROOT / "manifests" / "runs").glob("*.yaml"))}
-TRAINING = [name for name, document in RUNS.items() if document["method"] != "eval"]
-EVALUATIONS = [name for name in RUNS if name not in TRAINING]
+TRAINING = [name for name, document in RUNS.items() if document["method"] not in ASKING]
+OTHERS = [name for name in RUNS if name not in TRAINING]
 BACKENDS = ("pytorchjob", "job", "jobset", "trainjob")
 BATCHES = {"per_device_train_batch_size": 1, "global_batch_size": 128, "gradient_accumulation_steps": None}
 SHAPES = {
@@ -31,7 +31,8 @@ SHAPES = {
     "8 GPUs": {"gpus_per_node": 8},
     "2 x 8 GPUs": {"nodes": 2, "gpus_per_node": 8},
 }
-EVAL_SHAPES = {"as it is": {}, "8 GPUs": {"gpus_per_node": 8}, "4 shards": {"eval": {"shards": 4}}}
+SHARDS = {method: {"shards": 4} for method in ASKING}
+ASKING_SHAPES = {"as it is": {}, "8 GPUs": {"gpus_per_node": 8}, "4 shards": SHARDS}
 VARIANTS = {
     "": {},
     "queue": {"queue": "fino1", "workloadPriorityClass": "high", "suspend": True},
@@ -144,11 +145,11 @@ def test_training(api, table, name, backend):
             assert missing <= ({"no PodGroup"} if variant in ("volcano", "coscheduling") else set()), count
 
 
-@pytest.mark.parametrize("name", EVALUATIONS)
-def test_evaluation(api, table, name):
-    models = len(RUNS[name]["eval"]["models"])
-    for shape, variant in [*((shape, "") for shape in EVAL_SHAPES), ("4 shards", "queue"), ("8 GPUs", "placed")]:
-        count = admit(api, objects_of(name, EVAL_SHAPES[shape], VARIANTS[variant]))
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_asks_models(api, table, name):
+    models = len(RUNS[name]["eval"]["models"]) if "eval" in RUNS[name] else 1
+    for shape, variant in [*((shape, "") for shape in ASKING_SHAPES), ("4 shards", "queue"), ("8 GPUs", "placed")]:
+        count = admit(api, objects_of(name, ASKING_SHAPES[shape], VARIANTS[variant]))
         table.append((name, "job", shape, variant or "-", shown(count)))
         assert count["Job"] == count["pod"] == models and count["Pod"] == 1, count
 

@@ -13,7 +13,7 @@ from fino1.k8s.cluster.client import Api, ApiError
 from fino1.k8s.cluster.errors import Lost
 from fino1.k8s.objects import pod, render
 from fino1.k8s.state.run import list_runs
-from tests.cluster.stage import EVAL, RULES
+from tests.cluster.stage import EVAL, RULES, progress
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -83,6 +83,25 @@ def test_render_prints_what_submit_applies(api, fino1, capsys):
     rendered = json.loads(capsys.readouterr().out)["items"]
     fino1("submit", *TINY)
     assert everything(api) == sorted(f"{each['kind']}/{each['metadata']['name']}" for each in rendered)
+
+
+def test_a_search_for_paths_is_one_job_of_its_shards(api, fino1, start, stage):
+    """It is submitted, tells its progress by shard, and ends with the code of the shard that failed."""
+    assert fino1("submit", "paths", "--set", "paths.shards=2")[0] == exits.DONE
+    [run] = list_runs(api)
+    assert (run.kind, run.method, run.expected_pods) == ("Job", "paths", 2)
+    shards = [start(run, shard) for shard in (0, 1)]
+    for shard, its in enumerate(shards):
+        its.write(progress(shard + 1, 4, shard=f"{shard + 1}/2", accepted=shard))
+    told = json.loads(fino1("status", "paths", "-o", "json")[1])["runs"][0]
+    assert [each["progress"]["done"] for each in told["pods"]] == [1, 2]
+    assert told["results"] == f"/work/runs/{run.directory}"
+    assert fino1("logs", "paths", "--tail", "1")[1].count("[1] ") == 1
+    for its in shards:
+        its.delete()
+    stage.ended(stage.pod(run, 1), exits.USER)
+    stage.conditions(run, ("Failed", "PodFailurePolicy", "Container paths failed with exit code 2"))
+    assert fino1("wait", "paths")[0] == exits.USER
 
 
 def test_what_lint_finds_ends_it_before_the_cluster_is_asked(tmp_path, capsys):

@@ -21,9 +21,9 @@ class Faulty(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, port=0):
-        super().__init__(("127.0.0.1", port), Handler)
-        self.base_url = f"http://127.0.0.1:{self.server_port}/v1"
+    def __init__(self, port=0, host="127.0.0.1"):
+        super().__init__((host, port), Handler)
+        self.base_url = f"http://{host}:{self.server_port}/v1"
         self.lock = threading.Lock()
         self.asked, self.answered, self.times, self.bodies = Counter(), Counter(), {}, []
         self.headers_seen = []

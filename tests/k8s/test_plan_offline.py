@@ -299,3 +299,42 @@ def test_why_a_node_is_of_no_use():
     assert node(ready="Unknown").refuses({}) == "not Ready"
     assert node({**TAINT, "effect": "PreferNoSchedule"}).refuses({}) == ""
     assert node(TAINT).refuses({}) == "taint k=v not tolerated"
+
+
+HOSTED = {"base_url": "https://x/v1", "max_tokens": 1000, "price": {"input": 1, "output": 10}}
+
+
+def search(**keys):
+    return {"method": "paths", "paths": {"tasks": [{"task": "ledger", "size": 40}], "writer": HOSTED} | keys}
+
+
+def test_the_calls_of_a_search_for_paths(plan):
+    block = {"depth": 3, "attempts": 2, "fallback": True, "shards": 4, "budget": {"dollars": 3}}
+    code, report = plan(search(**block))
+    assert code == 0 and report["missing"] == []
+    assert (report["pods"]["count"], report["pods"]["gpus"], report["pods"]["ranks"]) == (4, 0, None)
+    assert report["steps"] == {"questions": 40, "of": "1 task"}
+    assert report["calls"] == {
+        "per_question": [3, 10],
+        "all": [120, 400],
+        "reply_tokens": 400_000,
+        "reply_dollars": 4.0,
+        "budget": {"tokens": None, "dollars": 3.0},
+    }
+    code, report = plan(search(tasks=[{"task": "finqa", "path": "/work/train.json"}]))
+    assert (report["calls"]["per_question"], report["calls"]["all"]) == ([3, 5], None)
+    assert plan(SFT)[1]["calls"] is None
+
+
+def test_the_writer_that_a_pod_serves_takes_its_gpus(plan):
+    code, report = plan(search(writer={"hub": "meta-llama/Llama-3.1-8B-Instruct"}, judge=HOSTED) | {"gpus_per_node": 2})
+    assert (code, report["pods"]["gpus"], report["memory"]["peak"]) == (0, 2, "serve writer")
+
+
+def test_the_calls_as_text(tmp_path, capsys):
+    (tmp_path / "my-paths.yaml").write_text(json.dumps(search(budget={"dollars": 3, "tokens": 9000})))
+    assert cli.main(["plan", str(tmp_path / "my-paths.yaml"), "--offline"]) == 0
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert ["calls", "120 … 200 (3 … 5 a question), and those of the judge and for malformed replies"] in lines
+    assert ["their", "replies take at most 200000 tokens, 2.00 dollars; prompts are not in it"] in lines
+    assert ["budget", "9000 tokens or 3 dollars, then the run ends"] in lines

@@ -74,7 +74,7 @@ def writer(server):  # noqa: F811
     return server
 
 
-def spec_of(server, n=6, **block):  # noqa: F811
+def spec_of(server, /, n=6, **block):  # noqa: F811
     """A run of method paths, whose writer is this server."""
     settings = {
         "writer": {"base_url": server.base_url, "model_id": "w", "max_tokens": 64, "temperature": 0.5},

@@ -81,15 +81,13 @@ def _network(unit: Unit) -> dict[str, Any]:
 
 
 def _run(unit: Unit) -> list[Object]:
-    if unit.asked:
-        return [_asking_job(unit)]
     makers = {"pytorchjob": _pytorchjob, "job": _job, "jobset": _jobset, "trainjob": _trainjob}
-    return makers[unit.document["backend"]](unit)
+    return makers[unit.backend](unit)
 
 
 def _run_object(unit: Unit, spec: dict[str, Any]) -> Object:
     """An object that a controller runs: with the queue's labels, the name of its directory, and the model that it evaluates."""
-    backend = BACKENDS["job" if unit.asked else unit.document["backend"]]
+    backend = BACKENDS[unit.backend]
     thing = _object(unit, backend.api_version, backend.kind, spec=spec)
     keys = {"kueue.x-k8s.io/queue-name": "queue", "kueue.x-k8s.io/priority-class": "workloadPriorityClass"}
     thing["metadata"]["labels"] |= given(**{label: unit.document.get(key) for label, key in keys.items()})
@@ -119,10 +117,11 @@ def _pytorchjob(unit: Unit) -> list[Object]:
 
 
 def _job(unit: Unit) -> list[Object]:
-    """A lost pod takes its peers along, so each restart of the group counts once a node."""
-    nodes = unit.document["nodes"]
-    spec = {**_job_spec(unit, "train"), "backoffLimit": unit.document["backoffLimit"] * nodes, **_limits(unit)}
-    if nodes == 1:
+    """A lost pod takes its peers along, so each restart of the group counts once a node. A shard is restarted by itself."""
+    nodes, most = unit.document["nodes"], unit.document["backoffLimit"]
+    restarts = {"backoffLimitPerIndex": most} if unit.asked else {"backoffLimit": most * nodes}
+    spec = {**_job_spec(unit, unit.verb), **restarts, **_limits(unit)}
+    if unit.asked or nodes == 1:
         return [*_group(unit), _run_object(unit, spec)]
     spec["template"]["spec"]["subdomain"] = unit.full
     headless = {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": {"fino1/run": unit.full}}
@@ -193,12 +192,6 @@ def _pod_failures(template: Mapping[str, Any]) -> list[dict[str, Any]]:
         *({"action": "FailJob", "onExitCodes": {"containerName": name, **fatal}} for name in ours),
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
     ]
-
-
-def _asking_job(unit: Unit) -> Object:
-    """A Job that asks models: each pod a shard, each with restarts of its own."""
-    spec = {**_job_spec(unit, unit.verb), "backoffLimitPerIndex": unit.document["backoffLimit"], **_limits(unit)}
-    return _run_object(unit, spec)
 
 
 def _group(unit: Unit) -> list[Object]:

@@ -58,6 +58,11 @@ class Unit:
         return {"eval": "evaluate", "paths": "paths"}.get(self.spec.method, "train")
 
     @property
+    def backend(self) -> str:
+        """Which row of `BACKENDS` makes its run object: a Job where nothing is trained."""
+        return self.document["backend"] if self.spec.trains else "job"
+
+    @property
     def asked(self) -> list[Mapping[str, Any]]:
         """The models that its pods ask over HTTP; none for training."""
         places = _models(self.document)
@@ -88,12 +93,9 @@ def units(spec: RunSpec, name: str) -> list[Unit]:
         raise SpecError(problems)
     if spec.method != "eval":
         return [Unit(name, name, spec)]
-    found = []
-    for model in spec.eval.models:
-        full = f"{name}-{model.name.replace('.', '-')}"[:34].rstrip("-")
-        alone = spec.model_copy(update={"eval": spec.eval.model_copy(update={"models": [model]})})
-        found.append(Unit(name, full, alone))
-    return found
+    alone = [spec.model_copy(update={"eval": spec.eval.model_copy(update={"models": [m]})}) for m in spec.eval.models]
+    names = [f"{name}-{model.name.replace('.', '-')}"[:34].rstrip("-") for model in spec.eval.models]
+    return [Unit(name, *each) for each in zip(names, alone, strict=True)]
 
 
 def _models(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

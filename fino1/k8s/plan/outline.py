@@ -21,17 +21,17 @@ Line = tuple[str, str]  # heading and text
 
 def outline_run(spec: RunSpec, name: str) -> tuple[dict[str, Any], list[Line]]:
     """Objects, pods, ranks, batches, images, volumes and directories of a run."""
-    objects, steps = render(spec, name), _count_steps(spec)
+    objects, parts, steps = render(spec, name), units(spec, name), _count_steps(spec)
     pods = [template["spec"] for each in objects for template in pod_templates(each)]
     images = {each["image"] for pod in pods for each in [*pod.get("initContainers", []), *pod["containers"]]}
     report = {
         "name": name,
         "method": spec.method,
-        "backend": spec.backend if spec.trains else "job",
+        "backend": parts[0].backend,
         "runs": [
             {"name": unit.full, "directory": f"runs/{unit.directory}"}
             | ({"model": unit.asked[0]["name"]} if spec.method == "eval" else {})
-            for unit in units(spec, name)
+            for unit in parts
         ],
         "pods": count_pods(spec),
         "batch": _divide_batch(spec),
