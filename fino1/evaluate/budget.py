@@ -121,7 +121,7 @@ class Account:
 
     def __init__(self, budget: BudgetBlock | None, shards: int, spent: Cost, block: str = "eval.budget") -> None:
         """`block` is the budget's key in the run file, for messages."""
-        limits = {} if budget is None else budget.model_dump(exclude_none=True)
+        limits = {} if budget is None else budget.model_dump(include={"tokens", "dollars"}, exclude_none=True)
         self._limits = {key: limit / shards for key, limit in limits.items()}
         self._spent, self._block = spent, block
         self._held: dict[Request, Cost] = {}

@@ -59,21 +59,25 @@ class Call:
         )
 
     def count(self, tariff: Tariff) -> Cost:
-        """Compute what it cost, with the attempts before it that were not answered."""
+        """Compute what its answer cost."""
         usage = self.prompt_tokens, self.completion_tokens
-        total = tariff.count_answer(self.prompt, self.text + (self.reasoning or ""), usage)
-        for _ in range(self.unanswered):
-            total += tariff.count_unanswered(self.prompt)
-        return total
+        return tariff.count_answer(self.prompt, self.text + (self.reasoning or ""), usage)
+
+    def count_unanswered(self, tariff: Tariff) -> Cost:
+        """Compute what the attempts before it that were not answered may have cost."""
+        return sum((tariff.count_unanswered(self.prompt) for _ in range(self.unanswered)), Cost())
 
 
 class Journal:
     """The calls for the questions of one task. Safe to use from several threads; one process at a time writes a shard's file."""
 
     def __init__(self, directory: Path, tariffs: Mapping[Role, Tariff]) -> None:
-        """Read all calls to models of these roles that are there. Of a line only the reply is kept, and what it cost."""
+        """Read all calls to models of these roles that are there.
+
+        Of a line only the reply is kept, what it cost, and what the attempts before it cost that were not answered.
+        """
         self._directory, self._tariffs = directory, tariffs
-        self._found: dict[str, tuple[str, Cost]] = {}
+        self._found: dict[str, tuple[str, Cost, Cost]] = {}
         self._lock, self._syncing = threading.Lock(), threading.Lock()
         self._written = self._synced = 0  # calls that were appended, and how many of the first of them are on disk
         self._error: OSError | None = None
@@ -91,6 +95,10 @@ class Journal:
 
     def sum_costs(self, keys: Iterable[str]) -> Cost:
         """Add up what these calls cost, whichever run made them."""
+        return sum((cost for key in keys for cost in self._found[key][1:]), Cost())
+
+    def sum_answers(self, keys: Iterable[str]) -> Cost:
+        """Add up what the answers to these calls cost: the same whatever went wrong before they came."""
         return sum((self._found[key][1] for key in keys), Cost())
 
     def append(self, call: Call, shard: Shard) -> None:
@@ -130,7 +138,8 @@ class Journal:
 
     def _keep(self, call: Call) -> None:
         if call.key not in self._found and call.role in self._tariffs:
-            self._found[call.key] = call.text, call.count(self._tariffs[call.role])
+            tariff = self._tariffs[call.role]
+            self._found[call.key] = call.text, call.count(tariff), call.count_unanswered(tariff)
 
 
 def _name(shard: Shard) -> str:

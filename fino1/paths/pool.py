@@ -22,7 +22,7 @@ from fino1.evaluate.questions import Question
 from fino1.evaluate.samples import Shard
 from fino1.paths.journal import Call, Journal
 from fino1.paths.records import ReasoningPath
-from fino1.paths.search import Role, Search
+from fino1.paths.search import QuestionSpent, Role, Search
 from fino1.spec import canonical
 from fino1.spec.paths import JudgeBlock, PathsBlock, PathsTask, WriterBlock
 from fino1.spec.run import RunSpec
@@ -148,6 +148,8 @@ class Pool:
             seen[role, prompt] += 1  # the same prompt twice is two calls
             prompt_sha256 = hashlib.sha256(prompt.encode()).hexdigest()
             key = canonical.digest([question.id, self.models[role].settings, prompt_sha256, seen[role, prompt]])
+            if self._is_spent(keys, role, prompt):
+                raise QuestionSpent
             found = self.journal.find(key)
             reply = make(role, prompt, key) if found is None else found
             keys.append(key)
@@ -159,6 +161,17 @@ class Pool:
             return Searched(question, None, tuple(keys))
         self._ended[question.id] = Searched(question, path, tuple(keys))
         return self._ended[question.id]
+
+    def _is_spent(self, keys: Sequence[str], role: Role, prompt: str) -> bool:
+        """True where a question's calls so far and this one, at its worst, pass what one question may take."""
+        budget = self.block.budget
+        limits = (
+            {} if budget is None else {key: getattr(budget, f"{key}_per_question") for key in ("tokens", "dollars")}
+        )
+        if not any(limits.values()):
+            return False
+        total = self.journal.sum_answers(keys) + self.models[role].tariff.bound(prompt)
+        return any(limit and getattr(total, key) > limit for key, limit in limits.items())
 
 
 def plan(spec: RunSpec, work: Path, stop: threading.Event) -> list[Pool]:

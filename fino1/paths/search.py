@@ -38,9 +38,13 @@ LONGEST_SHOWN = 20_000  # characters of a malformed reply that is sent back; a r
 LATER: tuple[Strategy, ...] = (*FIRST, "Backtracking")  # there is nothing to go back to before the first further step
 
 
+class QuestionSpent(Exception):
+    """The next call might pass what the calls for one question may take."""
+
+
 @dataclass(frozen=True)
 class Search:
-    """The search for one question's path. `ask` raises what ends the run."""
+    """The search for one question's path. `ask` raises QuestionSpent, and what ends the run."""
 
     question: Question
     task: Task
@@ -59,6 +63,8 @@ class Search:
             right, _ = self._judge(solution(cot, response), response)
         except BadReply as error:
             return ReasoningPath(tuple(turns), "form", complaint=str(error))
+        except QuestionSpent:
+            return ReasoningPath(tuple(turns), "budget")
         return ReasoningPath(tuple(turns), None if right else "response", cot, response)
 
     def _find(self, turns: list[Turn]) -> bool:

@@ -172,6 +172,7 @@ TODAY = {
         for model in ("eval.models.*", "paths.writer", "paths.judge")
         for limit in ("requests", "tokens")
     ),
+    *(f"paths.budget.{key}_per_question" for key in ("tokens", "dollars")),
     *(f"{rows}.gold" for rows in ("eval.tasks.*", "paths.tasks.*", "paths.exclude.*")),
 }
 
