@@ -20,18 +20,18 @@ from fino1.evaluate import samples
 from fino1.evaluate.budget import Account, BudgetSpent, Cost
 from fino1.evaluate.cell import iterate_answers
 from fino1.evaluate.endpoint import Endpoint
-from fino1.evaluate.main import open_endpoint, run_until_stopped
+from fino1.evaluate.main import run_until_stopped
 from fino1.evaluate.plan import read_versions
 from fino1.evaluate.questions import Question
 from fino1.evaluate.samples import WHOLE, Shard, find_shard
 from fino1.paths import output
+from fino1.paths.journal import name_of
 from fino1.paths.output import Result
-from fino1.paths.pool import Asked, Pool, Searched, plan
+from fino1.paths.pool import Pool, Searched, plan
 from fino1.paths.records import ReasoningPath
 from fino1.paths.search import Role
 from fino1.progress import Progress
 from fino1.spec import canonical
-from fino1.spec.evaluation import EvalBlock
 from fino1.spec.paths import PathsBlock
 from fino1.spec.run import RunSpec
 
@@ -57,7 +57,7 @@ def main(spec: RunSpec, name: str, work: Path) -> int:
                 pool.directory.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(samples.lock(pool.directory, shard, stop))
                 pool.journal.load()  # another process may have held the lock until now
-                pool.journal.tidy(shard)
+                pool.journal.tidy(name_of(shard))
             _search_all(pools, spec.paths, directory, shard, stop)
             _finish(pools, directory, name, time.monotonic() - started)
 
@@ -72,7 +72,8 @@ def _search_all(pools: Sequence[Pool], block: PathsBlock, directory: Path, shard
     account = Account(block.budget, shard.count, _sum_costs(found), "paths.budget")
     with contextlib.ExitStack() as stack:
         endpoints: dict[Role, Endpoint] = {
-            role: stack.enter_context(_open(model, block, directory, stop)) for role, model in pools[0].models.items()
+            role: stack.enter_context(model.open(directory, stop, block.timeout_s, block.max_retries, block.shards))
+            for role, model in pools[0].models.items()
         }
         for pool, searched in found:
             try:
@@ -110,14 +111,6 @@ def _list_left(searched: Sequence[Searched]) -> list[Question]:
 
 def _outcome(path: ReasoningPath) -> str:
     return "failed" if path.failure else "accepted"
-
-
-def _open(
-    model: Asked, block: PathsBlock, directory: Path, stop: threading.Event
-) -> contextlib.AbstractContextManager[Endpoint]:
-    same = {key: getattr(block, key) for key in ("timeout_s", "max_retries", "shards")}
-    asks = EvalBlock(**same, temperature=model.block.temperature)
-    return open_endpoint(asks, None, directory, stop, model.source)
 
 
 def _estimate(pool: Pool, prompt: str) -> Cost:

@@ -9,6 +9,7 @@ import hashlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,15 @@ from fino1.errors import SpecError
 from fino1.evaluate import counter, models, questions
 from fino1.evaluate.budget import Account, Tariff
 from fino1.evaluate.endpoint import Cancelled, Endpoint
+from fino1.evaluate.main import open_endpoint
 from fino1.evaluate.models import Source
 from fino1.evaluate.questions import Question
 from fino1.evaluate.samples import Shard
-from fino1.paths.journal import Call, Journal
+from fino1.paths.journal import Call, Journal, name_of
 from fino1.paths.records import ReasoningPath
 from fino1.paths.search import QuestionSpent, Role, Search
 from fino1.spec import canonical
+from fino1.spec.evaluation import EvalBlock
 from fino1.spec.paths import JudgeBlock, PathsBlock, PathsTask, WriterBlock
 from fino1.spec.run import RunSpec
 from fino1.tasks.overlap import Overlap, find_overlaps, find_repeated
@@ -44,6 +47,10 @@ _ELSEWHERE = {
     "price",
     "requests_per_minute",
     "tokens_per_minute",
+    "concurrency",
+    "timeout_s",
+    "max_retries",
+    "budget",
 }
 
 
@@ -78,6 +85,14 @@ class Asked:
         """The price of its replies."""
         return Tariff(self.source.price, self.block.max_tokens)
 
+    def open(
+        self, directory: Path, stop: threading.Event, timeout_s: float, max_retries: int, shards: int = 1
+    ) -> AbstractContextManager[Endpoint]:
+        """Open its endpoint; a model without `base_url` is served here until it is closed, its log in `directory`."""
+        options: dict[str, Any] = {"timeout_s": timeout_s, "max_retries": max_retries, "shards": shards}
+        asks = EvalBlock(**options, temperature=self.block.temperature)
+        return open_endpoint(asks, None, directory, stop, self.source)
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -108,21 +123,12 @@ class Pool:
         """
 
         def make(role: Role, prompt: str, key: str) -> str:
-            block = self.models[role].block
+            model = self.models[role]
             with slots:
                 if halt.is_set():
                     raise Cancelled
-                with account.request(self.models[role].tariff, prompt, halt) as request:
-                    answer = endpoints[role].ask(
-                        prompt,
-                        block.max_tokens,
-                        block.temperature,
-                        halt,
-                        label=key,
-                        on_unanswered=request.count_unanswered,
-                    )
-                    request.count_answer(answer)
-            self.journal.append(Call.of(key, question.id, role, prompt, answer), shard)
+                answer = account.ask(endpoints[role], model.tariff, prompt, model.block.temperature, halt, key)
+            self.journal.append(Call.of(key, question.id, role, prompt, answer), name_of(shard))
             return answer.text
 
         path = self._search(question, make).path

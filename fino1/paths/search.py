@@ -5,6 +5,7 @@ What is drawn follows from the seed and the question's id, and every reply comes
 same path comes out, so that a search is repeated from the journal of its calls.
 """
 
+import functools
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -112,11 +113,15 @@ class Search:
         return options[int.from_bytes(hashlib.sha256(key.encode()).digest()) % len(options)]
 
     def _read(self, role: Role, kind: type[Kind], template: prompts.Name, **values: object) -> Kind:
-        """Ask and read the reply; a malformed one is sent back once. Raises BadReply where the second is malformed too."""
         prompt = prompts.render(template, problem=self.question.prompt, **values)
-        reply = self.ask(role, prompt).encode(errors="replace").decode()  # half a surrogate pair could not be sent back
-        try:
-            return parse(reply, kind)
-        except BadReply as error:
-            shown = reply if len(reply) <= LONGEST_SHOWN else reply[:LONGEST_SHOWN] + " […]"
-            return parse(self.ask(role, prompts.render("repair", prompt=prompt, reply=shown, error=str(error))), kind)
+        return read(functools.partial(self.ask, role), kind, prompt)
+
+
+def read(ask: Callable[[str], str], kind: type[Kind], prompt: str) -> Kind:
+    """Ask and read the reply; a malformed one is sent back once. Raises BadReply where the second is malformed too."""
+    reply = ask(prompt).encode(errors="replace").decode()  # half a surrogate pair could not be sent back
+    try:
+        return parse(reply, kind)
+    except BadReply as error:
+        shown = reply if len(reply) <= LONGEST_SHOWN else reply[:LONGEST_SHOWN] + " […]"
+        return parse(ask(prompts.render("repair", prompt=prompt, reply=shown, error=str(error))), kind)

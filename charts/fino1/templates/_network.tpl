@@ -32,10 +32,14 @@
 {{- end -}}
 {{- end -}}
 
-{{/* URLs of an endpoint and of trackers' servers, as JSON. */}}
+{{/* URLs of an endpoint, of the reward's judge and of trackers' servers, as JSON. */}}
 {{- define "fino1.urls" -}}
 {{- $env := .doc.env -}}
 {{- $urls := compact (list .model.base_url) -}}
+{{- $reward := .doc.ppo.reward -}}
+{{- if and (eq .doc.method "ppo") (has $reward.source (list "judge" "mix")) -}}
+{{- $urls = append $urls $reward.judge.base_url -}}
+{{- end -}}
 {{- $hasKey := or (hasKey $env "WANDB_API_KEY") (hasKey .doc.secretEnv "WANDB_API_KEY") -}}
 {{- if and $hasKey (has "wandb" .doc.report_to) (not .doc.offline) -}}
 {{- $urls = append $urls ($env.WANDB_BASE_URL | default "https://api.wandb.ai") -}}

@@ -101,6 +101,7 @@ def _complaints(document: Mapping[str, Any], name: str) -> list[str]:
         "model": document["model"],
         "ppo.value_model": ppo["value_model"],
         "ppo.reward.model": ppo["reward"]["model"],
+        "ppo.reward.judge": ppo["reward"].get("judge", {}),
     }
     places |= {f"eval.models.{i}": model for i, model in enumerate(evaluation["models"])}
     if document["method"] == "eval":
@@ -110,6 +111,9 @@ def _complaints(document: Mapping[str, Any], name: str) -> list[str]:
             if key and key not in document["secretEnv"]:
                 found.append(f"eval.models.{i}.api_key_env: expected a variable of secretEnv, got {key}")
     else:
+        key = places["ppo.reward.judge"].get("api_key_env")
+        if document["method"] == "ppo" and key and key not in document["secretEnv"]:
+            found.append(f"ppo.reward.judge.api_key_env: expected a variable of secretEnv, got {key}")
         places |= {"data": data} | {f"data.exclude.{i}": rows for i, rows in enumerate(data["exclude"])}
     expected = "expected an absolute path on a volume (/work, /models)"
     paths = {place: block["path"] for place, block in places.items() if "path" in block}
@@ -117,11 +121,15 @@ def _complaints(document: Mapping[str, Any], name: str) -> list[str]:
 
 
 def ports(unit: Unit) -> list[int]:
-    """TCP ports that the unit must reach outside the cluster: HTTPS for a hub, those of an endpoint and of trackers' servers."""
+    """TCP ports that the unit must reach outside the cluster: HTTPS for a hub, those of endpoints and of trackers' servers."""
     found = set()
     if not unit.document["offline"] and _has_hub(unit):
         found.add(443)
-    urls = [unit.model["base_url"]] if unit.model and "base_url" in unit.model else []
+    urls, reward = [], unit.document["ppo"]["reward"]
+    if unit.model and "base_url" in unit.model:
+        urls.append(unit.model["base_url"])
+    elif unit.document["method"] == "ppo" and reward["source"] in ("judge", "mix"):
+        urls.append(reward["judge"]["base_url"])
     for url in urls + _tracker_servers(unit.document):
         if server := re.match(r"http(s?)://[^/?#]*", url):
             port = re.search(r":([0-9]{1,5})$", server[0])

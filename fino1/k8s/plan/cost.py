@@ -46,7 +46,10 @@ def cost(spec: RunSpec, book: PriceBook, source: object, hours: float | None = N
     bound = "estimated" if hours is not None else "at most" if spec.activeDeadlineSeconds else "unknown"
     if bound == "at most":
         hours = spec.activeDeadlineSeconds / 3600
+    reward = spec.ppo.reward
     endpoints = [model.name for model in spec.eval.models if model.base_url] if spec.method == "eval" else []
+    if spec.method == "ppo" and reward.judge and reward.source in ("judge", "mix"):
+        endpoints = [reward.judge.name]
     unpriced = [f"{name}: tokens of its endpoint" for name in endpoints]
     per_hour = gpus * (price or 0.0)
     return {
