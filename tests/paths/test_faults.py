@@ -1,4 +1,4 @@
-"""What does `fino1 paths` make of the faults of a writer and a judge? `pytest -s` prints the table (faults.py has the scenarios)."""
+"""What does `fino1 paths` make of the faults of a writer and a judge? `pytest -s` prints the table of faults.py."""
 
 import pytest
 
