@@ -73,11 +73,11 @@ class Judge:
     def _judge_all(
         self, together: Sequence[str], stop: threading.Event
     ) -> tuple[dict[str, Verdict], dict[str, float]] | Unjudged:
-        if self._endpoint is None:
-            self._open(stop)
         wanted = list(dict.fromkeys(together))
         verdicts: dict[str, Verdict] = {}
         try:
+            if self._endpoint is None:
+                self._open(stop)
             for prompt, verdict in iterate_answers(self._judge, wanted, self._block.concurrency, stop):
                 verdicts[prompt] = verdict
         except BudgetSpent as error:
