@@ -15,7 +15,7 @@ from typing import Any
 from fino1.cells import Sample
 from fino1.errors import SpecError
 from fino1.evaluate.counter import make_counter
-from fino1.evaluate.endpoint import Answer, Cancelled
+from fino1.evaluate.endpoint import Answer, Cancelled, Endpoint
 from fino1.spec.evaluation import BudgetBlock, PriceBlock
 
 TEMPLATE_TOKENS = 64  # what a chat template puts around one message, at most
@@ -121,7 +121,7 @@ class Account:
 
     def __init__(self, budget: BudgetBlock | None, shards: int, spent: Cost, block: str = "eval.budget") -> None:
         """`block` is the budget's key in the run file, for messages."""
-        limits = {} if budget is None else budget.model_dump(exclude_none=True)
+        limits = {} if budget is None else budget.model_dump(include={"tokens", "dollars"}, exclude_none=True)
         self._limits = {key: limit / shards for key, limit in limits.items()}
         self._spent, self._block = spent, block
         self._held: dict[Request, Cost] = {}
@@ -132,6 +132,16 @@ class Account:
     def spent(self) -> Cost:
         """What is spent, without what is held for requests under way."""
         return self._spent
+
+    def ask(
+        self, endpoint: Endpoint, tariff: Tariff, prompt: str, temperature: float, halt: threading.Event, label: str
+    ) -> Answer:
+        """Ask within the budget, and count what the answer cost. Raises as `request` and Endpoint.ask."""
+        with self.request(tariff, prompt, halt) as request:
+            options: dict[str, Any] = {"label": label, "on_unanswered": request.count_unanswered}
+            answer = endpoint.ask(prompt, tariff.max_tokens, temperature, halt, **options)
+            request.count_answer(answer)
+        return answer
 
     @contextmanager
     def request(self, tariff: Tariff, prompt: str, halt: threading.Event) -> Iterator["Request"]:

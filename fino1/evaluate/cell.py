@@ -30,7 +30,7 @@ GRACE_S = 10.0  # after SIGTERM: time for the requests under way; Kubernetes' de
 _TICK_S = 0.2
 
 Ask = Callable[[Question, threading.Event], Answer]
-Result = TypeVar("Result")
+Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -148,20 +148,20 @@ def _judge(task: Task, question: Question, answer: Answer) -> Sample:
     )
 
 
-_Done = tuple[Question | None, Any, threading.Event]
-_Ask = Callable[[Question, threading.Event], Result]
+_Done = tuple[Item | None, Any, threading.Event]
+_Ask = Callable[[Item, threading.Event], Result]
 
 
 def iterate_answers(
-    ask: _Ask[Result], questions: Sequence[Question], concurrency: int, stop: threading.Event
-) -> Iterator[tuple[Question, Result]]:
+    ask: _Ask[Item, Result], questions: Sequence[Item], concurrency: int, stop: threading.Event
+) -> Iterator[tuple[Item, Result]]:
     """Yield answers as they come, `concurrency` requests at once.
 
     On `stop`, or the first error, no further question is sent, and then Cancelled or the error is raised. Requests under way
     are paid for, so they are waited for; after `stop` for GRACE_S seconds only. Threads that hang are daemons, which do not
     keep the process from ending.
     """
-    todo: queue.SimpleQueue[Question] = queue.SimpleQueue()
+    todo: queue.SimpleQueue[Item] = queue.SimpleQueue()
     done: queue.SimpleQueue[_Done] = queue.SimpleQueue()
     halt = threading.Event()
     for question in questions:

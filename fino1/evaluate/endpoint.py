@@ -127,12 +127,8 @@ class Endpoint:
         """
         attempt, lost, adapted = 0, 0, set[str]()
         while True:
-            turn = Turn(_estimate(prompt) + max_tokens)
-            self._await_turn(turn, halt)
             try:
-                answer = self._send(prompt, max_tokens, temperature, label)
-                if answer.prompt_tokens is not None and answer.completion_tokens is not None:
-                    turn.tokens = answer.prompt_tokens + answer.completion_tokens
+                answer = self._send_in_turn(prompt, max_tokens, temperature, label, halt)
                 return dataclasses.replace(answer, unanswered=lost)
             except openai.APIStatusError as error:
                 if self._adapt(error, adapted):
@@ -165,17 +161,18 @@ class Endpoint:
         """Close the connections."""
         self._client.close()
 
-    def _await_turn(self, turn: Turn, halt: threading.Event) -> None:
-        """Wait until the pause that the endpoint asked for is over and its rates allow a request. Raises Cancelled on `halt`."""
-        while True:
-            now = time.monotonic()
-            left = self._opens_at - now
-            if left <= 0:
-                left = min(self._rates.take(turn, now), _LOOK_S)
-            if left <= 0:
-                return
-            if halt.wait(left):
+    def _send_in_turn(
+        self, prompt: str, max_tokens: int, temperature: float, label: str | None, halt: threading.Event
+    ) -> Answer:
+        """Send once the pause that the endpoint asked for is over and its rates allow it. Raises Cancelled on `halt`."""
+        turn = Turn(_estimate(prompt) + max_tokens)
+        while (left := self._opens_at - time.monotonic()) > 0 or (left := self._rates.take(turn, time.monotonic())) > 0:
+            if halt.wait(min(left, _LOOK_S)):
                 raise Cancelled
+        answer = self._send(prompt, max_tokens, temperature, label)
+        if answer.prompt_tokens is not None and answer.completion_tokens is not None:
+            turn.tokens = answer.prompt_tokens + answer.completion_tokens
+        return answer
 
     def _choose_pause(self, problem: Exception, attempt: int) -> float:
         """Choose how many seconds this request waits. A 429, or a Retry-After, makes the requests of all threads wait."""

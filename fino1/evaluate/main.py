@@ -135,12 +135,8 @@ def _ask_model(
 
         def ask(cell: PlannedCell, question: Question, halt: threading.Event) -> Answer:
             assert endpoint is not None, f"{cell.key}: nothing was left to ask, now {question.id} is"
-            prompt, label = question.prompt, f"{cell.key} {question.id}"
-            with account.request(cell.tariff, prompt, halt) as request:
-                options: dict[str, Any] = {"label": label, "on_unanswered": request.count_unanswered}
-                answer = endpoint.ask(prompt, block.max_tokens, block.temperature, halt, **options)
-                request.count_answer(answer)
-            return answer
+            label = f"{cell.key} {question.id}"
+            return account.ask(endpoint, cell.tariff, question.prompt, block.temperature, halt, label)
 
         for cell in group:
             if endpoint is not None:  # `unsupported` is filled while the model answers, before the cell is written

@@ -10,7 +10,7 @@ whichever file holds it, and whatever the run that made it was like otherwise.
 import json
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -58,22 +58,26 @@ class Call:
             seconds=round(answer.seconds, 4),
         )
 
-    def count(self, tariff: Tariff) -> Cost:
-        """Compute what it cost, with the attempts before it that were not answered."""
+    def count_answer(self, tariff: Tariff) -> Cost:
+        """Compute what its answer cost."""
         usage = self.prompt_tokens, self.completion_tokens
-        total = tariff.count_answer(self.prompt, self.text + (self.reasoning or ""), usage)
-        for _ in range(self.unanswered):
-            total += tariff.count_unanswered(self.prompt)
-        return total
+        return tariff.count_answer(self.prompt, self.text + (self.reasoning or ""), usage)
+
+    def count_unanswered(self, tariff: Tariff) -> Cost:
+        """Compute what the attempts before it that were not answered may have cost."""
+        return sum((tariff.count_unanswered(self.prompt) for _ in range(self.unanswered)), Cost())
 
 
 class Journal:
-    """The calls for the questions of one task. Safe to use from several threads; one process at a time writes a shard's file."""
+    """The calls for the questions of one task. Safe to use from several threads; one process at a time writes a file."""
 
     def __init__(self, directory: Path, tariffs: Mapping[Role, Tariff]) -> None:
-        """Read all calls to models of these roles that are there. Of a line only the reply is kept, and what it cost."""
+        """Read all calls to models of these roles that are there.
+
+        Of a line only the reply is kept, what it cost, and what the attempts before it cost that were not answered.
+        """
         self._directory, self._tariffs = directory, tariffs
-        self._found: dict[str, tuple[str, Cost]] = {}
+        self._found: dict[str, tuple[str, Cost, Cost]] = {}
         self._lock, self._syncing = threading.Lock(), threading.Lock()
         self._written = self._synced = 0  # calls that were appended, and how many of the first of them are on disk
         self._error: OSError | None = None
@@ -82,8 +86,8 @@ class Journal:
     def load(self) -> None:
         """Read what other processes have written since."""
         for path in sorted(self._directory.glob("calls*.jsonl")):
-            for line in path.read_bytes().split(b"\n")[:-1]:
-                self._keep(_parse(path, line))
+            for call in read(path):
+                self._keep(call)
 
     def find(self, key: str) -> str | None:
         """Return the reply to this call; None where it was not made."""
@@ -91,13 +95,17 @@ class Journal:
 
     def sum_costs(self, keys: Iterable[str]) -> Cost:
         """Add up what these calls cost, whichever run made them."""
+        return sum((cost for key in keys for cost in self._found[key][1:]), Cost())
+
+    def sum_answers(self, keys: Iterable[str]) -> Cost:
+        """Add up what the answers to these calls cost: the same whatever went wrong before they came."""
         return sum((self._found[key][1] for key in keys), Cost())
 
-    def append(self, call: Call, shard: Shard) -> None:
-        """Add a call, on disk when this returns."""
+    def append(self, call: Call, name: str) -> None:
+        """Add a call to the file of this name, on disk when this returns."""
         line = json.dumps(asdict(call)).encode() + b"\n"  # in ASCII: a reply may hold half a surrogate pair
         try:
-            with (self._directory / _name(shard)).open("ab") as file:
+            with (self._directory / name).open("ab") as file:
                 with self._lock:
                     self._check()
                     file.write(line)
@@ -120,9 +128,9 @@ class Journal:
         if self._error:
             raise self._error
 
-    def tidy(self, shard: Shard) -> None:
-        """Make the shard's file, without the torn line at its end: nothing may be appended to that."""
-        path = self._directory / _name(shard)
+    def tidy(self, name: str) -> None:
+        """Make the file of this name, without the torn line at its end: nothing may be appended to that."""
+        path = self._directory / name
         data = path.read_bytes() if path.exists() else b""
         whole = data[: data.rfind(b"\n") + 1]
         if whole != data or not path.exists():
@@ -130,11 +138,19 @@ class Journal:
 
     def _keep(self, call: Call) -> None:
         if call.key not in self._found and call.role in self._tariffs:
-            self._found[call.key] = call.text, call.count(self._tariffs[call.role])
+            tariff = self._tariffs[call.role]
+            self._found[call.key] = call.text, call.count_answer(tariff), call.count_unanswered(tariff)
 
 
-def _name(shard: Shard) -> str:
+def name_of(shard: Shard) -> str:
+    """Return the name of the file to which this shard appends."""
     return "calls.jsonl" if shard.count == 1 else f"calls-{shard.index}-of-{shard.count}.jsonl"
+
+
+def read(path: Path) -> Iterator[Call]:
+    """Yield the calls of a file that were written whole."""
+    for line in path.read_bytes().split(b"\n")[:-1]:
+        yield _parse(path, line)
 
 
 def _parse(path: Path, line: bytes) -> Call:

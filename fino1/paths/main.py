@@ -20,19 +20,19 @@ from fino1.evaluate import samples
 from fino1.evaluate.budget import Account, BudgetSpent, Cost
 from fino1.evaluate.cell import iterate_answers
 from fino1.evaluate.endpoint import Endpoint
-from fino1.evaluate.main import open_endpoint, run_until_stopped
+from fino1.evaluate.main import run_until_stopped
 from fino1.evaluate.plan import read_versions
 from fino1.evaluate.questions import Question
 from fino1.evaluate.samples import WHOLE, Shard, find_shard
 from fino1.evaluate.sidecar import Sidecar
 from fino1.paths import output
+from fino1.paths.journal import name_of
 from fino1.paths.output import Result
 from fino1.paths.pool import Asked, Pool, Searched, plan
 from fino1.paths.records import ReasoningPath
 from fino1.paths.search import Role
 from fino1.progress import Progress
 from fino1.spec import canonical
-from fino1.spec.evaluation import EvalBlock
 from fino1.spec.paths import PathsBlock
 from fino1.spec.run import RunSpec
 
@@ -63,7 +63,7 @@ def main(spec: RunSpec, name: str, work: Path, server: str | None = None) -> int
                 pool.directory.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(samples.lock(pool.directory, shard, stop))
                 pool.journal.load()  # another process may have held the lock until now
-                pool.journal.tidy(shard)
+                pool.journal.tidy(name_of(shard))
             _search_all(pools, functools.partial(_open, spec.paths, sidecar, directory, stop), shard, stop)
             _finish(pools, directory, name, time.monotonic() - started)
 
@@ -121,9 +121,7 @@ def _outcome(path: ReasoningPath) -> str:
 def _open(
     block: PathsBlock, sidecar: Sidecar | None, directory: Path, stop: threading.Event, model: Asked
 ) -> contextlib.AbstractContextManager[Endpoint]:
-    same = {key: getattr(block, key) for key in ("timeout_s", "max_retries", "shards")}
-    asks = EvalBlock(**same, temperature=model.block.temperature)
-    return open_endpoint(asks, sidecar, directory, stop, model.source)
+    return model.open(directory, stop, block.timeout_s, block.max_retries, block.shards, sidecar)
 
 
 def _estimate(pool: Pool, prompt: str) -> Cost:

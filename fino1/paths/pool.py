@@ -9,6 +9,7 @@ import hashlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,17 @@ from fino1.errors import SpecError
 from fino1.evaluate import counter, models, questions
 from fino1.evaluate.budget import Account, Tariff
 from fino1.evaluate.endpoint import Cancelled, Endpoint
+from fino1.evaluate.main import open_endpoint
 from fino1.evaluate.models import Source
 from fino1.evaluate.plan import set_engine
 from fino1.evaluate.questions import Question
 from fino1.evaluate.samples import Shard
 from fino1.evaluate.sidecar import Sidecar
-from fino1.paths.journal import Call, Journal
+from fino1.paths.journal import Call, Journal, name_of
 from fino1.paths.records import ReasoningPath
-from fino1.paths.search import Role, Search
+from fino1.paths.search import QuestionSpent, Role, Search
 from fino1.spec import canonical
+from fino1.spec.evaluation import EvalBlock
 from fino1.spec.paths import JudgeBlock, PathsBlock, PathsTask, WriterBlock
 from fino1.spec.run import RunSpec
 from fino1.tasks.overlap import Overlap, find_overlaps, find_repeated
@@ -46,6 +49,10 @@ _ELSEWHERE = {
     "price",
     "requests_per_minute",
     "tokens_per_minute",
+    "concurrency",
+    "timeout_s",
+    "max_retries",
+    "budget",
 }
 
 
@@ -81,6 +88,20 @@ class Asked:
         """The price of its replies."""
         return Tariff(self.source.price, self.block.max_tokens)
 
+    def open(
+        self,
+        directory: Path,
+        stop: threading.Event,
+        timeout_s: float,
+        max_retries: int,
+        shards: int = 1,
+        sidecar: Sidecar | None = None,
+    ) -> AbstractContextManager[Endpoint]:
+        """Open its endpoint. A model without `base_url` is served by the sidecar, or here, its log in `directory`."""
+        options: dict[str, Any] = {"timeout_s": timeout_s, "max_retries": max_retries, "shards": shards}
+        asks = EvalBlock(**options, temperature=self.block.temperature)
+        return open_endpoint(asks, sidecar, directory, stop, self.source)
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -111,21 +132,12 @@ class Pool:
         """
 
         def make(role: Role, prompt: str, key: str) -> str:
-            block = self.models[role].block
+            model = self.models[role]
             with slots:
                 if halt.is_set():
                     raise Cancelled
-                with account.request(self.models[role].tariff, prompt, halt) as request:
-                    answer = endpoints[role].ask(
-                        prompt,
-                        block.max_tokens,
-                        block.temperature,
-                        halt,
-                        label=key,
-                        on_unanswered=request.count_unanswered,
-                    )
-                    request.count_answer(answer)
-            self.journal.append(Call.of(key, question.id, role, prompt, answer), shard)
+                answer = account.ask(endpoints[role], model.tariff, prompt, model.block.temperature, halt, key)
+            self.journal.append(Call.of(key, question.id, role, prompt, answer), name_of(shard))
             return answer.text
 
         path = self._search(question, make).path
@@ -151,6 +163,8 @@ class Pool:
             seen[role, prompt] += 1  # the same prompt twice is two calls
             prompt_sha256 = hashlib.sha256(prompt.encode()).hexdigest()
             key = canonical.digest([question.id, self.models[role].settings, prompt_sha256, seen[role, prompt]])
+            if self._is_spent(keys, role, prompt):
+                raise QuestionSpent
             found = self.journal.find(key)
             reply = make(role, prompt, key) if found is None else found
             keys.append(key)
@@ -162,6 +176,17 @@ class Pool:
             return Searched(question, None, tuple(keys))
         self._ended[question.id] = Searched(question, path, tuple(keys))
         return self._ended[question.id]
+
+    def _is_spent(self, keys: Sequence[str], role: Role, prompt: str) -> bool:
+        """True where a question's calls so far and this one, at its worst, pass what one question may take."""
+        budget = self.block.budget
+        limits = (
+            {} if budget is None else {key: getattr(budget, f"{key}_per_question") for key in ("tokens", "dollars")}
+        )
+        if not any(limits.values()):
+            return False
+        total = self.journal.sum_answers(keys) + self.models[role].tariff.bound(prompt)
+        return any(limit and getattr(total, key) > limit for key, limit in limits.items())
 
 
 def plan(spec: RunSpec, work: Path, stop: threading.Event, sidecar: Sidecar | None = None) -> list[Pool]:

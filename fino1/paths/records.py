@@ -16,7 +16,7 @@ from fino1.tasks.record import FINAL, THINKING, Record
 Action = Literal["think", "conclude", "check"]
 Strategy = Literal["Exploring New Paths", "Backtracking", "Verification", "Correction"]
 JudgedBy = Literal["rule", "judge", "nobody"]
-Failure = Literal["wrong", "form", "response"]
+Failure = Literal["wrong", "form", "response", "budget"]
 
 _WORDS = {
     "extra_forbidden": "a key that is not asked for",
@@ -161,7 +161,7 @@ class ReasoningPath:
     """What became of one question. `failure` is None where it has a row: the search's chains, reasoning and response.
 
     `wrong`: no chain had the right conclusion. `form`: a reply stayed malformed after its repair. `response`: the response
-    to the user was not right.
+    to the user was not right. `budget`: the next call might have passed what one question may take.
     """
 
     turns: tuple[Turn, ...]

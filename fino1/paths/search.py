@@ -5,6 +5,7 @@ What is drawn follows from the seed and the question's id, and every reply comes
 same path comes out, so that a search is repeated from the journal of its calls.
 """
 
+import functools
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,9 +39,13 @@ LONGEST_SHOWN = 20_000  # characters of a malformed reply that is sent back; a r
 LATER: tuple[Strategy, ...] = (*FIRST, "Backtracking")  # there is nothing to go back to before the first further step
 
 
+class QuestionSpent(Exception):
+    """The next call might pass what the calls for one question may take."""
+
+
 @dataclass(frozen=True)
 class Search:
-    """The search for one question's path. `ask` raises what ends the run."""
+    """The search for one question's path. `ask` raises QuestionSpent, and what ends the run."""
 
     question: Question
     task: Task
@@ -59,6 +64,8 @@ class Search:
             right, _ = self._judge(solution(cot, response), response)
         except BadReply as error:
             return ReasoningPath(tuple(turns), "form", complaint=str(error))
+        except QuestionSpent:
+            return ReasoningPath(tuple(turns), "budget")
         return ReasoningPath(tuple(turns), None if right else "response", cot, response)
 
     def _find(self, turns: list[Turn]) -> bool:
@@ -106,11 +113,15 @@ class Search:
         return options[int.from_bytes(hashlib.sha256(key.encode()).digest()) % len(options)]
 
     def _read(self, role: Role, kind: type[Kind], template: prompts.Name, **values: object) -> Kind:
-        """Ask and read the reply; a malformed one is sent back once. Raises BadReply where the second is malformed too."""
         prompt = prompts.render(template, problem=self.question.prompt, **values)
-        reply = self.ask(role, prompt).encode(errors="replace").decode()  # half a surrogate pair could not be sent back
-        try:
-            return parse(reply, kind)
-        except BadReply as error:
-            shown = reply if len(reply) <= LONGEST_SHOWN else reply[:LONGEST_SHOWN] + " […]"
-            return parse(self.ask(role, prompts.render("repair", prompt=prompt, reply=shown, error=str(error))), kind)
+        return read(functools.partial(self.ask, role), kind, prompt)
+
+
+def read(ask: Callable[[str], str], kind: type[Kind], prompt: str) -> Kind:
+    """Ask and read the reply; a malformed one is sent back once. Raises BadReply where the second is malformed too."""
+    reply = ask(prompt).encode(errors="replace").decode()  # half a surrogate pair could not be sent back
+    try:
+        return parse(reply, kind)
+    except BadReply as error:
+        shown = reply if len(reply) <= LONGEST_SHOWN else reply[:LONGEST_SHOWN] + " […]"
+        return parse(ask(prompts.render("repair", prompt=prompt, reply=shown, error=str(error))), kind)

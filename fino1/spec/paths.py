@@ -1,11 +1,11 @@
 """What may a run file say of reasoning paths? Method `paths` (docs/paths.md)."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import StrictBool
 
 from fino1.spec.evaluation import BudgetBlock, EvalModel, EvalTask, ServerBlock, task_complaints
-from fino1.spec.fields import Block, Count, CountOrZero, Name, NonNegative, Positive
+from fino1.spec.fields import ADDED, Block, Count, CountOrZero, Name, NonNegative, Positive
 
 LEAST_CALLS = 3  # the first chain, the prose, the response
 
@@ -38,6 +38,15 @@ class JudgeBlock(EvalModel):
     """0 is greedy."""
 
 
+class PathsBudget(BudgetBlock):
+    """What the calls of the run may take in all, and what those for one question may."""
+
+    tokens_per_question: Annotated[Count | None, ADDED] = None
+    """A question whose next call might pass it gets no further one, and no row (failure `budget`); null: no limit."""
+    dollars_per_question: Annotated[Positive | None, ADDED] = None
+    """The same in dollars, by the models' `price`; null: no limit."""
+
+
 class PathsBlock(Block):
     """The search for reasoning paths: questions with gold answers become rows for SFT and PPO."""
 
@@ -63,7 +72,7 @@ class PathsBlock(Block):
     """Seconds that an endpoint may be silent while it is asked."""
     max_retries: CountOrZero = 5
     """Attempts after the first on 429, 5xx, time-outs and lost connections, with growing pauses."""
-    budget: BudgetBlock | None = None
+    budget: PathsBudget | None = None
     """Tokens and dollars that may be spent; when they are, the run ends with exit code 2 and goes on once they are raised."""
     shards: Count = 1
     """Processes (pods on Kubernetes) that share the questions, each with an equal part of the budget and the index
@@ -86,9 +95,11 @@ def paths_complaints(block: PathsBlock) -> list[tuple[str, str]]:
         found += task_complaints(f"paths.exclude.{i}", task)
     if block.writer is None:
         found.append(("paths.writer", "expected a model, got none"))
-    if block.budget and block.budget.dollars is not None:
+    for key in ("dollars", "dollars_per_question"):
+        if block.budget is None or getattr(block.budget, key) is None:
+            continue
         found += [
-            (f"paths.{role}.price", "expected one with paths.budget.dollars, got none")
+            (f"paths.{role}.price", f"expected one with paths.budget.{key}, got none")
             for role, model in (("writer", block.writer), ("judge", block.judge))
             if model and model.base_url and not model.price
         ]

@@ -21,6 +21,7 @@ from fino1.spec.train import (
     VerifierBlock,
     batch_complaints,
     launch_complaints,
+    reward_complaints,
 )
 
 READ = {
@@ -100,8 +101,5 @@ class RunSpec(Placement):
         if self.method == "ppo":
             if self.model.init is not None:
                 found.append(("model.init", "expected a trained policy (hub, path or run), got random weights"))
-            classifier = self.ppo.reward.model
-            if self.ppo.reward.source == "model" and (classifier.is_empty or classifier.init is not None):
-                got = "none" if classifier.is_empty else "random weights"
-                found.append(("ppo.reward.model", f"expected hub, path or run with source: model, got {got}"))
+            found += reward_complaints(self.ppo.reward)
         return found

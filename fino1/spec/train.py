@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, StrictBool
 
+from fino1.spec.evaluation import BudgetBlock
 from fino1.spec.fields import (
+    ADDED,
     Block,
     Count,
     CountOrZero,
@@ -19,6 +21,7 @@ from fino1.spec.fields import (
     integer,
 )
 from fino1.spec.inputs import ModelRef
+from fino1.spec.paths import JudgeBlock
 
 Scheduler = Literal["linear", "cosine", "constant", "constant_with_warmup"]
 
@@ -95,11 +98,30 @@ class VerifierBlock(TrainerBlock):
     eval_strategy: Literal["no", "steps"] = "steps"
 
 
+class RewardJudge(JudgeBlock):
+    """A model behind an API that says whether a response is right (docs/recipe.md)."""
+
+    concurrency: Count = 8
+    """Requests under way at once."""
+    timeout_s: Positive = 600.0
+    """Seconds that it may be silent while it is asked."""
+    max_retries: CountOrZero = 5
+    """Attempts after the first on 429, 5xx, time-outs and lost connections; then the run ends with a checkpoint, to be tried
+    again."""
+    budget: BudgetBlock | None = None
+    """Tokens and dollars that this run may spend on verdicts; when they are spent, it ends with a checkpoint and exit code 2."""
+
+
 class RewardBlock(Block):
     """The reward of a response: 0 malformed, `wrong` well-formed but wrong, 1 right."""
 
-    source: Literal["rule", "model"] = "rule"
-    """`rule`: the strict verdict (docs/scoring.md). `model`: a classifier reads the response and the reference answer."""
+    source: Literal["rule", "model", "judge", "mix"] = "rule"
+    """`rule`: the strict verdict (docs/scoring.md). `model`: a classifier reads the response and the reference answer. `judge`: a
+    model behind an API does. `mix`: the rule, and the judge where the rule gives no verdict."""
+    judge: Annotated[RewardJudge | None, ADDED] = None
+    """Whom `judge` and `mix` ask; needs `base_url`."""
+    judge_weight: Annotated[Fraction, ADDED] = 1.0
+    """What the judge's word is worth beside the rule's: a response that it finds right gets `wrong` + this × (1 − `wrong`)."""
     model: ModelRef = ModelRef()
     """The classifier: one class (its logit is the reward) or two (p of the second against `threshold`)."""
     threshold: Fraction = 0.4
@@ -213,6 +235,21 @@ class LaunchBlock(Block):
     from stage 1 on, not with PPO."""
     offload_param_device: Literal["none", "cpu"] = "none"
     """`cpu`: the weights too lie there; stage 3, not with PPO."""
+
+
+def reward_complaints(block: RewardBlock) -> list[tuple[str, str]]:
+    """Problems of the reward's model or judge, as (path, problem); charts/fino1/templates/_check_reward.tpl has the same."""
+    found, classifier, judge = [], block.model, block.judge
+    if block.source == "model" and (classifier.is_empty or classifier.init is not None):
+        got = "none" if classifier.is_empty else "random weights"
+        found.append(("ppo.reward.model", f"expected hub, path or run with source: model, got {got}"))
+    if block.source in ("judge", "mix") and judge is None:
+        found.append(("ppo.reward.judge", f"expected a model with base_url with source: {block.source}, got none"))
+    elif judge is not None and not judge.base_url:
+        found.append(("ppo.reward.judge.base_url", "expected one, got none"))
+    if judge is not None and judge.budget and judge.budget.dollars is not None and not judge.price:
+        found.append(("ppo.reward.judge.price", "expected one with ppo.reward.judge.budget.dollars, got none"))
+    return found
 
 
 def launch_complaints(method: str, block: LaunchBlock, world_size: int) -> list[tuple[str, str]]:

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -34,18 +35,23 @@ class Stopped(Exception):  # noqa: N818, no error: the run was asked to stop and
 
 
 class StopSignal:
-    """SIGTERM and SIGINT set `received`, which the training loop looks at, and do nothing else.
+    """SIGTERM and SIGINT set `event`, which the training loop looks at, and do nothing else.
 
     Made once the ranks have met: one that waits for the others in torch would not look at it until they come.
     """
 
     def __init__(self) -> None:
-        self.received = False
+        self.event = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._receive)
 
+    @property
+    def received(self) -> bool:
+        """True once a signal came."""
+        return self.event.is_set()
+
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        self.received = True
+        self.event.set()
 
 
 def step_of(path: Path) -> int:

@@ -191,7 +191,10 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         part["gradient_accumulation_steps"] = steps
     if method == "ppo":
         part["value_model"] = draw(model | init)
-        part["reward"] = draw(st.sampled_from([{}, {"source": "model", "model": {"hub": "a/b"}}, {"wrong": "0.2"}]))
+        judge = {"base_url": "http://gpu7:8000/v1", "budget": {"tokens": "1e6"}, "requests_per_minute": 60}
+        rewards = [{}, {"source": "model", "model": {"hub": "a/b"}}, {"wrong": "0.2"}]
+        rewards += [{"source": "mix", "judge": judge, "judge_weight": "0.5"}]
+        part["reward"] = draw(st.sampled_from(rewards))
     document[method] = part
     return document
 

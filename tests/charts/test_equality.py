@@ -128,6 +128,23 @@ CROSSED = {
         "model.chat_template_kwargs",
     ),
     "classifier": ({"method": "ppo", "ppo": {"reward": {"source": "model"}}}, "ppo.reward.model"),
+    "no judge": ({"method": "ppo", "ppo": {"reward": {"source": "mix"}}}, "ppo.reward.judge"),
+    "no endpoint of a judge": (
+        {"method": "ppo", "ppo": {"reward": {"source": "judge", "judge": {"hub": "a/b"}}}},
+        "ppo.reward.judge.base_url",
+    ),
+    "a judge's key": (
+        {"method": "ppo", "ppo": {"reward": {"judge": {"base_url": "http://x/v1", "api_key_env": "KEY"}}}},
+        "ppo.reward.judge.api_key_env",
+    ),
+    "a judge's dollars": (
+        {"method": "ppo", "ppo": {"reward": {"judge": {"base_url": "http://x/v1", "budget": {"dollars": 1}}}}},
+        "ppo.reward.judge.price",
+    ),
+    "a judge's path": (
+        {"method": "ppo", "ppo": {"reward": {"judge": {"base_url": "http://x/v1", "path": "a"}}}},
+        "ppo.reward.judge.path",
+    ),
     "sharding": ({"method": "ppo", "gpus_per_node": 2, "launch": {"zero_stage": "2"}}, "launch.zero_stage"),
     "offload": ({"launch": {"zero_stage": 0, "offload_optimizer_device": "cpu"}}, "launch.offload_optimizer_device"),
     "offload of PPO": ({"method": "ppo", "launch": {"offload_param_device": "cpu"}}, "launch.offload_param_device"),
@@ -273,6 +290,20 @@ def test_what_kubernetes_takes(helm, tmp_path):
     }
     helms, mine = both(helm, load.merge(SOUND["sft"], changes), tmp_path)
     assert helms == mine and not isinstance(mine, Refused)
+
+
+def test_a_judge_s_port_and_key_reach_the_pods(helm, tmp_path):
+    """Only where the reward asks it; then the run has another name."""
+    judge = {"base_url": "http://gpu7:8000/v1", "api_key_env": "KEY"}
+    document = {"method": "ppo", "offline": True, "secretEnv": {"KEY": {"name": "a", "key": "b"}}}
+    for source in ("rule", "mix"):
+        asks = load.merge(document, {"ppo": {"reward": {"source": source, "judge": judge}}})
+        helms, mine = both(helm, asks, tmp_path)
+        assert helms == mine
+        (network,) = [thing["spec"] for (kind, _), thing in mine.items() if kind == "NetworkPolicy"]
+        rule = {"ports": [{"port": 8000, "protocol": "TCP"}]}
+        assert (rule in network["egress"]) == (source == "mix")
+        assert "'secretKeyRef': {'name': 'a', 'key': 'b'" in str(mine)
 
 
 @pytest.mark.parametrize("method", ["sft", "ppo", "verifier"])

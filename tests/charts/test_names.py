@@ -176,9 +176,11 @@ TODAY = {
     *(f"{model}.chat_template_kwargs" for model in ("model", "eval.models.*", "paths.writer", "paths.judge")),
     *(
         f"{model}.{limit}_per_minute"
-        for model in ("eval.models.*", "paths.writer", "paths.judge")
+        for model in ("eval.models.*", "paths.writer", "paths.judge", "ppo.reward.judge")
         for limit in ("requests", "tokens")
     ),
+    *(f"ppo.reward.{key}" for key in ("judge", "judge_weight", "judge.chat_template_kwargs")),
+    *(f"paths.budget.{key}_per_question" for key in ("tokens", "dollars")),
     *(f"{rows}.gold" for rows in ("eval.tasks.*", "paths.tasks.*", "paths.exclude.*")),
 }
 

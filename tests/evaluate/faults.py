@@ -33,15 +33,16 @@ USED = {"prompt_tokens": 90, "completion_tokens": 10, "total_tokens": 100}
 class Shop(ThreadingHTTPServer):
     """Sells answers. `fault(row, number)` says how request `number` (from 1) for a row goes wrong, None: it is answered.
 
+    With `reply`, which maps prompts to answers, a row is its prompt; without, it is the number of a row of `ledger`.
     It knows the Idempotency-Key: what it has answered once under a key it sends again, and charges once (`charged`).
     """
 
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, fault, port=0, past=None):
+    def __init__(self, fault, port=0, past=None, reply=None):
         super().__init__(("127.0.0.1", port), Till)
-        self.fault = fault
+        self.fault, self.reply = fault, reply
         self.rows = {ledger.TASK.prompt(r): i for i, r in enumerate(ledger.generate("test", n=SAMPLES, seed=42))}
         self.lock = threading.Lock()
         self.asked, self.charged, self.completed = past or (Counter(), Counter(), Counter())
@@ -84,7 +85,8 @@ class Till(BaseHTTPRequestHandler):
     def do_POST(self):
         shop = self.server
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        row = shop.rows[body["messages"][-1]["content"]]
+        prompt = body["messages"][-1]["content"]
+        row = prompt if shop.reply else shop.rows[prompt]
         with shop.lock:
             shop.asked[row] += 1
             shop.after += shop.completed[row] > 0
@@ -104,6 +106,10 @@ class Till(BaseHTTPRequestHandler):
                 self.sell(row)
             case ("slow", seconds):  # alive all the while, as DeepSeek's queue is: blank lines before the answer
                 self.sell(row, seconds)
+            case ("role", role):
+                self.sell(row, role=role)
+            case ("says", text):
+                self.sell(row, text=text)
             case ("late", seconds):  # after the client has left; the answer is charged
                 time.sleep(seconds)
                 self.charge(row)
@@ -132,18 +138,20 @@ class Till(BaseHTTPRequestHandler):
         said = f"no ({self.headers['authorization']})"  # it quotes the key
         self.send(status, json.dumps({"error": {"message": said}}).encode(), headers)
 
-    def charge(self, row):
+    def charge(self, row, role="assistant", text=None):
         key = self.headers["idempotency-key"]
+        if text is None:
+            text = self.server.reply(row) if self.server.reply else "42"
         reply = {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "usage": USED}
-        choice = {"index": 0, "message": {"role": "assistant", "content": "42"}, "finish_reason": "stop"}
+        choice = {"index": 0, "message": {"role": role, "content": text}, "finish_reason": "stop"}
         with self.server.lock:
             if key not in self.server.kept:
                 self.server.charged[row] += 1
             self.server.kept[key] = json.dumps(reply | {"choices": [choice]}).encode()
             return self.server.kept[key]
 
-    def sell(self, row, seconds=0.0):
-        data = self.charge(row)
+    def sell(self, row, seconds=0.0, **message):
+        data = self.charge(row, **message)
         blank = b"\n" * round(seconds / 0.5)
         self.head(200, len(blank) + len(data))
         for _ in blank:
@@ -226,6 +234,8 @@ SCENARIOS = [
     Scenario("empty choices", some("empty")),
     Scenario("HTML with status 200", some("html")),
     Scenario("slow, over the time-out, alive", some(("slow", TIMEOUT_S + 1), every=16)),
+    Scenario("another role", lambda row, number: ("role", ("user", "tool", "boss", None)[row % 4])),
+    Scenario("answers of 10 MB", some(("says", "x" * 10**7), every=16)),
     Scenario("server dies and comes back", some(None), dies=True),
     Scenario("401 from some row on", lambda row, number: (401, {}) if row >= 20 else None, (exits.USER, exits.DONE)),
     Scenario("404 at once", some((404, {}), 1, 99), (exits.USER, exits.DONE)),

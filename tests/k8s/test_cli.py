@@ -22,7 +22,7 @@ HEAVY = ("torch", "transformers", "kubernetes", "pydantic", "datasets", "openai"
 FORBIDDEN = {
     "k8s": {"train", "evaluate", "tasks", "report", "paths", "rows"},
     "local": {"k8s", "train", "evaluate", "tasks", "report", "paths", "rows"},
-    "train": {"k8s", "local", "paths", "rows"},
+    "train": {"k8s", "local", "rows"},
     "evaluate": {"k8s", "local", "train", "paths", "rows"},
     "paths": {"k8s", "local", "train", "report", "rows"},
     "report": {"k8s", "local", "train", "paths", "rows"},

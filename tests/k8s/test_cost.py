@@ -83,6 +83,12 @@ def test_endpoints_alone_need_no_price():
     assert "gpt: tokens of its endpoint" in found["unpriced"]
 
 
+def test_a_judge_s_tokens_have_no_price_here():
+    reward = {"source": "mix", "judge": {"base_url": "https://x/v1"}}
+    run = load.build({"method": "ppo", "gpus_per_node": 2, "ppo": {"reward": reward}}, "run.yaml")
+    assert cost.cost(run, BOOK, "book.yaml")["unpriced"] == ["judge: tokens of its endpoint"]
+
+
 def test_no_price_for_these_gpus():
     run = spec(gpu={"product": "NVIDIA-L4", "resource": "example.com/gpu"})
     with pytest.raises(SpecError) as caught:

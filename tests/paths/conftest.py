@@ -75,9 +75,10 @@ def writer(server):  # noqa: F811
 
 
 def spec_of(server, /, n=6, **block):  # noqa: F811
-    """A run of method paths, whose writer is this server."""
+    """A run of method paths, whose writer is this server; None: the one that `block` names."""
+    url = {"base_url": server.base_url} if server else {}
     settings = {
-        "writer": {"base_url": server.base_url, "model_id": "w", "max_tokens": 64, "temperature": 0.5},
+        "writer": {**url, "model_id": "w", "max_tokens": 64, "temperature": 0.5},
         "tasks": [{"task": "ledger", "size": n}],
         "max_retries": 2,
         "timeout_s": 5,

@@ -259,6 +259,37 @@ def test_a_spent_budget_ends_the_run_and_a_higher_one_goes_on(writer, tmp_path):
     assert (writer.asked.total(), set(writer.asked.values())) == (18, {1})
 
 
+def test_a_question_that_would_cost_too_much_ends_alone(writer, tmp_path):
+    """At any concurrency, with faults, and from the journal; a higher limit buys what is left."""
+    known, hard = writer.reply, ledger.TASK.prompt(rows(6)[2])
+    writer.reply = lambda prompt: chain("987654321") if hard in prompt and stage(prompt) != "judge" else known(prompt)
+    sound = spec_of(writer, depth=9)
+    main(sound, "paths", tmp_path / "before")
+    sizes = sorted(len(prompt.encode()) for prompt in writer.asked if hard in prompt)
+    limit = sizes[3] + 64 + 64 + 3 * 14  # what the fourth call takes at its worst
+    found = []
+    for i, (concurrency, faults) in enumerate(((1, 0), (5, 1), (2, 0))):
+        writer.fault = lambda prompt, number, last=faults: "notjson" if number <= last else None
+        writer.asked.clear()
+        limited = spec_of(writer, depth=9, concurrency=concurrency, budget={"tokens_per_question": limit})
+        for _ in range(2):
+            assert main(limited, "paths", tmp_path / f"{i}") == 0
+        found.append(results(limited, tmp_path / f"{i}"))
+        calls = json.loads(found[-1]["summary.json"])["calls"]
+        assert writer.asked.total() == calls * (1 + faults) == len(journal(tmp_path / f"{i}")) * (1 + faults)
+    assert found[0] == found[1] == found[2]
+    assert json.loads(found[0]["summary.json"])["failed"] == {"budget": 1}
+    spent = [line for line in map(json.loads, found[0]["paths.jsonl"].splitlines()) if line["failure"]]
+    assert (spent[0]["calls"], len(spent[0]["turns"])) == (4, 4)
+    assert main(sound, "paths", tmp_path / "0") == 0
+    assert results(sound, tmp_path / "0") == results(sound, tmp_path / "before")
+
+
+def test_dollars_for_a_question_need_prices(writer):
+    with pytest.raises(SpecError, match=r"paths.writer.price: expected one with paths.budget.dollars_per_question"):
+        spec_of(writer, budget={"dollars_per_question": 0.1})
+
+
 def test_all_mistakes_are_told_before_a_request(writer, tmp_path):
     block = {"writer": {"base_url": "ftp://x", "api_key_env": "NOT_SET_ANYWHERE"}, "judge": {"run": "nowhere"}}
     with pytest.raises(SpecError) as caught:

@@ -11,6 +11,10 @@ with the same path; tests/charts compares.
 {{- include "fino1.check.model" (list $.state (printf "eval.models.%d" $i) $model) -}}
 {{- include "fino1.check.evalModel" (list $.state (printf "eval.models.%d" $i) $model) -}}
 {{- end -}}
+{{- with .doc.ppo.reward.judge -}}
+{{- include "fino1.check.model" (list $.state "ppo.reward.judge" .) -}}
+{{- include "fino1.check.evalModel" (list $.state "ppo.reward.judge" .) -}}
+{{- end -}}
 {{- range $role := list "writer" "judge" -}}
 {{- with get $.doc.paths $role -}}
 {{- include "fino1.check.model" (list $.state (printf "paths.%s" $role) .) -}}

@@ -59,9 +59,5 @@ fino1/spec/train.py has the same check: batch_complaints.
 {{- $expected := "a trained policy (hub, path or run)" -}}
 {{- include "fino1.problem" (list .state "model.init" $expected "random weights") -}}
 {{- end -}}
-{{- $classifier := .doc.ppo.reward.model -}}
-{{- if and (eq .doc.ppo.reward.source "model") (not (or $classifier.hub $classifier.path $classifier.run)) -}}
-{{- $got := ternary "random weights" "none" (hasKey $classifier "init") -}}
-{{- include "fino1.problem" (list .state "ppo.reward.model" "hub, path or run with source: model" $got) -}}
-{{- end -}}
+{{- include "fino1.check.reward" . -}}
 {{- end -}}

@@ -32,11 +32,15 @@
 {{- end -}}
 {{- end -}}
 
-{{/* URLs of endpoints and of trackers' servers, as JSON. */}}
+{{/* URLs of endpoints, of the reward's judge and of trackers' servers, as JSON. */}}
 {{- define "fino1.urls" -}}
 {{- $env := .doc.env -}}
 {{- $urls := list -}}
-{{- range .asked -}}
+{{- $models := .asked -}}
+{{- if and (eq .doc.method "ppo") .doc.ppo.reward.judge -}}
+{{- $models = list .doc.ppo.reward.judge -}}
+{{- end -}}
+{{- range $models -}}
 {{- $urls = concat $urls (compact (list .base_url)) -}}
 {{- end -}}
 {{- $hasKey := or (hasKey $env "WANDB_API_KEY") (hasKey .doc.secretEnv "WANDB_API_KEY") -}}

@@ -65,8 +65,7 @@ class Unit:
     @property
     def asked(self) -> list[Mapping[str, Any]]:
         """The models that its pods ask over HTTP; none for training."""
-        places = _models(self.document)
-        return [model for place, model in places.items() if place.startswith(f"{self.spec.method}.")]
+        return [] if self.spec.trains else list(_find_asked(self.document).values())
 
     @property
     def served(self) -> Mapping[str, Any]:
@@ -102,7 +101,14 @@ def _models(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The models that any method asks, by their places in the run file."""
     paths = document["paths"]
     found = {f"eval.models.{i}": model for i, model in enumerate(document["eval"]["models"])}
-    return found | {f"paths.{role}": paths[role] for role in ("writer", "judge") if role in paths}
+    found |= {f"paths.{role}": paths[role] for role in ("writer", "judge") if role in paths}
+    reward = document["ppo"]["reward"]
+    return found | ({"ppo.reward.judge": reward["judge"]} if "judge" in reward else {})
+
+
+def _find_asked(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Those of them that the run's own method asks."""
+    return {place: model for place, model in _models(document).items() if place.startswith(f"{document['method']}.")}
 
 
 def _rows(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -121,7 +127,7 @@ def _complaints(document: Mapping[str, Any], name: str) -> list[str]:
             f"the last no -, got {name!r}"
         )
     models, ppo = _models(document), document["ppo"]
-    mine = {place: model for place, model in models.items() if place.startswith(f"{document['method']}.")}
+    mine = _find_asked(document)
     for place, model in mine.items():
         key = model.get("api_key_env")
         if key and key not in document["secretEnv"]:
@@ -140,11 +146,11 @@ def _complaints(document: Mapping[str, Any], name: str) -> list[str]:
 
 
 def ports(unit: Unit) -> list[int]:
-    """TCP ports that the unit must reach outside the cluster: HTTPS for a hub, those of an endpoint and of trackers' servers."""
+    """TCP ports that the unit must reach outside the cluster: HTTPS for a hub, those of endpoints and of trackers' servers."""
     found = set()
     if not unit.document["offline"] and _has_hub(unit):
         found.add(443)
-    urls = [model["base_url"] for model in unit.asked if "base_url" in model]
+    urls = [model["base_url"] for model in _find_asked(unit.document).values() if "base_url" in model]
     for url in urls + _tracker_servers(unit.document):
         if server := re.match(r"http(s?)://[^/?#]*", url):
             port = re.search(r":([0-9]{1,5})$", server[0])

@@ -1,5 +1,6 @@
 """What does PPO start from, which models does it hold, and what does it leave? (Passes: networks.py; maths: rl.py)"""
 
+import functools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -40,6 +41,11 @@ class Inputs:
             block.value_model, DEFAULT_VALUE_MODEL, run.work, self.tokenizer, self.config
         )
         self.classifier = reward.check(block.reward, run.work)
+        self.judge = None
+        if block.reward.source in ("judge", "mix"):
+            from fino1.train.ppo.judge import Judge  # its client takes a second, which other runs need not wait
+
+            self.judge = Judge(run, self.rows.render)
         context = min(model.context_length(self.config), model.context_length(self.value_config))
         budget = prompt_budget(block, context)
         chat = Chat(self.tokenizer, spec.model.chat_template_kwargs)
@@ -88,7 +94,10 @@ class Actors:
         self.both, self.optimizer = both, self._make_optimizer(both)
         if self.sharding is None:
             self.both, self.optimizer = self.accelerator.prepare(both, self.optimizer)
-        self.reward = reward.make(run.spec, inputs.classifier, device, self.block.local_rollout_forward_batch_size)
+        self.stop = checkpoint.StopSignal()
+        ask = inputs.judge and functools.partial(inputs.judge, self.stop.event)
+        size = self.block.local_rollout_forward_batch_size
+        self.reward = reward.make(run.spec, inputs.classifier, device, size, ask)
 
     def _make_optimizer(self, both: networks.ActorCritic) -> torch.optim.AdamW:
         self.peaks = (self.block.learning_rate, self.block.value_learning_rate or self.block.learning_rate)

@@ -10,6 +10,7 @@ import math
 import random
 import time
 from collections.abc import Collection, Sequence
+from typing import NoReturn
 
 import torch
 from accelerate.utils import gather_object
@@ -32,7 +33,6 @@ def main(run: Run) -> None:
     """Train the policy, from the newest checkpoint if there is one, and leave `model/`, `value_model/` and `done.json`."""
     started = time.monotonic()
     actors = Actors(run, Inputs(run))
-    stop = checkpoint.StopSignal()
     resumed = checkpoint.agree_on_newest(run.checkpoints, run.world_size)
     done = checkpoint.step_of(resumed) if resumed else -1
     if resumed:
@@ -45,17 +45,23 @@ def main(run: Run) -> None:
         if metrics is not None and numbers:
             metrics.write({"update": update, "episode": update * actors.block.global_batch_size, **numbers})
 
+    def save_and_raise(update: int, error: Exception) -> NoReturn:
+        actors.save(update)
+        if metrics is not None:
+            metrics.close()
+        raise error
+
     def stop_if_asked(update: int) -> None:
-        if any_rank(stop.received, run):
-            actors.save(update)
-            if metrics is not None:
-                metrics.close()
-            raise checkpoint.Stopped
+        if any_rank(actors.stop.received, run):
+            save_and_raise(update, checkpoint.Stopped())
 
     if done < 0:
         log(0, ppo.evaluate_if_due(0))
     for update in range(max(done, 0), actors.updates):
-        numbers = ppo.update(update, lambda _, update=update: stop_if_asked(update))
+        try:
+            numbers = ppo.update(update, lambda _, update=update: stop_if_asked(update))
+        except reward.Unjudged as unjudged:  # nothing has been learnt yet of what was to be judged
+            save_and_raise(update, unjudged.error or checkpoint.Stopped())
         log(update + 1, numbers | ppo.evaluate_if_due(update + 1))
         progress.update(update + 1, score=numbers["objective/scores"], kl=numbers["objective/kl"])
         if (update + 1) % actors.block.save_steps == 0:
@@ -92,6 +98,7 @@ class _Ppo:
             "eps": len(episodes) / (time.monotonic() - started),
             **_objectives(experience, episodes, self.inputs.end_tokens),
             **sums,
+            **(self.inputs.judge.numbers if self.inputs.judge else {}),
             "lr": self.actors.optimizer.param_groups[0]["lr"],
         }
 

@@ -1,4 +1,4 @@
-"""What is a response worth? One number per response, from the rule verifier or from a classifier.
+"""What is a response worth? One number per response, from the rule verifier, a classifier or a judge behind an API.
 
 The scale 0, 0.1, 1 is described in docs/recipe.md#ppo-an-update.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from fino1 import runs
-from fino1.errors import SpecError
+from fino1.errors import Fino1Error, SpecError
 from fino1.spec.run import RunSpec
 from fino1.spec.train import RewardBlock
 from fino1.tasks import task
@@ -20,9 +20,18 @@ from fino1.train.data.rows import Rows
 from fino1.train.verifier import classifier
 
 Reward = Callable[[Sequence[str], Sequence[Record]], list[float]]
+Ask = Callable[[Sequence[tuple[str, Record]]], list[bool | None]]
 
 MALFORMED, RIGHT = 0.0, 1.0
 _KEY = "ppo.reward.model"
+
+
+class Unjudged(Exception):  # noqa: N818, it ends a run that goes on later
+    """A judge's verdicts are not all there, on any rank. `error` says why; None: the run was asked to stop."""
+
+    def __init__(self, error: Fino1Error | None) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 def scorer(spec: RunSpec) -> Scorer:
@@ -44,11 +53,11 @@ def check_targets(spec: RunSpec, rows: Rows) -> None:
 
 
 def check(block: RewardBlock, work: Path) -> tuple[str, str | None] | None:
-    """Find the classifier that gives the reward: its directory or hub id, and revision; None where the rule does.
+    """Find the classifier that gives the reward: its directory or hub id, and revision; None where there is none.
 
     Raises SpecError where it is no classifier (its head would be random), or has neither one nor two classes.
     """
-    if block.source == "rule":
+    if block.source != "model":
         return None
     source, revision = runs.resolve(block.model, work, key=_KEY)
     config = model.load_config(_KEY, source, revision)
@@ -63,12 +72,20 @@ def check(block: RewardBlock, work: Path) -> tuple[str, str | None] | None:
     return source, revision
 
 
-def make(spec: RunSpec, source: tuple[str, str | None] | None, device: torch.device, batch_size: int) -> Reward:
-    """Build the reward function that maps responses (text) and their records to scores."""
+def make(
+    spec: RunSpec,
+    source: tuple[str, str | None] | None,
+    device: torch.device,
+    batch_size: int,
+    ask: Ask | None = None,
+) -> Reward:
+    """Build the reward function that maps responses (text) and their records to scores; `ask` is the judge, if there is one."""
     block = spec.ppo.reward
     if source is not None:
         return _classifier_reward(block, *source, device, batch_size)
     score = scorer(spec)
+    if ask is not None:
+        return _judged_reward(block, score, ask)
 
     def rule(texts: Sequence[str], records: Sequence[Record]) -> list[float]:
         return [
@@ -77,6 +94,25 @@ def make(spec: RunSpec, source: tuple[str, str | None] | None, device: torch.dev
         ]
 
     return rule
+
+
+def _judged_reward(block: RewardBlock, score: Scorer, ask: Ask) -> Reward:
+    """The judge's word on well-formed responses; with `mix` on those that the rule gives no verdict on."""
+    by_judge = block.wrong + block.judge_weight * (RIGHT - block.wrong)
+
+    def judged(texts: Sequence[str], records: Sequence[Record]) -> list[float]:
+        scores, unclear = [], []
+        for i, (text, record) in enumerate(zip(texts, records, strict=True)):
+            is_formed = well_formed(text)
+            verdict = judge(score, text, record).strict if is_formed and block.source == "mix" else None
+            scores.append(MALFORMED if not is_formed else RIGHT if verdict else block.wrong)
+            if is_formed and verdict is None:
+                unclear.append(i)
+        for i, is_right in zip(unclear, ask([(texts[i], records[i]) for i in unclear]), strict=True):
+            scores[i] = by_judge if is_right else block.wrong
+        return scores
+
+    return judged
 
 
 def _classifier_reward(
