@@ -15,7 +15,7 @@ from fino1.spec.inputs import DEFAULT_DATA, DataBlock, RowsBlock
 from fino1.tasks.record import FINAL, THINKING, Record
 from fino1.tasks.rows import is_finite, read_json_rows
 from fino1.train import checkpoint
-from fino1.train.data import published
+from fino1.train.data import chains, published
 
 SFT_COLUMNS = ("Question", "Complex_CoT", "Response")
 RL_COLUMNS = ("Open-ended Verifiable Question", "Ground-True Answer")
@@ -34,6 +34,8 @@ def read(block: RowsBlock, method: str) -> list[Record]:
     names = {column: given.get(column, column) for column in columns}
     source = block.path or block.hub or DEFAULT_DATA
     raw, problems = _load_local(Path(source)) if block.path is not None else (_load_hub(source, block), [])
+    if method == "verifier":
+        raw = chains.expand(source, raw, names)
     names = published.find_names(names, raw)
     if not problems:
         _check_columns(
