@@ -44,7 +44,7 @@ def _make_records(number: int, row: dict[str, Any], problems: rows.Problems) -> 
     lines = rows.read_field(row, "table.table", list, problems, number)
     table = [["" if cell is None else str(cell) for cell in line] for line in lines if isinstance(line, list)]
     paragraphs = [each for each in rows.read_field(row, "paragraphs", list, problems, number) if isinstance(each, dict)]
-    texts = [str(each.get("text", "")).strip() for each in sorted(paragraphs, key=lambda each: each.get("order") or 0)]
+    texts = [str(each.get("text", "")).strip() for each in sorted(paragraphs, key=_read_order)]
     table_hash = hashlib.sha256(json.dumps(table).encode()).hexdigest()[:16]
     shared: dict[str, Any] = {
         "before": tuple(text for text in texts if text),
@@ -55,6 +55,11 @@ def _make_records(number: int, row: dict[str, Any], problems: rows.Problems) -> 
     questions = rows.read_field(row, "questions", list, problems, number)
     by_place = {"questions": {str(place): asked for place, asked in enumerate(questions)}}
     return [_make_record(by_place, f"questions.{place}", shared, problems, number) for place in by_place["questions"]]
+
+
+def _read_order(paragraph: dict[str, Any]) -> int:
+    order = paragraph.get("order")
+    return order if isinstance(order, int) else 0
 
 
 def _make_record(
@@ -70,6 +75,7 @@ def _make_record(
         return None
     if scale not in (None, "", "percent", *_SCALES):
         problems.add(number, f"{where}.scale", "thousand, million, billion, percent or none", scale)
+        return None
     given = answer[0] if isinstance(answer, list) and len(answer) == 1 else answer
     target = read_target(given) if isinstance(given, str | int | float) else None
     if target is None:

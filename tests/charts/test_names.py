@@ -65,6 +65,9 @@ NAMES: dict[str, dict[str, str]] = {
     "sft": {
         "sft-06ffc2c4a6": "922963c2c7",
     },
+    "verifier-finqa": {
+        "verifier-finqa-d1dddbb049": "325863dc27",
+    },
     "verifier-tiny": {
         "verifier-tiny-c34fb72341": "2e23199abe",
     },

@@ -8,10 +8,11 @@ from fino1.errors import SpecError
 from fino1.spec import load
 from fino1.spec.inputs import InitBlock
 from fino1.tasks import ledger
-from fino1.tasks.record import solution
+from fino1.tasks.record import Record, solution
 from fino1.tasks.scoring.answer import score
 from fino1.train import model
-from fino1.train.verifier import classifier, pairs
+from fino1.train.verifier import classifier, evaluation, pairs
+from tests.tasks.test_goldpairs import rows as goldrows
 from tests.train.conftest import VERIFIER
 
 QUESTION, GOLD = "Open-ended Verifiable Question", "Ground-True Answer"
@@ -125,6 +126,61 @@ def test_one_class_is_not_enough(tmp_path):
         f"data: {path}: expected right and wrong responses to train on, got 2 right and 0 wrong of 3 read, "
         "1 without a verdict"
     )
+
+
+def test_a_search_s_conclusions_are_pairs_with_their_verdicts(tmp_path):
+    def turn(conclusion, right, judged_by="rule"):
+        steps = [{"action": "conclude", "content": conclusion}, {"action": "check", "content": "It fits."}]
+        return {"right": right, "judged_by": judged_by, "steps": steps}
+
+    about = {"question": "a?", "target": 5.0, "response": "", "failure": "wrong"}
+    lines = [
+        about | {"turns": [turn("It is 6.", False), turn("It is 5.", True)], "response": "five", "failure": None},
+        about | {"question": "b?", "turns": [turn("about five or so", False, "judge"), turn("hm", False, "nobody")]},
+        about | {"question": "c?", "turns": [turn("5", True)], "response": "seven", "failure": "response"},
+    ]
+    found = pairs.read(spec(written(tmp_path, lines, "paths.jsonl")))
+    expected = [("It is 6.", False), ("It is 5.", True), ("five", True), ("about five or so", False)]
+    assert labels(found.train) == [*expected, ("5", True), ("seven", False)]
+    assert found.counts.unjudged == 1
+    path = written(tmp_path, [lines[0], about | {"turns": [{"right": True}]}], "paths.jsonl")
+    with pytest.raises(SpecError) as caught:
+        pairs.read(spec(path))
+    assert caught.value.problems == [f"{path}:2: turns: expected those of a search, got [{{'right': True}}]"]
+
+
+def test_pairs_of_golds_share_no_table_with_held_out_ones(tmp_path):
+    path = written(tmp_path, goldrows(40))
+    found = pairs.read(spec(path, task="finqa", eval_size=25))
+    sides = [{pair.record.fields["table_hash"] for pair in side} for side in (found.train, found.evaluation)]
+    assert sides[0].isdisjoint(sides[1]) and len(sides[1]) > 1
+    assert 10 <= found.counts.evaluation <= 25
+    assert found.counts.train > 300
+    assert pairs.read(spec(path, task="finqa")).counts.evaluation == 0
+
+
+def test_verifier_and_rule_are_compared_by_kind():
+    def pair(response, label, **fields):
+        return pairs.Pair(Record("a", "how much?", 5.0, response=response, fields=fields), label)
+
+    judged = [
+        (pair("5", True, error="none", form="digits"), 0.9),
+        (pair("50", False, error="scale", form="digits"), 0.7),
+        (pair("five", True, error="none", form="words"), 0.8),
+        (pair("six", False, error="cell", form="words"), 0.1),
+        (pair("5", False), 0.2),  # whoever labelled it knew better than the rule
+    ]
+    report = evaluation.compare(*zip(*judged, strict=True), score, 0.4)
+    assert {key: report["all"][key] for key in ("n", "rule")} == {
+        "n": 5,
+        "rule": {"correct": 2, "wrong": 1, "unparsed": 2},
+    }
+    assert report["all"]["verifier"]["correct"] == 4
+    assert report["all"]["rule_first"]["correct"] == 4
+    assert (report["rule_cannot_read"]["n"], report["rule_cannot_read"]["verifier"]["accuracy"]) == (2, 1.0)
+    assert report["rule_reads"]["verifier"]["correct"] == 2
+    assert {kind: found["n"] for kind, found in report["by_error"].items()} == {"none": 2, "scale": 1, "cell": 1}
+    assert report["by_form"]["words"]["verifier"]["brier"] == pytest.approx((0.2**2 + 0.1**2) / 2)
 
 
 @pytest.mark.parametrize("slip_rate", [0.0, 0.5, 1.0])

@@ -63,6 +63,9 @@ def test_what_it_leaves(whole):
     assert judged[-1]["eval/accuracy"] == held_out["accuracy"]
     assert judged[-1]["eval/brier"] == pytest.approx(held_out["brier"], abs=1e-6)
     assert json.loads((whole.directory / "data.json").read_text())["train"] == 60
+    compared = json.loads((whole.directory / "evaluation.json").read_text())
+    assert compared["all"]["rule"] == {"correct": 20, "wrong": 0, "unparsed": 0}
+    assert compared["all"]["verifier"]["correct"] == held_out["correct"]
     assert '"event": "data"' in whole.output
 
 

@@ -16,7 +16,7 @@ from fino1.spec.inputs import DEFAULT_DATA, DataBlock, RowsBlock
 from fino1.tasks.record import FINAL, THINKING, Record
 from fino1.tasks.rows import is_finite, read_json_rows
 from fino1.train import checkpoint
-from fino1.train.data import formats, published
+from fino1.train.data import chains, formats, published
 from fino1.train.data.formats import ANSWER, QUESTION, REASONING, Numbered
 
 SFT_COLUMNS = (QUESTION, REASONING, ANSWER)
@@ -35,6 +35,8 @@ def read(block: RowsBlock, method: str) -> list[Record]:
     names = {column: given.get(column, column) for column in columns}
     source = block.path or block.hub or DEFAULT_DATA
     raw, problems = load_local(Path(source)) if block.path is not None else (_load_hub(source, block), [])
+    if method == "verifier":
+        raw = chains.expand(source, raw, names)
     there = {name for _, row in raw for name in row}
     names = formats.find_names(published.find_names(names, there), there)
     wanted = [name for column, name in names.items() if column != "label"]

@@ -20,8 +20,9 @@ from fino1 import files
 from fino1.spec.inputs import DEFAULT_VALUE_MODEL
 from fino1.train import model
 from fino1.train.launch.rank import Run
+from fino1.train.ppo import reward
 from fino1.train.trainer import AtomicCheckpointTrainer, Base, find_base, publish, train, training_arguments
-from fino1.train.verifier import calibration, classifier, pairs
+from fino1.train.verifier import calibration, classifier, evaluation, pairs
 
 
 def main(run: Run) -> None:
@@ -32,7 +33,7 @@ def main(run: Run) -> None:
     base = find_base(run, DEFAULT_VALUE_MODEL, (pair.text for pair in found.train), classifier.load_tokenizer)
     base.config.pad_token_id = base.tokenizer.pad_token_id
     examples, found.counts.cut = _examples(found.train, base, spec.verifier.max_length)
-    evaluation, _ = _examples(found.evaluation, base, spec.verifier.max_length)
+    held_out, _ = _examples(found.evaluation, base, spec.verifier.max_length)
     if run.is_main:
         counts = dataclasses.asdict(found.counts)
         files.write_json(run.directory / "data.json", counts)
@@ -43,17 +44,17 @@ def main(run: Run) -> None:
     trainer = AtomicCheckpointTrainer(
         run=run,
         model=model.load_verifier(base.config, base.source, base.revision),
-        args=TrainingArguments(**training_arguments(run, len(evaluation) > 0)),
+        args=TrainingArguments(**training_arguments(run, len(held_out) > 0)),
         train_dataset=examples,
-        eval_dataset=evaluation if len(evaluation) else None,
+        eval_dataset=held_out if len(held_out) else None,
         processing_class=base.tokenizer,
         compute_loss_func=_loss,
         compute_metrics=lambda prediction: _figures(prediction, threshold),
     )
-    if len(evaluation):
+    if len(held_out):
         trainer.add_callback(_JudgeLast())
     train(run, trainer)
-    report = _report(trainer, evaluation, found, threshold) if len(evaluation) else None
+    report = _report(run, trainer, held_out, found) if len(held_out) else None
     publish(run, trainer, base.tokenizer)
     if run.is_main:
         run.finish(started, steps=trainer.state.global_step, rows=found.counts.train, held_out=report)
@@ -93,11 +94,16 @@ def _figures(prediction: EvalPrediction, threshold: float) -> dict[str, float]:
     }
 
 
-def _report(
-    trainer: AtomicCheckpointTrainer, evaluation: Dataset, found: pairs.Pairs, threshold: float
-) -> dict[str, Any]:
-    """The figures of done.json; accuracy also on the pairs whose very text, question apart, is no training pair's."""
-    probabilities = _probabilities(trainer.predict(evaluation).predictions)
+def _report(run: Run, trainer: AtomicCheckpointTrainer, held_out: Dataset, found: pairs.Pairs) -> dict[str, Any]:
+    """Return the figures of done.json; accuracy also on the pairs whose very text, question apart, is no training pair's.
+
+    Writes evaluation.json, which has the rule's verdicts beside the verifier's.
+    """
+    threshold = run.spec.ppo.reward.threshold
+    probabilities = _probabilities(trainer.predict(held_out).predictions)
+    if run.is_main:
+        compared = evaluation.compare(found.evaluation, probabilities, reward.scorer(run.spec), threshold)
+        files.write_json(run.directory / "evaluation.json", compared)
     judged = list(zip(probabilities, (pair.label for pair in found.evaluation), strict=True))
     known = {pair.text for pair in found.train}
     new = [each for each, pair in zip(judged, found.evaluation, strict=True) if pair.text not in known]

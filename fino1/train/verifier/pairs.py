@@ -2,8 +2,9 @@
 
 (docs/design.md C7, docs/verifier.md)
 
-A row's own label wins; where it has none the rule matcher judges, and what that cannot judge is left out and counted. As many
-right pairs as wrong ones are kept, on either side; no question is on both. What became of the rows goes to data.json.
+A row's own label wins; where it has none the rule matcher judges, and what that cannot judge is left out and counted. Of a
+benchmark's rows the pairs are made from the golds. As many right pairs as wrong ones are kept, on either side; no question, and
+of a benchmark no table, is on both. What became of the rows goes to data.json.
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from typing import NamedTuple
 
 from fino1.errors import SpecError
 from fino1.spec.run import RunSpec
-from fino1.tasks import ledger
+from fino1.tasks import goldpairs, ledger
 from fino1.tasks.overlap import leave_out, words_of
 from fino1.tasks.record import Record, judge
 from fino1.train.data import rows
@@ -39,6 +40,8 @@ class Counts:
     """What became of the rows."""
 
     read: int = 0
+    left_out: int = 0
+    """A benchmark's questions whose answer is neither a number nor yes or no; not in `read`."""
     by_rule: int = 0
     """Judged by the rule: they have no label."""
     unjudged: int = 0
@@ -63,15 +66,15 @@ class Pairs:
 def read(spec: RunSpec) -> Pairs:
     """Read the pairs that a run trains on and holds out. Raises SpecError for bad rows, or where one class is empty."""
     block, counts = spec.data, Counts()
-    if block.task == "ledger" and block.path is None:
+    if block.is_generated:
         sides = _generated(spec)
         counts.read = len(sides[0])
     else:
         records = rows.read_file(block, "verifier")
         excluded = [r for other in block.exclude for r in rows.read_evaluation_set(other, spec.seed)]
         kept = leave_out(block.task, records, excluded)
-        counts.read, counts.excluded = len(records), len(records) - len(kept)
-        sides = _split(_judged(spec, kept, counts), block.eval_size)
+        counts.read, counts.left_out, counts.excluded = len(records), records.left_out, len(records) - len(kept)
+        sides = _from_golds(spec, kept, counts) if block.task else _split(_judged(spec, kept, counts), block.eval_size)
     train, evaluation = (_balanced(side, spec.seed) for side in sides)
     counts.surplus = sum(map(len, sides)) - len(train) - len(evaluation)
     if not train:
@@ -98,6 +101,20 @@ def _generated(spec: RunSpec) -> tuple[list[Pair], list[Pair]]:
     ):
         ledger.check_held_out(records, held_out)
     return train, evaluation
+
+
+def _from_golds(spec: RunSpec, records: list[Record], counts: Counts) -> tuple[list[Pair], list[Pair]]:
+    """Make the pairs of a benchmark's rows. Of a tenth of these, whole tables, `eval_size` pairs are held out, drawn by seed."""
+    block, score = spec.data, reward.scorer(spec)
+    held_in, held_out = rows.hold_out(records, len(records) if block.eval_size else 0, spec.seed)
+    train = leave_out(block.task, held_in, held_out)
+    counts.excluded += len(held_in) - len(train)
+    sides = [
+        [Pair(*each) for record in side for each in goldpairs.make_pairs(record, score, spec.seed)]
+        for side in (train, held_out)
+    ]
+    rng = random.Random(f"held out {spec.seed}")
+    return sides[0], rng.sample(sides[1], min(block.eval_size, len(sides[1])))
 
 
 def _judged(spec: RunSpec, records: Sequence[Record], counts: Counts) -> list[Pair]:

@@ -1,0 +1,34 @@
+"""What does a verifier learn from a search for reasoning paths? Its conclusions, with their verdicts (docs/paths.md)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from fino1.errors import SpecError
+
+Numbered = list[tuple[int, dict[str, Any]]]
+
+
+def expand(source: str, rows: Numbered, names: dict[str, str]) -> Numbered:
+    """Make lines of `paths.jsonl` a verifier's pairs, in columns of these names; other rows stay as they are.
+
+    A conclusion that nobody could judge has no label. Raises SpecError naming a line whose turns are not a search's.
+    """
+    found: Numbered = []
+    for number, row in rows:
+        try:
+            found += [(number, pair) for pair in (_list_pairs(row, names) if "turns" in row else [row])]
+        except (KeyError, IndexError, TypeError, AttributeError) as error:
+            raise SpecError(
+                f"{source}:{number}: turns: expected those of a search, got {row['turns']!r:.80}"
+            ) from error
+    return found
+
+
+def _list_pairs(row: dict[str, Any], names: dict[str, str]) -> Iterator[dict[str, Any]]:
+    question, target, response, label = names.values()
+    known = {question: row.get("question"), target: row.get("target")}
+    for turn in row["turns"]:
+        verdict = None if turn["judged_by"] == "nobody" else turn["right"]
+        yield {**known, response: turn["steps"][-2]["content"], label: verdict}
+    if row.get("response"):
+        yield {**known, response: row["response"], label: row.get("failure") is None}
