@@ -109,8 +109,7 @@ def find_matches(rows: Sequence[Row], sets: Sequence[EvaluationSet], share: floa
     for row in rows:
         if row in found:
             continue
-        like = index.find(Words(f"{row.document}\n{row.question}"))
-        if like and like[1].share >= share:
+        if like := index.find(Words(f"{row.document}\n{row.question}"), share):
             found[row] = Match(row, "n-grams", names[id(like[0])], *like)
     return [found[row] for row in rows if row in found]
 
