@@ -76,7 +76,7 @@ def _write_source(source: Mapping[str, Any]) -> Sequence[Any]:
 
 
 def _write_inputs(sources: Iterable[Mapping[str, Any]]) -> list[str]:
-    lines = sorted({(name, sha256) for source in sources for name, sha256 in source.get("inputs", {}).items()})
+    lines = sorted({(name, sha256) for source in sources for sha256, name in source.get("inputs", {}).items()})
     if not lines:
         return []
     return ["The searches read:", _write_table(("file", "SHA-256"), ((f"`{n}`", f"`{h[:12]}`") for n, h in lines))]

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from fino1.errors import SpecError
 from fino1.evaluate import questions
@@ -79,7 +79,7 @@ def _list_blocks(argument: str) -> list[tuple[EvalTask, int]]:
         if spec.method != "eval":
             raise SpecError(f"{argument}: method: expected eval, got {spec.method}")
         return [(block, spec.seed) for block in spec.eval.tasks]
-    names = TaskId.__args__  # type: ignore[attr-defined]
+    names = get_args(TaskId)
     if task not in names or bool(path) == (task == "ledger" and not equals):
         raise SpecError(
             f"expected TASK=FILE with one of {', '.join(names)}, ledger, or an evaluation's run file, got {argument}"
@@ -109,8 +109,7 @@ def find_matches(rows: Sequence[Row], sets: Sequence[EvaluationSet], share: floa
     for row in rows:
         if row in found:
             continue
-        like = index.find(Words(f"{row.document}\n{row.question}"))
-        if like and like[1].share >= share:
+        if like := index.find(Words(f"{row.document}\n{row.question}"), share):
             found[row] = Match(row, "n-grams", names[id(like[0])], *like)
     return [found[row] for row in rows if row in found]
 

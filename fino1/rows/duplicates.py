@@ -5,11 +5,12 @@ share its text and differ in a word (owned, leased), and pages of one company di
 much of a benchmark alike, and numbers decide too: of the question, the document and the answer.
 """
 
+import hashlib
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
 from fino1.rows.row import Row
-from fino1.tasks.ngrams import Words
+from fino1.tasks.ngrams import split_words
 
 _PERMUTATIONS, _BANDS = 128, 32  # of two prompts that are 70 % alike, 1 in 6,700 is missed
 _SEED = 42
@@ -18,8 +19,9 @@ _LETTERS, _WORDS = 5, 3  # of a shingle of the question, and of the document
 
 def find_repeated(rows: Sequence[Row]) -> dict[Row, Row]:
     """Find the rows whose prompt an earlier one has, in the same words: each with that one."""
-    first: dict[tuple[str, ...], Row] = {}
-    pairs = [(row, first.setdefault(tuple(Words(row.prompt).words), row)) for row in rows]
+    first: dict[bytes, Row] = {}
+    digests = (hashlib.sha256(" ".join(split_words(row.prompt)).encode()).digest() for row in rows)
+    pairs = [(row, first.setdefault(digest, row)) for row, digest in zip(rows, digests, strict=True)]
     return {row: earlier for row, earlier in pairs if row is not earlier}
 
 
@@ -62,17 +64,17 @@ def _has_same_answer(one: Row, other: Row) -> bool:
 
 
 def _shingle_question(row: Row) -> set[str]:
-    text = " ".join(Words(row.question).words)
+    text = " ".join(split_words(row.question))
     return {text[i : i + _LETTERS] for i in range(max(1, len(text) - _LETTERS + 1))}
 
 
 def _shingle_document(row: Row) -> set[str]:
-    words = Words(row.document).words
+    words = split_words(row.document)
     return {" ".join(words[i : i + _WORDS]) for i in range(max(1, len(words) - _WORDS + 1))}
 
 
 def _list_numbers(text: str) -> set[str]:
-    return {word for word in Words(text).words if word[0].isdigit()}
+    return {word for word in split_words(text) if word[0].isdigit()}
 
 
 def _compute_jaccard(one: AbstractSet[str], other: AbstractSet[str]) -> float:

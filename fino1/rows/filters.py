@@ -56,7 +56,7 @@ def load_measure(tokenizer: str | None) -> Measure:
 
 def is_well_formed(row: Row) -> bool:
     """True for a row that training reads: no text is empty, and its completion has each heading once."""
-    texts = (row.question, row.prompt, row.cot, row.response)
+    texts = (row.prompt, row.cot, row.response)
     return all(text.strip() for text in texts) and well_formed(row.completion)
 
 

@@ -6,6 +6,7 @@ The same inputs and options give the same bytes, in whatever order the inputs ar
 import argparse
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from fino1 import exits
@@ -36,7 +37,7 @@ def main(arguments: argparse.Namespace) -> int:
     summary = {
         "counts": counts,
         "tasks": _count_tasks(parts),
-        "options": {name: getattr(arguments, name) for name in _OPTIONS},
+        "options": {name: getattr(arguments, name) for name in _OPTIONS} | _name_tokenizer(arguments.tokenizer),
         "sources": [source.to_dict() for source in sources],
         "evaluation_sets": [{"name": each.name, "rows": len(each.records), **each.identity} for each in sets],
         "solved_by": solved and solved.model,
@@ -51,7 +52,7 @@ def main(arguments: argparse.Namespace) -> int:
     return exits.DONE
 
 
-_OPTIONS = ("ngram_share", "similarity", "tokenizer", "max_length", "max_response", "min_response", "rl_share")
+_OPTIONS = ("ngram_share", "similarity", "max_length", "max_response", "min_response", "rl_share")
 
 
 def _filter(
@@ -74,7 +75,7 @@ def _filter(
     similar = duplicates.find_similar(left, arguments.similarity)
     left = _drop(left, similar)
     verdicts = {row: solved.find(row) for row in left} if solved else {}
-    if solved and all(verdict is None for verdict in verdicts.values()):
+    if solved and left and all(verdict is None for verdict in verdicts.values()):
         raise SpecError(f"--solved-by: {arguments.solved_by}: expected answers to these questions, got none")
     kept = [row for row in left if not verdicts.get(row)]
     lengths = Counter(faults.values())
@@ -90,6 +91,11 @@ def _filter(
     }
     alike = [_match_similar(row, other) for row, other in similar.items()]
     return filters.drop_long_pairs(kept, limits), [*evaluated, *alike], counts
+
+
+def _name_tokenizer(tokenizer: str | None) -> dict[str, str | None]:
+    """Name the tokenizer: nothing of where on this machine it lies."""
+    return {"tokenizer": Path(tokenizer).name if tokenizer and Path(tokenizer).is_dir() else tokenizer}
 
 
 def _drop(rows: Sequence[Row], others: Sequence[Row] | dict[Row, Row]) -> list[Row]:

@@ -29,7 +29,7 @@ class Source:
     rows: int
     writer: str = ""
     tasks: tuple[str, ...] = ()
-    inputs: Mapping[str, str] = field(default_factory=dict)  # file name → SHA-256
+    inputs: Mapping[str, str] = field(default_factory=dict)  # SHA-256 → name of a file that the search read
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as summary.json has it."""
@@ -82,7 +82,7 @@ def _read_run(directory: Path) -> tuple[list[Row], Source]:
         rows=len(rows),
         writer=_name_writer(config["writer"]),
         tasks=tuple(sorted({task["task"] for task in config["tasks"]})),
-        inputs={Path(each["path"]).name: each["sha256"] for each in known},
+        inputs={each["sha256"]: Path(each["path"]).name for each in known},
     )
     return rows, source
 

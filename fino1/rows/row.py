@@ -73,5 +73,5 @@ def split_prompt(prompt: str, document: str = "") -> tuple[str, str]:
         return document, rest.strip()
     start = marks[-1].end()
     end = _END.search(rest, start)
-    question = rest[start : end.start() if end else len(rest)].strip()
+    question = rest[start : end.start() if end else len(rest)].strip() or rest.strip()
     return document or rest[: marks[-1].start()].strip() or rest[end.end() if end else len(rest) :].strip(), question

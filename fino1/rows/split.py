@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fino1.rows.row import Row
-from fino1.tasks.ngrams import MIN_FIGURES, Words, list_figures
+from fino1.tasks.ngrams import MIN_FIGURES, list_figures, split_words
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ def split(rows: Sequence[Row], share: float) -> Parts:
 
 def _list_keys(row: Row) -> list[str]:
     """List what other rows of its page may share with a row. A page may stand under other names, its table under others still."""
-    document = Words(row.document).words
+    document = split_words(row.document)
     is_page = len(list_figures(document)) >= MIN_FIGURES  # else it may be what every prompt says
-    words = " ".join(document if is_page else Words(row.question).words)
+    words = " ".join(document if is_page else split_words(row.question))
     named = [f"{kind} {value}" for kind, value in (("page", row.page), ("table", row.table)) if value]
     return [*named, f"text {hashlib.sha256(words.encode()).hexdigest()}"]
 

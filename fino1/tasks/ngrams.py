@@ -4,6 +4,7 @@ Reports repeat themselves from year to year word for word, and only the figures 
 is how many of a document's figures stand in a shared n-gram, not how many of its words.
 """
 
+import functools
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,18 +28,26 @@ class Passage:
     other_text: str
 
 
+@functools.lru_cache(maxsize=64)  # the same page is asked for again and again
+def split_words(text: str) -> tuple[str, ...]:
+    """Split a text into its words in lower case, numbers without thousands separators."""
+    return tuple(word.lower().replace(",", "") for word in _WORD.findall(text))
+
+
 class Words:
-    """The words of a text in lower case, numbers without thousands separators, and where they stand."""
+    """The words of a text, and where they stand."""
 
     def __init__(self, text: str) -> None:
         self.text = text
-        found = list(_WORD.finditer(text))
-        self.words = [match[0].lower().replace(",", "") for match in found]
-        self._spans = [match.span() for match in found]
+        self.words = split_words(text)
+
+    @functools.cached_property
+    def _spans(self) -> list[tuple[int, int]]:
+        return [match.span() for match in _WORD.finditer(self.text)]
 
     def ngrams(self) -> Iterator[tuple[str, ...]]:
         """Yield the n-grams in the order of the text."""
-        return (tuple(self.words[i : i + N]) for i in range(len(self.words) - N + 1))
+        return (self.words[i : i + N] for i in range(len(self.words) - N + 1))
 
     def cut(self, start: int, end: int) -> str:
         """Return the text from word `start` to before word `end`, at most SHOWN_CHARACTERS of it."""
@@ -56,8 +65,8 @@ class Index:
             for place, ngram in enumerate(words.ngrams()):
                 self._places[ngram].append((number, place))
 
-    def find(self, text: Words) -> tuple[Record, Passage] | None:
-        """Find the record of which a text repeats most; None where it shares an n-gram with none."""
+    def find(self, text: Words, least: float = 0.0) -> tuple[Record, Passage] | None:
+        """Find the record of which a text repeats most; None where that is less than `least`, or no n-gram is shared."""
         found: dict[int, set[int]] = defaultdict(set)
         for ngram in set(text.ngrams()):
             for number, place in self._places.get(ngram, ()):
@@ -68,6 +77,8 @@ class Index:
         best = min(shares, key=lambda number: (-shares[number] / len(self._counted[number]), number))
         record, words = self._records[best]
         share = shares[best] / len(self._counted[best])
+        if share < least:
+            return None
         return record, Passage(share, *_cut_telling(text, words, self._counted[best]))
 
 
@@ -107,7 +118,7 @@ def _cut_telling(text: Words, other: Words, counted: set[int]) -> tuple[str, str
         if ours < behind or ngram not in places:
             continue
         start, length = places[ngram], N
-        while text.words[ours + length : ours + length + 1] == other.words[start + length : start + length + 1] != []:
+        while text.words[ours + length : ours + length + 1] == other.words[start + length : start + length + 1] != ():
             length += 1
         behind = ours + length - N + 1
         telling = len(counted.intersection(range(start, start + length)))

@@ -180,6 +180,18 @@ FLAGS = {
     (entry, "link"): H | {"--config", "--work", "--to"},
     (entry, "serve"): H | {"--config", "--work", "--port"},
     (entry, "report"): H | {"--work", "--out", "--run", "--title", "--note", "--skipped"},
+    (entry, "rows"): H
+    | {
+        "--output",
+        "--overwrite",
+        "--exclude",
+        "--ngram-share",
+        "--similarity",
+        "--tokenizer",
+        "--max-length",
+        "--max-response",
+    }
+    | {"--min-response", "--solved-by", "--rl-share", "--license", "--push", "--public"},
     (entry, "score"): H | {"--task"},
     (entry, "doctor"): H | {"--work", "--gpus", "--part"},
 }
