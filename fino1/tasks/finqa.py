@@ -49,8 +49,7 @@ def _make_record(number: int, row: dict[str, Any], problems: rows.Problems) -> R
     inner = row["qa"] if nested and isinstance(row["qa"], dict) else row
     gold_name = "exe_ans" if "exe_ans" in inner or nested else "answer"
     gold = rows.read_gold(inner.get(gold_name, rows.Missing()), nested + gold_name, problems, number, read_target)
-    lines = rows.read_field(row, "table", list, problems, number)
-    table = [["" if cell is None else str(cell) for cell in line] for line in lines if isinstance(line, list)]
+    table = _read_cells(row, problems, number)
     before, after = _read_page(row, problems, number)
     identity = row.get("id") if isinstance(row.get("id"), str) else None
     table_hash = hashlib.sha256(json.dumps(table).encode()).hexdigest()[:16]
@@ -71,6 +70,18 @@ def _make_record(number: int, row: dict[str, Any], problems: rows.Problems) -> R
         other_gold=find_correction(identity, gold),
         basis=read_basis(question, program, analyst, gold, table, before + after),
     )
+
+
+def _read_cells(row: dict[str, Any], problems: rows.Problems, number: int) -> list[list[str]]:
+    """Read the table's cells as text; null, and pandas' NaN, is an empty one."""
+    lines = rows.read_field(row, "table", list, problems, number)
+    wrong = [
+        line for line in lines if not isinstance(line, list) or any(isinstance(cell, list | dict) for cell in line)
+    ]
+    if wrong:
+        problems.add(number, "table", "rows of texts and numbers", wrong[0])
+        return []
+    return [["" if cell is None or cell != cell else str(cell) for cell in line] for line in lines]
 
 
 def _read_page(row: dict[str, Any], problems: rows.Problems, number: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
