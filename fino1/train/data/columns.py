@@ -27,7 +27,7 @@ PAIR_COLUMNS = (*RL_COLUMNS, "Response", "label")
 DOCUMENT = "Document"  # a column that rows of method `paths` have: the part of the prompt that may be cut
 _CONTEXT = re.compile(r"\A(.*?context:)(.*?)(\bquestion:.*)\Z", re.DOTALL | re.IGNORECASE)
 _LABELS = {"True": "true", "1": "true", "False": "false", "0": "false"}  # by the text of what JSON may hold
-_SHOWN = 20  # problems listed of one file
+SHOWN = 20  # problems listed of one file
 
 
 def read(block: RowsBlock, method: str) -> list[Record]:
@@ -60,9 +60,9 @@ def _refuse(source: str, problems: list[str], there: set[str], wanted: Sequence[
 
 
 def first_problems(problems: list[str], source: str) -> list[str]:
-    """Return the first _SHOWN problems, and a line that says how many more there are."""
-    more = [f"{source}: and {len(problems) - _SHOWN} more problems"] if len(problems) > _SHOWN else []
-    return problems[:_SHOWN] + more
+    """Return the first SHOWN problems, and a line that says how many more there are."""
+    more = [f"{source}: and {len(problems) - SHOWN} more problems"] if len(problems) > SHOWN else []
+    return problems[:SHOWN] + more
 
 
 def _load_local(path: Path) -> tuple[Numbered, list[str]]:
