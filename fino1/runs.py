@@ -70,7 +70,9 @@ def resolve(ref: ModelRef, work: Path, default: str | None = None, key: str = ""
         return str(folder), None
     if ref.path is not None:
         if not (Path(ref.path) / "config.json").is_file():
-            raise SpecError(f"{key}path: {ref.path}: expected a directory with config.json, got none")
+            is_adapter = (Path(ref.path) / "adapter_config.json").is_file()
+            got = "an adapter; merge it into its base model" if is_adapter else "none"
+            raise SpecError(f"{key}path: {ref.path}: expected a directory with config.json, got {got}")
         return ref.path, None
     if ref.hub is not None:
         return ref.hub, ref.revision

@@ -5,34 +5,50 @@ A file is 8 bytes (the header's length, little-endian), a JSON header (tensor â†
 
 import json
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fino1.errors import SpecError
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
-_INDEX, _SINGLE = "model.safetensors.index.json", "model.safetensors"
+_INDEX, _SINGLE, _ADAPTER = "model.safetensors.index.json", "model.safetensors", "adapter_config.json"
 
 
-def read_shapes(folder: Path) -> dict[str, list[int]]:
-    """Read the shapes of the tensors in a folder's safetensors files, {} where it has none.
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor as its file's header describes it: `dtype` in safetensors' words (F32, BF16, I8, â€¦)."""
+
+    dtype: str
+    shape: list[int]
+
+
+def read_headers(folder: Path) -> dict[str, Tensor]:
+    """Read what tensors a folder's safetensors files hold, by name; {} where it has none.
 
     Raises SpecError, naming the file, for a Git LFS pointer, a file that is cut off or empty, and a shard that is not there.
     """
-    shapes: dict[str, list[int]] = {}
+    found: dict[str, Tensor] = {}
     for path in _find_files(folder):
         if is_pointer(path):
             raise SpecError(f"{path}: expected weights, got a Git LFS pointer; run `git lfs pull` in its repository")
         header, size = _read_header(path)
         try:
             tensors = {name: about for name, about in header.items() if name != "__metadata__"}
-            shapes |= {name: list(about["shape"]) for name, about in tensors.items()}
+            found |= {name: Tensor(about["dtype"], list(about["shape"])) for name, about in tensors.items()}
             end = size + max((about["data_offsets"][1] for about in tensors.values()), default=0)
         except (KeyError, TypeError, IndexError) as error:
             raise SpecError(f"{path}: expected weights, got a header that is not of safetensors") from error
         if path.stat().st_size != end:
             raise SpecError(f"{path}: expected {end} bytes of weights, got {path.stat().st_size}")
-    return shapes
+    return found
+
+
+def check_no_adapter(folder: Path) -> None:
+    """Raise SpecError for PEFT's adapter, whose base model Transformers would load in place of the folder's own."""
+    if (folder / _ADAPTER).is_file():
+        got = f"an adapter ({_ADAPTER}); merge it into its base model"
+        raise SpecError(f"{folder}: expected a whole model, got {got}")
 
 
 def is_pointer(path: Path) -> bool:
@@ -49,7 +65,7 @@ def _find_files(folder: Path) -> list[Path]:
     if not index.is_file():
         return []
     try:
-        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        shards = sorted({str(shard) for shard in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         got = "a Git LFS pointer; run `git lfs pull` in its repository" if is_pointer(index) else "another document"
         raise SpecError(f"{index}: expected the map of weights to files, got {got}") from error

@@ -14,6 +14,7 @@ from fino1.k8s import cli
 from fino1.k8s.objects import unit
 from fino1.spec import canonical, load
 from fino1.spec.fields import BYTES
+from fino1.spec.inputs import RESERVED_VARIABLES
 from fino1.spec.placement import PLACEMENT
 from fino1.spec.pods import GANG_KEYS, RESERVED_ENV, RESERVED_LABELS
 from fino1.spec.run import READ
@@ -58,7 +59,12 @@ def _facts(root: Node) -> dict[str, Any]:
         "configKeys": READ,
         "objectKeys": {method: load.object_keys(method) for method in READ},
         "added": schema.added(root),
-        "reserved": {"env": RESERVED_ENV, "labels": RESERVED_LABELS, "gang": GANG_KEYS},
+        "reserved": {
+            "env": RESERVED_ENV,
+            "labels": RESERVED_LABELS,
+            "variables": RESERVED_VARIABLES,
+            "gang": GANG_KEYS,
+        },
         "bytes": BYTES,
         "fatal": exits.FATAL,
         "vllm": unit.VLLM_IMAGE,

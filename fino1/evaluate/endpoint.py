@@ -137,8 +137,10 @@ class Endpoint:
                     return Answer("", "content_filter", None, None, 0.0, unanswered=lost)
                 self._refuse(error)
                 problem: Exception = error
-            except (openai.APIConnectionError, openai.APIResponseValidationError, ValueError) as error:
-                is_no_json = isinstance(error, ValueError) and not isinstance(error, reply.NoCompletion)
+            except (openai.APIConnectionError, openai.APIResponseValidationError, ValueError, RecursionError) as error:
+                is_no_json = isinstance(error, ValueError | RecursionError) and not isinstance(
+                    error, reply.NoCompletion
+                )
                 problem = reply.NoCompletion(f"a body that is no JSON: {error}") if is_no_json else error
             self._check()
             attempt += 1

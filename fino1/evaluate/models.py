@@ -104,7 +104,8 @@ def _check_folder(folder: Path) -> list[str]:
     if not any(folder.glob("*.safetensors")) and not any(folder.glob("*.bin")):
         return [f"{folder}: expected weights (*.safetensors), got none"]
     try:
-        weights.read_shapes(folder)
+        weights.check_no_adapter(folder)
+        weights.read_headers(folder)
     except SpecError as error:
         return error.problems
     return []
@@ -123,5 +124,10 @@ def _hash_artefact(folder: Path, is_run: bool) -> str:
 def _read_context_length(model: Location) -> int | None:
     """Read how many tokens fit the model from its config. Raises SpecError where there is no config."""
     config = hub.read(model, "config.json")
-    config = config.get("text_config") or config  # models that read pictures as well
-    return config.get("max_position_embeddings")
+    text = config.get("text_config")
+    length = (text if isinstance(text, dict) else config).get(
+        "max_position_embeddings"
+    )  # of one that reads pictures too
+    if length is not None and (isinstance(length, bool) or not isinstance(length, int) or length < 1):
+        raise SpecError(f"{model[0]}: expected tokens in max_position_embeddings of config.json, got {length!r}")
+    return length

@@ -19,10 +19,10 @@ def read(reply: Any) -> dict[str, Any]:
         raise NoCompletion(f"no chat completion: {reply!s}")
     return {
         "text": _join(message.content),
-        "reasoning": _only(str, getattr(message, "reasoning_content", None)),  # DeepSeek, vLLM, transformers serve
+        "reasoning": _find_reasoning(message),
         "finish_reason": _only(str, choice.finish_reason),
-        "prompt_tokens": _only(int, getattr(reply.usage, "prompt_tokens", None)),
-        "completion_tokens": _only(int, getattr(reply.usage, "completion_tokens", None)),
+        "prompt_tokens": _count(getattr(reply.usage, "prompt_tokens", None)),
+        "completion_tokens": _count(getattr(reply.usage, "completion_tokens", None)),
         "model": _only(str, reply.model),
     }
 
@@ -33,6 +33,18 @@ def _join(content: Any) -> str:
         return content or ""
     texts = [part if isinstance(part, str) else part.get("text") for part in content if isinstance(part, str | dict)]
     return "".join(text for text in texts if isinstance(text, str))
+
+
+def _find_reasoning(message: ChatCompletionMessage) -> str | None:
+    """What the model thought: `reasoning_content` of DeepSeek and transformers serve, `reasoning` of OpenRouter and vLLM."""
+    texts = (_only(str, getattr(message, name, None)) for name in ("reasoning_content", "reasoning"))
+    return next(filter(None, texts), None)
+
+
+def _count(value: Any) -> int | None:
+    """A number of tokens; None for a negative one, which would give tokens back to a budget."""
+    found = _only(int, value)
+    return None if found is None or found < 0 else found
 
 
 def _only(kind: type, value: Any) -> Any:

@@ -57,6 +57,8 @@ Positive = Annotated[float, Field(gt=0), BeforeValidator(number)]
 NonNegative = Annotated[float, Field(ge=0), BeforeValidator(number)]
 Count = Annotated[int, Field(ge=1), BeforeValidator(integer)]
 CountOrZero = Annotated[int, Field(ge=0), BeforeValidator(integer)]
+Int32OrZero = Annotated[int, Field(ge=0, le=2**31 - 1), BeforeValidator(integer)]
+"""As much as Kubernetes' 32-bit fields hold."""
 TwoOrMore = Annotated[int, Field(ge=2), BeforeValidator(integer)]
 Text = Annotated[str, Field(min_length=1)]
 Fold = Annotated[str, matching(r"^[1-9][0-9]{0,3}/[1-9][0-9]{0,3}$", "a part such as 1/5")]

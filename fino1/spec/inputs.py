@@ -1,5 +1,6 @@
 """Which models and which rows may a run file name?"""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -24,6 +25,11 @@ TaskId = Literal[
 DEFAULT_MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 DEFAULT_VALUE_MODEL = "meta-llama/Llama-3.2-3B-Instruct"
 DEFAULT_DATA = "TheFinAI/Fino1_Reasoning_Path_FinQA"  # 5,499 rows, CC-BY-4.0
+RESERVED_VARIABLES = (
+    "^(messages|conversation|chat_template|add_generation_prompt|continue_final_message|tokenize|padding|truncation|max_length"
+    "|return_.*)$"
+)
+"""Variables of chat templates, and arguments of Transformers' `apply_chat_template`, that have one meaning already."""
 
 
 class InitBlock(Block):
@@ -102,6 +108,15 @@ class ChatModelRef(ModelRef):
     chat_template_kwargs: Annotated[dict[str, Any], ADDED] = {}
     """Variables of the model's chat template, such as `{enable_thinking: false}`, for SFT, PPO and evaluations alike. A model
     that is trained with some is asked with the same only where the run file that asks it says so."""
+
+    @model_validator(mode="after")
+    def _variables(self) -> "ChatModelRef":
+        for name in self.chat_template_kwargs:
+            if re.fullmatch(RESERVED_VARIABLES, name):
+                raise ValueError(
+                    f"chat_template_kwargs.{name}: expected a variable that fino1 does not set itself, got {name}"
+                )
+        return self
 
 
 class RowsBlock(Block):

@@ -246,7 +246,7 @@ def problem(item: Mapping[str, Any], root: type[Block]) -> str:
         return f"{path}: expected a value, got none"
     if kind == "value_error":  # of a block's own validator; it may name a key of the block
         message = message.removeprefix("Value error, ")
-        return f"{path}{'.' if re.match('[a-z_]+: ', message) else ': '}{message}" if path else message
+        return f"{path}{'.' if re.match('[a-z_.]+: ', message) else ': '}{message}" if path else message
     if kind in _MESSAGES:
         limits = {key: canonical.dumps(v) if isinstance(v, float) else v for key, v in item.get("ctx", {}).items()}
         message = _MESSAGES[kind].format(**limits)

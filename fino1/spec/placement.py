@@ -17,6 +17,7 @@ from fino1.spec.fields import (
     DeviceName,
     Digest,
     EnvName,
+    Int32OrZero,
     LabelKey,
     LabelValue,
     ObjectName,
@@ -202,12 +203,12 @@ class Placement(Block):
     `wandb` is offline without a key (`secretEnv.WANDB_API_KEY`), `mlflow` without `env.MLFLOW_TRACKING_URI`."""
     suspend: StrictBool = False
     """True: made, but not started until `fino1-k8s resume`."""
-    backoffLimit: CountOrZero = 6
+    backoffLimit: Int32OrZero = 6
     """Restarts after exit codes that say try again, before the run has failed. A PyTorchJob's pods count only those
     that bring no new checkpoint."""
     activeDeadlineSeconds: Count | None = None
     """Seconds after which the run is ended."""
-    ttlSecondsAfterFinished: CountOrZero | None = None
+    ttlSecondsAfterFinished: Int32OrZero | None = None
     """Seconds after which a finished object is deleted; null keeps it, which GitOps tools need."""
     terminationGracePeriodSeconds: Count = 600
     """Seconds from SIGTERM to SIGKILL: more than writing a checkpoint takes."""

@@ -15,8 +15,11 @@ RESERVED_ENV = (
     "|MASTER_(ADDR|PORT)|PET_.*|RANK|LOCAL_RANK|WORLD_SIZE)$"
 )
 """Variables that the pod or its controller sets itself."""
-RESERVED_LABELS = r"^(app\.kubernetes\.io/(name|instance|component|part-of)|fino1/run)$"
-"""Labels by which the run's pods are found; their NetworkPolicy and `fino1-k8s` look for them."""
+RESERVED_LABELS = (
+    r"^(app\.kubernetes\.io/(name|instance|component|part-of)|fino1/run|job-name|controller-uid"
+    r"|(batch\.kubernetes\.io|training\.kubeflow\.org|trainer\.kubeflow\.org|jobset\.sigs\.k8s\.io|kueue\.x-k8s\.io)/.*)$"
+)
+"""Labels by which the pods are found: the NetworkPolicy and `fino1-k8s` look for ours, controllers and Kueue for theirs."""
 GANG_KEYS = {
     "podLabels": "scheduling.x-k8s.io/pod-group",
     "podAnnotations": "scheduling.k8s.io/group-name",
@@ -45,6 +48,10 @@ def _claims(spec: Placement) -> Iterator[Complaint]:
     for name, claim in (("work", work), ("models", models)):
         if not amount(claim.size):
             yield f"volumes.{name}.size", f"expected more than 0, got {claim.size}"
+        if not claim.accessModes:
+            yield f"volumes.{name}.accessModes", "expected at least one, got none"
+        elif "ReadWriteOncePod" in claim.accessModes and len(claim.accessModes) > 1:
+            yield f"volumes.{name}.accessModes", f"expected ReadWriteOncePod alone, got {', '.join(claim.accessModes)}"
 
 
 def _variables(spec: Placement) -> Iterator[Complaint]:
@@ -85,6 +92,8 @@ def _tolerations(spec: Placement) -> Iterator[Complaint]:
 def _resources(spec: Placement, trains: bool) -> Iterator[Complaint]:
     requests, limits = spec.resources.requests, spec.resources.limits
     counted = {spec.gpu.resource: "gpus_per_node", spec.rdma.resource: "rdma.count"}
+    if spec.gpu.resource == spec.rdma.resource:
+        yield "rdma.resource", f"expected another than gpu.resource, got {spec.rdma.resource}"
     for name, key in counted.items():
         if name in limits:
             yield f"resources.limits.{name}", f"expected none beside {key}, got {limits[name]}"

@@ -90,12 +90,23 @@ def make_record(asked: Asked, page: Page, name: str) -> Record:
 
 def read_page(row: dict[str, Any], problems: rows.Problems, number: int) -> Page:
     """Read the table and the text around it; of rows with retrieved facts the facts."""
-    lines = rows.read_field(row, "table", list, problems, number)
-    table = [["" if cell is None else str(cell) for cell in line] for line in lines if isinstance(line, list)]
+    table = _read_cells(row, problems, number)
     if "facts" in row:
         return Page(table, _drop_table_facts(rows.read_strings(row, "facts", problems, number)), ())
     before, after = (rows.read_strings(row, name, problems, number) for name in ("pre_text", "post_text"))
     return Page(table, before, after)
+
+
+def _read_cells(row: dict[str, Any], problems: rows.Problems, number: int) -> list[list[str]]:
+    """Read the table's cells as text; null, and pandas' NaN, is an empty one."""
+    lines = rows.read_field(row, "table", list, problems, number)
+    wrong = [
+        line for line in lines if not isinstance(line, list) or any(isinstance(cell, list | dict) for cell in line)
+    ]
+    if wrong:
+        problems.add(number, "table", "rows of texts and numbers", wrong[0])
+        return []
+    return [["" if cell is None or cell != cell else str(cell) for cell in line] for line in lines]
 
 
 def clean_question(question: str) -> str:

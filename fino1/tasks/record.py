@@ -114,7 +114,7 @@ def fit(record: Record, budget: int, length: Callable[[Record], int]) -> tuple[R
     total = len(record.before) + len(record.table) + len(record.after)
     low, high = 0, total  # invariant: keeping `low` pieces fits, or nothing does
     if length(_keep(record, 0)) > budget:
-        raise ValueError(f"the question alone has {length(_keep(record, 0))} tokens, {budget} are there")
+        raise ValueError(f"the question alone has {length(_keep(record, 0))} tokens, {max(budget, 0)} are there")
     while low < high:
         middle = (low + high + 1) // 2
         if length(_keep(record, middle)) <= budget:

@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from fino1 import exits
 from fino1.errors import SpecError
 
 csv.field_size_limit(2**31 - 1)  # a cell may hold a whole report; the package's limit is 131,072 characters
@@ -49,6 +50,10 @@ def read_text(path: Path, how_to_get: str) -> str:
         raise SpecError(f"{path}: expected a data file, got no such file: {how_to_get}") from error
     except IsADirectoryError as error:
         raise SpecError(f"{path}: expected a data file, got a directory: {how_to_get}") from error
+    except OSError as error:
+        if error.errno in exits.DISK_ERRORS:
+            raise
+        raise SpecError(f"{path}: expected a data file that can be read, got {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SpecError(f"{path}: expected UTF-8 text, got byte {error.start}: {error.reason}") from error
     if text.startswith("version https://git-lfs."):
@@ -67,6 +72,9 @@ def read_json_rows(path: Path, how_to_get: str) -> tuple[list[tuple[int, dict[st
             raise SpecError(f"{path}: expected a JSON array, got {error}") from error
     else:
         numbered = _lines(text, problems)
+        if len(problems.found) > 1 and _is_one_document(text):
+            got = "one document over several lines"
+            raise SpecError(f"{path}: expected a JSON array of rows, or one object a line, got {got}")
     may_be_broken = re.search(r"\\u[dD][89a-fA-F]", text) is not None
     for row, value in numbered:
         if not isinstance(value, dict):
@@ -79,12 +87,25 @@ def read_json_rows(path: Path, how_to_get: str) -> tuple[list[tuple[int, dict[st
 
 
 def read_table(path: Path, delimiter: str, how_to_get: str) -> list[tuple[int, dict[str, str]]]:
-    """Read the rows of a CSV or TSV file with a header, numbered from 2 as its lines are where no cell has a line break."""
+    """Read the rows of a CSV or TSV file with a header, numbered from 2 as its lines are where no cell has a line break.
+
+    Raises SpecError for a column that is there twice, and for rows with more cells than the header: theirs are shifted.
+    """
     text = read_text(path, how_to_get)
-    rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter))
-    if not rows:
+    header, *rows = [*csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)] or [[]]
+    names = [name.strip() for name in header]
+    problems = Problems(path)
+    for name in sorted({name for name in names if name and names.count(name) > 1}):
+        problems.add(1, name, "one column of this name", names.count(name))
+    filled = [(number, row) for number, row in enumerate(rows, 2) if any(row)]
+    for number, row in filled:
+        if any(row[len(names) :]):
+            problems.add(number, "row", f"{len(names)} cells", len(row))
+    if not filled and not problems.found:
         raise SpecError(f"{path}: expected rows, got an empty file")
-    return [(number, {key: value or "" for key, value in row.items() if key}) for number, row in enumerate(rows, 2)]
+    problems.raise_all()
+    empty = dict.fromkeys(filter(None, names), "")
+    return [(number, empty | {k: v for k, v in zip(names, row, strict=False) if k}) for number, row in filled]
 
 
 def is_unicode(text: str) -> bool:
@@ -114,6 +135,14 @@ def _lines(text: str, problems: Problems) -> list[tuple[int, Any]]:
         except (ValueError, RecursionError) as error:
             problems.add(number, "line", f"a JSON object ({error})", line)
     return numbered
+
+
+def _is_one_document(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def read_field(

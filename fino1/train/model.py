@@ -37,6 +37,7 @@ CHAT_TEMPLATE = (
 _PIECES = r"## Thinking\n\n|\n\n## Final Response\n\n|(?<!\d)(?:19|20)\d\d(?!\d)|\d|[A-Za-z ?\n]+|."
 SPECIAL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
 Source = tuple[str | None, str | None]  # directory or hub id, and revision; (None, None): random weights
+_GENERATION = "generation_config.json"
 _HEAD = "score."  # of a value model or a verifier
 BYTES_PER_PARAMETER = 12  # of a checkpoint in float32: the weights and Adam's two moments
 
@@ -96,12 +97,16 @@ def end_tokens(tokenizer: PreTrainedTokenizerBase, source: str | None, revision:
     """
     listed: list[int] | int | None = None
     if source is not None:
-        try:
-            listed = GenerationConfig.from_pretrained(source, revision=revision).eos_token_id
-        except OSError as error:
-            if checkpoint.is_disk_error(error):
-                raise  # else there is no such file
+        with outline.refusing("model", source, f"a {_GENERATION} that can be read"):
+            try:
+                listed = GenerationConfig.from_pretrained(source, revision=revision).eos_token_id
+            except OSError as error:
+                if checkpoint.is_disk_error(error) or "valid JSON" in str(error):
+                    raise  # else there is no such file
     more = listed if isinstance(listed, list) else [] if listed is None else [listed]
+    for token in more:
+        if not isinstance(token, int):
+            raise SpecError(f"model: {source}: expected token ids in eos_token_id of {_GENERATION}, got {token!r}")
     return list(dict.fromkeys([tokenizer.eos_token_id, *more]))
 
 
@@ -126,6 +131,9 @@ def load_trained_config(
     """
     config = load_config(key, source, revision)
     outline.check_kind(key, source, config)
+    classifiers = [kind for kind in config.architectures or [] if kind.endswith("ForSequenceClassification")]
+    if classifiers and not headed:
+        raise SpecError(f"{key}: {source}: expected a causal language model, got a classifier ({classifiers[0]})")
     outline.check_vocabulary(key, source, tokenizer, config)
     made = outline.build(AutoModelForSequenceClassification if headed else AutoModelForCausalLM, key, source, config)
     outline.check_shapes(key, source, made, _HEAD if headed else "")
@@ -150,7 +158,22 @@ def load_policy(config: PretrainedConfig, source: str | None, revision: str | No
     drop_router_logits(config)
     if source is None:
         return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    return _load(AutoModelForCausalLM, "model", source, revision, config=config, dtype=torch.float32)[0]
+    made = _load(AutoModelForCausalLM, "model", source, revision, config=config, dtype=torch.float32)[0]
+    _check_generation(made, source)
+    return made
+
+
+def _check_generation(made: PreTrainedModel, source: str) -> None:
+    """Make sure that the generation config can be saved with the trained model, as Transformers refuses at the end.
+
+    A temperature without do_sample (Llama 2's) is meant to be used. Raises SpecError for what is wrong besides.
+    """
+    with outline.refusing("model", source, f"a {_GENERATION} that can be saved"):
+        try:
+            made.generation_config.validate(strict=True)
+        except ValueError:
+            made.generation_config.do_sample = True
+            made.generation_config.validate(strict=True)
 
 
 def drop_router_logits(config: PretrainedConfig) -> None:

@@ -5,6 +5,7 @@ What Transformers, tokenizers and torch raise over a folder becomes one message 
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from fino1.errors import SpecError
 from fino1.train import checkpoint
 
 _SHOWN = 200  # characters of a library's message
+_TRAINED = {"F64", "F32", "F16", "BF16"}  # others are quantised, and their scales would not be applied
+_OF_A_LAYER = re.compile(r"\.\d+\..*weight$")
 _NOT_THEIRS = (SpecError, MemoryError, torch.OutOfMemoryError)
 
 
@@ -45,6 +48,8 @@ def _describe(error: Exception, source: str) -> str:
         pointers = [path.name for path in sorted(Path(source).iterdir()) if path.is_file() and weights.is_pointer(path)]
         if pointers:
             return f"Git LFS pointers ({', '.join(pointers)}); run `git lfs pull` in its repository"
+        if any(Path(source).glob("*.gguf")):
+            return "GGUF files; take the model that they were made of"
     text = " ".join(str(error).split())
     if not isinstance(error, OSError | ValueError | ImportError):
         text = f"{type(error).__name__}: {text}"
@@ -94,19 +99,30 @@ def check_shapes(key: str, source: str, model: PreTrainedModel, but: str = "") -
     if not Path(source).is_dir():
         return
     try:
-        found = weights.read_shapes(Path(source))
+        weights.check_no_adapter(Path(source))
+        found = weights.read_headers(Path(source))
     except SpecError as error:
         raise SpecError(f"{key}: {problem}" for problem in error.problems) from error
+    for name, tensor in found.items():
+        if name.endswith("weight") and tensor.dtype not in _TRAINED:
+            raise SpecError(f"{key}: {source}: expected weights of 16 bits or more, got {name} of {tensor.dtype}")
     for name, weight in model.state_dict().items():
-        if found.get(name, list(weight.shape)) != list(weight.shape) and not (but and name.startswith(but)):
+        size = found[name].shape if name in found else list(weight.shape)
+        if size != list(weight.shape) and not (but and name.startswith(but)):
             raise SpecError(
-                f"{key}: {source}: expected weights of the sizes in config.json, got {name} {_shape(found[name])} for "
+                f"{key}: {source}: expected weights of the sizes in config.json, got {name} {_shape(size)} for "
                 f"{_shape(weight.shape)}"
             )
 
 
 def check_loaded(key: str, source: str, info: dict[str, Any], but: str = "") -> None:
-    """Raise SpecError where weights were missing or of another size, by what `from_pretrained` reports; `but` as above."""
+    """Raise SpecError where weights were missing, of another size, or of layers that the config has not.
+
+    By what `from_pretrained` reports; `but` as above.
+    """
+    surplus = sorted(name for name in info["unexpected_keys"] if _OF_A_LAYER.search(name))
+    if surplus:
+        raise SpecError(f"{key}: {source}: expected no more weights than config.json has layers for, got {surplus[0]}")
     for name, found, wanted in sorted(info["mismatched_keys"]):
         raise SpecError(
             f"{key}: {source}: expected weights of the sizes in config.json, got {name} {_shape(found)} for {_shape(wanted)}"

@@ -6,6 +6,7 @@ scheduler, every rank's random numbers, data position.
 
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from fino1.errors import SpecError
 from fino1.progress import Progress
 from fino1.spec.inputs import InitBlock
 from fino1.train import checkpoint, model, shard
@@ -73,22 +75,10 @@ torch.serialization.register_package(
 )
 
 _SAME_NAMES = (  # keys that Transformers spells as the run file does
-    "learning_rate",
-    "per_device_train_batch_size",
-    "num_train_epochs",
-    "weight_decay",
-    "adam_beta1",
-    "adam_beta2",
-    "adam_epsilon",
-    "max_grad_norm",
-    "lr_scheduler_type",
-    "gradient_checkpointing",
-    "bf16",
-    "save_steps",
-    "logging_steps",
-    "eval_steps",
-    "dataloader_num_workers",
-)
+    "learning_rate", "per_device_train_batch_size", "num_train_epochs", "weight_decay", "adam_beta1", "adam_beta2",
+    "adam_epsilon", "max_grad_norm", "lr_scheduler_type", "gradient_checkpointing", "bf16", "save_steps", "logging_steps",
+    "eval_steps", "dataloader_num_workers",
+)  # fmt: skip
 
 
 def training_arguments(run: Run, has_evaluation: bool) -> dict[str, Any]:
@@ -116,6 +106,7 @@ def training_arguments(run: Run, has_evaluation: bool) -> dict[str, Any]:
         "disable_tqdm": True,
         "report_to": "none",
         "logging_first_step": True,
+        "logging_nan_inf_filter": False,
         "average_tokens_across_devices": True,
     }
 
@@ -268,13 +259,16 @@ class _Callback(TrainerCallback):
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict, **kwargs: Any
     ) -> None:
-        """Append a line to the metrics."""
+        """Append a line to the metrics. Raises SpecError for a loss that is not finite: the weights are lost, on every rank."""
+        if not math.isfinite(loss := float(logs.get("loss", 0))):
+            said = f"expected a finite loss, got {loss} at step {state.global_step}; lower learning_rate, or check the weights"
+            raise SpecError(f"{self._run.spec.method}: {said}")
         if self._metrics is None or "train_runtime" in logs:
             return
         numbers = {key.replace("eval_", "eval/"): value for key, value in logs.items() if not key.endswith(_TIMINGS)}
         self._metrics.write({"step": state.global_step, **numbers})
         if self._progress is not None and "loss" in logs:
-            self._progress.update(state.global_step, loss=float(logs["loss"]))
+            self._progress.update(state.global_step, loss=loss)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

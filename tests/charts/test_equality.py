@@ -153,6 +153,12 @@ CROSSED = {
     "rows of a run and others": ({"data": {"run": "a"}}, "data.run"),
     "rows of a run for a verifier": ({"method": "verifier", "data": {"task": None, "run": "a"}}, "data.run"),
     "excluded": ({"data": {"exclude": [{"task": "finqa"}]}}, "data.exclude.0"),
+    "no such part": ({"data": {"exclude": [{"task": "finqa", "path": "/a", "fold": "3/2"}]}}, "data.exclude.0.fold"),
+    "a part of what is generated": ({"data": {"fold": "1/2"}}, "data.fold"),
+    "a variable of ours": (
+        {"model": {"chat_template_kwargs": {"messages": []}}},
+        "model.chat_template_kwargs.messages",
+    ),
     "relative path": ({"data": {"path": "rows.jsonl"}}, "data.path"),
     "relative model": ({"model": {"path": "out/model"}}, "model.path"),
     "trackers": (
@@ -242,9 +248,12 @@ NO_POD_STARTS = [  # documents, and the path of each mistake in them
                 "limits": {"hugepages-2Mi": "3Mi", "c/d": "500m", "nvidia.com/gpu": 1},
                 "requests": {"hugepages-1Gi": "1Gi", "requests.a.b/c": 1},
             },
-            "podLabels": {"scheduling.x-k8s.io/pod-group": "x"},
+            "podLabels": {"scheduling.x-k8s.io/pod-group": "x", "job-name": "x", "kueue.x-k8s.io/queue-name": "x"},
+            "rdma": {"resource": "nvidia.com/gpu"},
+            "volumes": {"work": {"accessModes": []}, "models": {"accessModes": ["ReadWriteMany", "ReadWriteOncePod"]}},
         },
-        """resources.limits.hugepages-2Mi resources.limits.c/d resources.limits.nvidia.com/gpu
+        """podLabels.job-name podLabels.kueue.x-k8s.io/queue-name rdma.resource volumes.work.accessModes
+        volumes.models.accessModes resources.limits.hugepages-2Mi resources.limits.c/d resources.limits.nvidia.com/gpu
         resources.requests.hugepages-1Gi resources.requests.requests.a.b/c""",
     ),
     (

@@ -92,6 +92,8 @@ class Handler(BaseHTTPRequestHandler):
                 self.send(200, b"<html>busy</html>", {"content-type": "text/html"})
             case "notjson":
                 self.send(200, b"{oops")
+            case "deep":
+                self.send(200, b"[" * 100_000)
             case "detail":
                 self.send(400, b'{"detail": "Server is pinned to x"}')
             case "nochoice":

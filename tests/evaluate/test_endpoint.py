@@ -55,7 +55,7 @@ def test_retries_end(server):
 
 DOCUMENTS = [None, [], "hi", 3, {"error": "x"}, {"choices": "abc"}]
 DOCUMENTS += [{"choices": [choice]} for choice in ("a", {}, {"message": "hi"}, {"message": {"content": 42}})]
-BODIES = ["html", "notjson", "nochoice", *({"json": document} for document in DOCUMENTS)]
+BODIES = ["html", "notjson", "deep", "nochoice", *({"json": document} for document in DOCUMENTS)]
 
 
 @pytest.mark.parametrize("fault", BODIES, ids=str)
@@ -83,6 +83,16 @@ def test_content_in_parts_and_odd_fields(server, content):
     server.fault = lambda prompt, number: {"json": {"model": 7, "choices": [odd], "usage": {"prompt_tokens": "1"}}}
     answer = ask(server)
     assert (answer.text, answer.finish_reason, answer.prompt_tokens, answer.model) == ("42", None, None, None)
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+def test_reasoning_alone_and_a_negative_count(server, name):
+    """A count below 0 would give a budget tokens back."""
+    message = {"role": "assistant", "content": None, name: "so"}
+    usage = {"prompt_tokens": -5, "completion_tokens": 9}
+    server.fault = lambda prompt, number: {"json": {"choices": [{"message": message}], "usage": usage}}
+    answer = ask(server)
+    assert (answer.text, answer.reasoning, answer.prompt_tokens, answer.completion_tokens) == ("", "so", None, 9)
 
 
 def test_nobody_listens():

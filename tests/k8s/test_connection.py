@@ -4,6 +4,7 @@ import json
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -115,6 +116,49 @@ def test_a_proxy_from_the_environment_without_a_scheme(serve, monkeypatch):
     path, address, asked = serve({"*": VERSION}, "http://api.example")
     monkeypatch.setenv("HTTP_PROXY", address)
     assert connect(path).version == "v1.33.0" and asked == ["http://api.example/version"]
+
+
+def changed(path, **keys):
+    """The kubeconfig with other keys of its cluster or its user, or other keys of its own."""
+    content = json.loads(Path(path).read_text())
+    for key, value in keys.items():
+        if key in ("cluster", "user"):
+            content[f"{key}s"][0][key] = value
+        else:
+            content[key] = value
+    Path(path).write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"cluster": {}}, "context x of .*: server: expected https://… or http://…, got none"),
+        (
+            {"cluster": {"server": "10.0.0.1:6443"}},
+            "context x of .*: server: expected https://… or http://…, got 10.0.0.1:6443",
+        ),
+        ({"cluster": {"server": "https://h:99999"}}, "context x of .*: server https://h:99999: Failed to parse"),
+        ({"cluster": {"server": "https://h", "proxy-url": 5}}, "context x of .*: proxy-url: expected a URL, got 5"),
+        (
+            {"user": {"token": "a\nb"}},
+            "context x of .*: user u: token: expected one line of ASCII characters, got others",
+        ),
+        ({"user": {"exec": "aws"}}, "context x of .*: user u: exec: expected a map with command, got 'aws'"),
+        ({"users": [{"name": "v", "user": {}}]}, "context x of .*: user: expected one of v, got u"),
+        ({"current-context": None}, ".*: no context is current; choose one with --context: x"),
+    ],
+)
+def test_a_kubeconfig_that_no_request_can_be_made_of(serve, keys, said):
+    path = changed(serve({"*": VERSION})[0], **keys)
+    with pytest.raises(SpecError, match=f"^{said}"):
+        connect(path)
+
+
+def test_a_token_file_that_ends_with_a_line_end(serve, tmp_path):
+    (tmp_path / "token").write_text("t\n")
+    api = connect(changed(serve({"*": VERSION})[0], user={"tokenFile": str(tmp_path / "token")}))
+    assert api.connection.credentials() == {"authorization": "Bearer t"} and api.version == "v1.33.0"
 
 
 def test_files_are_not_copied_through_a_socks_proxy(serve):

@@ -54,8 +54,24 @@ def test_whole_pages(tmp_path, row):
 
 
 def test_an_empty_cell_is_no_word(tmp_path):
-    (record,) = finqa.read(write(tmp_path / "test.json", [ROW | {"table": [["", "2015"], ["sales", None]]}]))
+    (record,) = finqa.read(write(tmp_path / "test.json", [ROW | {"table": [[float("nan"), "2015"], ["sales", None]]}]))
     assert record.table == ("|2015", "sales|")
+
+
+@pytest.mark.parametrize(
+    ("table", "got"), [([["a"], "b"], '"b"'), ([["a", ["b"]]], '["a", ["b"]]'), ([[{"a": 1}]], '[{"a": 1}]')]
+)
+def test_tables_of_another_shape(tmp_path, table, got):
+    with pytest.raises(SpecError) as caught:
+        finqa.read(write(tmp_path / "rows.json", [ROW | {"table": table}]))
+    assert caught.value.problems == [f"{tmp_path}/rows.json:0: table: expected rows of texts and numbers, got {got}"]
+
+
+def test_one_document_over_several_lines_is_said_once(tmp_path):
+    with pytest.raises(SpecError) as caught:
+        finqa.read(write(tmp_path / "rows.json", json.dumps({"data": [ROW]}, indent=1)))
+    (problem,) = caught.value.problems
+    assert problem.endswith("expected a JSON array of rows, or one object a line, got one document over several lines")
 
 
 @pytest.mark.parametrize("gold", [10**399, "about five"])

@@ -107,6 +107,16 @@ def test_all_problems_at_once_and_nothing_written(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "said"), [("loop", "symbolic links"), ("file/x", "Not a directory"), ("x" * 300, "too long")]
+)
+def test_paths_that_lead_to_no_file(tmp_path, name, said):
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").touch()
+    with pytest.raises(SpecError, match=f"expected a data file that can be read, got .*{said}"):
+        scorefile.main("finqa", tmp_path / name, io.StringIO())
+
+
 @pytest.mark.parametrize("content", [None, b"", b"\n\n", b"\xff\xfe{"])
 def test_unreadable_files(tmp_path, content):
     path = tmp_path / "answers.jsonl"

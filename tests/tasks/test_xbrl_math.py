@@ -54,6 +54,28 @@ def test_missing_column_and_file(tmp_path):
         xbrl_math.read(write(tmp_path / "empty.tsv", HEADER))
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            HEADER.replace("\n", "\tAnswer\n") + "a\tb\tc\td\t1\t2\n",
+            "1: Answer: expected one column of this name, got 2",
+        ),
+        (HEADER + "a\tb\tc\td\t1\t2\n", "2: row: expected 5 cells, got 6"),  # a separator in a cell shifts the others
+    ],
+)
+def test_columns_that_are_shifted_or_there_twice(tmp_path, text, problem):
+    with pytest.raises(SpecError) as error:
+        xbrl_math.read(write(tmp_path / "test.tsv", text))
+    assert error.value.problems == [f"{tmp_path}/test.tsv:{problem}"]
+
+
+def test_spaces_in_the_header_empty_cells_at_the_end_and_empty_rows(tmp_path):
+    text = HEADER.replace("\t", " \t ") + "\t\t\t\t\n" + "a\tb\tc\td\t1\t\t\n"
+    (record,) = xbrl_math.read(write(tmp_path / "test.tsv", text))
+    assert (record.id, record.question, record.target) == ("xbrl-3", "d", 1.0)
+
+
 def test_amounts_are_written_out():
     score = xbrl_math.TASK.score
     assert score("The enterprise value is $12 billion.", "Calculate the Enterprise Value.", 1.2e10).strict is True

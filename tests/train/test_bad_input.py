@@ -1,16 +1,18 @@
 """What a user gets wrong ends with 2 and one message, before any weights are read: the models here have none."""
 
+import dataclasses
 import json
 
 import pytest
-from transformers import AutoConfig, LlamaConfig
+from transformers import AutoConfig, LlamaConfig, TrainerState
 
 from fino1 import __main__ as entry
 from fino1.errors import Fino1Error, SpecError
 from fino1.spec import load
 from fino1.spec.inputs import InitBlock, ModelRef
 from fino1.spec.train import RewardBlock
-from fino1.train import model
+from fino1.train import model, trainer
+from fino1.train.data import examples
 from fino1.train.data.rows import read_rows
 from fino1.train.launch import rank
 from fino1.train.ppo import reward
@@ -195,6 +197,32 @@ def test_room_for_checkpoints(tmp_path):
     model.check_disk(tmp_path / "not" / "there", 1000, 2)
     message = said(model.check_disk, tmp_path / "not" / "there", 10**12, 2)
     assert "GiB free for 3 checkpoints of 1000000.0 M parameters, got " in message
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path):
+    """Transformers logs such a loss as 0 if it is let."""
+    run = rank.Run(load.build(SFT, "F", 1), "run", tmp_path, 1, 2)
+    assert trainer.training_arguments(dataclasses.replace(run, world_size=1), False)["logging_nan_inf_filter"] is False
+    watched, state = trainer._Callback(run, None, 0), TrainerState(global_step=7)
+    watched.on_log(None, state, None, {"loss": 0.5})
+    with pytest.raises(SpecError, match="^sft: expected a finite loss, got nan at step 7; lower learning_rate"):
+        watched.on_log(None, state, None, {"loss": float("nan")})
+
+
+def test_more_rows_that_do_not_fit_than_are_shown_are_said_once():
+    def make(record):
+        raise SpecError(f"data: row {record}: expected less")
+
+    for count, lines in ((examples.SHOWN, examples.SHOWN), (examples.SHOWN + 1, 1)):
+        with pytest.raises(SpecError) as caught:
+            examples._each(range(count), make)
+        assert len(caught.value.problems) == lines
+
+
+def test_an_adapter_is_no_model(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    said_of_it = said(model.own_source, ModelRef(path=str(tmp_path)), tmp_path)
+    assert said_of_it.endswith("expected a directory with config.json, got an adapter; merge it into its base model")
 
 
 def test_answers_that_the_rule_cannot_judge(tmp_path):

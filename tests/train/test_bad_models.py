@@ -1,10 +1,12 @@
 """Folders that hold no model that can be trained: one message, and but for two kinds before any weight is read."""
 
 import json
+import re
 import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
     BartConfig,
@@ -81,6 +83,13 @@ def pickled(folder, data):
     (folder / "pytorch_model.bin").write_bytes(data)
 
 
+def in_eight_bits(folder):
+    weights = {
+        name: each.to(torch.int8) if each.ndim == 2 else each for name, each in load_file(folder / WEIGHTS).items()
+    }
+    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+
+
 UNREAD = {  # change of the folder → the message; FOLDER is its path. No weight is read for it.
     "lfs weights": (
         lambda f: (f / WEIGHTS).write_text(POINTER),
@@ -104,6 +113,19 @@ UNREAD = {  # change of the folder → the message; FOLDER is its path. No weigh
         f"FOLDER/{WEIGHTS}: expected weights, got a file of 100 bytes that is cut off or no safetensors file",
     ),
     "cut in the data": (lambda f: cut(f, -8), f"FOLDER/{WEIGHTS}: expected WHOLE bytes of weights, got CUT"),
+    "eight bits": (in_eight_bits, "FOLDER: expected weights of 16 bits or more, got lm_head.weight of I8"),
+    "an adapter beside": (
+        lambda f: (f / "adapter_config.json").write_text("{}"),
+        "FOLDER: expected a whole model, got an adapter (adapter_config.json); merge it into its base model",
+    ),
+    "a classifier": (
+        lambda f: with_keys(f, architectures=["LlamaForSequenceClassification"]),
+        "FOLDER: expected a causal language model, got a classifier (LlamaForSequenceClassification)",
+    ),
+    "an index of numbers": (
+        lambda f: (sharded(f), (f / INDEX).write_text('{"weight_map": {"x": 5}}')),
+        f"FOLDER: expected 5, which {INDEX} names, got none",
+    ),
     "a shard is missing": (sharded, f"FOLDER: expected b.safetensors, which {INDEX} names, got none"),
     "size": (
         lambda f: with_keys(f, hidden_size=64),
@@ -169,6 +191,14 @@ READ = {
         lambda f: pickled(f, b"PK\x03\x04" + b"0" * 99),
         "expected weights, got RuntimeError: PytorchStreamReader",
     ),
+    "a layer is too many": (
+        lambda f: with_keys(f, num_hidden_layers=0),
+        "expected no more weights than config.json has layers for, got model.layers.0.input_layernorm.weight",
+    ),
+    "another format": (
+        lambda f: (f / WEIGHTS).rename(f / "a.gguf"),
+        "expected weights, got GGUF files; take the model that",
+    ),
     "a layer is missing": (
         lambda f: with_keys(f, num_hidden_layers=2),
         "expected all weights of its config.json, got none for model.layers.1.input_layernorm.weight and 8 more",
@@ -182,6 +212,24 @@ def test_when_weights_are_read(folder, name, headed):
     change, message = READ[name]
     change(folder)
     assert refusal(folder, headed).partition(f"{folder}: ")[2].startswith(message)
+
+
+def test_generation_configs(folder):
+    tokenizer, path = model.load_tokenizer(str(folder), None), folder / "generation_config.json"
+    with_keys(folder, path.name, eos_token_id=[1, 5], temperature=0.9)  # as Llama 2's, which Transformers does not save
+    assert model.end_tokens(tokenizer, str(folder), None) == [1, 5]
+    load(folder).save_pretrained(folder)
+    assert {"temperature": 0.9, "do_sample": True}.items() <= json.loads(path.read_text()).items()
+    for text, said in [
+        ('{"eos_token_id": "x"}', "expected token ids in eos_token_id of generation_config.json, got 'x'"),
+        ("[]", "expected a generation_config.json that can be read, got TypeError: 'list' object"),
+        ("{", "expected a generation_config.json that can be read, got It looks like"),
+    ]:
+        path.write_text(text)
+        with pytest.raises(SpecError, match=f"^model: {folder}: {re.escape(said)}"):
+            model.end_tokens(tokenizer, str(folder), None)
+    path.unlink()
+    assert model.end_tokens(tokenizer, str(folder), None) == [1]
 
 
 def test_a_head_of_other_classes(folder, tmp_path):
@@ -248,9 +296,9 @@ def test_what_is_nobody_s_mistake_stays():
 
 
 def test_shapes_of_shards(folder):
-    shapes = weights.read_shapes(folder)
-    assert shapes["model.embed_tokens.weight"] == [270, 32]
+    shapes = weights.read_headers(folder)
+    assert shapes["model.embed_tokens.weight"] == weights.Tensor("F32", [270, 32])
     sharded(folder)
     (folder / "b.safetensors").write_bytes((folder / "a.safetensors").read_bytes())
-    assert weights.read_shapes(folder) == shapes
-    assert weights.read_shapes(folder.parent) == {}
+    assert weights.read_headers(folder) == shapes
+    assert weights.read_headers(folder.parent) == {}

@@ -103,6 +103,31 @@ def test_decimals_and_integers_of_any_length(tmp_path):
     assert problem.startswith(f"{path}:1: Ground-True Answer: expected text, got 1000")
 
 
+def columns_of(**others):
+    return pyarrow.table({**{name: [text] for name, text in SFT.items()}, **others})
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (columns_of(when=pyarrow.array([2**60], pyarrow.timestamp("ms"))), "Python int too large"),
+        (pyarrow.Table.from_arrays([pyarrow.array(["q"])] * 2, names=["Question"] * 2), "Multiple matches"),
+        (None, "a Git LFS pointer; run `git lfs pull` in its repository"),
+    ],
+)
+def test_parquet_that_cannot_be_read(tmp_path, table, said):
+    path = tmp_path / "rows.parquet"
+    path.write_text("version https://git-lfs.github.com/spec/v1\n")
+    if table is not None:
+        parquet.write_table(table, path)
+    (problem,) = problems(read, str(path))
+    assert problem.startswith(f"{path}: expected Parquet, got {said}") and "\n" not in problem
+
+
+def test_a_name_that_is_too_long():
+    assert problems(read, "x" * 300)[0].endswith(": expected a JSON, JSONL or Parquet file, got none")
+
+
 def test_half_a_surrogate_pair(tmp_path):
     whole = {**SFT, "Question": "\U0001f600"}
     path = rows_of(tmp_path, [SFT, whole, {**SFT, "Response": "\ud83d"}])

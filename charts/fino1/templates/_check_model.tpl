@@ -13,6 +13,12 @@
 {{- $path := printf "%s.revision" (index . 1) -}}
 {{- include "fino1.problem" (list (index . 0) $path "none without hub" $model.revision) -}}
 {{- end -}}
+{{- range $name, $_ := $model.chat_template_kwargs -}}
+{{- if regexMatch (index $ 0).reserved.variables $name -}}
+{{- $path := printf "%s.chat_template_kwargs.%s" (index $ 1) $name -}}
+{{- include "fino1.problem" (list (index $ 0) $path "a variable that fino1 does not set itself" $name) -}}
+{{- end -}}
+{{- end -}}
 {{- include "fino1.check.path" . -}}
 {{- with $model.init -}}
 {{- include "fino1.check.init" (list (index $ 0) (printf "%s.init" (index $ 1)) .) -}}

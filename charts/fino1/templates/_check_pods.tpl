@@ -23,6 +23,13 @@ What Kubernetes would refuse of the pods, or no pod start with; takes doc and st
 {{- if not (include "fino1.isMore" (list $claim.size "0")) -}}
 {{- include "fino1.problem" (list $.state (printf "volumes.%s.size" $name) "more than 0" $claim.size) -}}
 {{- end -}}
+{{- $modes := $claim.accessModes -}}
+{{- if not $modes -}}
+{{- include "fino1.problem" (list $.state (printf "volumes.%s.accessModes" $name) "at least one" "none") -}}
+{{- else if and (has "ReadWriteOncePod" $modes) (gt (len $modes) 1) -}}
+{{- $path := printf "volumes.%s.accessModes" $name -}}
+{{- include "fino1.problem" (list $.state $path "ReadWriteOncePod alone" (join ", " $modes)) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 

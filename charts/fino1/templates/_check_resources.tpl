@@ -1,6 +1,9 @@
 {{/* Requests and limits, of the pod as it is rendered; takes doc and state. fino1/spec/pods.py has each check. */}}
 {{- define "fino1.check.resources" -}}
 {{- $resources := .doc.resources -}}
+{{- if eq .doc.gpu.resource (default "" .doc.rdma.resource) -}}
+{{- include "fino1.problem" (list .state "rdma.resource" "another than gpu.resource" .doc.rdma.resource) -}}
+{{- end -}}
 {{- range $name, $key := dict .doc.gpu.resource "gpus_per_node" (default "" .doc.rdma.resource) "rdma.count" -}}
 {{- with get $resources.limits $name -}}
 {{- $path := printf "resources.limits.%s" $name -}}

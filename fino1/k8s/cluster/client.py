@@ -66,7 +66,7 @@ class Api:
             if error.status != 404:
                 raise
             raise ClusterError(f"{self.who.url} is no Kubernetes API server ({self.who.source}): {error}") from error
-        if not isinstance(answer, dict) or "gitVersion" not in answer:
+        if not isinstance(answer, dict) or not isinstance(answer.get("gitVersion"), str):
             raise ClusterError(f"{self.who.url} is no Kubernetes API server ({self.who.source}): /version: {answer}")
         return answer["gitVersion"]
 

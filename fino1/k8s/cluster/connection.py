@@ -40,6 +40,8 @@ class Connection:
     def _renew(self) -> None:
         """Read the credentials again: after a 401, a token file, a kubeconfig or a plugin may have newer ones."""
         login = log_in(*self._chosen)
+        if not login.configuration.verify_ssl:  # insecure-skip-tls-verify: chosen, and no news at each request
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         try:
             pool = client.ApiClient(login.configuration).rest_client.pool_manager
         except (urllib3.exceptions.HTTPError, ValueError) as error:
@@ -50,7 +52,7 @@ class Connection:
     def credentials(self) -> dict[str, str]:
         """The headers that say who asks; a token that is about to expire is renewed first."""
         with self._lock:  # the library's hooks that renew a token are not made for threads
-            return {each["key"]: each["value"] for each in self.login.configuration.auth_settings().values()}
+            return {each["key"]: each["value"].strip() for each in self.login.configuration.auth_settings().values()}
 
     def ask(
         self,

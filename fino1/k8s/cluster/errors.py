@@ -148,7 +148,8 @@ def _describe(
         return f"{request} does not exist"
     if code == 429 or code >= 500:
         return f"{request}: {who.url} answered {code}: {_flat(message)}"
-    return f"{request}: {_causes(details) or _flat(message.rpartition('strict decoding error: ')[2])}"
+    where = f"{who.url}{request}" if isinstance(request, str) else request
+    return f"{where}: {_causes(details) or _flat(message.rpartition('strict decoding error: ')[2])}"
 
 
 def _flat(message: str) -> str:

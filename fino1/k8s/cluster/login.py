@@ -75,10 +75,14 @@ def _from_files(joined: str, context: str | None) -> Login:
     if name not in contexts:
         raise SpecError(f"{joined}: context: expected one of {', '.join(contexts) or 'none'}, got {name}")
     user, source = contexts[name].get("user") or "anonymous", f"context {name} of {joined}"
+    if contexts[name].get("user") and user not in users:
+        raise SpecError(f"{source}: user: expected one of {', '.join(users) or 'none'}, got {user}")
+    plugin = users.get(user, {}).get("exec")
+    if not isinstance(plugin, dict | None):
+        raise SpecError(f"{source}: user {user}: exec: expected a map with command, got {plugin!r}")
     made = client.Configuration()
     with _blaming(source), _logged_errors() as errors:
         config.load_kube_config(joined, name, made)
-    plugin = users.get(user, {}).get("exec")
     if plugin and not made.auth_settings() and not made.cert_file:
         why = "; ".join(errors) or "no reason given"
         raise ClusterError(f"{source}: user {user}: {plugin.get('command')} gave no credentials: {why}")
@@ -86,6 +90,7 @@ def _from_files(joined: str, context: str | None) -> Login:
 
 
 def _login(made: client.Configuration, user: str, source: str, namespace: str) -> Login:
+    _check_server(made, user, source)
     if made.proxy != client.Configuration(host=made.host).proxy:
         made.no_proxy = None  # `proxy-url` holds for every address, as kubectl has it
     elif urllib3.util.parse_url(made.host).hostname in _LOOPBACK:
@@ -101,6 +106,18 @@ def _login(made: client.Configuration, user: str, source: str, namespace: str) -
     return Login(made.host, user, source, namespace, made)
 
 
+def _check_server(made: client.Configuration, user: str, source: str) -> None:
+    """Raise SpecError for a server, proxy or token that no request can be made of. A token's file may end with a line end."""
+    with _blaming(f"{source}: server {made.host}"):
+        scheme = urllib3.util.parse_url(made.host).scheme
+    if scheme not in ("http", "https"):
+        raise SpecError(f"{source}: server: expected https://… or http://…, got {made.host or 'none'}")
+    if not isinstance(made.proxy, str | None):
+        raise SpecError(f"{source}: proxy-url: expected a URL, got {made.proxy!r}")
+    if not all(token.isascii() and token.strip().isprintable() for token in made.api_key.values()):
+        raise SpecError(f"{source}: user {user}: token: expected one line of ASCII characters, got others")
+
+
 @contextlib.contextmanager
 def _blaming(source: str, expected: str = "") -> Iterator[None]:
     """Raise what the library cannot read as the fault of `source`: with its own words, or with what was `expected`."""
@@ -111,7 +128,7 @@ def _blaming(source: str, expected: str = "") -> Iterator[None]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         raise SpecError(f"{mark.name}: line {mark.line + 1}: expected YAML, got: {error.problem}") from error
-    except (config.ConfigException, yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except Exception as error:  # noqa: BLE001, what the library and the SDKs of its auth-providers raise is anything
         raise SpecError(f"{source}: {expected or first_line(error)}") from error
 
 

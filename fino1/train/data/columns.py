@@ -5,13 +5,15 @@ Verifiable Question` and `Ground-True Answer` for PPO; a verifier's pairs have P
 formats.py turns SFT's rows of other formats into these.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NoReturn
 
-from fino1.errors import SpecError
+from fino1 import weights
+from fino1.errors import SpecError, first_line
 from fino1.spec.inputs import DEFAULT_DATA, DataBlock, RowsBlock
 from fino1.tasks.record import FINAL, THINKING, Record
 from fino1.tasks.rows import is_finite, read_json_rows
@@ -25,7 +27,7 @@ PAIR_COLUMNS = (*RL_COLUMNS, "Response", "label")
 DOCUMENT = "Document"  # a column that rows of method `paths` have: the part of the prompt that may be cut
 _CONTEXT = re.compile(r"\A(.*?context:)(.*?)(\bquestion:.*)\Z", re.DOTALL | re.IGNORECASE)
 _LABELS = {"True": "true", "1": "true", "False": "false", "0": "false"}  # by the text of what JSON may hold
-_SHOWN = 20  # problems listed of one file
+SHOWN = 20  # problems listed of one file
 
 
 def read(block: RowsBlock, method: str) -> list[Record]:
@@ -58,9 +60,9 @@ def _refuse(source: str, problems: list[str], there: set[str], wanted: Sequence[
 
 
 def first_problems(problems: list[str], source: str) -> list[str]:
-    """Return the first _SHOWN problems, and a line that says how many more there are."""
-    more = [f"{source}: and {len(problems) - _SHOWN} more problems"] if len(problems) > _SHOWN else []
-    return problems[:_SHOWN] + more
+    """Return the first SHOWN problems, and a line that says how many more there are."""
+    more = [f"{source}: and {len(problems) - SHOWN} more problems"] if len(problems) > SHOWN else []
+    return problems[:SHOWN] + more
 
 
 def load_local(path: Path) -> tuple[Numbered, list[str]]:
@@ -69,7 +71,7 @@ def load_local(path: Path) -> tuple[Numbered, list[str]]:
     Writes no cache, as `datasets` would: `/models` may be read-only.
     """
     kinds = (".json", ".jsonl", ".parquet")
-    if not path.is_file():
+    if not os.path.isfile(path):  # Path.is_file raises for a name that is too long
         raise SpecError(f"{path}: expected a JSON, JSONL or Parquet file, got none")
     if path.suffix not in kinds:
         raise SpecError(f"{path}: expected a name that ends in {', '.join(kinds)}, got {path.suffix or 'none'}")
@@ -80,9 +82,13 @@ def load_local(path: Path) -> tuple[Numbered, list[str]]:
     from pyarrow import parquet
 
     try:
+        if weights.is_pointer(path):
+            raise SpecError(f"{path}: expected Parquet, got a Git LFS pointer; run `git lfs pull` in its repository")
         return list(enumerate(parquet.read_table(path).to_pylist())), []
-    except pyarrow.ArrowInvalid as error:
-        raise SpecError(f"{path}: expected Parquet, got {error}") from error
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:  # the last two of texts and times
+        if checkpoint.is_disk_error(error):
+            raise
+        raise SpecError(f"{path}: expected Parquet, got {first_line(error)}") from error
 
 
 def _load_hub(hub: str, block: RowsBlock) -> Numbered:
@@ -93,7 +99,7 @@ def _load_hub(hub: str, block: RowsBlock) -> Numbered:
     except (datasets.exceptions.DatasetNotFoundError, ConnectionError, OSError, ValueError) as error:
         if checkpoint.is_disk_error(error):
             raise
-        raise SpecError(f"data.hub: {hub}: expected a dataset that can be read, got {error}") from error
+        raise SpecError(f"data.hub: {hub}: expected a dataset that can be read, got {first_line(error)}") from error
 
 
 def _records(

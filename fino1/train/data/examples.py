@@ -11,7 +11,7 @@ from fino1.errors import SpecError
 from fino1.spec.train import PpoBlock
 from fino1.tasks.record import Record, fit, solution
 from fino1.train.data.chat import Chat
-from fino1.train.data.columns import first_problems
+from fino1.train.data.columns import SHOWN, first_problems
 from fino1.train.data.rows import Rows
 
 Example = dict[str, list[int]]
@@ -90,6 +90,8 @@ def _each(
     with ThreadPoolExecutor(max(workers, 1)) as pool:
         found = list(pool.map(attempt, records))
     problems = [problem for each in found if isinstance(each, SpecError) for problem in each.problems]
+    if len(problems) == len(records) > SHOWN:
+        raise SpecError(f"data: expected rows to train on, got none of {len(records)}; the first: {problems[0]}")
     if problems:
         raise SpecError(first_problems(problems, "data"))
     return [made for made, _ in found], sum(was_cut for _, was_cut in found)
