@@ -20,7 +20,9 @@ _HINTS = (
     "unable", "no answer", "possible to", "no way to", "difficult to", "insufficient", "n/a",
     "determinable", "unanswerable", "unknown",
 )  # fmt: skip
-_NOT = re.compile("not(?:(?<=cannot)|(?<=can not)|(?<=could not)| (?:able|enough|provide|disclose|available|give|stated|report|specif|know|contain|include|have ))")
+_NOT = re.compile(
+    "not(?:(?<=cannot)|(?<=can not)|(?<=could not)| (?:able|enough|provide|disclose|available|give|stated|report|specif|know|contain|include|have ))"
+)
 """Each refusal has one of these: they are sought first, since that takes a hundredth of the time."""
 _CONCLUDES = re.compile(r"\b(?:so|thus|therefore|hence|assuming|estimated?)\b|[=≈]", re.IGNORECASE)
 _TURNS = re.compile(r"\b(?:but|however|nevertheless|instead|though)\b", re.IGNORECASE)

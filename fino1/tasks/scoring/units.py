@@ -157,9 +157,7 @@ def _find_factor(match: re.Match[str], *, money: bool) -> float | None:
     shown, glued = match["word"], not match["gap"]
     word = shown.lower()
     if len(word) == 1:
-        is_scale = (
-            word in SCALES and (glued or (match["gap"] == " " and shown.isupper())) and not _is_possessive(match)
-        )
+        is_scale = word in SCALES and (glued or (match["gap"] == " " and shown.isupper())) and not _is_possessive(match)
         return SCALES[word] if is_scale else None
     if word in SCALES:
         return SCALES[word] if money or glued or word not in _NOUNS else None
