@@ -49,6 +49,7 @@ def compare(answer: Answer, gold: Gold, facts: QuestionFacts) -> tuple[float | N
     is_negative = number.negative or (answer.is_decrease and facts.change and not facts.year)  # §7
     is_counted = _is_counted(gold.value, facts)
     near = 0.0 if is_counted else RELATIVE * abs(gold.value)
+    farthest = 1.0 if gold.step is None else gold.step + ABSOLUTE
     first: float | None = None
     for factor in _list_factors(answer, gold, facts):
         size = number.magnitude
@@ -58,6 +59,8 @@ def compare(answer: Answer, gold: Gold, facts: QuestionFacts) -> tuple[float | N
         first = value if first is None else first
         if abs(value - gold.value) <= near:  # nearly always where it is right: the digits need not be read
             return value, True, False
+        if abs(abs(value) - abs(gold.value)) > near + farthest + number.step * factor:
+            continue
         allowed = 0.0 if is_counted else _compute_tolerance(number, factor, gold)
         if abs(value - gold.value) <= allowed:
             return value, True, False

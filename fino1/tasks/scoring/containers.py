@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from fino1.tasks.scoring.plain import clean
 
-_WORDS = ("answer", "boxed{", "fbox{", "####", "result", "solution")
 _OPENING = re.compile(r"""(?P<mark></|\[/|[<\["']|<\|(?P<side>begin|end)_of_)?(?:final[_ ]?)?(?:short )?$""")
 _MARKS = frozenset("</[\"'_ l")  # the last character before a word in a tag or key: also of "final"
 _KEY_END = re.compile(r"""(?:answer|result)["']\s{0,9}:\s{0,9}""")
@@ -53,7 +52,14 @@ def list_containers(text: str) -> Iterator[Container]:
     lower = text.lower()
     if len(lower) != len(text):  # some capitals of Unicode become two characters
         lower = "".join(char.lower() if char.isascii() else char for char in text)
-    places = {word: lower.rfind(word) for word in _WORDS if word in lower}
+    words = ["answer"]
+    if '"' in text or "<" in text or "[" in text or "'" in text:
+        words += ["result", "solution"]
+    if "{" in text:
+        words += ["boxed{", "fbox{"]
+    if "#" in text:
+        words.append("####")
+    places = {word: lower.rfind(word) for word in words if word in lower}
     while places:
         word = max(places, key=places.__getitem__)
         start = places.pop(word)

@@ -97,11 +97,25 @@ def find_candidates(sentence: str, facts: QuestionFacts) -> list[Number]:
 
     A bound ("over 94") is there where nothing else is, and not `parsed`: no number answers then.
     """
-    if not facts.year and (found := _find_candidates(sentence, facts, find_numbers(sentence, years=False))):
-        return found
+    if not facts.year:
+        numbers = find_numbers(sentence, years=False)
+        if len(numbers) == 1 and _is_alone(numbers[0], sentence):
+            return numbers
+        if found := _find_candidates(sentence, facts, numbers):
+            return found
     if "20" not in sentence and "19" not in sentence and not facts.year:
         return []
     return _find_candidates(sentence, facts, find_numbers(sentence))
+
+
+def _is_alone(number: Number, sentence: str) -> bool:
+    """True if the sentence is this number and nothing else, and it may not be a year or fraction."""
+    return (
+        not number.start
+        and (number.end == len(sentence) or sentence[number.end :] == ".")
+        and not number.fraction
+        and not is_year(number)
+    )
 
 
 def _find_candidates(sentence: str, facts: QuestionFacts, numbers: list[Number]) -> list[Number]:
@@ -131,10 +145,11 @@ def _find_candidates(sentence: str, facts: QuestionFacts, numbers: list[Number])
         kept = [i for i in kept if i not in weak]
     if operands := _find_operands(numbers, kept, leads, sentence, facts):
         kept = [i for i in kept if i not in operands]
-    exact = [i for i in kept if not _is_bound(numbers[i], sentence, leads[i])]
-    if exact:
-        return [numbers[i]._replace(weak=True) if i in weak else numbers[i] for i in exact]
-    return [numbers[i]._replace(magnitude=float("nan"), parsed=False) for i in kept]
+    exact = []
+    for i in kept:
+        if not _is_bound(numbers[i], sentence, leads[i]):
+            exact.append(numbers[i]._replace(weak=True) if i in weak else numbers[i])
+    return exact or [numbers[i]._replace(magnitude=float("nan"), parsed=False) for i in kept]
 
 
 def _read_lead(text: str, floor: int, number: Number) -> list[str]:

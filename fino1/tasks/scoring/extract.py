@@ -74,7 +74,7 @@ def _read_container(container: Container, facts: QuestionFacts) -> tuple[bool, A
         and not _JOIN.fullmatch(sentence[numbers[0].end : numbers[1].start])
     ):
         chosen = numbers[0]  # "94, which is 1.6 % of revenue": the phrase points at the first
-    if chosen is None or not chosen.parsed or is_refusal(text[: chosen.start]):
+    if chosen is None or not chosen.parsed or (chosen.start and is_refusal(text[: chosen.start])):
         return True, None
     return True, Answer(chosen, is_decrease(text, chosen))
 

@@ -33,6 +33,8 @@ _LETTERS = re.compile(r"[A-Za-z=≈]")
 _WORDS = re.compile(r"[a-z]{4,}")
 _BEGUN = re.compile(r"[A-Za-z]{2}|[=≈+]")
 _YEAR = re.compile(r"\b(?:19|20)[0-9]{2}\b")
+_PART = 100
+"""Characters at the end of a line that are split first."""
 _NAKED = re.compile(r"[^A-Za-z]{1,40}(?:[A-Za-z]{1,12}[^A-Za-z]{0,6})?")
 """A line that may be a number with its unit and nothing else."""
 
@@ -112,6 +114,11 @@ class _Statements:
         while len(self.sentences) <= place and self._begin > 0:
             end = self._begin
             self._begin = self._text.rfind("\n", 0, end - 1) + 1
+            stop = self._text.rfind(". ", self._begin, max(0, end - _PART))
+            if stop > 0 and _ends_sentence(
+                self._text, stop, stop + 2
+            ):  # the beginning of a long line is mostly not read
+                self._begin = stop + 2
             self.sentences.extend(reversed(_split_line(self._text, self._begin, end)))
         return len(self.sentences) > place
 
