@@ -52,9 +52,11 @@
 {{- include "fino1.problem" (list .state (printf "%s.api_key_env" .path) "a variable of secretEnv" $key) -}}
 {{- end -}}
 {{- $budget := default dict (get .doc .doc.method).budget -}}
-{{- if and .model.base_url (not .model.price) $budget.dollars -}}
-{{- $expected := printf "one with %s.budget.dollars" .doc.method -}}
-{{- include "fino1.problem" (list .state (printf "%s.price" .path) $expected "none") -}}
+{{- range $key := list "dollars" "dollars_per_question" -}}
+{{- if and $.model.base_url (not $.model.price) (get $budget $key) -}}
+{{- $expected := printf "one with %s.budget.%s" $.doc.method $key -}}
+{{- include "fino1.problem" (list $.state (printf "%s.price" $.path) $expected "none") -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
