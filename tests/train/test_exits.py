@@ -1,11 +1,13 @@
 """Which code does a run end with, whatever its ranks end with? (docs/design.md C5)"""
 
+import os
 import signal
 import subprocess
 import time
 
 import pytest
 
+from tests import preloaded
 from tests.needs import missing
 from tests.train.conftest import SFT, TrainRun
 
@@ -30,18 +32,26 @@ def test_what_all_ranks_find_wrong_is_said_once(tmp_path):
     assert run.output.strip() == "/nowhere.jsonl: expected a JSON, JSONL or Parquet file, got none"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_rank_that_waits_for_others_ends_at_once_when_it_is_told_to(number, tmp_path):
+@pytest.mark.parametrize(("number", "is_fresh"), [(signal.SIGTERM, True), (signal.SIGINT, False)])
+def test_a_rank_that_waits_for_others_ends_at_once_when_it_is_told_to(number, is_fresh, tmp_path):
     """Torch runs no handler of Python's while it waits: a pod that was deleted then would stay for its grace period."""
     run = TrainRun(SFT, tmp_path, ranks=2)
-    command, environment = [str(part) for part in run.command], run.environment("absent@meet:1@1")
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    environment = run.environment("absent@meet:1@1")
+    with open(os.devnull, "w") as log:
+        if is_fresh:
+            process = subprocess.Popen(run.command, env=environment, stdout=log, stderr=log)
+        else:
+            process = preloaded.Start(run.command[3:], environment, log)
+    try:
         while not run.happened():
             assert process.poll() is None
             time.sleep(0.1)
         time.sleep(5)  # the other rank is there too, and waits
         process.send_signal(number)
         assert process.wait(15) == 128 + number
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.parametrize("method", ["sft", "ppo"])

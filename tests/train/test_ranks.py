@@ -55,22 +55,22 @@ def test_sft_of_two_ranks_has_the_rows_and_losses_of_one(sft, sft_of_two):
         torch.testing.assert_close(a[name], b[name], atol=1e-4, rtol=1e-3)
 
 
-WITH_GPUS = """
+WITH_A_GPU = """
 import sys, torch
 from fino1.__main__ import main
 
-torch.cuda.device_count = lambda: 1  # in the launcher; its ranks find none
+torch.cuda.device_count = lambda: 1  # in the launcher; its rank finds none
 sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_ranks_with_gpus_are_pythons_of_their_own_and_do_the_same(sft_of_two, tmp_path):
-    run = TrainRun(SFT_WHOLE, tmp_path, ranks=2)
+def test_a_rank_with_a_gpu_is_a_python_of_its_own_and_does_the_same(sft, tmp_path):
+    run = TrainRun(SFT, tmp_path)
     arguments = [str(part) for part in run.command[run.command.index("train") :]]
-    command = [sys.executable, "-c", WITH_GPUS, *arguments]
+    command = [sys.executable, "-c", WITH_A_GPU, *arguments]
     done = subprocess.run(command, env=run.environment(), capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
-    assert run.sha256 == sft_of_two.sha256
+    assert run.sha256 == sft.sha256
 
 
 def test_sft_of_two_ranks_killed_and_stopped_ends_the_same(sft_of_two, tmp_path):
