@@ -94,6 +94,8 @@ def _list_basis_point_factors(facts: QuestionFacts) -> Sequence[float]:
 
 def _list_percent_factors(gold: Gold, facts: QuestionFacts) -> Sequence[float]:
     """List the factors of a number with %: ÷ 100, or 1 where the gold is in percent itself (docs/scoring.md §4)."""
+    if facts.basis_points:
+        return (1.0 if gold.in_percent else 1e-2, 1e2)
     if gold.in_percent is not None:
         return (1.0,) if gold.in_percent else (1e-2,)
     may_be_percent = facts.ratio and not facts.amount and abs(gold.value) >= gold.percent_from

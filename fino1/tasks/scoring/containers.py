@@ -56,7 +56,7 @@ def list_containers(text: str) -> Iterator[Container]:
     if '"' in text or "<" in text or "[" in text or "'" in text:
         words += ["result", "solution"]
     if "{" in text:
-        words += ["boxed{", "fbox{"]
+        words += ["boxed{", "fbox{", "boxed {"]
     if "#" in text:
         words.append("####")
     places = {word: lower.rfind(word) for word in words if word in lower}
@@ -100,6 +100,8 @@ def _read_box(text: str, start: int, opening: int) -> Container | None:
     left = clean(text[max(begin, reach) : start].strip().rstrip("$")) + " "
     content = clean(text[opening : end - (not depth)]).strip()
     right = "" if depth else clean(text[end : end + 160].lstrip("$"))
+    if not left.strip() and right[:1] in {".", ")", ":"}:
+        left = "[ "  # "94. The parts were …" is no list number
     unit = _BOX_UNIT.match(right)
     inner = len(content) + (unit.end() if unit else 0)
     return Container(left + content + right, len(left), len(left) + inner, "box", whole=not depth)
