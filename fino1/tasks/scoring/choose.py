@@ -35,7 +35,8 @@ _CLAUSE = re.compile(
     re.IGNORECASE,
 )
 _OTHER_YEAR = re.compile(r"\s(?:in|for|during) (?:fy ?|fiscal )?((?:19|20)[0-9]{2})\b", re.IGNORECASE)
-_YEAR_MARK = re.compile(r"[(;,|]\s?(?:in |for |fy ?|fiscal )?((?:19|20)[0-9]{2})\s?:\s?[$€£¥(\s-]*$", re.IGNORECASE)
+_SO = re.compile(r"\b(?:so|thus|therefore|hence)\b", re.IGNORECASE)
+_YEAR_MARK = re.compile(r"[(;,|]\s?(?:in |for |fy ?|fiscal )?((?:19|20)[0-9]{2})\s?[:-]\s?[$€£¥(\s-]*$", re.IGNORECASE)
 _YEAR_BEHIND = re.compile(r"^[^0-9.;,|:]{0,40}?\b((?:19|20)[0-9]{2})\b")
 _A_YEAR = re.compile(r"\b(?:19|20)[0-9]{2}\b")
 _YEAR_BEFORE = re.compile(r"\b((?:19|20)[0-9]{2})\b[^0-9.;]{0,30}$")
@@ -137,7 +138,8 @@ def _drop_other_years(numbers: list[Number], sentence: str, facts: QuestionFacts
 
 def _keep_leading_year(numbers: list[Number], sentence: str, facts: QuestionFacts) -> list[Number]:
     """Keep the year that a sentence begins with, where a year is asked ("2018, with 73.2 % against 72.2 % in 2019")."""
-    return numbers[:1] if facts.year and not sentence[: numbers[0].start].strip(" \"'(*") else []
+    leads = facts.year and not sentence[: numbers[0].start].strip(" \"'(*") and not _SO.search(sentence)
+    return numbers[:1] if leads else []
 
 
 def _keep_respective(numbers: list[Number], sentence: str, facts: QuestionFacts) -> list[Number]:

@@ -18,13 +18,13 @@ _SIBLING = re.compile(r"""["'](?:unit|units|scale)["']\s{0,9}:\s{0,9}["']([^"'\n
 _VALUE = re.compile(r"""["'](?:value|amount|number|answer)["']\s{0,9}:\s{0,9}""", re.IGNORECASE)
 _STRING = re.compile(r'"((?:[^"\\\n]|\\.){0,400})"|\'([^\'\n]{0,400})\'')
 _BARE = re.compile(r"[^,}\]\n]{1,80}")
-_TAG_END = re.compile(r"(?:answer|result|solution)(?:\|>|[>\]])")
+_TAG_END = re.compile(r"(?:answer|result|solution)(?:\s[^<>\n]{0,60})?(?:\|>|[>\]])")
 _CLOSING = re.compile(
     r"</(?:final_?)?(?:answer|result|solution)|\[/|<\|end_of_|<(?:final_?)?(?:answer|result|solution)|\n</?[a-z]",
     re.IGNORECASE,
 )
 _PHRASE = re.compile(
-    r"answer\b(?:\s(?:to|for)\s[^\n.:]{1,80}?)?(?:\s(?:therefore|thus|then|would|will|should))?[\s*_]{0,4}"
+    r"answer\b(?:\s\([^()\n]{1,40}\))?(?:\s(?:to|for)\s[^\n.:]{1,80}?)?(?:\s(?:therefore|thus|then|would|will|should))?[\s*_]{0,4}"
     r"(?:\b(?:is|was|be|equals)\b|:|=|≈)[\s*_:]{0,20}"
 )
 _HEADING = re.compile(r"answers?\b[\s*_:]{0,9}\n\s*")

@@ -49,10 +49,11 @@ _NOTHING = re.compile(
     r"\bno (?:net |overall |percentage |percent |such )?(?:change|increase|decrease|difference|growth|movement|variation)\b"
     r"|\b(?<!not )unchanged\b|\b(?:is|was|were|are|remained|stayed|been|remains|held|kept) (?:flat|constant|the same)\b"
     r"|^\W*flat\W*$|\bneither an? increase nor an? decrease\b"
-    r"|\bneither (?:increased|rose|grew) nor (?:decreased|fell|declined)\b|\bnil\b|\b(?:did|does|has|had|have) not change",
+    r"|\bneither (?:increased|rose|grew) nor (?:decreased|fell|declined)\b|\bnil\b"
+    r"|\b(?:did|does|has|had|have)(?: not|n't) change",
     re.IGNORECASE,
 )
-_NOTHING_HINTS = ("neither ", "no ", "unchanged", "flat", "nil", "not change", "the same", "constant")
+_NOTHING_HINTS = ("neither ", "no ", "unchanged", "flat", "nil", "not change", "n't change", "the same", "constant")
 _LEVEL = frozenset(["at", "from", "in", "of"])
 
 

@@ -20,13 +20,13 @@ _DIRECTION = re.compile(
     rf"\b(?:(?P<neutral>{_NEUTRAL})|(?P<verb>{_DOWN_VERB})|(?P<noun>{_DOWN_NOUN})|(?P<up>{_UP}))\b", re.IGNORECASE
 )
 _BEHIND = re.compile(
-    rf"[\s)]*(?:(?:points?|dollars|per share|in total)\s)?[\s(,]*(?:which is\s)?(?:an?\s)?(?:[a-z-]+\s)?"
+    rf"[\s)]*(?:(?:points?|dollars|per share|in total)\s)?[\s(,]*(?:which is\s)?(?:an?\s)?(?:(?!not?\s)[a-z-]+\s)?"
     rf"(?:(?P<down>{_DOWN_NOUN}|{_DOWN_VERB}|less)|(?P<up>{_UP}))\b",
     re.IGNORECASE,
 )
 _EXPLAINED = re.compile(
     rf"[\s)\]*\"'%$]*(?:[,;:-]\s*|\.\s+|\n\s*|\s)(?:and\s|so\s|thus\s|hence\s)?"
-    rf"(?:(?:this|that|it|which|the (?:change|result|negative sign|figure|value|answer)|i\.e\.,?)\s)?"
+    rf"(?:(?:this|that|it|which|there|the (?:change|result|negative sign|figure|value|answer)|i\.e\.,?)\s)?"
     rf"(?:is|was|indicat\w+|represent\w*|reflect\w*|show\w*|mean\w*|signif\w+|impl\w+|denot\w+|mark\w*|signal\w*"
     rf"|suggest\w*|constitut\w*|confirm\w*|(?:point|amount|correspond|equat)\w*\sto|i\.e\.,?|that is,?|namely,?)\s"
     rf"(?:that\s)?(?:(?:[a-z0-9&'-]+\s){{0,6}}?)(?:(?P<down>{_DOWN_NOUN}|{_DOWN_VERB})|(?P<up>{_UP}))\b",

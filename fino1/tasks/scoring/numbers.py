@@ -34,7 +34,7 @@ _TRAILING = re.compile(r"-(?=\s*(?:$|[,;)\n]|\.(?![0-9])))")
 _TRAILING_CURRENCY = re.compile(rf"\s?{CURRENCY}\s?$")
 _CLOSE = re.compile(r"\s?\)")
 _FUNCTION = re.compile(
-    r"(?:√|\b(?:sqrt|log|ln|exp|abs|max|min)|\b(?:square|cube)d?[ -]roots? of)\s?\(?\s?[$€£¥]?$", re.IGNORECASE
+    r"(?:√|\b(?:sqrt|log|ln|exp|abs|max|min)|\b(?:square|cube)d?[ -]roots? of)[-(\s$€£¥]{0,4}$", re.IGNORECASE
 )
 _ACCOUNTING = re.compile(
     r"(?:^|[:=≈|$\n\"'>\[]|\b(?:is|was|of|by|are|were|be|about|approximately|roughly|to|an?|at|equals|totals?|totaled))\s*$",

@@ -11,12 +11,12 @@ _TURN = re.compile(
 _CHANNEL, _RETURN = "<|channel|>", "<|return|>"
 _ROLE = re.compile(r"[\s<|>/a-z_]*(?:assistant|model|bot)?(?:<\|end_header_id\|>|<\|message\|>)?\s*", re.IGNORECASE)
 _NEW_QUESTION = re.compile(
-    r"^[ \t]{0,3}(?:\#{1,6} ?)?(?:\*\*)?(?:(?:(?:next|new|user) )?question|context|user|human|q|input|instruction|problem"
-    r"|example)(?: ?[0-9]{1,3})?(?:\*\*)?\s?:"
+    r"^[ \t]{0,3}(?:\#{1,6} ?)?(?:\*\*)?(?:(?:(?:next|new|user|follow-?up) )?question|context|user|human|q|input|instruction"
+    r"|problem|example)(?:(?: ?[0-9]{1,3})?(?:\*\*)?\s?:|\s[0-9]{1,3}\.\s)|^\[(?:question|context|user|human|instruction)\]"
     r"|^\#{1,6} ?(?:question|context|user|human|input|instruction)s?(?: ?[0-9]{1,3})?[ \t:]*$",
     re.IGNORECASE | re.MULTILINE,
 )
-_HINTS = ("question", "context", "user", "human", "q:", "q ", "input", "instruction", "problem", "example")
+_HINTS = ("question", "context", "user", "human", "q:", "q ", "\nq", "input", "instruction", "problem", "example")
 _REPLY = re.compile(
     r"^[ \t]{0,3}(?:\#{1,6} ?)?(?:\*\*)?(?:answer|assistant|response|output|a|solution)(?:\*\*)?\s?:",
     re.IGNORECASE | re.MULTILINE,
@@ -65,7 +65,7 @@ def _drop_further_turns(text: str) -> str:
                 break
             at = _ROLE.match(text, turn.end()).end()  # type: ignore[union-attr]
         text = text[at:]
-    if ":" in text or "#" in text:
+    if ":" in text or "#" in text or "[" in text or "\n" in text:
         lower = text.lower()
         for hint in _HINTS:
             if hint in lower:

@@ -11,15 +11,25 @@ _REFUSAL = re.compile(
     r"\b(?:unable to|not able to|(?:can ?not|can't|could not|couldn't|impossible to|not possible to|no way to|difficult to)"
     r"(?: be)?(?: accurately| reliably| directly)? ?(?:comput|calculat|determin|answer|say|provide|give|find|tell|know|deriv"
     r"|establish|be (?:comput|calculat|determin|answer|found|deriv|establish|known))|insufficient"
-    r"|no answer (?:can|could)|not enough (?:information|data|detail)"
+    r"|no answer (?:can|could)|(?:not|\w+n't) enough (?:information|data|detail)"
     rf"|(?:is|are|was|were)(?: not|n't) {_GIVEN}"
     rf"|no (?:figures?|data|information|values?|amounts?)\b[^.;\n]{{0,40}}?\b(?:is|are|was|were) {_GIVEN}"
     rf"|(?:do|does) not (?:{_GIVES}|know|report|have (?:enough|the|sufficient))"
     rf"|don't (?:know|have)|doesn't {_GIVES}|n/a\b|not determinable|undeterminable"
-    r"|unanswerable|unknown)",
+    r"|lacks? (?:the |any )?(?:data|information|figures?)|unanswerable|unknown)",
     re.IGNORECASE,
 )
-_HINTS = ("unable", "possible to", "difficult to", "insufficient", "n/a", "determinable", "unanswerable", "unknown")
+_HINTS = (
+    "unable",
+    "possible to",
+    "difficult to",
+    "insufficient",
+    "n/a",
+    "determinable",
+    "unanswerable",
+    "unknown",
+    "lack",
+)
 _NOT = re.compile(
     "not(?:(?<=cannot)|(?<=can not)|(?<=could not)"
     "| (?:able|enough|provide|disclose|available|give|stated|report|specif|know|contain|include|have |allow|permit|enable))"

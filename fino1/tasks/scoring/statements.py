@@ -12,6 +12,8 @@ from fino1.tasks.scoring.refusal import is_refusal, is_refused
 _BREAK = re.compile(r"[\n.!?;](?:(?<=\n)\n*|[\"')\]]{0,2}\s+)")
 _ABBREVIATED = (
     "vs.",
+    "max.",
+    "min.",
     "approx.",
     "inc.",
     "no.",
@@ -209,7 +211,7 @@ class _Statements:
     def _is_other_year(self, sentence: str) -> bool:
         """True if a line is labelled as another year's than the question asks about ("2017: $1,389 million")."""
         label = _YEAR_LABEL.match(sentence) if self.facts.years and not self.facts.year else None
-        return label is not None and label[1] not in self.facts.years and len(set(_YEAR.findall(sentence))) == 1
+        return label is not None and label[1] not in self.facts.years and len(set(_YEAR.findall(sentence))) < 2
 
     def _is_list(self) -> bool:
         naked = (place for place, sentence in enumerate(self.read_all()) if _NAKED.fullmatch(sentence))

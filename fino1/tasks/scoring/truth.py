@@ -35,6 +35,10 @@ _OPENING = re.compile(
 _BOTH = re.compile(
     r"\b(?:yes|true)\s?(?:or|/|and|nor)\s?(?:no|false)\b|\b(?:no|false)\s?(?:or|/|nor)\s?(?:yes|true)\b", re.IGNORECASE
 )
+_UNSURE = re.compile(
+    r"\b(?:whether|if) (?:the answer|it) (?:is|was|would be) (?:yes|no|true|false)\b|\b(?:maybe|perhaps|possibly) (?:yes|no)\b",
+    re.IGNORECASE,
+)
 _EXCLUDED = re.compile(
     r"\b(?:cannot|can't|could not|couldn't|can not|not|never) be (?:a )?(?:yes|no|true|false)\b", re.IGNORECASE
 )
@@ -50,6 +54,7 @@ def read_truth(word: str) -> bool | None:
 def find_truth(completion: str) -> str | None:
     """Find the word that answers, in lower case; None where both or neither are said."""
     text = _SPOKEN.sub(lambda match: "yes" if match[1] else "no", take_final_part(completion))
+    text = _UNSURE.sub(" ", text)
     for container in list_containers(text):
         content = container.text[container.start : container.end]
         if container.kind == "text":

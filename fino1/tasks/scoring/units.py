@@ -19,7 +19,7 @@ SCALES = {
     **dict.fromkeys(_TRILLION.split(), 1e12),
     **dict.fromkeys(["quadrillion", "quadrillions"], 1e15),
 }
-_NOUNS = frozenset({"grand", "mills", "bills"})
+_NOUNS = frozenset({"mills", "bills"})
 """Short or double-meaning words: scale words only behind money, or glued to the digits."""
 IDEOGRAPHS = dict(zip("十百千万萬만亿億억兆", (10.0, 1e2, 1e3, 1e4, 1e4, 1e4, 1e8, 1e8, 1e8, 1e12), strict=True))
 _CURRENCIES = frozenset(
@@ -42,7 +42,8 @@ _POINTS = re.compile(r"[\s-]?(?:bps?|basis[\s-]points?)(?![A-Za-z])", re.IGNOREC
 _CENTS = re.compile(r"\s?¢|[\s-]?(?:cents?|cts?|pence)(?![A-Za-z])", re.IGNORECASE)
 _PERMILLE = re.compile(r"\s?‰|[\s-]?(?:per\s?mille|per\s?mil)(?![A-Za-z])", re.IGNORECASE)
 _WORD = re.compile(
-    r"(?P<gap>[\s-]?\(?(?:in\s)?(?:us\s)?(?:[$€£¥₹]\s?)?)(?P<word>[A-Za-z]{1,20})(?![A-Za-z0-9_&])", re.IGNORECASE
+    r"(?P<gap>[\s-]?\(?(?:in\s)?(?:(?:us|usd|eur|gbp|inr)\s)?(?:[$€£¥₹]\s?)?)(?P<word>[A-Za-z]{1,20})(?![A-Za-z0-9_&])",
+    re.IGNORECASE,
 )
 _LETTERS = re.compile(r"[A-Za-z]{1,20}")
 _ZEROS = re.compile(
