@@ -61,7 +61,7 @@ def list_containers(text: str) -> Iterator[Container]:
         words.append("####")
     places = {word: lower.rfind(word) for word in words if word in lower}
     while places:
-        word = max(places, key=places.__getitem__)
+        word = max(places, key=places.__getitem__) if len(places) > 1 else next(iter(places))
         start = places.pop(word)
         if (earlier := lower.rfind(word, 0, start)) >= 0:
             places[word] = earlier
@@ -97,7 +97,7 @@ def _read_box(text: str, start: int, opening: int) -> Container | None:
             break
     reach = max(0, start - 200)
     begin = max(text.rfind(stop, reach, start) for stop in ("\n", ". ", "! ", "? ")) + 1
-    left = clean(text[max(begin, reach) : start].strip().rstrip("$")) + " "
+    left = clean(text[max(begin, reach) : start].strip().rstrip("$ ")) + " "
     content = clean(text[opening : end - (not depth)]).strip()
     right = "" if depth else clean(text[end : end + 160].lstrip("$"))
     if not left.strip() and right[:1] in {".", ")", ":"}:

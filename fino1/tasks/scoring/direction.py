@@ -58,6 +58,8 @@ def is_decrease(text: str, number: Number, facts: QuestionFacts) -> bool:
     word ("a change of") passes on to the verb before it. "decreased to 94" states a level, no change. A sentence behind
     the number ("15 %. Revenue decreased.") counts where its subject is what the question asks about.
     """
+    if len(text) - number.end + number.start < 4:
+        return False
     lower = text.lower()
     for hint in _HINTS:
         if hint in lower:

@@ -173,6 +173,8 @@ def _begins(text: str, start: int) -> bool:
     if not start:
         return True
     before = text[start - 1]
+    if before in _SIGNS:
+        return True
     if before in IDEOGRAPHS or "\u3040" <= before <= "\u9fff":
         return True
     if before.isalpha():

@@ -65,7 +65,7 @@ def _drop_further_turns(text: str) -> str:
                 break
             at = _ROLE.match(text, turn.end()).end()  # type: ignore[union-attr]
         text = text[at:]
-    if ":" in text or "#" in text or "[" in text or "\n" in text:
+    if ":" in text or "#" in text or "\n[" in text:
         lower = text.lower()
         for hint in _HINTS:
             if hint in lower:

@@ -118,7 +118,7 @@ class _Statements:
         while len(self.sentences) <= place and self._begin > 0:
             end = self._begin
             self._begin = self._text.rfind("\n", 0, end - 1) + 1
-            stop = self._text.rfind(". ", self._begin, max(0, end - _PART))
+            stop = self._text.rfind(". ", self._begin, end - _PART) if end - self._begin > _PART else -1
             if stop > 0 and _ends_sentence(
                 self._text, stop, stop + 2
             ):  # the beginning of a long line is mostly not read

@@ -53,8 +53,12 @@ def read_truth(word: str) -> bool | None:
 
 def find_truth(completion: str) -> str | None:
     """Find the word that answers, in lower case; None where both or neither are said."""
-    text = _SPOKEN.sub(lambda match: "yes" if match[1] else "no", take_final_part(completion))
-    text = _UNSURE.sub(" ", text)
+    text = take_final_part(completion)
+    lower = text.lower()
+    if any([word in lower for word in ("yep", "yeah", "yup", "nope", "nah")]):
+        text = _SPOKEN.sub(lambda match: "yes" if match[1] else "no", text)
+    if any([word in lower for word in ("whether", "if ", "maybe", "perhaps", "possibly")]):
+        text = _UNSURE.sub(" ", text)
     for container in list_containers(text):
         content = container.text[container.start : container.end]
         if container.kind == "text":
