@@ -35,8 +35,10 @@ _CLAUSE = re.compile(
     re.IGNORECASE,
 )
 _OTHER_YEAR = re.compile(r"\s(?:in|for|during) (?:fy ?|fiscal )?((?:19|20)[0-9]{2})\b", re.IGNORECASE)
-_YEAR_MARK = re.compile(r"[(;,|]\s?(?:in |for |fy ?|fiscal )?((?:19|20)[0-9]{2})\s?:\s?[$€£¥(\s-]*$", re.IGNORECASE)
+_SO = re.compile(r"\b(?:so|thus|therefore|hence)\b", re.IGNORECASE)
+_YEAR_MARK = re.compile(r"[(;,|]\s?(?:in |for |fy ?|fiscal )?((?:19|20)[0-9]{2})\s?[:-]\s?[$€£¥(\s-]*$", re.IGNORECASE)
 _YEAR_BEHIND = re.compile(r"^[^0-9.;,|:]{0,40}?\b((?:19|20)[0-9]{2})\b")
+_A_YEAR = re.compile(r"\b(?:19|20)[0-9]{2}\b")
 _YEAR_BEFORE = re.compile(r"\b((?:19|20)[0-9]{2})\b[^0-9.;]{0,30}$")
 
 
@@ -49,6 +51,7 @@ def choose(numbers: list[Number], sentence: str, facts: QuestionFacts) -> Number
         return None if hedged else _take_most_precise(numbers)
     for narrow in (
         _keep_leading_year,
+        _keep_respective,
         _drop_other_years,
         _keep_before_reason,
         _keep_after_result,
@@ -135,7 +138,21 @@ def _drop_other_years(numbers: list[Number], sentence: str, facts: QuestionFacts
 
 def _keep_leading_year(numbers: list[Number], sentence: str, facts: QuestionFacts) -> list[Number]:
     """Keep the year that a sentence begins with, where a year is asked ("2018, with 73.2 % against 72.2 % in 2019")."""
-    return numbers[:1] if facts.year and not sentence[: numbers[0].start].strip(" \"'(*") else []
+    leads = facts.year and not sentence[: numbers[0].start].strip(" \"'(*") and not _SO.search(sentence)
+    return numbers[:1] if leads else []
+
+
+def _keep_respective(numbers: list[Number], sentence: str, facts: QuestionFacts) -> list[Number]:
+    """Keep the number at the place of the asked year ("in 2018 and 2017 it was 94 and 90, respectively")."""
+    years = _A_YEAR.findall(sentence) if "respectively" in sentence else []
+    if (
+        len(facts.years) != 1
+        or facts.words & _OF_TWO_YEARS
+        or len(years) != len(numbers)
+        or len(set(years)) < len(years)
+    ):
+        return []
+    return [number for number, year in zip(numbers, years, strict=True) if year in facts.years]
 
 
 def _keep_asked_noun(numbers: list[Number], sentence: str, facts: QuestionFacts) -> list[Number]:

@@ -46,7 +46,10 @@ def compare(answer: Answer, gold: Gold, facts: QuestionFacts) -> tuple[float | N
     Returns its value (in the unit that fits, else in the first), whether it is right, and whether only by the question's sign.
     """
     number = answer.number
-    is_negative = number.negative or (answer.is_decrease and facts.change and not facts.year)  # §7
+    is_bracketed_year = facts.year and number.text.startswith("(")
+    is_negative = (number.negative and not is_bracketed_year) or (
+        answer.is_decrease and facts.change and not facts.year
+    )
     is_counted = _is_counted(gold.value, facts)
     near = 0.0 if is_counted else RELATIVE * abs(gold.value)
     farthest = 1.0 if gold.step is None else gold.step + ABSOLUTE
@@ -94,6 +97,8 @@ def _list_basis_point_factors(facts: QuestionFacts) -> Sequence[float]:
 
 def _list_percent_factors(gold: Gold, facts: QuestionFacts) -> Sequence[float]:
     """List the factors of a number with %: ÷ 100, or 1 where the gold is in percent itself (docs/scoring.md §4)."""
+    if facts.basis_points:
+        return (1.0 if gold.in_percent else 1e-2, 1e2)
     if gold.in_percent is not None:
         return (1.0,) if gold.in_percent else (1e-2,)
     may_be_percent = facts.ratio and not facts.amount and abs(gold.value) >= gold.percent_from

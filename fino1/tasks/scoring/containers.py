@@ -18,13 +18,13 @@ _SIBLING = re.compile(r"""["'](?:unit|units|scale)["']\s{0,9}:\s{0,9}["']([^"'\n
 _VALUE = re.compile(r"""["'](?:value|amount|number|answer)["']\s{0,9}:\s{0,9}""", re.IGNORECASE)
 _STRING = re.compile(r'"((?:[^"\\\n]|\\.){0,400})"|\'([^\'\n]{0,400})\'')
 _BARE = re.compile(r"[^,}\]\n]{1,80}")
-_TAG_END = re.compile(r"(?:answer|result|solution)(?:\|>|[>\]])")
+_TAG_END = re.compile(r"(?:answer|result|solution)(?:\s[^<>\n]{0,60})?(?:\|>|[>\]])")
 _CLOSING = re.compile(
     r"</(?:final_?)?(?:answer|result|solution)|\[/|<\|end_of_|<(?:final_?)?(?:answer|result|solution)|\n</?[a-z]",
     re.IGNORECASE,
 )
 _PHRASE = re.compile(
-    r"answer\b(?:\s(?:to|for)\s[^\n.:]{1,80}?)?(?:\s(?:therefore|thus|then|would|will|should))?[\s*_]{0,4}"
+    r"answer\b(?:\s\([^()\n]{1,40}\))?(?:\s(?:to|for)\s[^\n.:]{1,80}?)?(?:\s(?:therefore|thus|then|would|will|should))?[\s*_]{0,4}"
     r"(?:\b(?:is|was|be|equals)\b|:|=|≈)[\s*_:]{0,20}"
 )
 _HEADING = re.compile(r"answers?\b[\s*_:]{0,9}\n\s*")
@@ -56,12 +56,12 @@ def list_containers(text: str) -> Iterator[Container]:
     if '"' in text or "<" in text or "[" in text or "'" in text:
         words += ["result", "solution"]
     if "{" in text:
-        words += ["boxed{", "fbox{"]
+        words += ["boxed{", "fbox{", "boxed {"]
     if "#" in text:
         words.append("####")
     places = {word: lower.rfind(word) for word in words if word in lower}
     while places:
-        word = max(places, key=places.__getitem__)
+        word = max(places, key=places.__getitem__) if len(places) > 1 else next(iter(places))
         start = places.pop(word)
         if (earlier := lower.rfind(word, 0, start)) >= 0:
             places[word] = earlier
@@ -97,9 +97,11 @@ def _read_box(text: str, start: int, opening: int) -> Container | None:
             break
     reach = max(0, start - 200)
     begin = max(text.rfind(stop, reach, start) for stop in ("\n", ". ", "! ", "? ")) + 1
-    left = clean(text[max(begin, reach) : start].strip().rstrip("$")) + " "
+    left = clean(text[max(begin, reach) : start].strip().rstrip("$ ")) + " "
     content = clean(text[opening : end - (not depth)]).strip()
     right = "" if depth else clean(text[end : end + 160].lstrip("$"))
+    if not left.strip() and right[:1] in {".", ")", ":"}:
+        left = "[ "  # "94. The parts were …" is no list number
     unit = _BOX_UNIT.match(right)
     inner = len(content) + (unit.end() if unit else 0)
     return Container(left + content + right, len(left), len(left) + inner, "box", whole=not depth)

@@ -8,6 +8,7 @@ import re
 
 from fino1.tasks.scoring.number import Number, is_year
 from fino1.tasks.scoring.numbers import find_numbers
+from fino1.tasks.scoring.operands import find_operands, is_bound, read_lead
 from fino1.tasks.scoring.question import QuestionFacts
 
 _MONTHS = frozenset(
@@ -44,51 +45,15 @@ _YEAR_BEFORE = frozenset(
         "late", "mid", "calendar", "both", "for", "vs", "vs.", "versus",
     ]
 )  # fmt: skip
-_OPERATOR = re.compile(
-    r"[\s)]*(?:[-+×*÷/^]|\sx\s|plus|minus|times|divided by|multiplied by|less)[\s($€£¥-]*|\s?-\s?[$€£¥]?", re.IGNORECASE
-)
-_FILLERS = frozenset(
-    [
-        "about", "approximately", "roughly", "around", "only", "the", "a", "an", "just", "approx", "approx.", "-", "€", "£",
-        "¥", "₹", "~", "≈",
-    ]
-)  # fmt: skip
-_CLOSED = re.compile("[.;=≈]")
-_OPERANDS = {
-    **dict.fromkeys(
-        ["than", "versus", "vs", "vs.", "against", "not", "isn't", "wasn't", "cannot"]
-        + ["compared to", "compared with", "relative to", "out of", "cannot be", "can't be", "not be", "instead of"],
-        "",
-    ),
-    **dict.fromkeys(("adding", "added", "add"), "and to"),
-    **dict.fromkeys(("subtract", "subtracting", "subtracted"), "from"),
-    **dict.fromkeys(("divide", "divid", "dividing", "divided"), "by"),
-    **dict.fromkeys(("multiply", "multiplying", "multiplied"), "by"),
-    "from": "to", "between": "and", "sum of": "and", "ratio of": "",
-}  # fmt: skip
-"""What comes before an operand, and the words before its partner."""
-_OPERAND_ENDS = frozenset(operand.split()[-1] for operand in _OPERANDS)
-_BOUNDS = frozenset(
-    ["over", "above", "below", "under", "exceeds", "exceed", "exceeded", "exceeding", "minimum", "maximum"]
-    + ["at least", "at most", "more than", "less than", "fewer than", "greater than", "higher than", "lower than", "up to",
-       "as much", "as many", "excess of", "minimum of", "maximum of", "upwards of", "no more", "no less",
-       "anything but"]
-)  # fmt: skip
-_BOUND_ENDS = frozenset(bound.split()[-1] for bound in _BOUNDS)
-_BOUND_BEHIND = re.compile(
-    r"[\s,]{0,2}(?:or|and) (?:more|less|higher|lower|greater|above|below|fewer|over|under|up)\b|\+(?!\s?[0-9($])|\s?(?:±|\+/-)"
-    r"|\s?,? (?:at (?:the )?(?:very )?(?:least|most)|minimum|maximum)\b",
-    re.IGNORECASE,
-)
-_BOUND_MARKS = frozenset("≥≤<>±≠")
-_BOUND_FIRST = frozenset(" ,+±")
 _NOTHING = re.compile(
     r"\bno (?:net |overall |percentage |percent |such )?(?:change|increase|decrease|difference|growth|movement|variation)\b"
     r"|\b(?<!not )unchanged\b|\b(?:is|was|were|are|remained|stayed|been|remains|held|kept) (?:flat|constant|the same)\b"
-    r"|^\W*flat\W*$|\bnil\b|\b(?:did|does|has|had|have) not change",
+    r"|^\W*flat\W*$|\bneither an? increase nor an? decrease\b"
+    r"|\bneither (?:increased|rose|grew) nor (?:decreased|fell|declined)\b|\bnil\b"
+    r"|\b(?:did|does|has|had|have)(?: not|n't) change",
     re.IGNORECASE,
 )
-_NOTHING_HINTS = ("no ", "unchanged", "flat", "nil", "not change", "the same", "constant")
+_NOTHING_HINTS = ("neither ", "no ", "unchanged", "flat", "nil", "not change", "n't change", "the same", "constant")
 _LEVEL = frozenset(["at", "from", "in", "of"])
 
 
@@ -128,7 +93,7 @@ def _find_candidates(sentence: str, facts: QuestionFacts, numbers: list[Number])
     weak: set[int] = set()
     floor = 0
     for i, number in enumerate(numbers):
-        leads.append(lead := _read_lead(sentence, floor, number))
+        leads.append(lead := read_lead(sentence, floor, number))
         floor = number.end
         if _is_label(numbers, i, sentence, lead):
             continue
@@ -143,25 +108,13 @@ def _find_candidates(sentence: str, facts: QuestionFacts, numbers: list[Number])
         kept = years
     if weak and len(weak) < len(kept):
         kept = [i for i in kept if i not in weak]
-    if operands := _find_operands(numbers, kept, leads, sentence, facts):
+    if operands := find_operands(numbers, kept, leads, sentence, facts):
         kept = [i for i in kept if i not in operands]
     exact = []
     for i in kept:
-        if not _is_bound(numbers[i], sentence, leads[i]):
+        if not is_bound(numbers[i], sentence, leads[i]):
             exact.append(numbers[i]._replace(weak=True) if i in weak else numbers[i])
     return exact or [numbers[i]._replace(magnitude=float("nan"), parsed=False) for i in kept]
-
-
-def _read_lead(text: str, floor: int, number: Number) -> list[str]:
-    """List the last words before a number's digits, in lower case, without currency signs and fillers ("about")."""
-    at = number.digits_start
-    piece = text[max(floor, at - 48) : at].lower()
-    if "(" in piece or "$" in piece:
-        piece = piece.replace("(", " ").replace("$", " ")
-    words = piece.split()[-5:]
-    while words and words[-1] in _FILLERS:
-        words.pop()
-    return words
 
 
 def _is_label(numbers: list[Number], index: int, text: str, lead: list[str]) -> bool:
@@ -237,23 +190,6 @@ def _is_other_duration(number: Number, text: str, facts: QuestionFacts) -> bool:
     )
 
 
-def _is_bound(number: Number, text: str, lead: list[str]) -> bool:
-    """True if the text names a bound and no value: "over 94", "at least 94", "≥ 94", "94 or more"."""
-    before = text[max(0, number.start - 8) : number.start].rstrip(" ($€£¥")[-2:]
-    if before[-1:] in _BOUND_MARKS and (before[-1] != ">" or before[0] not in "-="):
-        return True
-    tail = text[max(0, number.digits_start - 5) : number.digits_start]
-    if "+/-" in tail and tail.rstrip().endswith("+/-"):
-        return True
-    if lead and (
-        (lead[-1] in _BOUND_ENDS and (lead[-1] in _BOUNDS or " ".join(lead[-2:]) in _BOUNDS))
-        or lead[-3:-1] in (["as", "much"], ["as", "many"])
-    ):
-        return not (lead[-1] == "over" and is_year(number))
-    after = text[number.end : number.end + 1]
-    return after in _BOUND_FIRST and bool(_BOUND_BEHIND.match(text, number.end))
-
-
 def _find_nothing(sentence: str, numbers: list[Number]) -> Number | None:
     """Find the zero that "no change", "unchanged", "flat" or "nil" states, where no number of the sentence states another."""
     lower = sentence.lower()
@@ -266,47 +202,9 @@ def _find_nothing(sentence: str, numbers: list[Number]) -> Number | None:
     if match is None:
         return None
     for index, number in enumerate(numbers):
-        lead = _read_lead(sentence, numbers[index - 1].end if index else 0, number)
+        lead = read_lead(sentence, numbers[index - 1].end if index else 0, number)
         if not is_year(number) and not (lead and lead[-1] in _LEVEL):
             return None
     return Number(
         match[0].strip(), 0.0, False, 1.0, 1, start=match.start(), digits_start=match.start(), end=match.end()
     )
-
-
-def _find_operands(
-    numbers: list[Number], kept: list[int], leads: list[list[str]], text: str, facts: QuestionFacts
-) -> set[int]:
-    """Find the indexes of numbers that only restate what was calculated with."""
-    found: set[int] = set()
-    partners: list[str] = []
-    last = -1
-    for place, index in enumerate(kept):
-        number = numbers[index]
-        previous = kept[place - 1] if place else None
-        floor = numbers[previous].end if previous is not None else 0
-        gap = text[floor : number.digits_start]
-        if previous is not None and len(gap) <= 24 and _OPERATOR.fullmatch(gap):
-            found |= {previous, index}
-            continue
-        lead = leads[index] if index == 0 or previous == index - 1 else _read_lead(text, floor, number)
-        word = _find_operand_word(lead, facts)
-        if last == place - 1 and lead and lead[-1] in partners and len(gap) <= 70 and not _CLOSED.search(gap):
-            found.add(index)
-            partners = []
-        elif word is not None:
-            found.add(index)
-            partners, last = _OPERANDS[word].split(), place
-        elif previous is not None and facts.change and lead[-1:] == ["to"] and previous not in found:
-            if "," in gap or len(gap) > 40 or _CLOSED.search(gap):
-                continue
-            found.add(index)  # "rose by 94 to 5,829": the level reached
-    return found
-
-
-def _find_operand_word(lead: list[str], facts: QuestionFacts) -> str | None:
-    if facts.year and lead and lead[-1] == "in":
-        lead = lead[:-1]
-    if not lead or lead[-1] not in _OPERAND_ENDS or (pair := " ".join(lead[-2:])) in _BOUNDS:
-        return None
-    return next((word for word in (lead[-1], pair) if word in _OPERANDS), None)

@@ -50,7 +50,7 @@ def find_answer(completion: str, facts: QuestionFacts) -> Answer | None:
     if statement is None:
         return None
     number, sentence, following = statement
-    return _mark_percent(Answer(number, is_decrease(f"{sentence} {following}", number)), text)
+    return _mark_percent(Answer(number, is_decrease(f"{sentence} {following}", number, facts)), text)
 
 
 def _read_container(container: Container, facts: QuestionFacts) -> tuple[bool, Answer | None]:
@@ -60,8 +60,10 @@ def _read_container(container: Container, facts: QuestionFacts) -> tuple[bool, A
         statement = find_last_statement(text, facts)
         if statement is None:
             return any(char.isdigit() for char in text), None
-        return True, Answer(statement[0], is_decrease(f"{statement[1]} {statement[2]}", statement[0]))
+        return True, Answer(statement[0], is_decrease(f"{statement[1]} {statement[2]}", statement[0], facts))
     sentence = text if container.kind == "box" else take_first_sentence(text)
+    if container.kind == "phrase" and "; " in sentence:
+        sentence = sentence.partition("; ")[0]
     numbers = find_candidates(sentence, facts)
     if container.kind == "box":
         numbers = [number for number in numbers if container.start <= number.digits_start < container.end]
@@ -76,7 +78,7 @@ def _read_container(container: Container, facts: QuestionFacts) -> tuple[bool, A
         chosen = numbers[0]  # "94, which is 1.6 % of revenue": the phrase points at the first
     if chosen is None or not chosen.parsed or (chosen.start and is_refusal(text[: chosen.start])):
         return True, None
-    return True, Answer(chosen, is_decrease(text, chosen))
+    return True, Answer(chosen, is_decrease(text, chosen, facts))
 
 
 def _mark_percent(answer: Answer | None, text: str) -> Answer | None:

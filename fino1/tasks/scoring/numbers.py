@@ -13,7 +13,7 @@ from typing import NamedTuple
 from fino1.tasks.scoring.digits import Measure, measure, measure_power
 from fino1.tasks.scoring.number import Number, join
 from fino1.tasks.scoring.plain import clean
-from fino1.tasks.scoring.units import IDEOGRAPHS, PLAIN_WORDS, SCALES, read_unit
+from fino1.tasks.scoring.units import IDEOGRAPHS, IN_UNITS, PLAIN_WORDS, SCALES, read_unit
 
 CURRENCY = (
     r"(?-i:(?:(?<![A-Za-z])(?:US|CA|HK|NZ|[ACSR])?\ ?[$€£¥₹₩]"
@@ -34,7 +34,7 @@ _TRAILING = re.compile(r"-(?=\s*(?:$|[,;)\n]|\.(?![0-9])))")
 _TRAILING_CURRENCY = re.compile(rf"\s?{CURRENCY}\s?$")
 _CLOSE = re.compile(r"\s?\)")
 _FUNCTION = re.compile(
-    r"(?:√|\b(?:sqrt|log|ln|exp|abs|max|min)|\b(?:square|cube)d?[ -]roots? of)\s?\(?\s?[$€£¥]?$", re.IGNORECASE
+    r"(?:√|\b(?:sqrt|log|ln|exp|abs|max|min)|\b(?:square|cube)d?[ -]roots? of)[-(\s$€£¥]{0,4}$", re.IGNORECASE
 )
 _ACCOUNTING = re.compile(
     r"(?:^|[:=≈|$\n\"'>\[]|\b(?:is|was|of|by|are|were|be|about|approximately|roughly|to|an?|at|equals|totals?|totaled))\s*$",
@@ -157,7 +157,7 @@ def _read_common(text: str, start: int, end: int) -> Number | None:
         close, scale = word.end(), SCALES[word[1]]
     following = text[close : close + 1]
     if following == " ":
-        if text[close + 1 : text.find(" ", close + 1)] not in PLAIN_WORDS:
+        if text[close + 1 : text.find(" ", close + 1)] not in PLAIN_WORDS or IN_UNITS.match(text, close):
             return None
     elif following not in _STOPS:
         return None
@@ -173,7 +173,9 @@ def _begins(text: str, start: int) -> bool:
     if not start:
         return True
     before = text[start - 1]
-    if before in IDEOGRAPHS:
+    if before in _SIGNS:
+        return True
+    if before in IDEOGRAPHS or "\u3040" <= before <= "\u9fff":
         return True
     if before.isalpha():
         word = re.search(r"[A-Za-z]{1,3}$", text[max(0, start - 4) : start])

@@ -8,21 +8,25 @@ _TURN = re.compile(
     r"<\|(?:im_end|im_start|eot_id|end|endoftext|end_of_text|start_header_id|user|assistant|eom_id|return|start|end_of_turn|turn_end)\|>"
     r"|<(?:end_of_turn|start_of_turn|/?s|eos|turn\||\|turn)>|<[｜|](?:User|end▁of▁sentence)[｜|]>|\[/?INST\]"
 )
-_CHANNEL = "<|channel|>"
+_CHANNEL, _RETURN = "<|channel|>", "<|return|>"
 _ROLE = re.compile(r"[\s<|>/a-z_]*(?:assistant|model|bot)?(?:<\|end_header_id\|>|<\|message\|>)?\s*", re.IGNORECASE)
 _NEW_QUESTION = re.compile(
-    r"^[ \t]{0,3}(?:\#{1,6} ?)?(?:\*\*)?(?:(?:next )?question|context|user|human|q|input|instruction|problem|example)"
-    r"(?: ?[0-9]{1,3})?(?:\*\*)?\s?:|^\#{1,6} ?(?:question|context|user|human|input|instruction)s?(?: ?[0-9]{1,3})?[ \t:]*$",
+    r"^[ \t]{0,3}(?:\#{1,6} ?)?(?:\*\*)?(?:(?:(?:next|new|user|follow-?up) )?question|context|user|human|q|input|instruction"
+    r"|problem|example)(?:(?: ?[0-9]{1,3})?(?:\*\*)?\s?:|\s[0-9]{1,3}\.\s)|^\[(?:question|context|user|human|instruction)\]"
+    r"|^\#{1,6} ?(?:question|context|user|human|input|instruction)s?(?: ?[0-9]{1,3})?[ \t:]*$",
     re.IGNORECASE | re.MULTILINE,
 )
-_HINTS = ("question", "context", "user", "human", "q:", "q ", "input", "instruction", "problem", "example")
+_HINTS = ("question", "context", "user", "human", "q:", "q ", "\nq", "input", "instruction", "problem", "example")
 _REPLY = re.compile(
     r"^[ \t]{0,3}(?:\#{1,6} ?)?(?:\*\*)?(?:answer|assistant|response|output|a|solution)(?:\*\*)?\s?:",
     re.IGNORECASE | re.MULTILINE,
 )
-_THOUGHT = "think|thinking|thought|thoughts|reasoning|reason|scratchpad|analysis|reflection"
+_THOUGHT = (
+    "think|thinking|thoughts?|reasoning|reason|rationale|scratch_?pad|analysis|reflection|cot|chain_of_thought"
+    "|(?:thought|thinking|reasoning)_process|(?:inner|internal)_(?:monologue|thoughts?)"
+)
 _MARK = re.compile(
-    rf"<(?P<close>/?)(?:{_THOUGHT})>|<\|(?P<begin>begin|end)_of_(?:thought|thinking|reasoning)\|>"
+    rf"<\|?(?P<close>/?)(?:[a-z]{{1,12}}:)?(?:{_THOUGHT})(?:\s[^<>\n]{{0,40}})?\|?>|<\|(?P<begin>begin|end)_of_(?:thought|thinking|reasoning)\|>"
     r"|\[(?P<shut>/?)(?:THINK|THINKING|REASONING)\]|(?P<open>◁think▷)|(?P<ended>◁/think▷)",
     re.IGNORECASE,
 )
@@ -35,6 +39,8 @@ _SAYS_SOMETHING = re.compile(r"[0-9]|\b(?:yes|no|true|false)\b", re.IGNORECASE)
 def take_final_part(completion: str) -> str:
     """Take the part of a completion that answers: all of it where it has no thinking, further turns or final heading."""
     text = completion
+    if _RETURN in text:
+        text = text.partition(_RETURN)[0]
     if _CHANNEL in text:  # gpt-oss: everything but the final channel is thinking
         text = text.partition(f"{_CHANNEL}final<|message|>")[2]
     text = _drop_further_turns(text)
@@ -59,7 +65,7 @@ def _drop_further_turns(text: str) -> str:
                 break
             at = _ROLE.match(text, turn.end()).end()  # type: ignore[union-attr]
         text = text[at:]
-    if ":" in text or "#" in text:
+    if ":" in text or "#" in text or "\n[" in text:
         lower = text.lower()
         for hint in _HINTS:
             if hint in lower:

@@ -20,12 +20,16 @@ _CHARACTERS = {
     **{ord(char): "=" for char in "⇒≃≅"},
     **{ord(char): "/" for char in "\u2044\u2215"},
     **{code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F) if code != 0xFF0D},
+    **{ord(char): "√" for char in "∛∜"},
+    **dict.fromkeys(map(ord, "≧⩾"), "≥"),
+    **dict.fromkeys(map(ord, "≦⩽"), "≤"),
     ord("。"): ". ",
 }
 _RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]{1,8}")
 _PART = re.compile(rf"([0-9])? ?([{''.join(_PARTS)}])")
 _ENTITY = re.compile(r"&(?:#[0-9]{1,6}|#x[0-9A-Fa-f]{1,5}|[A-Za-z]{2,8});")
 _TAG = re.compile(r"</?[A-Za-z][^<>\n]{0,60}>")
+_FISCAL = re.compile(r"\bFY ?'?([0-9]{2})(?![0-9%]|[.,][0-9])")
 _BOLD = re.compile(r"\*\*(?:(?<![0-9]\*\*)|(?![0-9]))")
 
 _MATHS = re.compile(r"\$(?=\S)([^$\n]{1,200}+)(?<=\S)\$(?!\s?[0-9(])")
@@ -69,6 +73,8 @@ def clean(text: str) -> str:
         text = _TAG.sub(" ", text)
     if "=>" in text or "<=" in text or ">=" in text:
         text = text.replace("=>", "=").replace("<=", "≤").replace(">=", "≥")
+    if "FY" in text:
+        text = _FISCAL.sub(lambda match: f"FY{'19' if match[1] >= '50' else '20'}{match[1]}", text)
     if "**" in text:
         text = _BOLD.sub("", text)
     if "_" in text or "`" in text:

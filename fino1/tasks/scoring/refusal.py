@@ -5,24 +5,36 @@ from collections.abc import Sequence
 
 from fino1.tasks.scoring.question import QuestionFacts
 
+_GIVEN = "(?:provided|disclosed|available|given|stated|reported|specified)"
+_GIVES = "(?:provide|disclose|give|contain|include|specify|allow|permit)"
 _REFUSAL = re.compile(
     r"\b(?:unable to|not able to|(?:can ?not|can't|could not|couldn't|impossible to|not possible to|no way to|difficult to)"
     r"(?: be)?(?: accurately| reliably| directly)? ?(?:comput|calculat|determin|answer|say|provide|give|find|tell|know|deriv"
     r"|establish|be (?:comput|calculat|determin|answer|found|deriv|establish|known))|insufficient"
-    r"|no answer (?:can|could)"
-    r"|not enough (?:information|data|detail)|(?:is|are|was|were) not (?:provided|disclosed|available|given|stated|reported"
-    r"|specified)|(?:do|does) not (?:know|provide|disclose|give|contain|include|specify|report|have (?:enough|the|sufficient))"
-    r"|don't (?:know|have)|doesn't (?:provide|disclose|give|contain|include|specify)|n/a\b|not determinable|undeterminable"
-    r"|unanswerable|unknown)",
+    r"|no answer (?:can|could)|(?:not|\w+n't) enough (?:information|data|detail)"
+    rf"|(?:is|are|was|were)(?: not|n't) {_GIVEN}"
+    rf"|no (?:figures?|data|information|values?|amounts?)\b[^.;\n]{{0,40}}?\b(?:is|are|was|were) {_GIVEN}"
+    rf"|(?:do|does) not (?:{_GIVES}|know|report|have (?:enough|the|sufficient))"
+    rf"|don't (?:know|have)|doesn't {_GIVES}|n/a\b|not determinable|undeterminable"
+    r"|lacks? (?:the |any )?(?:data|information|figures?)|unanswerable|unknown)",
     re.IGNORECASE,
 )
 _HINTS = (
-    "unable", "no answer", "possible to", "no way to", "difficult to", "insufficient", "n/a",
-    "determinable", "unanswerable", "unknown",
-)  # fmt: skip
-_NOT = re.compile(
-    "not(?:(?<=cannot)|(?<=can not)|(?<=could not)| (?:able|enough|provide|disclose|available|give|stated|report|specif|know|contain|include|have ))"
+    "unable",
+    "possible to",
+    "difficult to",
+    "insufficient",
+    "n/a",
+    "determinable",
+    "unanswerable",
+    "unknown",
+    "lack",
 )
+_NOT = re.compile(
+    "not(?:(?<=cannot)|(?<=can not)|(?<=could not)"
+    "| (?:able|enough|provide|disclose|available|give|stated|report|specif|know|contain|include|have |allow|permit|enable))"
+)
+_NO = re.compile("no (?:answer|way to|figure|data|information|value|amount)")
 """Each refusal has one of these: they are sought first, since that takes a hundredth of the time."""
 _CONCLUDES = re.compile(r"\b(?:so|thus|therefore|hence|assuming|estimated?)\b|[=≈]", re.IGNORECASE)
 _TURNS = re.compile(r"\b(?:but|however|nevertheless|instead|though)\b", re.IGNORECASE)
@@ -35,7 +47,8 @@ def is_refusal(text: str) -> bool:
     for hint in _HINTS:
         if hint in lower:
             return bool(_REFUSAL.search(text))
-    return ("n't" in lower or ("not" in lower and bool(_NOT.search(lower)))) and bool(_REFUSAL.search(text))
+    hinted = "n't" in lower or _NOT.search(lower) or _NO.search(lower)
+    return bool(hinted) and bool(_REFUSAL.search(text))
 
 
 def is_refused(sentences: Sequence[str], place: int, statement: str, facts: QuestionFacts) -> bool:

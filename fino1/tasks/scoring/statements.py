@@ -12,6 +12,8 @@ from fino1.tasks.scoring.refusal import is_refusal, is_refused
 _BREAK = re.compile(r"[\n.!?;](?:(?<=\n)\n*|[\"')\]]{0,2}\s+)")
 _ABBREVIATED = (
     "vs.",
+    "max.",
+    "min.",
     "approx.",
     "inc.",
     "no.",
@@ -32,6 +34,8 @@ _MARKS = frozenset("0123456789( ")
 _LETTERS = re.compile(r"[A-Za-z=≈]")
 _WORDS = re.compile(r"[a-z]{4,}")
 _BEGUN = re.compile(r"[A-Za-z]{2}|[=≈+]")
+_LABEL = re.compile(r"[^.!?]{4,60}")
+_YEAR_LABEL = re.compile(r"[\s(*-]*(?:fy|fiscal|in|for)?\s?((?:19|20)[0-9]{2})\s?:\s", re.IGNORECASE)
 _YEAR = re.compile(r"\b(?:19|20)[0-9]{2}\b")
 _PART = 100
 """Characters at the end of a line that are split first."""
@@ -114,7 +118,7 @@ class _Statements:
         while len(self.sentences) <= place and self._begin > 0:
             end = self._begin
             self._begin = self._text.rfind("\n", 0, end - 1) + 1
-            stop = self._text.rfind(". ", self._begin, max(0, end - _PART))
+            stop = self._text.rfind(". ", self._begin, end - _PART) if end - self._begin > _PART else -1
             if stop > 0 and _ends_sentence(
                 self._text, stop, stop + 2
             ):  # the beginning of a long line is mostly not read
@@ -132,6 +136,8 @@ class _Statements:
         found = self._numbers.get(place)
         if found is None:
             sentence = self.sentences[place]
+            if self._is_other_year(sentence):
+                return self._numbers.setdefault(place, [])
             if _is_row(sentence):
                 self.sentences[place] = sentence = table.take_cell(self._list_rows(place), self.facts)
             found = self._numbers[place] = find_candidates(sentence, self.facts)
@@ -153,7 +159,7 @@ class _Statements:
     def find(self) -> int | None:
         """Find the sentence that answers; None where there is none, or several could."""
         last = self._find_last()
-        if last is None or (self._is_bare(last) and self._is_list()):
+        if last is None or (self._is_bare(last) and not self._is_headed(last) and self._is_list()):
             return None  # a list of naked numbers asserts nothing
         number = self.choose(last)
         if number is not None and not self._breaks_off(last):
@@ -192,6 +198,20 @@ class _Statements:
     def _is_bare(self, place: int) -> bool:
         numbers = self.numbers(place)
         return len(numbers) == 1 and not _LETTERS.search(self.sentences[place].replace(numbers[0].text, ""))
+
+    def _is_headed(self, place: int) -> bool:
+        """True if the line above is a label without a number that names what is asked about."""
+        return (
+            self.has(place + 1)
+            and _LABEL.fullmatch(self.sentences[place + 1]) is not None
+            and not self.numbers(place + 1)
+            and not self.facts.nouns.isdisjoint(_WORDS.findall(self.sentences[place + 1].lower()))
+        )
+
+    def _is_other_year(self, sentence: str) -> bool:
+        """True if a line is labelled as another year's than the question asks about ("2017: $1,389 million")."""
+        label = _YEAR_LABEL.match(sentence) if self.facts.years and not self.facts.year else None
+        return label is not None and label[1] not in self.facts.years and len(set(_YEAR.findall(sentence))) < 2
 
     def _is_list(self) -> bool:
         naked = (place for place, sentence in enumerate(self.read_all()) if _NAKED.fullmatch(sentence))

@@ -11,6 +11,15 @@ from fino1.tasks.scoring.plain import clean
 from fino1.tasks.scoring.refusal import is_refusal
 
 _TRUE, _FALSE = {"yes", "true", "y"}, {"no", "false", "n"}
+_SPOKEN = re.compile(r"\b(?:(yep|yeah|yup)|nope|nah)\b", re.IGNORECASE)
+_SAID_ALONE = {
+    "correct": "yes",
+    "affirmative": "yes",
+    "right": "yes",
+    "incorrect": "no",
+    "negative": "no",
+    "wrong": "no",
+}
 _DENIED = re.compile(r"\b(?:not|isn't|n't|never)\s+(?:a\s)?(true|false)\b", re.IGNORECASE)
 _FIRST = re.compile(
     r"[\W_]*(?:that |simply |clearly |therefore |a )?[\W_]*(yes|no|true|false|y|n)\b(?!\s?/)", re.IGNORECASE
@@ -25,6 +34,10 @@ _OPENING = re.compile(
 )
 _BOTH = re.compile(
     r"\b(?:yes|true)\s?(?:or|/|and|nor)\s?(?:no|false)\b|\b(?:no|false)\s?(?:or|/|nor)\s?(?:yes|true)\b", re.IGNORECASE
+)
+_UNSURE = re.compile(
+    r"\b(?:whether|if) (?:the answer|it) (?:is|was|would be) (?:yes|no|true|false)\b|\b(?:maybe|perhaps|possibly) (?:yes|no)\b",
+    re.IGNORECASE,
 )
 _EXCLUDED = re.compile(
     r"\b(?:cannot|can't|could not|couldn't|can not|not|never) be (?:a )?(?:yes|no|true|false)\b", re.IGNORECASE
@@ -41,6 +54,11 @@ def read_truth(word: str) -> bool | None:
 def find_truth(completion: str) -> str | None:
     """Find the word that answers, in lower case; None where both or neither are said."""
     text = take_final_part(completion)
+    lower = text.lower()
+    if any([word in lower for word in ("yep", "yeah", "yup", "nope", "nah")]):
+        text = _SPOKEN.sub(lambda match: "yes" if match[1] else "no", text)
+    if any([word in lower for word in ("whether", "if ", "maybe", "perhaps", "possibly")]):
+        text = _UNSURE.sub(" ", text)
     for container in list_containers(text):
         content = container.text[container.start : container.end]
         if container.kind == "text":
@@ -58,6 +76,8 @@ def _find_in_text(text: str) -> str | None:
     whole = text.strip(" \n.!*_\"'()#:$").lower()
     if whole in _TRUE | _FALSE:
         return whole
+    if whole in _SAID_ALONE:
+        return _SAID_ALONE[whole]
     if opening := _OPENING.match(text):
         return opening[1].lower()
     lower = text.lower()

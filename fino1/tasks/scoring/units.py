@@ -19,7 +19,7 @@ SCALES = {
     **dict.fromkeys(_TRILLION.split(), 1e12),
     **dict.fromkeys(["quadrillion", "quadrillions"], 1e15),
 }
-_NOUNS = frozenset({"grand", "mill", "mills", "bill", "bills", "mils", "bils", "mia", "cr", "crs"})
+_NOUNS = frozenset({"mills", "bills"})
 """Short or double-meaning words: scale words only behind money, or glued to the digits."""
 IDEOGRAPHS = dict(zip("十百千万萬만亿億억兆", (10.0, 1e2, 1e3, 1e4, 1e4, 1e4, 1e8, 1e8, 1e8, 1e12), strict=True))
 _CURRENCIES = frozenset(
@@ -39,15 +39,17 @@ _PERCENT = re.compile(
     re.IGNORECASE,
 )
 _POINTS = re.compile(r"[\s-]?(?:bps?|basis[\s-]points?)(?![A-Za-z])", re.IGNORECASE)
-_CENTS = re.compile(r"\s?¢|[\s-]?(?:cents?|cts?)(?![A-Za-z])", re.IGNORECASE)
-_PERMILLE = re.compile(r"\s?‰")
+_CENTS = re.compile(r"\s?¢|[\s-]?(?:cents?|cts?|pence)(?![A-Za-z])", re.IGNORECASE)
+_PERMILLE = re.compile(r"\s?‰|[\s-]?(?:per\s?mille|per\s?mil)(?![A-Za-z])", re.IGNORECASE)
 _WORD = re.compile(
-    r"(?P<gap>[\s-]?\(?(?:in\s)?(?:us\s)?(?:[$€£¥₹]\s?)?)(?P<word>[A-Za-z]{1,20})(?![A-Za-z0-9_&])", re.IGNORECASE
+    r"(?P<gap>[\s-]?\(?(?:in\s)?(?:(?:us|usd|eur|gbp|inr)\s)?(?:[$€£¥₹]\s?)?)(?P<word>[A-Za-z]{1,20})(?![A-Za-z0-9_&])",
+    re.IGNORECASE,
 )
 _LETTERS = re.compile(r"[A-Za-z]{1,20}")
 _ZEROS = re.compile(
     r"\s?(?:\((?:in\s)?|in\s)[$€£¥₹]?\s?'?(000)(?:,?(000))?'?s?\b(?:\s(?:omitted|of dollars))?", re.IGNORECASE
 )
+IN_UNITS = re.compile(r" in (?:us |usd |[$€£] ?)?(?:thousand|million|billion|'?000)", re.IGNORECASE)
 _IDEOGRAPH = re.compile(f"\\s?[{''.join(IDEOGRAPHS)}]{{1,3}}")
 PLAIN_WORDS = frozenset(
     [
@@ -76,7 +78,7 @@ PLAIN_WORDS = frozenset(
 """What often follows a number that has no unit."""
 _GAPS = frozenset(" -(")
 _PERCENT_FIRST = frozenset("%$‰¢ pPbBcC")
-_SCALE_FIRST = frozenset("hHdDtTlLmMcCbBqQkKgGiIuUzZjJeEaArRnNsS$€£¥₹(") | frozenset(IDEOGRAPHS)
+_SCALE_FIRST = frozenset("$€£¥₹(") | frozenset(IDEOGRAPHS)
 _INTERESTING = frozenset(" -%‰¢(\t\n") | frozenset(IDEOGRAPHS)
 
 
@@ -99,14 +101,14 @@ def read_unit(text: str, end: int, *, money: bool) -> Unit:
         return Unit(end) if char != "$" else _read_percent(text, end) or Unit(end)
     if char == "\n":
         return Unit(end)
-    if char == " " and text[end + 1 : text.find(" ", end + 1)] in PLAIN_WORDS:
+    if char == " " and text[end + 1 : text.find(" ", end + 1)] in PLAIN_WORDS and not IN_UNITS.match(text, end):
         return Unit(end)
     first = text[end + 1 : end + 2] if char in _GAPS else char
     if first.isdigit():
         return Unit(end)
     if first in _PERCENT_FIRST and (unit := _read_percent(text, end)):
         return unit
-    return (first in _SCALE_FIRST or char.isalpha()) and _read_scale(text, end, money) or Unit(end)
+    return (first in _SCALE_FIRST or first.isalpha()) and _read_scale(text, end, money) or Unit(end)
 
 
 def _read_percent(text: str, end: int) -> Unit | None:
@@ -157,7 +159,11 @@ def _find_factor(match: re.Match[str], *, money: bool) -> float | None:
     shown, glued = match["word"], not match["gap"]
     word = shown.lower()
     if len(word) == 1:
-        is_scale = word in SCALES and (glued or (match["gap"] == " " and shown.isupper())) and not _is_possessive(match)
+        is_scale = (
+            word in SCALES
+            and (glued or (match["gap"] == " " and (shown.isupper() or money)))
+            and not _is_possessive(match)
+        )
         return SCALES[word] if is_scale else None
     if word in SCALES:
         return SCALES[word] if money or glued or word not in _NOUNS else None
