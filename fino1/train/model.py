@@ -160,6 +160,11 @@ def load_policy(config: PretrainedConfig, source: str | None, revision: str | No
         return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     made = _load(AutoModelForCausalLM, "model", source, revision, config=config, dtype=torch.float32)[0]
     _check_generation(made, source)
+    head = made.get_output_embeddings()
+    is_tied = head is None or head.weight is made.get_input_embeddings().weight
+    if getattr(config.get_text_config(), "tie_word_embeddings", False) and not is_tied:  # Transformers then ties none
+        wanted = "tie_word_embeddings: false in config.json, as the weights have a head of their own"
+        raise SpecError(f"model: {source}: expected {wanted}, got true")
     return made
 
 

@@ -136,11 +136,11 @@ def _checkpoints(shell: Shell) -> list[int]:
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
-    """As much of a model hub as a download begins with: every model has a config.json."""
+    """As much of a model hub as a download begins with: every model has a config.json and a tokenizer's."""
 
     def do_HEAD(self) -> None:
         """Say what there is."""
-        found = self.path.endswith("/resolve/main/config.json")
+        found = self.path.endswith(("/resolve/main/config.json", "/resolve/main/tokenizer_config.json"))
         self.send_response(HTTPStatus.OK if found else HTTPStatus.NOT_FOUND)
         about = {"ETag": '"1"', "X-Repo-Commit": "0" * 40, "Content-Length": "2"}
         for key, value in (about if found else {"X-Error-Code": "EntryNotFound", "Content-Length": "0"}).items():

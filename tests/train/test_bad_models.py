@@ -232,6 +232,13 @@ def test_generation_configs(folder):
     assert model.end_tokens(tokenizer, str(folder), None) == [1]
 
 
+def test_a_head_of_its_own_though_tied(folder):
+    with_keys(folder, tie_word_embeddings=True)
+    assert refusal(folder) == (
+        f"model: {folder}: expected tie_word_embeddings: false in config.json, as the weights have a head of their own, got true"
+    )
+
+
 def test_a_head_of_other_classes(folder, tmp_path):
     config = AutoConfig.from_pretrained(folder)
     config.num_labels = 3

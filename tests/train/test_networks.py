@@ -89,21 +89,43 @@ def test_a_model_whose_head_is_not_apart_is_refused():
     networks.check_head(llama_config(), "x")
 
 
-def test_a_policy_that_learns_on_another_distribution_ends_the_run(tmp_path, monkeypatch):
+@pytest.fixture
+def small_run(tmp_path):
+    """A run of PPO from a small policy."""
     tokenizer = model.train_tokenizer([f"{i} + {i}" for i in range(50)], InitBlock(vocab_size=300))
     config = llama_config()
     config.vocab_size, config.eos_token_id = len(tokenizer), tokenizer.eos_token_id
     model.load_policy(config, None, None).save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     document = {**PPO, "model": {"path": str(tmp_path / "model")}}
-    run = Run(load.build(document, "F", 1), "run", tmp_path, 0, 1)
+    return Run(load.build(document, "F", 1), "run", tmp_path, 0, 1)
+
+
+def test_a_value_model_that_gives_no_numbers_ends_the_run(small_run, monkeypatch):
+    """It took the policy along, to the end of the run."""
+    load_value = model.load_value
+
+    def load_broken(*arguments):
+        broken = load_value(*arguments)
+        torch.nn.init.constant_(broken.score.weight, float("nan"))
+        return broken
+
+    monkeypatch.setattr(model, "load_value", load_broken)
+    with pytest.raises(
+        SpecError, match="^ppo: expected a finite loss/policy_avg, got nan in update 1; lower the learning"
+    ):
+        main.main(small_run)
+    assert not list(small_run.checkpoints.glob("*"))
+
+
+def test_a_policy_that_learns_on_another_distribution_ends_the_run(small_run, monkeypatch):
     head = networks.logits_of
     monkeypatch.setattr(networks, "logits_of", lambda policy: lambda hidden: head(policy)(hidden) / 2)
     with pytest.raises(
         SpecError, match=r"model: expected a policy .* -\d\.\d+ a token, .* got -\d\.\d+, \d\.\d+ apart"
     ):
-        main.main(run)
-    assert not list(run.checkpoints.glob("*"))
+        main.main(small_run)
+    assert not list(small_run.checkpoints.glob("*"))
 
 
 @pytest.mark.parametrize("make", [model.load_policy, model.load_value])

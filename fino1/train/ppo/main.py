@@ -142,7 +142,10 @@ class _Ppo:
         return sorted(gather_object(episodes), key=lambda episode: episode.index)
 
     def _learn(self, update: int, episodes: list[Episode], experience: Batch) -> dict[str, float]:
-        """Take num_ppo_epochs × num_mini_batches clipped steps; return the averages over all tokens of all passes."""
+        """Take num_ppo_epochs × num_mini_batches clipped steps; return the averages over all tokens of all passes.
+
+        Raises SpecError for a loss that is not finite: the weights are lost then.
+        """
         totals = torch.zeros(len(_STATISTICS) + 1, dtype=torch.float64, device=self.accelerator.device)
         for epoch in range(self.block.num_ppo_epochs):
             order = list(range(len(episodes)))
@@ -157,6 +160,12 @@ class _Ppo:
         totals = self.accelerator.reduce(totals, "sum")
         averages = (totals[:-1] / totals[-1]).tolist()
         numbers = dict(zip(_STATISTICS, averages, strict=True))
+        for name, value in numbers.items():
+            if name.startswith("loss/") and not math.isfinite(value):
+                said = f"expected a finite {name}, got {value} in update {update + 1}"
+                raise SpecError(
+                    f"ppo: {said}; lower the learning rates, or check the weights of policy and value model"
+                )
         numbers["val/ratio_var"] -= numbers["val/ratio"] ** 2
         return numbers
 
