@@ -332,9 +332,10 @@ def test_the_writer_that_a_pod_serves_takes_its_gpus(plan):
 
 
 def test_the_calls_as_text(tmp_path, capsys):
-    (tmp_path / "my-paths.yaml").write_text(json.dumps(search(budget={"dollars": 3, "tokens": 9000})))
+    (tmp_path / "my-paths.yaml").write_text(json.dumps(search(budget={"dollars": 3, "tokens": 9_000_000})))
     assert cli.main(["plan", str(tmp_path / "my-paths.yaml"), "--offline"]) == 0
     lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert ["pods", "1 pod × no GPU"] in lines  # though gpus_per_node is 8 where nothing is said
     assert ["calls", "120 … 200 (3 … 5 a question), and those of the judge and for malformed replies"] in lines
     assert ["their", "replies take at most 200000 tokens, 2.00 dollars; prompts are not in it"] in lines
-    assert ["budget", "9000 tokens or 3 dollars, then the run ends"] in lines
+    assert ["budget", "9000000 tokens or 3 dollars, then the run ends"] in lines

@@ -11,6 +11,7 @@ from fino1.errors import SpecError
 from fino1.k8s.objects.backends import pod_templates
 from fino1.k8s.objects.render import render
 from fino1.k8s.objects.unit import units
+from fino1.spec import canonical
 from fino1.spec.inputs import DataBlock, RowsBlock
 from fino1.spec.paths import LEAST_CALLS
 from fino1.spec.run import RunSpec
@@ -75,13 +76,13 @@ def _describe(report: dict[str, Any]) -> list[Line]:
 def count_pods(spec: RunSpec) -> dict[str, Any]:
     """Pods, their GPUs, and ranks (None: of what asks models). A pod that asks endpoints alone has no GPUs."""
     served = spec.pods if spec.trains else sum(not m.base_url for m in spec.asked.values()) * spec.asking.shards
-    has_gpus = spec.gpus_per_node > 0
+    gpus = spec.gpus_per_node if served else 0
     return {
         "count": spec.pods,
-        "gpus_per_pod": spec.gpus_per_node,
-        "gpus": served * spec.gpus_per_node,
-        "resource": spec.gpu.resource if has_gpus else None,
-        "product": spec.gpu.product if has_gpus else None,
+        "gpus_per_pod": gpus,
+        "gpus": served * gpus,
+        "resource": spec.gpu.resource if gpus else None,
+        "product": spec.gpu.product if gpus else None,
         "ranks": spec.world_size if spec.trains else None,
     }
 
@@ -147,7 +148,8 @@ def _describe_calls(found: dict[str, Any] | None) -> Iterator[Line]:
     if found["reply_tokens"]:
         dollars = "" if found["reply_dollars"] is None else f", {found['reply_dollars']:.2f} dollars"
         yield "", f"their replies take at most {found['reply_tokens']} tokens{dollars}; prompts are not in it"
-    limits = [f"{limit:g} {unit}" for unit, limit in (found["budget"] or {}).items() if limit is not None]
+    budget = found["budget"] or {}
+    limits = [f"{canonical.dumps(budget[unit])} {unit}" for unit in ("tokens", "dollars") if budget.get(unit)]
     yield "budget", f"{' or '.join(limits)}, then the run ends" if limits else "none"
 
 
