@@ -4,10 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fino1 import cells
+from fino1 import cells, hub
 from fino1.cells import CELL_FILE, Cell
 from fino1.errors import SpecError, first_line
-from fino1.evaluate import hub
 from fino1.rows.row import Row
 from fino1.tasks.overlap import words_of
 from fino1.tasks.record import FINAL, THINKING, well_formed

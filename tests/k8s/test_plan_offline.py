@@ -158,7 +158,7 @@ def test_cost(plan, tmp_path):
 
 @pytest.mark.parametrize("prices", [[], ["--prices", "prices.yaml"]])
 def test_hours_are_some_and_need_prices(capsys, prices):
-    assert cli.main(["plan", "sft", "--offline", *prices, "--hours", "-3" if prices else "3"]) == 2
+    assert cli.main(["plan", "sft", "--offline", *prices, "--hours", "0" if prices else "3"]) == 2
     assert capsys.readouterr().err.startswith("--hours: expected more than 0 hours, and --prices, got ")
 
 
@@ -319,7 +319,7 @@ def test_the_calls_of_a_search_for_paths(plan):
         "all": [120, 400],
         "reply_tokens": 400_000,
         "reply_dollars": 4.0,
-        "budget": {"tokens": None, "dollars": 3.0},
+        "budget": {"dollars": 3.0},
     }
     code, report = plan(search(tasks=[{"task": "finqa", "path": "/work/train.json"}]))
     assert (report["calls"]["per_question"], report["calls"]["all"]) == ([3, 5], None)

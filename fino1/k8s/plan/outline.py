@@ -135,7 +135,7 @@ def _count_calls(spec: RunSpec, questions: int | None) -> dict[str, Any] | None:
         "all": None if questions is None else [questions * LEAST_CALLS, questions * most],
         "reply_tokens": tokens,
         "reply_dollars": None if price is None or tokens is None else tokens * price.output / 1e6,
-        "budget": spec.paths.budget and spec.paths.budget.model_dump(),
+        "budget": spec.paths.budget and spec.paths.budget.given(),
     }
 
 
