@@ -1,12 +1,16 @@
-"""One rank of test_footprint.py: bytes per parameter that a rank really holds, stage by stage."""
+"""Two ranks of test_footprint.py: bytes per parameter that a rank really holds, stage by stage."""
 
 import gc
 import json
 import sys
 
 import deepspeed
+import deepspeed.runtime.zero.muon.muon_optimizer  # torch's compiler with it, once for both
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig
+
+from fino1.train.launch.launch import Node
+from fino1.train.launch.ranks import Ranks, first_code
 
 
 def config(stage):
@@ -50,8 +54,8 @@ def held(stage):
     return most / parameters
 
 
-if __name__ == "__main__":
-    gc.freeze()  # what the modules hold is no tensor of ours, and there is much of it to look through
+def measure(_):
+    """Be one of two ranks; the first writes what it found."""
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # compiled where it never was; gloo does as well
     torch.distributed.init_process_group("gloo")
     found = {stage: held(stage) for stage in (1, 2, 3)}
@@ -59,3 +63,12 @@ if __name__ == "__main__":
         with open(sys.argv[1], "w", encoding="utf-8") as file:
             json.dump(found, file)
     torch.distributed.destroy_process_group()
+    return 0
+
+
+if __name__ == "__main__":
+    gc.freeze()  # what the modules hold is no tensor of ours, and there is much of it to look through
+    ranks, node = Ranks(2, measure), Node(0, 1, 2, "localhost", 0)
+    store = torch.distributed.TCPStore("localhost", 0, is_master=True, wait_for_workers=False)
+    ranks.run(lambda local: node.variables(local, store.port))
+    sys.exit(first_code(ranks.ended, 0))
