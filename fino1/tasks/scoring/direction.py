@@ -9,7 +9,7 @@ _NEUTRAL = r"change|changed|difference|variation|return|growth rate|percentage|r
 _DOWN_VERB = (
     r"decreased|declined|fell|dropped|shrank|shrunk|reduced|lowered|contracted|slid|slipped|diminished|down|lower|decreasing"
     r"|declining|sank|plunged|plummeted|tumbled|slumped|dipped|weakened|receded"
-    r"|negative (?:net |percentage |overall )?(?:change|growth|return|difference|variance|variation|movement)"
+    r"|(?:is|was) negative|negative (?:net |percentage |overall )?(?:change|growth|return|difference|variance|variation|movement)"
 )
 _DOWN_NOUN = r"decrease|decline|drop|reduction|fall|loss|deficit|shortfall|contraction|slump|dip|downturn"
 _UP = (
@@ -20,7 +20,8 @@ _DIRECTION = re.compile(
     rf"\b(?:(?P<neutral>{_NEUTRAL})|(?P<verb>{_DOWN_VERB})|(?P<noun>{_DOWN_NOUN})|(?P<up>{_UP}))\b", re.IGNORECASE
 )
 _BEHIND = re.compile(
-    rf"[\s)]*(?:(?:points?|dollars|per share|in total)\s)?[\s(,]*(?:which is\s)?(?:an?\s)?(?:(?!not?\s)[a-z-]+\s)?"
+    rf"[\s)]*(?:(?:points?|dollars|per share|in total)\s)?[\s(,-]*(?:which is\s|i\.e\.,?\s)?(?:an?\s)?"
+    r"(?:(?!not?\s|negative\s)[a-z-]+\s)?"
     rf"(?:(?P<down>{_DOWN_NOUN}|{_DOWN_VERB}|less)|(?P<up>{_UP}))\b",
     re.IGNORECASE,
 )

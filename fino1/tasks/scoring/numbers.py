@@ -237,6 +237,8 @@ def _finish(text: str, prefix: _Prefix | None, start: int, end: int, measured: M
     closed = _CLOSE.match(text, end) if opened else None
     unit = read_unit(text, closed.end() if closed else end, money=money)
     late = _CLOSE.match(text, unit.end) if opened and not closed else None
+    if unit.end > end and text[unit.end : unit.end + 1] == "-" and _TRAILING.match(text, unit.end):  # "7.3%-"
+        is_negative, unit = True, unit._replace(end=unit.end + 1)
     end = late.end() if late else unit.end
     is_parsed = unit.known and measured.magnitude == measured.magnitude
     if prefix is not None:

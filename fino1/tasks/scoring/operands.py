@@ -42,7 +42,7 @@ _OPERANDS = {
         ["than", "versus", "vs", "vs.", "against", "not", "isn't", "wasn't", "cannot", "never", "hardly"]
         + ["compared to", "compared with", "relative to", "out of", "cannot be", "can't be", "not be", "instead of"]
         + ["cannot have been", "can't have been", "not have been", "not equal to", "not equal", "unlikely to be", "other than"]
-        + ["different from", "no means", "not exactly", "not quite", "impossible to be"],
+        + ["different from", "no means", "cannot possibly be", "no longer", "not exactly", "not quite", "impossible to be"],
         "",
     ),
     **dict.fromkeys(("adding", "added", "add"), "and to"),
@@ -54,7 +54,23 @@ _OPERANDS = {
 """What comes before an operand, and the words before its partner."""
 _OPERAND_ENDS = frozenset(operand.split()[-1] for operand in _OPERANDS)
 _BOUNDS = frozenset(
-    ["over", "above", "below", "under", "beyond", "exceeds", "exceed", "exceeded", "exceeding", "minimum", "maximum"]
+    [
+        "over",
+        "above",
+        "below",
+        "under",
+        "beyond",
+        "surpasses",
+        "surpassed",
+        "tops",
+        "topped",
+        "exceeds",
+        "exceed",
+        "exceeded",
+        "exceeding",
+        "minimum",
+        "maximum",
+    ]
     + [
         "max",
         "max.",
@@ -91,11 +107,13 @@ _BOUNDS = frozenset(
         "south of",
     ]
     + ["shy of", "short of", "capped at", "excess of", "minimum of", "maximum of", "upwards of", "no more", "no less"]
-    + ["anything but"]
+    + ["anything but", "surpasses", "surpassed", "tops", "topped"]
 )
 _BOUND_ENDS = frozenset(bound.split()[-1] for bound in _BOUNDS)
 _BOUND_BEHIND = re.compile(
     r"(?:\sor (?:so|thereabouts))?(?:[\s,]{0,2}(?:or|and) (?:more|less|higher|lower|greater|above|below|fewer|over|under|up)\b"
+    r"|\s(?:is|was|would be) (?:wrong|incorrect|not (?:the )?(?:(?:correct|right) )?(?:answer|correct|right))\b"
+    r"|\s(?:cannot|can't) be (?:right|correct)\b"
     r"|\s?(?:\+|plus\b)(?!\s?[0-9($])|\s?(?:±|\+/-)|\s(?:and )?upwards?\b"
     r"|[\s,(]{1,3}(?:at (?:the )?(?:very )?(?:least|most)|minimum|maximum)\b)",
     re.IGNORECASE,
@@ -147,18 +165,14 @@ def find_operands(
         if previous is not None and len(gap) <= 24 and _OPERATOR.fullmatch(gap):
             found |= {previous, index}
             continue
-        if (
-            previous is not None
-            and gap == " to "
-            and previous not in found
-            and ("range" in leads[previous] or _MOVED.isdisjoint(leads[previous]))
-        ):
+        if previous is not None and gap == " to " and previous not in found and _is_range(leads[previous]):
             found |= {previous, index}  # "7 to 8 %": a range
             continue
         lead = leads[index] if index == 0 or previous == index - 1 else read_lead(text, floor, number)
         word = _find_operand_word(lead, facts)
         if last == place - 1 and lead and lead[-1] in partners and len(gap) <= 70 and not _CLOSED.search(gap):
-            if origin is not None and not asks_move and len(facts.years) < 2 and not _MOVED.isdisjoint(leads[origin]):
+            moves = origin is not None and not _MOVED.isdisjoint([*leads[origin], *gap.split()])
+            if moves and not asks_move and len(facts.years) < 2:
                 continue  # "rose from 90 to 94": where no change is asked, the level reached answers
             found.add(index)
             partners = []
@@ -170,6 +184,11 @@ def find_operands(
                 continue
             found.add(index)  # "rose by 94 to 5,829": the level reached
     return found
+
+
+def _is_range(lead: list[str]) -> bool:
+    """True if "X to Y" behind these words is a range, and no way that something went."""
+    return "range" in lead or _MOVED.isdisjoint(lead)
 
 
 def _find_operand_word(lead: list[str], facts: QuestionFacts) -> str | None:

@@ -6,17 +6,21 @@ from fino1.tasks.record import FINAL
 
 _TURN = re.compile(
     r"<\|(?:im_end|im_start|eot_id|end|endoftext|end_of_text|start_header_id|user|assistant|eom_id|return|start|end_of_turn|turn_end)\|>"
-    r"|<(?:end_of_turn|start_of_turn|/?s|eos|turn\||\|turn)>|<[｜|](?:User|end▁of▁sentence)[｜|]>|\[/?INST\]"
+    r"|<(?:end_of_turn|start_of_turn|/?s|eos|turn\||\|turn)>|<[｜|](?:User|end▁of▁sentence)[｜|]>|\[/?INST\]|<user>"
 )
 _CHANNEL, _RETURN = "<|channel|>", "<|return|>"
 _ROLE = re.compile(r"[\s<|>/a-z_]*(?:assistant|model|bot)?(?:<\|end_header_id\|>|<\|message\|>)?\s*", re.IGNORECASE)
 _NEW_QUESTION = re.compile(
     r"^[ \t]{0,3}(?:\#{1,6} ?)?(?:\*\*)?(?:(?:(?:next|new|user|follow-?up) )?question|context|user|human|q|input|instruction"
-    r"|problem|example)(?:(?: ?[0-9]{1,3})?(?:\*\*)?\s?:|\s[0-9]{1,3}\.\s)|^\[(?:question|context|user|human|instruction)\]"
+    r"|problem|example|exercise|passage|document|system)(?:(?: ?[0-9]{1,3})?(?:\*\*)?\s?:|\s[0-9]{1,3}\.\s)"
+    r"|^\[(?:question|context|user|human|instruction)\]"
     r"|^\#{1,6} ?(?:question|context|user|human|input|instruction)s?(?: ?[0-9]{1,3})?[ \t:]*$",
     re.IGNORECASE | re.MULTILINE,
 )
-_HINTS = ("question", "context", "user", "human", "q:", "q ", "\nq", "input", "instruction", "problem", "example")
+_HINTS = (
+    "question", "context", "user", "human", "q:", "q ", "\nq", "input", "instruction", "problem", "example", "exercise",
+    "passage", "document", "system",
+)  # fmt: skip
 _REPLY = re.compile(
     r"^[ \t]{0,3}(?:\#{1,6} ?)?(?:\*\*)?(?:answer|assistant|response|output|a|solution)(?:\*\*)?\s?:",
     re.IGNORECASE | re.MULTILINE,

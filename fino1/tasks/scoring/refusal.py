@@ -5,34 +5,30 @@ from collections.abc import Sequence
 
 from fino1.tasks.scoring.question import QuestionFacts
 
-_GIVEN = "(?:provided|disclosed|available|given|stated|reported|specified)"
+_GIVEN = "(?:provided|disclosed|available|given|stated|reported|specified|mentioned|shown|listed)"
 _GIVES = "(?:provide|disclose|give|contain|include|specify|allow|permit)"
 _REFUSAL = re.compile(
     r"\b(?:unable to|not able to|(?:can ?not|can't|could not|couldn't|impossible to|not possible to|no way to|difficult to)"
     r"(?: be)?(?: accurately| reliably| directly)? ?(?:comput|calculat|determin|answer|say|provide|give|find|tell|know|deriv"
-    r"|establish|be (?:comput|calculat|determin|answer|found|deriv|establish|known))|insufficient"
+    r"|access|establish|be (?:comput|calculat|determin|answer|found|deriv|establish|known))|insufficient"
     r"|no answer (?:can|could)|(?:not|\w+n't) enough (?:information|data|detail)"
     rf"|(?:is|are|was|were)(?: not|n't) {_GIVEN}"
     rf"|no (?:figures?|data|information|values?|amounts?)\b[^.;\n]{{0,40}}?\b(?:is|are|was|were) {_GIVEN}"
+    r"|(?:there (?:is|are)|has|have|contains?|gives?) no (?:data|information|figures?)"
+    r"|lacks? (?:the |any )?(?:data|information|figures?)"
     rf"|(?:do|does) not (?:{_GIVES}|know|report|have (?:enough|the|sufficient))"
     rf"|don't (?:know|have)|doesn't {_GIVES}|n/a\b|not determinable|undeterminable"
-    r"|lacks? (?:the |any )?(?:data|information|figures?)|unanswerable|unknown)",
+    r"|unanswerable|unknown|unavailable)",
     re.IGNORECASE,
 )
 _HINTS = (
-    "unable",
-    "possible to",
-    "difficult to",
-    "insufficient",
-    "n/a",
-    "determinable",
-    "unanswerable",
-    "unknown",
-    "lack",
-)
+    "unable", "possible to", "difficult to", "insufficient", "n/a", "determinable", "unanswerable", "unknown", "lack",
+    "unavailable",
+)  # fmt: skip
 _NOT = re.compile(
     "not(?:(?<=cannot)|(?<=can not)|(?<=could not)"
-    "| (?:able|enough|provide|disclose|available|give|stated|report|specif|know|contain|include|have |allow|permit|enable))"
+    "| (?:able|enough|provide|disclose|available|give|stated|report|specif|mention|shown|listed|know|contain|include|have "
+    "|allow|permit|enable))"
 )
 _NO = re.compile("no (?:answer|way to|figure|data|information|value|amount)")
 """Each refusal has one of these: they are sought first, since that takes a hundredth of the time."""

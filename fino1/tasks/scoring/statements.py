@@ -178,12 +178,23 @@ class _Statements:
         while self.has(place):
             if self._is_strong(place):
                 if not self._is_other_kind(place):
-                    return place
+                    return self._find_asked_year(place)
                 others.append(place)
             elif self.numbers(place):
                 weak.append(place)
             place += 1
         return next(iter(others + weak), None)
+
+    def _find_asked_year(self, last: int) -> int:
+        """Find the sentence before that is about the one asked year, where the last is about another; else the last."""
+        if len(self.facts.years) != 1 or self.facts.change or not self._is_astray(last):
+            return last
+        place = last + 1
+        while self.has(place):
+            if not self.facts.years.isdisjoint(_YEAR.findall(self.sentences[place])) and self._is_strong(place):
+                return place if not self._is_other_kind(place) else last
+            place += 1
+        return last
 
     def _is_strong(self, place: int) -> bool:
         """True if a sentence has a number that is more than a year or a fraction, and no bound on something else."""

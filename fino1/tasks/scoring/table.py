@@ -24,14 +24,19 @@ def take_cell(rows: Sequence[str], facts: QuestionFacts) -> str:
         return row
     asked = facts.words | facts.years | (_MOVEMENTS if facts.movement else frozenset())
     named = [
-        index for index, title in enumerate(header) if index and not asked.isdisjoint(_WORDS.findall(title.lower()))
+        index
+        for index, title in enumerate(header)
+        if (index or title in facts.years) and not asked.isdisjoint(_WORDS.findall(title.lower()))
     ]
     if facts.movement and len(named) > 1:
         named = [index for index in named if not _MOVEMENTS.isdisjoint(_WORDS.findall(header[index].lower()))] or named
         named = [index for index in named if facts.percent is ("%" in header[index] or "%" in cells[index])] or named
     keyed = [index for index in named if re.search("[A-Za-z]{4,}", header[index])]
     chosen = keyed if len(keyed) == 1 else named
-    return f"{cells[0]} {header[chosen[0]]}: {cells[chosen[0]]}" if len(chosen) == 1 else row
+    if len(chosen) != 1:
+        return row
+    label = f"{cells[0]} " if chosen[0] else ""
+    return f"{label}{header[chosen[0]]}: {cells[chosen[0]]}"
 
 
 def _cells(line: str) -> list[str]:
