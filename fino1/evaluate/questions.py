@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import fino1.tasks
-from fino1.errors import SpecError, first_line
+from fino1.errors import SpecError
 from fino1.evaluate.counter import Counter
 from fino1.evaluate.endpoint import Cancelled
 from fino1.spec import canonical
@@ -116,7 +116,7 @@ def _read_hub(block: EvalTask, task: Task) -> Rows:
     try:
         dataset = load_dataset(block.hub, revision=block.revision, split=block.split)
     except (OSError, ValueError) as error:
-        raise SpecError(f"{block.task}: {block.hub}: expected a hub dataset, got {first_line(error)}") from error
+        raise SpecError(f"{block.task}: {block.hub}: expected a hub dataset, got {error}") from error
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
         dataset.to_json(path)

@@ -261,7 +261,10 @@ def test_a_spent_budget_ends_the_run_and_a_higher_one_goes_on(writer, tmp_path):
 
 
 def test_all_mistakes_are_told_before_a_request(writer, tmp_path):
-    block = {"writer": {"base_url": "http://u:p@x", "api_key_env": "NOT_SET_ANYWHERE"}, "judge": {"run": "nowhere"}}
+    block = {
+        "writer": {"base_url": "http://me:secret@x/v1", "api_key_env": "NOT_SET_ANYWHERE"},
+        "judge": {"run": "nowhere"},
+    }
     with pytest.raises(SpecError) as caught:
         main(spec_of(writer, **block, tasks=[{"task": "finqa", "path": "/nowhere.json"}]), "paths", tmp_path)
     text = str(caught.value)
