@@ -213,11 +213,11 @@ NO_POD_STARTS = [  # documents, and the path of each mistake in them
                 "limits": {"hugepages-2Mi": "3Mi", "c/d": "500m", "nvidia.com/gpu": 1},
                 "requests": {"hugepages-1Gi": "1Gi", "requests.a.b/c": 1},
             },
-            "podLabels": {"scheduling.x-k8s.io/pod-group": "x", "job-name": "x", "kueue.x-k8s.io/queue-name": "x"},
+            "podLabels": {"scheduling.x-k8s.io/pod-group": "x", "job-name": "x"},
             "rdma": {"resource": "nvidia.com/gpu"},
             "volumes": {"work": {"accessModes": []}, "models": {"accessModes": ["ReadWriteMany", "ReadWriteOncePod"]}},
         },
-        """podLabels.job-name podLabels.kueue.x-k8s.io/queue-name rdma.resource volumes.work.accessModes
+        """podLabels.job-name rdma.resource volumes.work.accessModes
         volumes.models.accessModes resources.limits.hugepages-2Mi resources.limits.c/d resources.limits.nvidia.com/gpu
         resources.requests.hugepages-1Gi resources.requests.requests.a.b/c""",
     ),
