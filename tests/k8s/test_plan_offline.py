@@ -146,7 +146,7 @@ def test_cost(plan, tmp_path):
 
 @pytest.mark.parametrize("prices", [[], ["--prices", "prices.yaml"]])
 def test_hours_are_some_and_need_prices(capsys, prices):
-    assert cli.main(["plan", "sft", "--offline", *prices, "--hours", "-3" if prices else "3"]) == 2
+    assert cli.main(["plan", "sft", "--offline", *prices, "--hours", "0" if prices else "3"]) == 2
     assert capsys.readouterr().err.startswith("--hours: expected more than 0 hours, and --prices, got ")
 
 
