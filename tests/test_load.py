@@ -160,13 +160,16 @@ def test_yaml_anchors_and_merge_keys_work(tmp_path):
         ("a: 1\n---\nb: 2\n", "expected YAML"),
         ("a: !!python/object:os.system x\n", "expected YAML"),
         ("? [a]\n: 1\n", "expected YAML"),
+        (f"a: {'[' * 3000}{']' * 3000}", "expected YAML, got maximum recursion depth"),
+        (f"a: {'9' * 5000}", "expected YAML, got Exceeds the limit"),
+        ("a: b\0c", "expected YAML, got unacceptable character #x0000"),
     ],
 )
 def test_broken_files(tmp_path, text, message):
     path = written(tmp_path, text)
     with pytest.raises(SpecError) as caught:
         yamlfile.read_yaml(path)
-    assert str(caught.value).startswith(f"{path}: ")
+    assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
     assert message in str(caught.value)
 
 

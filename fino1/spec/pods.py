@@ -19,7 +19,7 @@ RESERVED_LABELS = (
     r"^(app\.kubernetes\.io/(name|instance|component|part-of)|fino1/run|job-name|controller-uid"
     r"|(batch\.kubernetes\.io|training\.kubeflow\.org|trainer\.kubeflow\.org|jobset\.sigs\.k8s\.io)/.*)$"
 )
-"""Labels by which the pods are found: the NetworkPolicy and `fino1-k8s` look for ours, controllers and Kueue for theirs."""
+"""Labels by which the pods are found: the NetworkPolicy and `fino1-k8s` look for ours, controllers for theirs."""
 GANG_KEYS = {
     "podLabels": "scheduling.x-k8s.io/pod-group",
     "podAnnotations": "scheduling.k8s.io/group-name",

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from fino1.errors import SpecError
+from fino1.errors import SpecError, first_line
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
@@ -74,8 +74,10 @@ def read_yaml(path: Path) -> dict:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
-        text = getattr(error, "problem", None) or str(error)
+        text = getattr(error, "problem", None) or first_line(error)
         raise SpecError(f"{path}: {where}{'' if isinstance(error, _Twice) else 'expected YAML, got '}{text}") from error
+    except (ValueError, RecursionError) as error:  # of a number of thousands of digits, and of lists in lists
+        raise SpecError(f"{path}: expected YAML, got {first_line(error)}") from error
     if document is None:
         return {}
     if not isinstance(document, dict):

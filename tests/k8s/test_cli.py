@@ -295,6 +295,14 @@ def test_configs_that_a_verb_does_not_run(capsys, tmp_path, verb, content, messa
     assert message in said
 
 
+def test_a_run_file_that_cannot_be_written(capsys, tmp_path):
+    assert cli.main(["init", "sft", "--out", str(tmp_path / "none" / "x.yaml")]) == 2
+    assert (
+        capsys.readouterr().err
+        == f"--out: {tmp_path}/none/x.yaml: expected a file that can be written, got No such file or directory\n"
+    )
+
+
 def test_the_entry_says_what_the_disk_did(capsys, monkeypatch):
     def full(arguments):
         raise OSError(28, "No space left on device")

@@ -21,7 +21,12 @@ def main(arguments: argparse.Namespace) -> int:
     elif arguments.out.exists():
         raise SpecError(f"--out: {arguments.out}: expected a new file, got one that exists")
     else:
-        arguments.out.write_text(text, encoding="utf-8")
+        try:
+            arguments.out.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise SpecError(
+                f"--out: {arguments.out}: expected a file that can be written, got {error.strerror}"
+            ) from error
         print(
             f"{arguments.out}: change it, then `fino1-k8s plan {arguments.out}` and `fino1-k8s submit {arguments.out}`"
         )
