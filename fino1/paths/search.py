@@ -13,6 +13,8 @@ from typing import Literal, TypeVar
 from fino1.evaluate.questions import Question
 from fino1.paths import prompts
 from fino1.paths.records import (
+    FIRST,
+    LATER,
     BadReply,
     Chain,
     JudgedBy,
@@ -33,9 +35,7 @@ Role = Literal["writer", "judge"]
 Ask = Callable[[Role, str], str]
 Kind = TypeVar("Kind", bound=Reply)
 
-FIRST: tuple[Strategy, ...] = ("Exploring New Paths", "Verification", "Correction")
 LONGEST_SHOWN = 20_000  # characters of a malformed reply that is sent back; a reply of 4,096 tokens has fewer
-LATER: tuple[Strategy, ...] = (*FIRST, "Backtracking")  # there is nothing to go back to before the first further step
 
 
 @dataclass(frozen=True)
@@ -107,10 +107,13 @@ class Search:
 
     def _read(self, role: Role, kind: type[Kind], template: prompts.Name, **values: object) -> Kind:
         """Ask and read the reply; a malformed one is sent back once. Raises BadReply where the second is malformed too."""
-        prompt = prompts.render(template, problem=self.question.prompt, **values)
+        prompt = self._render(template, problem=self.question.prompt, **values)
         reply = self.ask(role, prompt).encode(errors="replace").decode()  # half a surrogate pair could not be sent back
         try:
             return parse(reply, kind)
         except BadReply as error:
             shown = reply if len(reply) <= LONGEST_SHOWN else reply[:LONGEST_SHOWN] + " […]"
-            return parse(self.ask(role, prompts.render("repair", prompt=prompt, reply=shown, error=str(error))), kind)
+            return parse(self.ask(role, self._render("repair", prompt=prompt, reply=shown, error=str(error))), kind)
+
+    def _render(self, template: prompts.Name, **values: object) -> str:
+        return prompts.render(template, self.block.wording, **values)

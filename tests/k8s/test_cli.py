@@ -22,7 +22,7 @@ HEAVY = ("torch", "transformers", "kubernetes", "pydantic", "datasets", "openai"
 FORBIDDEN = {
     "k8s": {"train", "evaluate", "tasks", "report", "paths"},
     "local": {"k8s", "train", "evaluate", "tasks", "report", "paths"},
-    "train": {"k8s", "local", "paths"},
+    "train": {"k8s", "local"},
     "evaluate": {"k8s", "local", "train", "paths"},
     "paths": {"k8s", "local", "train", "report"},
     "report": {"k8s", "local", "train", "paths"},
