@@ -34,7 +34,7 @@ from fino1.spec.run import RunSpec
 from fino1.tasks.overlap import Overlap, find_overlaps, find_repeated
 from fino1.tasks.record import Record, Task
 
-RESERVED_TOKENS = 2000  # what the prompts say around the problem and the chain, and more
+RESERVED_TOKENS = {"full": 2000, "short": 100}  # what the prompts say around the problem and the chain, and more
 # What says where a model is, what it costs and how fast it may be asked; `Source.identity` says which one it is.
 _ELSEWHERE = {
     "name",
@@ -229,7 +229,7 @@ def plan(spec: RunSpec, work: Path, stop: threading.Event, sidecar: Sidecar | No
 
 
 def _read(task: PathsTask, seed: int) -> questions.Rows:
-    if task.task == "ledger" and not (task.path or task.hub):
+    if task.task == "ledger" and not (task.path or task.hub) and task.split == "train":
         task = task.model_copy(update={"split": "sft"})
     return questions.read(task, seed)
 
@@ -269,10 +269,11 @@ def _limit_problem(writer: Asked, block: PathsBlock) -> int | None:
     length = writer.source.context_length
     if length is None:
         return None
-    room = length - (block.depth + 2) * writer.block.max_tokens - RESERVED_TOKENS
+    least = (block.depth + 2) * writer.block.max_tokens + RESERVED_TOKENS[block.wording]
+    room = length - least
     if room < 1:
         raise SpecError(
-            f"writer: expected a context of {(block.depth + 2) * writer.block.max_tokens + RESERVED_TOKENS} tokens and the "
-            f"problem's ((depth + 2) × max_tokens + {RESERVED_TOKENS}), got {length}"
+            f"writer: expected a context of {least} tokens and the problem's ((depth + 2) × max_tokens + "
+            f"{RESERVED_TOKENS[block.wording]}), got {length}"
         )
     return room

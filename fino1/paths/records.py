@@ -15,6 +15,8 @@ from fino1.tasks.record import FINAL, THINKING, Record
 
 Action = Literal["think", "conclude", "check"]
 Strategy = Literal["Exploring New Paths", "Backtracking", "Verification", "Correction"]
+FIRST: tuple[Strategy, ...] = ("Exploring New Paths", "Verification", "Correction")
+LATER: tuple[Strategy, ...] = (*FIRST, "Backtracking")  # there is nothing to go back to before the first further step
 JudgedBy = Literal["rule", "judge", "nobody"]
 Failure = Literal["wrong", "form", "response", "budget"]
 

@@ -14,6 +14,8 @@ from typing import Literal, TypeVar
 from fino1.evaluate.questions import Question
 from fino1.paths import prompts
 from fino1.paths.records import (
+    FIRST,
+    LATER,
     BadReply,
     Chain,
     JudgedBy,
@@ -34,9 +36,7 @@ Role = Literal["writer", "judge"]
 Ask = Callable[[Role, str], str]
 Kind = TypeVar("Kind", bound=Reply)
 
-FIRST: tuple[Strategy, ...] = ("Exploring New Paths", "Verification", "Correction")
 LONGEST_SHOWN = 20_000  # characters of a malformed reply that is sent back; a reply of 4,096 tokens has fewer
-LATER: tuple[Strategy, ...] = (*FIRST, "Backtracking")  # there is nothing to go back to before the first further step
 
 
 class QuestionSpent(Exception):
@@ -113,15 +113,15 @@ class Search:
         return options[int.from_bytes(hashlib.sha256(key.encode()).digest()) % len(options)]
 
     def _read(self, role: Role, kind: type[Kind], template: prompts.Name, **values: object) -> Kind:
-        prompt = prompts.render(template, problem=self.question.prompt, **values)
-        return read(functools.partial(self.ask, role), kind, prompt)
+        prompt = prompts.render(template, self.block.wording, problem=self.question.prompt, **values)
+        return read(functools.partial(self.ask, role), kind, prompt, self.block.wording)
 
 
-def read(ask: Callable[[str], str], kind: type[Kind], prompt: str) -> Kind:
+def read(ask: Callable[[str], str], kind: type[Kind], prompt: str, wording: prompts.Wording = "full") -> Kind:
     """Ask and read the reply; a malformed one is sent back once. Raises BadReply where the second is malformed too."""
     reply = ask(prompt).encode(errors="replace").decode()  # half a surrogate pair could not be sent back
     try:
         return parse(reply, kind)
     except BadReply as error:
         shown = reply if len(reply) <= LONGEST_SHOWN else reply[:LONGEST_SHOWN] + " […]"
-        return parse(ask(prompts.render("repair", prompt=prompt, reply=shown, error=str(error))), kind)
+        return parse(ask(prompts.render("repair", wording, prompt=prompt, reply=shown, error=str(error))), kind)

@@ -158,6 +158,9 @@ class DataBlock(RowsBlock):
     slip_rate: Fraction = 0.5
     """`ledger`: share of SFT rows whose reasoning has a slip of method, as paths have that nobody verified; of a verifier's
     wrong pairs, which have a wrong digit otherwise."""
+    calls: Annotated[Fraction, ADDED] = 0.0
+    """`ledger`: share of SFT rows that are calls of a search for reasoning paths in its short wording, each with a reply, so that
+    the model can be the writer of method `paths`."""
     prompt: Literal["fino1", "paper"] = "fino1"
     """Wording of the prompts for a task's rows; rows in Fino1's columns have their own."""
     eval_size: CountOrZero = 200

@@ -51,11 +51,14 @@ class PathsBlock(Block):
     """The search for reasoning paths: questions with gold answers become rows for SFT and PPO."""
 
     tasks: list[PathsTask] = []
-    """Whose questions; `ledger` without path generates those of its split `sft`."""
+    """Whose questions; `ledger` without path generates those of its split `sft`, or `ppo`."""
     exclude: list[EvalTask] = []
     """Evaluation sets: questions of the same page, table or wording are not searched; `excluded.jsonl` lists them."""
     prompt: Literal["fino1", "paper"] = "fino1"
     """Wording of the questions, as in `eval.prompt`; the rows have it too."""
+    wording: Annotated[Literal["full", "short"], ADDED] = "full"
+    """Of the prompts around them. `short` names the task in a few words, for a writer that was trained on such prompts
+    (`data.calls`)."""
     writer: WriterBlock | None = None
     """Which model writes."""
     judge: JudgeBlock | None = None

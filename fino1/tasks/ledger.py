@@ -80,6 +80,20 @@ def generate_pairs(split: Split, n: int, seed: int, slip_rate: float) -> list[tu
     return made[:n]
 
 
+def solve_both(record: Record) -> tuple[Record, Record]:
+    """Return the question with its right solution, and with the one that slips; of a sum both are the same."""
+    split, kind, name, year, a, b = record.id.split("/")
+    right, slipped = (_make_record(split, kind, name, int(year), int(a), int(b), slips) for slips in (False, True))
+    return right, slipped
+
+
+def with_call(record: Record, prompt: str, reply: str) -> Record:
+    """Return the question as a row with this prompt, which begins with the question's own, and this reply for a solution."""
+    own = TASK.prompt(record)
+    assert prompt.startswith(own), prompt
+    return replace(record, question=record.question + prompt.removeprefix(own), cot="", response=reply)
+
+
 def find_share(a: int, b: int) -> int:
     """Return the share, 0 to 6, of a pair of operands: the same for either order, and for every kind and seed."""
     return zlib.crc32(f"{min(a, b)} {max(a, b)}".encode()) % SHARES

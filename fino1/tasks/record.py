@@ -144,6 +144,6 @@ def well_formed(completion: str) -> bool:
 def solution(cot: str, response: str) -> str:
     """Join reasoning and response under their headings: the completion that SFT trains on (docs/design.md C7).
 
-    Without reasoning it is the response alone.
+    Without reasoning it is the response alone: a call of a search for reasoning paths.
     """
     return f"{THINKING}\n\n{cot}\n\n{FINAL}\n\n{response}" if cot else response

@@ -34,7 +34,10 @@ CHAT_TEMPLATE = (
     "{% if message['role'] == 'assistant' %}{{ '<|end|>' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
-_PIECES = r"## Thinking\n\n|\n\n## Final Response\n\n|(?<!\d)(?:19|20)\d\d(?!\d)|\d|[A-Za-z ?\n]+|."
+_PIECES = (
+    r"## Thinking\n\n|\n\n## Final Response\n\n|(?<!\d)(?:19|20)\d\d(?!\d)|\d"
+    r'|(?:{"|"})[A-Za-z {}\[\]":,]*|\[[a-z]+\][A-Za-z ]*|[A-Za-z ?\n]+|.'
+)
 SPECIAL = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|system|>"]
 Source = tuple[str | None, str | None]  # directory or hub id, and revision; (None, None): random weights
 _GENERATION = "generation_config.json"
@@ -45,9 +48,9 @@ BYTES_PER_PARAMETER = 12  # of a checkpoint in float32: the weights and Adam's t
 def train_tokenizer(texts: Iterable[str], init: InitBlock) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE tokenizer on the run's own rows.
 
-    Each digit is one token, so that arithmetic can be learnt; a year and a heading are one, and so may a frequent phrase be,
-    so that a small model reads few. It has a chat template of its own, pads with `<|pad|>` and ends with `<|end|>`; decoding
-    gives the text back.
+    Each digit is one token, so that arithmetic can be learnt; a year and a heading are one, and so may a frequent phrase or piece
+    of JSON be, so that a small model reads few. It has a chat template of its own, pads with `<|pad|>` and ends with `<|end|>`;
+    decoding gives the text back.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

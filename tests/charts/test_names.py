@@ -175,7 +175,9 @@ def test_what_of_placement_is_in_the_objects_name(path):
 # Keys that are added later
 
 TODAY = {
+    "data.calls",
     "data.run",
+    "paths.wording",
     *(f"{model}.chat_template_kwargs" for model in ("model", "eval.models.*", "paths.writer", "paths.judge")),
     *(
         f"{model}.{limit}_per_minute"

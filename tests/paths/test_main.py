@@ -71,6 +71,21 @@ def test_rows_are_what_training_reads(writer, tmp_path):
         assert len(columns.read(DataBlock(path=str(directory_of(spec, tmp_path) / name)), method)) == 6
 
 
+def test_the_short_wording(writer, tmp_path):
+    (record,) = rows(1)
+    replies = {
+        "Steps as JSON.": chain(987654321),
+        "further steps as JSON.": chain(record.response),
+        "Reasoning as JSON.": json.dumps({"reasoning": "I see."}),
+        "Response as JSON.": json.dumps({"response": record.response}),
+    }
+    writer.reply = lambda prompt: replies[prompt.splitlines()[-1].rpartition(": ")[2]]
+    assert main(spec_of(writer, 1, wording="short"), "paths", tmp_path) == 0
+    assert writer.asked.total() == 4
+    assert all(prompt.startswith(ledger.TASK.prompt(record) + "\n\n") for prompt in writer.asked)
+    assert max(map(len, writer.asked)) < len(ledger.TASK.prompt(record)) + 200
+
+
 def test_the_search_goes_as_deep_and_as_often_as_it_may(writer, tmp_path):
     writer.reply = Writer(wrong=100)
     spec = spec_of(writer, depth=2, attempts=2)

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from fino1.errors import SpecError
+from fino1.paths.calls import make_calls
 from fino1.spec.inputs import DataBlock, RowsBlock
 from fino1.tasks import ledger, task
 from fino1.tasks.fold import group, take
@@ -54,6 +55,9 @@ def read_rows(block: DataBlock, method: str, seed: int) -> Rows:
         split = "sft" if method == "sft" else "ppo"
         slip_rate = block.slip_rate if method == "sft" else 0.0
         train = ledger.generate(split, n=block.size, seed=seed, slip_rate=slip_rate)[: block.limit]
+        if method == "sft" and block.calls:
+            n = round(len(train) * block.calls)
+            train = make_calls(train[:n], slip_rate, seed) + train[n:]
         evaluation = ledger.generate("validation", n=block.eval_size, seed=seed)
         for rows in (evaluation, *(read_evaluation_set(other, seed) for other in block.exclude)):
             ledger.check_held_out(train, rows)

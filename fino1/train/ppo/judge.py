@@ -55,6 +55,7 @@ class Judge:
         mine = [
             prompts.render(
                 "judge",
+                "full",
                 problem=self._render(record),
                 answer=text.partition(f"\n\n{FINAL}\n\n")[2],
                 gold=show_gold(record),
