@@ -36,11 +36,8 @@
 {{- define "fino1.urls" -}}
 {{- $env := .doc.env -}}
 {{- $urls := list -}}
-{{- $models := .asked -}}
-{{- if and (eq .doc.method "ppo") .doc.ppo.reward.judge -}}
-{{- $models = list .doc.ppo.reward.judge -}}
-{{- end -}}
-{{- range $models -}}
+{{- $isJudged := and (eq .doc.method "ppo") (has .doc.ppo.reward.source (list "judge" "mix")) -}}
+{{- range ternary (list .doc.ppo.reward.judge) .asked $isJudged -}}
 {{- $urls = concat $urls (compact (list .base_url)) -}}
 {{- end -}}
 {{- $hasKey := or (hasKey $env "WANDB_API_KEY") (hasKey .doc.secretEnv "WANDB_API_KEY") -}}
