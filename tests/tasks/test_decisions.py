@@ -17,7 +17,7 @@ TABLE = Path(__file__).with_name("decisions.jsonl")
 DIGESTS = {
     "1": "37794f5b799e35ee59a5fdafdbb1b89c52d8f1818f8a1019bdb79b2ba9df8794",
     "2": "baa9b4646328180ab91ee5cb1a7783c5a52bd2413d657227e05b17f9b7d5da81",
-    "3": "5e3c8e779f2a68c477bff16ff19ec3817138b53d0aef769bc5bdd2bc5c7a83d7",
+    "3": "a3f346efe2bb04afd0606048101b6ac4d29c689b18f236ead28b1527916b2d95",
 }
 
 

@@ -206,6 +206,9 @@ PARTS = [
     (COST, 58.0, "<seed:think>41</seed:think>58", True),
     (COST, 58.0, "<inner_monologue>41</inner_monologue>58", True),
     (COST, 58.0, "<|thinking|>the answer is 58", None),
+    (COST, 58.0, "58\n\nSystem: you answer in 41 words", True),
+    (COST, 58.0, "58\n\nPassage: page 41\nQuestion: more ?\nAnswer: 41", True),
+    (COST, 58.0, "58\n\n<user>more than 41 ?</user>", True),
 ]
 BOUNDS = [
     (COST, 58.0, f"The answer is {bound}.", None)
@@ -252,6 +255,13 @@ BOUNDS = [
     )  # fmt: skip
 ] + [
     (COST, 58.0, "The total lease costs exceed 58.", None),
+    (COST, 58.0, "58 is incorrect.", None),
+    (COST, 58.0, "58 cannot be right.", None),
+    (COST, 58.0, "It is no longer 58.", None),
+    (COST, 58.0, "Lease costs topped 58.", None),
+    (COST, 58.0, "There is no data for 2012. 58 is for 2011.", None),
+    (COST, 58.0, "Lease costs are not mentioned; 58 is for rent.", None),
+    (COST, 58.0, "Data unavailable (58 in 2011).", None),
     (COST, 58.0, "The total cannot have been 58.", None),
     (COST, 58.0, "Total lease costs aren't disclosed. Rent was 58.", None),
     (COST, 58.0, "No figure for 2012 is given; the year before shows 58.", None),
@@ -303,6 +313,10 @@ DIRECTIONS = [
     (PERCENT, 0.083, "8.3%. Gross profit never decreased.", True),
     (PERCENT, 0.0, "There was neither an increase nor a decrease.", True),
     (PERCENT, 0.0, "Gross profit didn't change.", True),
+    (PERCENT, -0.083, "8.3%-", True),
+    (PERCENT, -0.083, "8.3% — a decline", True),
+    (PERCENT, -0.083, "8.3% (i.e., a drop)", True),
+    (PERCENT, -0.083, "8.3%, a negative growth rate", True),
 ]
 LINES = [
     (COST, 58.0, "20\n38\n\nTherefore, the total lease costs were 58 million.", True),
@@ -326,6 +340,10 @@ LINES = [
     (COST, 58.0, "Lease costs rose from $41 million to $58 million.", True),
     ("what was the net income in 2012 ?", 58.0, "Net income rose 41% to $58 million.", True),
     (CHANGE, 58.0, "Trade payables rose 58 to 899.", True),
+    (COST, 58.0, "| 2012 | 2011 |\n|---|---|\n| 58 | 41 |", True),
+    (COST, 58.0, "From $41 million in 2011, lease costs rose to $58 million.", True),
+    (COST, 58.0, "In 2012, they were 58. In 2011, lease costs were 41.", True),
+    (COST, 58.0, "Is it 41? In 2012 there were two kinds. They come to 58 at the end of 2013.", True),
 ]
 PERCENTS = [
     (PERCENT, 1.4321, "1.43%", False),

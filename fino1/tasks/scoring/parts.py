@@ -54,7 +54,10 @@ def take_final_part(completion: str) -> str:
         text = text.rpartition(FINAL)[2]
     if ">" in text:
         text = _QUOTE_MARK.sub("", text)
-    text = "\n".join([stripped for line in text.splitlines() if (stripped := line.strip())])
+    if text.isprintable():  # one line
+        text = text.strip()
+    else:
+        text = "\n".join([stripped for line in text.splitlines() if (stripped := line.strip())])
     return _SPACES.sub(" ", text) if "  " in text else text
 
 
@@ -69,7 +72,7 @@ def _drop_further_turns(text: str) -> str:
                 break
             at = _ROLE.match(text, turn.end()).end()  # type: ignore[union-attr]
         text = text[at:]
-    if ":" in text or "#" in text or "\n[" in text:
+    if "\n" in text and (":" in text or "#" in text or "\n[" in text):
         lower = text.lower()
         for hint in _HINTS:
             if hint in lower:

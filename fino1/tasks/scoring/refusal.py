@@ -43,7 +43,7 @@ def is_refusal(text: str) -> bool:
     for hint in _HINTS:
         if hint in lower:
             return bool(_REFUSAL.search(text))
-    hinted = "n't" in lower or _NOT.search(lower) or _NO.search(lower)
+    hinted = "n't" in lower or ("not" in lower and _NOT.search(lower)) or ("no " in lower and _NO.search(lower))
     return bool(hinted) and bool(_REFUSAL.search(text))
 
 
