@@ -106,7 +106,7 @@ class Endpoint:
                 http_client=openai.DefaultHttpxClient(trust_env=False) if is_local else None,
             )
         except Exception as error:  # noqa: BLE001, of a proxy: a SOCKS one needs `socksio`, others are no URL
-            wanted = "a proxy in HTTP_PROXY, HTTPS_PROXY and ALL_PROXY that can be used"
+            wanted = "a usable proxy in HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
             raise SpecError(f"{self._name}: expected {wanted}, got {first_line(error)}") from error
 
     def ask(

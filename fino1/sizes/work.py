@@ -1,0 +1,85 @@
+"""How much work is a run: its batches, steps, questions and calls, as far as the run file says?"""
+
+import math
+from typing import Any
+
+from fino1 import jsonlines, runs
+from fino1.commandline import WORK
+from fino1.errors import SpecError
+from fino1.spec.inputs import DataBlock, RowsBlock
+from fino1.spec.paths import LEAST_CALLS
+from fino1.spec.run import RunSpec
+
+
+def divide_batch(spec: RunSpec) -> dict[str, int] | None:
+    """Global = per device × ranks × accumulation (× mini-batches), which the run file's check has seen to. None: no training."""
+    if not spec.trains:
+        return None
+    block, ranks = spec.trained, spec.world_size
+    mini = {"mini_batches": spec.ppo.num_mini_batches} if spec.method == "ppo" else {}
+    unit = block.per_device_train_batch_size * ranks * mini.get("mini_batches", 1)
+    batch = {"global": block.global_batch_size, "per_device": block.per_device_train_batch_size, "ranks": ranks}
+    return {**batch, "accumulation": block.global_batch_size // unit, **mini}
+
+
+def count_steps(spec: RunSpec) -> dict[str, Any]:
+    """Optimizer steps (no training: questions), None where the run file does not say; `of`: what they are counted from."""
+    if not spec.trains:
+        sizes, models = [count_rows(task) for task in spec.asking.tasks], len(spec.eval.models)
+        is_eval = spec.method == "eval"
+        known = None if None in sizes else sum(size or 0 for size in sizes) * (models if is_eval else 1)
+        of = f"{models} models × {len(sizes)} tasks" if is_eval else count(len(sizes), "task")
+        return {"questions": known, "of": f"not known until the tasks are read ({of})" if known is None else of}
+    if spec.method == "ppo":
+        block = spec.ppo
+        updates = -(-block.total_episodes // block.global_batch_size)
+        factors = ((block.num_ppo_epochs, "passes"), (block.num_mini_batches, "mini-batches"))
+        of = " × ".join([f"{updates} updates", *(f"{count} {noun}" for count, noun in factors if count > 1)])
+        return {"steps": updates * block.num_ppo_epochs * block.num_mini_batches, "of": of}
+    block = spec.trained
+    if block.max_steps:
+        return {"steps": block.max_steps, "of": "max_steps"}
+    rows, epochs = count_rows(spec.data), block.num_train_epochs
+    if rows is None:
+        why = f"; run {spec.data.run} is not in {WORK}/runs" if spec.data.run else ""
+        return {"steps": None, "of": f"{epochs:g} epochs; number of rows not known{why}"}
+    steps = math.ceil(-(-rows // block.global_batch_size) * epochs)
+    return {"steps": steps, "of": f"{epochs:g} epochs of at most {rows} rows"}
+
+
+def count_calls(spec: RunSpec, questions: int | None) -> dict[str, Any] | None:
+    """The writer's calls of method `paths`, and what their replies take at most; None for what is not known. None: others."""
+    writer = spec.paths.writer
+    if spec.method != "paths" or writer is None:
+        return None
+    most, price = spec.paths.most_calls, writer.price
+    tokens = None if questions is None else questions * most * writer.max_tokens
+    return {
+        "per_question": [LEAST_CALLS, most],
+        "all": None if questions is None else [questions * LEAST_CALLS, questions * most],
+        "reply_tokens": tokens,
+        "reply_dollars": None if price is None or tokens is None else tokens * price.output / 1e6,
+        "budget": spec.paths.budget and spec.paths.budget.given(),
+    }
+
+
+def count_rows(block: RowsBlock) -> int | None:
+    """Rows that are read at most; None where only the file knows."""
+    there = block.size if block.is_generated else _count_searched(block)
+    return block.limit if there is None else min(there, block.limit or there)
+
+
+def _count_searched(block: RowsBlock) -> int | None:
+    """Rows for SFT of the run that the block names; None without one, and where it has not finished on this machine."""
+    if not isinstance(block, DataBlock) or block.run is None:
+        return None
+    try:
+        done = jsonlines.read_object(runs.finished(WORK, block.run) / "done.json")
+    except SpecError:
+        return None
+    return done.get("rows") if done.get("method") == "paths" else None
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number of things in words."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
