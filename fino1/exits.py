@@ -26,9 +26,8 @@ MEANING = {
     ENDPOINT_LOST: "an endpoint or model server did not answer: tried again",
 }
 
-DISK_ERRORS = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
-)  # the errnos of an OSError that DISK reports
+DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
+"""The errnos of an OSError that DISK reports."""
 
 
 def of_signal(number: int) -> int:

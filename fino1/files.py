@@ -37,8 +37,8 @@ def try_lock(handle: int, kind: int = fcntl.LOCK_EX) -> bool:
 def lock(folder: Path, wait_s: float) -> Iterator[IO[str]]:
     """Hold the lock of a run's directory, in which one attempt at a time trains (docs/design.md C12).
 
-    The kernel releases it when its process ends, however that ends, and so have its forks that did not close the file that this
-    yields. Raises AttemptError, naming the holder, where another still has it after `wait_s` seconds.
+    Yields the locked file. The kernel releases the lock when this process has ended, however that ends; a fork holds it too until
+    it ends or closes the file. Raises AttemptError, naming the holder, where another still has it after `wait_s` seconds.
     """
     with (folder / ".lock").open("a+") as file:
         end, has_warned = time.monotonic() + wait_s, False

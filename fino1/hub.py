@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fino1.errors import SpecError, first_line
+from fino1.exits import DISK_ERRORS
 from fino1.spec.inputs import DEFAULT_MODEL, DEFAULT_VALUE_MODEL, ModelRef
 from fino1.spec.run import RunSpec
 
@@ -32,6 +33,8 @@ def find(model: Location, name: str) -> Path | None:
     try:
         return Path(hf_hub_download(where, name, revision=revision))
     except OSError as error:
+        if error.errno in DISK_ERRORS:  # of the cache
+            raise
         is_known = isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError)
         if is_known or constants.HF_HUB_OFFLINE and try_to_load_from_cache(where, "config.json", revision=revision):
             return None

@@ -10,7 +10,6 @@ The `openai` client sends none by itself.
 """
 
 import dataclasses
-import email.utils
 import random
 import threading
 import time
@@ -48,7 +47,7 @@ class EndpointLost(ToolError):
 
 
 class Cancelled(Exception):
-    """The request was given up because the evaluation ends."""
+    """The request was given up because the run ends."""
 
 
 @dataclass(frozen=True)
@@ -121,9 +120,9 @@ class Endpoint:
     ) -> Answer:
         """Ask the model. `label` identifies the request among those of all runs, for the Idempotency-Key.
 
-        Raises SpecError for what trying again cannot mend (key, model, prompt too long), EndpointLost after the last retry
-        (SpecError where no body was ever a chat completion), Cancelled when `halt` is set during a pause, and what
-        `on_unanswered` raises, which is called after each attempt that was sent and not answered.
+        `on_unanswered` is called after each attempt that was sent and not answered; what it raises ends the request. Raises
+        SpecError for what trying again cannot mend (key, model, prompt too long, bodies that never were a chat completion),
+        EndpointLost after the last retry, Cancelled when `halt` is set during a pause.
         """
         attempt, lost, adapted = 0, 0, set[str]()
         while True:
@@ -137,11 +136,10 @@ class Endpoint:
                     return Answer("", "content_filter", None, None, 0.0, unanswered=lost)
                 self._refuse(error)
                 problem: Exception = error
-            except (openai.APIConnectionError, openai.APIResponseValidationError, ValueError, RecursionError) as error:
-                is_no_json = isinstance(error, ValueError | RecursionError) and not isinstance(
-                    error, reply.NoCompletion
-                )
-                problem = reply.NoCompletion(f"a body that is no JSON: {error}") if is_no_json else error
+            except (openai.APIConnectionError, openai.APIResponseValidationError, reply.NoCompletion) as error:
+                problem = error
+            except (ValueError, RecursionError) as error:
+                problem = reply.NoCompletion(f"a body that is no JSON: {error}")
             self._check()
             attempt += 1
             if _may_be_charged(problem):
@@ -180,7 +178,7 @@ class Endpoint:
         """Choose how many seconds this request waits. A 429, or a Retry-After, makes the requests of all threads wait."""
         pause = _compute_backoff(attempt)
         if isinstance(problem, openai.APIStatusError):
-            asked = _read_retry_after(problem.response.headers)
+            asked = reply.read_retry_after(problem.response.headers, LONGEST_RETRY_AFTER_S)
             pause = max(asked or 0.0, pause)
             if asked is not None or problem.status_code == 429:
                 with self._lock:
@@ -280,24 +278,3 @@ def _read_message(error: Exception) -> str:
 def _compute_backoff(attempt: int) -> float:
     """Compute the seconds before attempt `attempt` + 1: doubling, with jitter so that threads do not come back at once."""
     return min(FIRST_PAUSE_S * 2 ** (attempt - 1), LONGEST_PAUSE_S) * random.uniform(0.75, 1.25)  # noqa: S311
-
-
-def _read_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Read for how many seconds the server asks to wait; None where it does not.
-
-    In milliseconds (OpenAI), seconds, or as a date (RFC 9110 §10.2.3).
-    """
-    if "retry-after-ms" in headers:
-        text, unit = headers["retry-after-ms"], 1000.0
-    elif "retry-after" in headers:
-        text, unit = headers["retry-after"], 1.0
-    else:
-        return None
-    try:
-        seconds = float(text) / unit
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
-        except ValueError:
-            return None
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_S)

@@ -124,10 +124,8 @@ def _hash_artefact(folder: Path, is_run: bool) -> str:
 def _read_context_length(model: Location) -> int | None:
     """Read how many tokens fit the model from its config. Raises SpecError where there is no config."""
     config = hub.read(model, "config.json")
-    text = config.get("text_config")
-    length = (text if isinstance(text, dict) else config).get(
-        "max_position_embeddings"
-    )  # of one that reads pictures too
+    text = config.get("text_config")  # of one that reads pictures too
+    length = (text if isinstance(text, dict) else config).get("max_position_embeddings")
     if length is not None and (isinstance(length, bool) or not isinstance(length, int) or length < 1):
         raise SpecError(f"{model[0]}: expected tokens in max_position_embeddings of config.json, got {length!r}")
     return length

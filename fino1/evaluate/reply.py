@@ -1,5 +1,9 @@
-"""What does a body of status 200 say? The client builds a chat completion of any body and checks none of its fields."""
+"""What does an endpoint's reply say? The client builds a chat completion of any body and checks none of its fields."""
 
+import email.utils
+import math
+import time
+from collections.abc import Mapping
 from typing import Any
 
 from openai.types.chat import ChatCompletion, ChatCompletionMessage
@@ -25,6 +29,27 @@ def read(reply: Any) -> dict[str, Any]:
         "completion_tokens": _count(getattr(reply.usage, "completion_tokens", None)),
         "model": _only(str, reply.model),
     }
+
+
+def read_retry_after(headers: Mapping[str, str], longest_s: float) -> float | None:
+    """Read for how many seconds the server asks to wait, `longest_s` at most; None where it does not.
+
+    In milliseconds (OpenAI), seconds, or as a date (RFC 9110 §10.2.3).
+    """
+    if "retry-after-ms" in headers:
+        text, unit = headers["retry-after-ms"], 1000.0
+    elif "retry-after" in headers:
+        text, unit = headers["retry-after"], 1.0
+    else:
+        return None
+    try:
+        seconds = float(text) / unit
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(text).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+    return None if math.isnan(seconds) else min(max(seconds, 0.0), longest_s)
 
 
 def _join(content: Any) -> str:

@@ -33,21 +33,11 @@ def render(
     skipped: Sequence[str],
     found: Sequence[Search],
 ) -> str:
-    """Write index.html."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=lambda value: samples.show_controls(value) if type(value) is str else value,
-    )
-    environment.filters |= {"percent": format_percent, "probability": format_p}
-    environment.filters["shorten"] = lambda text: samples.shorten(text, searches.TEXT_CHARS)
+    """Return the text of index.html."""
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     digest = hashlib.sha256(script.encode()).digest()
-    return environment.get_template("page.html.j2").render(
+    template = _make_environment().get_template("page.html.j2")
+    return template.render(
         title=title,
         paragraphs=[part.strip() for part in note.split("\n\n") if part.strip()],
         board=board,
@@ -66,6 +56,21 @@ def render(
         script=Markup(script),
         script_hash=base64.b64encode(digest).decode(),
     )
+
+
+def _make_environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=lambda value: samples.show_controls(value) if type(value) is str else value,
+    )
+    environment.filters |= {"percent": format_percent, "probability": format_p}
+    environment.filters["shorten"] = lambda text: samples.shorten(text, searches.TEXT_CHARS)
+    return environment
 
 
 def _describe_origin(cell: Cell) -> dict[str, str]:

@@ -4,7 +4,7 @@ import hashlib
 import tempfile
 from pathlib import Path
 
-from fino1.errors import SpecError
+from fino1.errors import SpecError, first_line
 from fino1.exits import DISK_ERRORS
 from fino1.spec.inputs import RowsBlock
 from fino1.tasks.record import Records, Task
@@ -27,7 +27,7 @@ def read_hub(block: RowsBlock, task: Task) -> tuple[Records, str]:
     except (OSError, ValueError) as error:
         if getattr(error, "errno", None) in DISK_ERRORS:
             raise
-        raise SpecError(f"{task.name}: {block.hub}: expected a hub dataset, got {error}") from error
+        raise SpecError(f"{task.name}: {block.hub}: expected a hub dataset, got {first_line(error)}") from error
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
         dataset.to_json(path)

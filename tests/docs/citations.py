@@ -138,9 +138,8 @@ def _pages(file: str, text: str) -> Findings:
 
 def _files(file: str, text: str) -> Findings:
     for match in FILE.finditer(text):
-        is_code = (
-            file.endswith((".py", ".toml")) and text[match.start() - 1] in "\"'"
-        )  # a path that the code itself opens
+        # A path that the code itself opens
+        is_code = file.endswith((".py", ".toml")) and text[match.start() - 1] in "\"'"
         if not is_code and not PLACEHOLDER.search(match[1]) and not all(map(_is_there, _expanded(match[1]))):
             yield match, "no such file"
     for match in TEST.finditer(text):

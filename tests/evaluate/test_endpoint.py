@@ -108,8 +108,9 @@ def test_nobody_listens():
         ("retry-after-ms", "400", 0.4),
         ("retry-after", formatdate(time.time() + 2, usegmt=True), 0.5),
         ("retry-after", "soon", 0.0),
+        ("retry-after", "nan", 0.0),
     ],
-    ids=["seconds", "milliseconds", "date", "nonsense"],  # the same in every worker, whenever it collects
+    ids=["seconds", "milliseconds", "date", "nonsense", "nan"],  # the same in every worker, whenever it collects
 )
 def test_retry_after(server, header, value, pause):
     if "GMT" in value:  # dates have whole seconds
@@ -217,7 +218,7 @@ def test_a_proxy_that_cannot_be_used(monkeypatch, proxy):
     monkeypatch.setitem(sys.modules, "socksio", None)  # as where httpx's extra is not installed
     monkeypatch.setenv("ALL_PROXY", proxy)
     with pytest.raises(
-        SpecError, match=r"^http://h/v1 \(m\): expected a proxy in HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
+        SpecError, match=r"^http://h/v1 \(m\): expected a usable proxy in HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
     ):
         Endpoint("http://h/v1", "m")
 

@@ -57,9 +57,8 @@ def test_no_server_outlives_us(tmp_path, folder, seconds):
     time.sleep(seconds)
     holder.kill()
     holder.wait()
-    wait_for(
-        lambda: not lives(pid), 20
-    )  # on two cores that others use it needs seconds to start; else it lives for ever
+    # On two cores that others use it needs seconds to start; else it lives for ever.
+    wait_for(lambda: not lives(pid), 20)
 
 
 @pytest.mark.slow

@@ -224,12 +224,8 @@ def test_rows_of_other_formats_that_cannot_be_read(tmp_path, row, problem):
 def test_sft_learns_an_answer_without_reasoning_as_it_stands(tmp_path, tokenizer):
     """Held-out rows too."""
     changed = with_template(tokenizer, CHATML)
-    rows = read(
-        rows_of(
-            tmp_path, [{"messages": [TURNS[0] | {"content": f"{i}?"}, TURNS[1] | {"content": "r"}]} for i in range(20)]
-        ),
-        eval_size=2,
-    )  # noqa: E501
+    turns = [[TURNS[0] | {"content": f"{i}?"}, TURNS[1] | {"content": "r"}] for i in range(20)]
+    rows = read(rows_of(tmp_path, [{"messages": each} for each in turns]), eval_size=2)
     train, held_out = examples.make_sft_examples(rows, Chat(changed), 64, [changed.eos_token_id])
     assert (len(train), len(held_out)) == (18, 2)
     for each in train + held_out:

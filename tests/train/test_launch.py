@@ -115,6 +115,22 @@ def test_a_rank_may_write_for_longer_than_others_after_a_failure(tmp_path, numbe
     assert (tmp_path / "written").exists() == (number == signal.SIGTERM)  # the rank has no handler for the other
 
 
+def test_a_rank_that_is_killed_before_it_knows_where_to_meet_the_others_is_one_that_was_killed():
+    code = """
+import os, signal
+from fino1.train.launch import ranks
+
+here = ranks.Ranks(2, lambda explanation: 0)
+first = here._ranks[0].pid
+os.kill(first, signal.SIGKILL)
+os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
+here.run(lambda local: {})
+print(sorted((rank.local, rank.code) for rank in here.ended)[0])
+"""
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (ran.stdout, ran.stderr) == (f"(0, {-signal.SIGKILL})\n", "")
+
+
 def test_the_ranks_that_remain_after_one_has_failed_are_killed_when_they_do_not_end(tmp_path):
     said, _ = started(tmp_path, ranks=2).communicate(timeout=60)
     assert said == f'None [2, {-signal.SIGKILL}] ["the user\'s mistake"]\n'
@@ -149,3 +165,8 @@ def test_without_gpus_auto_is_the_number_of_cpus_and_gpu_is_refused(monkeypatch)
 def test_what_is_no_number_is_refused(name, value):
     with pytest.raises(SpecError, match=f"{name}: expected a number from [01], got '{value}'"):
         read_node({name: value})
+
+
+def test_a_node_that_the_run_does_not_have_is_refused():
+    with pytest.raises(SpecError, match=r"PET_NODE_RANK: expected a number below 2 \(PET_NNODES\), got 2"):
+        read_node({"PET_NNODES": "2", "PET_NODE_RANK": "2"})

@@ -13,9 +13,8 @@ from fino1.k8s.objects.backends import OPERATORS, group_of
 if TYPE_CHECKING:
     from fino1.k8s.cluster.login import Login
 
-_DENIED = re.compile(
-    r"\b(?:cannot|not allowed to) [a-z*]+ "
-)  # by RBAC: quota and Pod Security word their 403 otherwise
+# By RBAC: quota and Pod Security word their 403 otherwise.
+_DENIED = re.compile(r"\b(?:cannot|not allowed to) [a-z*]+ ")
 _USER = re.compile(r'[Uu]ser "([^"]*)"')
 _TYPED = re.compile(r"failed to create typed patch object \(.*?\): (.*)", re.DOTALL)
 _MANAGER = re.compile(r'conflict with "([^"]*)"')

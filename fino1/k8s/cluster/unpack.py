@@ -43,9 +43,8 @@ def unpack(chunks: Iterable[bytes], work: Path, directory: str) -> Fetched:
 def _extract(chunks: Iterator[bytes], temporary: Path, directory: str) -> tuple[int, int]:
     """Write all files of the archive; returns how many, and their bytes. To the end: there it is known if the command failed."""
     count = size = 0
-    source = SimpleNamespace(
-        read=lambda size: next(chunks, b"")
-    )  # tarfile is content with more or less than it asks for
+    # tarfile is content with more or less than it asks for
+    source = SimpleNamespace(read=lambda size: next(chunks, b""))
     try:
         with tarfile.open(fileobj=source, mode="r|") as tar:  # type: ignore[call-overload]
             for member in tar:

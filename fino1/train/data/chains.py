@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fino1.errors import SpecError
-
-Numbered = list[tuple[int, dict[str, Any]]]
+from fino1.train.data.formats import Numbered
 
 
 def expand(source: str, rows: Numbered, names: dict[str, str]) -> Numbered:
@@ -18,9 +17,8 @@ def expand(source: str, rows: Numbered, names: dict[str, str]) -> Numbered:
         try:
             found += [(number, pair) for pair in (_list_pairs(row, names) if "turns" in row else [row])]
         except (KeyError, IndexError, TypeError, AttributeError) as error:
-            raise SpecError(
-                f"{source}:{number}: turns: expected those of a search, got {row['turns']!r:.80}"
-            ) from error
+            got = repr(row["turns"])[:80]
+            raise SpecError(f"{source}:{number}: turns: expected those of a search, got {got}") from error
     return found
 
 

@@ -40,7 +40,7 @@ def read(block: RowsBlock, method: str) -> list[Record]:
     if method == "verifier":
         raw = chains.expand(source, raw, names)
     there = {name for _, row in raw for name in row}
-    names = formats.find_names(published.find_names(names, there), there)
+    names = formats.match_spelling(published.find_names(names, there), there)
     wanted = [name for column, name in names.items() if column != "label"]
     if there.issuperset(wanted) or not raw:
         return _records(source, raw, problems, names)

@@ -12,6 +12,7 @@ from typing import Any
 from fino1.tasks.record import FINAL, THINKING, well_formed
 
 Numbered = list[tuple[int, dict[str, Any]]]
+"""Rows of a file, each with its line (JSONL) or index (JSON arrays, Parquet, the hub)."""
 QUESTION, REASONING, ANSWER = "Question", "Complex_CoT", "Response"
 _ASKS, _ANSWERS = ("user", "human"), ("assistant", "gpt", "model")
 _TAG = re.compile(r"</?(?:think|thinking|reasoning)>")
@@ -45,7 +46,7 @@ def translate(
     return found, problems
 
 
-def find_names(names: Mapping[str, str], there: set[str]) -> dict[str, str]:
+def match_spelling(names: Mapping[str, str], there: set[str]) -> dict[str, str]:
     """The columns' names as the file has them, which may differ in case, spaces and signs (`question`, `complex_cot`)."""
     alike: dict[str, list[str]] = {}
     for name in there:

@@ -168,10 +168,8 @@ class Group:
     async def _connect(self) -> bool:
         while not self._is_done():
             try:
-                async with asyncio.timeout(_READY_S):
-                    reader, writer = await asyncio.open_connection(
-                        self._address, self._listen_port
-                    )  # looks its name up anew
+                async with asyncio.timeout(_READY_S):  # looks its name up anew
+                    reader, writer = await asyncio.open_connection(self._address, self._listen_port)
             except OSError as error:
                 self._report(f"waits for node 0 at {self._address}:{self._listen_port}: {first_line(error)}")
             else:
@@ -250,10 +248,8 @@ class Group:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
             await asyncio.sleep(GRACE_S)
-        if not self._is_ending:
-            os._exit(
-                self._fatal or exits.PEER_LOST
-            )  # it waits for torch's store, a rank that no signal ends, or another's end
+        if not self._is_ending:  # it waits for torch's store, a rank that no signal ends, or another's end
+            os._exit(self._fatal or exits.PEER_LOST)
 
     async def _end(self, code: int) -> int:
         self._is_ending = True

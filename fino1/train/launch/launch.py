@@ -62,7 +62,7 @@ class Node:
 
 
 def read_node(environment: Mapping[str, str]) -> Node:
-    """Read the operator's variables, with torchrun's defaults. Raises SpecError for what is no number."""
+    """Read the operator's variables, with torchrun's defaults. Raises SpecError for what is no number, or no node of the run."""
 
     def number(name: str, default: int, least: int) -> int:
         text = environment.get(name, str(default)).rpartition(":")[2]  # of 1:4 nodes all four
@@ -71,6 +71,8 @@ def read_node(environment: Mapping[str, str]) -> Node:
         return int(text)
 
     node, nodes = number("PET_NODE_RANK", 0, 0), number("PET_NNODES", 1, 1)
+    if node >= nodes:
+        raise SpecError(f"PET_NODE_RANK: expected a number below {nodes} (PET_NNODES), got {node}")
     ranks = environment.get("PET_NPROC_PER_NODE", "1")
     count = _devices(ranks) if ranks in ("auto", "cpu", "gpu") else number("PET_NPROC_PER_NODE", 1, 1)
     address = environment.get("PET_MASTER_ADDR", "127.0.0.1") if nodes > 1 else "localhost"

@@ -156,9 +156,8 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*deprecated")
     # DeepSpeed's names for collectives, which torch 2.13 calls otherwise
     warnings.filterwarnings("ignore", message=".*torch.distributed.*is deprecated", category=FutureWarning)
-    logging.getLogger("accelerate.accelerator").setLevel(
-        logging.ERROR
-    )  # that DeepSpeed's accumulation wins over the Trainer's
+    # That DeepSpeed's accumulation wins over the Trainer's
+    logging.getLogger("accelerate.accelerator").setLevel(logging.ERROR)
     logging.getLogger(accelerate.utils.other.__name__).setLevel(logging.ERROR)  # "Removed shared tensor", each time
     datasets.disable_progress_bars()
     transformers.utils.logging.disable_progress_bar()

@@ -66,7 +66,7 @@ class Ranks:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._receive)
         for rank in self._ranks:
-            with rank.go, contextlib.suppress(BrokenPipeError):  # it was killed: that is seen below
+            with contextlib.suppress(BrokenPipeError), rank.go:  # it was killed: that is seen below
                 rank.go.write(json.dumps(variables(rank.local)).encode())
         kill_at: float | None = None
         while len(self.ended) < len(self._ranks):
