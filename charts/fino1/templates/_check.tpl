@@ -50,7 +50,8 @@ with the same path; tests/charts compares.
 {{- $last := index $parts 1 -}}
 {{- $path := printf "%s.fold" (index . 1) -}}
 {{- if gt (index $parts 0 | int) (int $last) -}}
-{{- include "fino1.problem" (list (index . 0) $path (printf "a part from 1/%s to %s/%s" $last $last $last) $rows.fold) -}}
+{{- $expected := printf "a part from 1/%s to %s/%s" $last $last $last -}}
+{{- include "fino1.problem" (list (index . 0) $path $expected $rows.fold) -}}
 {{- else if not (or $rows.path $rows.hub) -}}
 {{- include "fino1.problem" (list (index . 0) $path "none for rows that are generated" $rows.fold) -}}
 {{- end -}}
