@@ -16,22 +16,10 @@ _FILLERS = frozenset(
 )  # fmt: skip
 _MOVED = frozenset(
     [
-        "by",
-        "of",
-        "rose",
-        "grew",
-        "increased",
-        "up",
-        "gained",
-        "added",
-        "climbed",
-        "fell",
-        "declined",
-        "decreased",
-        "dropped",
+        "by", "of", "rose", "grew", "increased", "up", "gained", "added", "climbed", "fell", "declined",
+        "decreased", "dropped", "down", "increase", "decrease",
     ]
-    + ["down", "increase", "decrease"]
-)
+)  # fmt: skip
 _LEVELS = frozenset(
     ["income", "profit", "profits", "earnings", "loss", "cash", "margin", "margins", "balance", "return"]
 )
@@ -55,60 +43,15 @@ _OPERANDS = {
 _OPERAND_ENDS = frozenset(operand.split()[-1] for operand in _OPERANDS)
 _BOUNDS = frozenset(
     [
-        "over",
-        "above",
-        "below",
-        "under",
-        "beyond",
-        "surpasses",
-        "surpassed",
-        "tops",
-        "topped",
-        "exceeds",
-        "exceed",
-        "exceeded",
-        "exceeding",
-        "minimum",
-        "maximum",
+        "over", "above", "below", "under", "beyond", "surpasses", "surpassed", "tops", "topped", "exceeds",
+        "exceed", "exceeded", "exceeding", "minimum", "maximum", "max", "max.", "min", "min.", "at least",
+        "at most", "the least", "the most", "more than", "less than", "fewer than", "greater than",
+        "higher than", "lower than", "larger than", "smaller than", "bigger than", "or equal to", "up to",
+        "and including", "much as", "many as", "high as", "low as", "large as", "little as", "few as",
+        "north of", "south of", "shy of", "short of", "capped at", "excess of", "minimum of", "maximum of",
+        "upwards of", "no more", "no less", "anything but",
     ]
-    + [
-        "max",
-        "max.",
-        "min",
-        "min.",
-        "at least",
-        "at most",
-        "the least",
-        "the most",
-        "more than",
-        "less than",
-        "fewer than",
-    ]
-    + [
-        "greater than",
-        "higher than",
-        "lower than",
-        "larger than",
-        "smaller than",
-        "bigger than",
-        "or equal to",
-        "up to",
-    ]
-    + [
-        "and including",
-        "much as",
-        "many as",
-        "high as",
-        "low as",
-        "large as",
-        "little as",
-        "few as",
-        "north of",
-        "south of",
-    ]
-    + ["shy of", "short of", "capped at", "excess of", "minimum of", "maximum of", "upwards of", "no more", "no less"]
-    + ["anything but", "surpasses", "surpassed", "tops", "topped"]
-)
+)  # fmt: skip
 _BOUND_ENDS = frozenset(bound.split()[-1] for bound in _BOUNDS)
 _BOUND_BEHIND = re.compile(
     r"(?:\sor (?:so|thereabouts))?(?:[\s,]{0,2}(?:or|and) (?:more|less|higher|lower|greater|above|below|fewer|over|under|up)\b"
