@@ -28,7 +28,8 @@ def count_steps(spec: RunSpec) -> dict[str, Any]:
         sizes, models = [count_rows(task) for task in spec.asking.tasks], len(spec.eval.models)
         is_eval = spec.method == "eval"
         known = None if None in sizes else sum(size or 0 for size in sizes) * (models if is_eval else 1)
-        of = f"{models} models × {len(sizes)} tasks" if is_eval else count(len(sizes), "task")
+        of = f"{count(models, 'model')} × " if is_eval else ""
+        of += count(len(sizes), "task")
         return {"questions": known, "of": f"not known until the tasks are read ({of})" if known is None else of}
     if spec.method == "ppo":
         block = spec.ppo
@@ -48,7 +49,10 @@ def count_steps(spec: RunSpec) -> dict[str, Any]:
 
 
 def count_calls(spec: RunSpec, questions: int | None) -> dict[str, Any] | None:
-    """The writer's calls of method `paths`, and what their replies take at most; None for what is not known. None: others."""
+    """Count the calls of a search's writer, and what their replies take at most; None for what is not known.
+
+    None for other methods.
+    """
     writer = spec.paths.writer
     if spec.method != "paths" or writer is None:
         return None
@@ -70,7 +74,7 @@ def count_rows(block: RowsBlock) -> int | None:
 
 
 def _count_searched(block: RowsBlock) -> int | None:
-    """Rows for SFT of the run that the block names; None without one, and where it has not finished on this machine."""
+    """Count the rows for SFT of the run that the block names; None without one, and where it has not finished on this machine."""
     if not isinstance(block, DataBlock) or block.run is None:
         return None
     try:

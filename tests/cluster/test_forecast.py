@@ -133,7 +133,7 @@ def test_an_evaluation(plan):
     code, report = plan(method="eval", eval={"models": models, "tasks": [{"task": "ledger"}], "shards": 2})
     assert (code, report["missing"]) == (0, [])
     assert one(report, "nodes")[1].startswith("fits now: 6 pods of no requests")
-    assert report["steps"] == {"questions": 1500, "of": "3 models × 1 tasks"}
+    assert report["steps"] == {"questions": 1500, "of": "3 models × 1 task"}
 
 
 def test_the_text(plan, kubeconfig, namespace, tmp_path, capsys):

@@ -198,7 +198,7 @@ def test_the_text_of_an_evaluation(tmp_path, capsys):
     path.write_text(json.dumps({"method": "eval", "gpus_per_node": 1, "eval": {"models": models, "tasks": tasks}}))
     assert cli.main(["plan", str(path), "--offline", "--set", "gpu.product=Some-New-GPU"]) == 0
     out = capsys.readouterr().out
-    assert "questions  not known until the tasks are read (1 models × 2 tasks)\n" in out
+    assert "questions  not known until the tasks are read (1 model × 2 tasks)\n" in out
     assert " per GPU (serve a); the memory of Some-New-GPU is not known (estimated" in out
 
 
