@@ -125,9 +125,8 @@ def _read_file(path: Path) -> tuple[list[Row], Source]:
     numbered, problems = load_local(path)
     rows = []
     for number, line in numbered:
-        found = _find_problems(line)
-        problems += [f"{path}:{number}: {problem}" for problem in found]
-        if not found:
+        problems += [f"{path}:{number}: {problem}" for problem in _find_problems(line)]
+        if not problems:
             rows.append(_parse_row(path.name, line))
     if problems:
         raise SpecError(first_problems(problems, str(path)))
