@@ -303,7 +303,7 @@ def test_a_full_disk_is_74(place, monkeypatch, capsys):
     assert "No space left on device" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["demo", "finqa-tiny"])
+@pytest.mark.parametrize("name", ["demo", "finqa-tiny", "paths-tiny"])
 def test_built_in_recipes_are_sound(name, tmp_path, monkeypatch):
     path = recipe.find(name)
     wanted = recipe.build(yamlfile.read_yaml(path), str(path))
