@@ -238,9 +238,7 @@ def test_row_files(make, tmp_path, found):
     write_rows(tmp_path / "c.jsonl", records, Response=3)
     assert "c.jsonl:1: Response: expected text, got 3" in make(tmp_path / "c.jsonl", to="c", code=2)
     write_rows(tmp_path / "d.jsonl", records, Question="\ud800")
-    assert "d.jsonl:1: row: expected Unicode text, got half a surrogate pair" in make(
-        tmp_path / "d.jsonl", to="d", code=2
-    )
+    assert "d.jsonl:1: row: expected Unicode text" in make(tmp_path / "d.jsonl", to="d", code=2)
 
 
 def test_malformed_rows_are_counted(make, tmp_path, found):
