@@ -221,7 +221,10 @@ def test_a_run_that_is_not_finished_or_was_changed(make, tmp_path, found):
     rows.write_text(rows.read_text().replace("I add them", "I guess them"))
     assert "expected the files that done.json has the hash of" in make(run, code=2)
     (run / "done.json").unlink()
-    assert "expected a finished run of method paths" in make(run, code=2)
+    assert "expected a finished run of method paths, got no done.json in it" in make(run, code=2)
+    (run / "done.json").write_text("{}")
+    rows.unlink()
+    assert "expected a finished run of method paths, got no rows.jsonl in it" in make(run, code=2)
 
 
 def test_row_files(make, tmp_path, found):
