@@ -7,6 +7,7 @@ A call is on disk before its reply is used. Its key is the SHA-256 of everything
 whichever file holds it, and whatever the run that made it was like otherwise.
 """
 
+import contextlib
 import json
 import os
 import threading
@@ -104,29 +105,29 @@ class Journal:
     def append(self, call: Call, name: str) -> None:
         """Add a call to the file of this name, on disk when this returns."""
         line = json.dumps(asdict(call)).encode() + b"\n"  # in ASCII: a reply may hold half a surrogate pair
-        try:
-            with (self._directory / name).open("ab") as file:
-                with self._lock:
-                    self._check()
-                    file.write(line)
-                    file.flush()
-                    self._written += 1
-                    mine = self._written
-                with self._syncing:
-                    self._check()
-                    if self._synced < mine:  # else the sync for another call that waited was for this one too
-                        written = self._written
-                        os.fdatasync(file.fileno())
-                        self._synced = written
-        except OSError as error:
-            self._error = error
-            raise
+        with (self._directory / name).open("ab") as file:
+            with self._lock, self._once():
+                file.write(line)
+                file.flush()
+                self._written += 1
+                mine = self._written
+            with self._syncing, self._once():
+                if self._synced < mine:  # else the sync for another call that waited was for this one too
+                    written = self._written
+                    os.fdatasync(file.fileno())
+                    self._synced = written
         self._keep(call)
 
-    def _check(self) -> None:
+    @contextlib.contextmanager
+    def _once(self) -> Iterator[None]:
         """Raise the error that an earlier call met: the file may end in half a line, which nothing may follow."""
         if self._error:
             raise self._error
+        try:
+            yield
+        except OSError as error:
+            self._error = error
+            raise
 
     def tidy(self, name: str) -> None:
         """Make the file of this name, without the torn line at its end: nothing may be appended to that."""

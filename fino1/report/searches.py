@@ -19,6 +19,7 @@ CAUSES = {
     "wrong": "no chain had the right conclusion",
     "form": "a reply was still malformed after it was sent back",
     "response": "the chain was right and the response was not",
+    "budget": "the next call might have passed what one question may take",
 }
 _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("id", "task", "question", "complaint", "reasoning", "response"), (str,)),

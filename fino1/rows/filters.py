@@ -41,7 +41,10 @@ def load_measure(tokenizer: str | None) -> Measure:
         return len
     from tokenizers import Tokenizer
 
-    path = hub.find((tokenizer, None), "tokenizer.json")
+    try:
+        path = hub.find((tokenizer, None), "tokenizer.json")
+    except SpecError as error:
+        raise SpecError(f"--tokenizer: {problem}" for problem in error.problems) from error
     if path is None:
         raise SpecError(f"--tokenizer: {tokenizer}: expected a model with tokenizer.json, got none")
     try:
@@ -84,9 +87,11 @@ class Solved:
                 f"--solved-by: {directory}: expected finished cells of one model, got {', '.join(models) or 'none'}"
             )
         (self.model,) = models
-        self._asked = {
-            key: sample.right for cell in found for sample in cell.samples for key in _list_keys(cell, sample)
-        }
+        self._asked: dict[str, bool] = {}
+        for cell in found:
+            for sample in cell.samples:
+                for key in _list_keys(cell, sample):
+                    self._asked[key] = sample.right or self._asked.get(key, False)
         self.keys = sorted(cell.key for cell in found)
 
     def find(self, row: Row) -> bool | None:

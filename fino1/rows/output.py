@@ -8,15 +8,17 @@ summary.json        counts at each step, where the rows come from
 README.md           the same as a dataset card
 """
 
+import errno
 import io
 import json
+import os
 import secrets
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fino1 import files
+from fino1 import exits, files
 from fino1.errors import SpecError
 from fino1.rows.row import Row
 from fino1.rows.split import Parts
@@ -93,9 +95,17 @@ def _encode_parquet(name: str, lines: Sequence[Line]) -> bytes:
 
 
 def check_directory(directory: Path) -> None:
-    """Refuse a directory with something else in it, before anything is read or computed."""
+    """Refuse a directory that cannot be made, or has something else in it, before anything is read or computed."""
     if directory.exists() and not directory.is_dir():
         raise SpecError(f"--output: {directory}: expected a directory, got a file")
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno in exits.DISK_ERRORS:
+            raise
+        raise SpecError(f"--output: {directory}: expected a place that can be written, got {error.strerror}") from error
+    if not os.access(directory.resolve().parent, os.W_OK):
+        raise SpecError(f"--output: {directory}: expected a place that can be written, got {os.strerror(errno.EACCES)}")
     others = sorted(path.name for path in directory.iterdir() if path.name not in NAMES) if directory.exists() else []
     if others:
         raise SpecError(
@@ -117,7 +127,6 @@ def write(directory: Path, found: Mapping[str, bytes], overwrite: bool) -> bool:
             f"--output: {directory}: expected what it holds already, got other rows; --overwrite replaces it"
         )
     directory = directory.resolve()
-    directory.parent.mkdir(parents=True, exist_ok=True)
     temporary = directory.with_name(f".{directory.name}.{secrets.token_hex(6)}.tmp")
     try:
         temporary.mkdir()

@@ -59,8 +59,10 @@ def read_all(paths: Sequence[Path]) -> tuple[list[Row], list[Source]]:
 def _read_run(directory: Path) -> tuple[list[Row], Source]:
     """Read a finished run of method `paths`. Raises SpecError for another, or one that was changed since."""
     directory = directory.resolve()
-    if not (directory / PATHS).is_file() or not (directory / "done.json").is_file():
-        raise SpecError(f"{directory}: expected a finished run of method paths, got no {PATHS} or no done.json in it")
+    names = ("done.json", "config.json", PATHS, ROWS, RL_ROWS)
+    missing = [name for name in names if not (directory / name).is_file()]
+    if missing:
+        raise SpecError(f"{directory}: expected a finished run of method paths, got no {missing[0]} in it")
     sha256 = canonical.digest({name: (directory / name).read_text(encoding="utf-8") for name in (ROWS, RL_ROWS, PATHS)})
     if jsonlines.read_object(directory / "done.json").get("artefact_sha256") != sha256:
         raise SpecError(f"{directory}: expected the files that done.json has the hash of, got others")
@@ -125,9 +127,8 @@ def _read_file(path: Path) -> tuple[list[Row], Source]:
     numbered, problems = load_local(path)
     rows = []
     for number, line in numbered:
-        found = _find_problems(line)
-        problems += [f"{path}:{number}: {problem}" for problem in found]
-        if not found:
+        problems += [f"{path}:{number}: {problem}" for problem in _find_problems(line)]
+        if not problems:
             rows.append(_parse_row(path.name, line))
     if problems:
         raise SpecError(first_problems(problems, str(path)))

@@ -13,7 +13,7 @@ from fino1.tasks.scoring.numbers import parse_number
 
 HOW_TO_GET = "get {train,dev}.json or {train,dev}_turn.json out of data.zip from https://github.com/czyssrs/ConvFinQA"
 _QUESTION = "Question: {{ question }}"
-_EARLIER = "{% if earlier %}finqa.Asked before:\n{{ earlier }}\n{% endif %}"
+_EARLIER = "{% if earlier %}Asked before:\n{{ earlier }}\n{% endif %}"
 PROMPTS = {name: text.replace(_QUESTION, _EARLIER + _QUESTION) for name, text in finqa.PROMPTS.items()}
 
 

@@ -43,8 +43,8 @@ _LARGE = (("trillion", 10**12), ("billion", 10**9), ("million", 10**6), ("thousa
 def make_pairs(record: Record, score: Scorer, seed: int) -> list[tuple[Record, bool]]:
     """Make answers to a record's question, each with whether it is right: to each error that it allows a wrong and a right one.
 
-    None for a gold that is no number, or that the rule does not recognise. A wrong value that the rule takes for right in plain
-    digits (a decrease with its sign turned, 0.05 for 0.0505) is not used.
+    No answers to a gold that is no number, or that the rule does not recognise. A wrong value that the rule takes for right in
+    plain digits (a decrease with its sign turned, 0.05 for 0.0505) is not used.
     """
     if isinstance(record.target, bool | str) or not _is_right(record.target, record, score):
         return []

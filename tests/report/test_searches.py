@@ -1,10 +1,12 @@
 import json
+from typing import get_args
 
 import pytest
 
 from fino1 import report
 from fino1.errors import SpecError
-from fino1.report.searches import SHOWN_FAILED, SHOWN_SOLVED, read_search
+from fino1.paths.records import Failure
+from fino1.report.searches import CAUSES, SHOWN_FAILED, SHOWN_SOLVED, read_search
 from tests.report.conftest import make_searched, make_turn
 from tests.report.test_page import EVIL, Tree
 
@@ -13,6 +15,10 @@ WRONG, RIGHT = make_turn("Initial", 0, False, "a"), make_turn("Initial", 0, True
 
 def counts(directory):
     return {table.title: [list(row) for row in table.rows] for table in read_search("paths", directory).tables}
+
+
+def test_every_failure_of_a_search_has_a_row_in_the_table():
+    assert set(CAUSES) == set(get_args(Failure))
 
 
 def test_what_is_counted(search):

@@ -165,6 +165,9 @@ def test_what_the_base_model_solves_is_left_out(make, tmp_path, found):
     )
     other = write_cell(tmp_path / "others" / "cc", "base", [(question(77, "nobody's/page"), True)])
     assert "expected answers to these questions, got none" in make(run, "--solved-by", other, to="two", code=2)
+    for name, right in (("aa", True), ("bb", False), ("cc", True)):  # the same questions again: right once is right
+        write_cell(tmp_path / "again" / name, "base", [(r, right) for r, _ in found[:10]])
+    assert summary(make(run, "--solved-by", tmp_path / "again", to="right-once"))["counts"]["solved"] == 10
 
 
 def test_a_directory_is_never_overwritten_unasked(make, tmp_path, found):
@@ -179,6 +182,12 @@ def test_a_directory_is_never_overwritten_unasked(make, tmp_path, found):
     (out / "notes.txt").write_text("mine")
     assert "got one with notes.txt" in make(run, "--overwrite", code=2)
     assert (out / "notes.txt").exists() and summary(out)["counts"]["read"] == 20
+
+
+def test_a_directory_that_cannot_be_made_is_said_before_anything_is_read(make, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    wanted = "expected a place that can be written, got File exists"
+    assert wanted in make(tmp_path / "no.jsonl", to="file/out", code=2)
 
 
 def test_nothing_half_written_is_left(make, tmp_path, found):
@@ -212,7 +221,10 @@ def test_a_run_that_is_not_finished_or_was_changed(make, tmp_path, found):
     rows.write_text(rows.read_text().replace("I add them", "I guess them"))
     assert "expected the files that done.json has the hash of" in make(run, code=2)
     (run / "done.json").unlink()
-    assert "expected a finished run of method paths" in make(run, code=2)
+    assert "expected a finished run of method paths, got no done.json in it" in make(run, code=2)
+    (run / "done.json").write_text("{}")
+    rows.unlink()
+    assert "expected a finished run of method paths, got no rows.jsonl in it" in make(run, code=2)
 
 
 def test_row_files(make, tmp_path, found):
@@ -228,6 +240,8 @@ def test_row_files(make, tmp_path, found):
     assert [row["Ground-True Answer"] for row in lines(out / "rl.jsonl")] == ["5"] * 6
     write_rows(tmp_path / "c.jsonl", records, Response=3)
     assert "c.jsonl:1: Response: expected text, got 3" in make(tmp_path / "c.jsonl", to="c", code=2)
+    write_rows(tmp_path / "d.jsonl", records, Question="\ud800")
+    assert "d.jsonl:1: row: expected Unicode text" in make(tmp_path / "d.jsonl", to="d", code=2)
 
 
 def test_malformed_rows_are_counted(make, tmp_path, found):

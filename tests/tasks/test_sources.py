@@ -78,6 +78,7 @@ def test_the_last_turn_is_asked_after_those_before(tmp_path):
     assert (turn.question, turn.target, turn.page) == (TURNS[1], 181001.0, "ABC/2019/page_28.pdf")
     for preset in ("fino1", "paper"):
         prompt = convfinqa.TASK.prompt(whole, preset)
+        assert f"\nAsked before:\n1. {TURNS[0]}\n" in prompt
         assert prompt.index("1. " + TURNS[0]) < prompt.index("2. " + TURNS[1]) < prompt.index(f"Question: {TURNS[2]}")
     first = TURN | {"annotation": TURN["annotation"] | {"cur_dial": TURNS[:1]}}
     assert "Asked before" not in convfinqa.TASK.prompt(*read("convfinqa", tmp_path, first))

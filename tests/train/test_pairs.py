@@ -143,6 +143,8 @@ def test_a_search_s_conclusions_are_pairs_with_their_verdicts(tmp_path):
     expected = [("It is 6.", False), ("It is 5.", True), ("five", True), ("about five or so", False)]
     assert labels(found.train) == [*expected, ("5", True), ("seven", False)]
     assert found.counts.unjudged == 1
+    found = pairs.read(spec(written(tmp_path, [*lines[::2], lines[2] | {"response": "It is 7."}], "no_judge.jsonl")))
+    assert ("It is 7.", False) in labels(found.train) and found.counts.unjudged == 1  # "seven": the rule reads none
     path = written(tmp_path, [lines[0], about | {"turns": [{"right": True}]}], "paths.jsonl")
     with pytest.raises(SpecError) as caught:
         pairs.read(spec(path))

@@ -46,7 +46,8 @@ def main(run: Run) -> None:
             metrics.write({"update": update, "episode": update * actors.block.global_batch_size, **numbers})
 
     def save_and_raise(update: int, error: Exception) -> NoReturn:
-        actors.save(update)
+        if update != done:  # else nothing was learnt since the checkpoint that is there
+            actors.save(update)
         if metrics is not None:
             metrics.close()
         raise error
