@@ -5,6 +5,7 @@ The CRDs of Argo CD and Flux are their own, from their Go modules. The objects o
 
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -88,8 +89,14 @@ def gitops_crds(cluster):
     assert len(crds) == 6
     cluster.apply(*crds)
     names = [f"crd/{crd['metadata']['name']}" for crd in crds]
-    done = cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s", *names)
-    assert done.returncode == 0, done.stderr
+    # `kubectl wait --for=condition` ends at once with an error where nobody has written a status yet.
+    established = "-o=jsonpath={.items[*].status.conditions[?(@.type=='Established')].status}"
+    for _ in range(60):
+        done = cluster.kubectl("get", *names, established)
+        if done.stdout.split() == ["True"] * len(crds):
+            return
+        time.sleep(1)
+    raise AssertionError(done.stdout + done.stderr)
 
 
 def _fetch(keep):

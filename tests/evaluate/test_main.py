@@ -121,7 +121,7 @@ def test_keys_stay(tmp_path):
     block = {"models": models, "tasks": [{"task": "ledger", "size": 3}]}
     spec = load.build({"method": "eval", "eval": block}, "test")
     (cell,) = plan(spec, tmp_path, threading.Event())
-    assert cell.key == "a70c0048e9c5c5b01224526482dbaeeed516363841ad11582cfb386aa254898a"
+    assert cell.key == "053056e91486a55ae5f205e6329bc3d026138bee98178bc2dc17bea73569a913"
 
 
 def test_corrected_golds_are_another_cell_and_both_verdicts_are_kept(right, tmp_path):
