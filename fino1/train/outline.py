@@ -136,13 +136,16 @@ def check_loaded(key: str, source: str, info: dict[str, Any], but: str = "") -> 
 def check_vocabulary(key: str, source: str, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> None:
     """Raise SpecError for a tokenizer that has ids beyond the model's embedding.
 
-    A token that no file names and no text ends or is padded with does no harm: some of Transformers' classes bring one.
+    A token that no file names and no text ends or is padded with does no harm: some of Transformers' classes bring one, such as
+    Qwen2's `unk_token`. Saved with the tokenizer it stands in its files, but a vocabulary of bytes never gives it.
     """
+    gives_unknown = not tokenizer.is_fast or getattr(tokenizer.backend_tokenizer.model, "unk_token", None) is not None
     used = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token}
     beyond = ((index, token) for token, index in tokenizer.get_vocab().items() if index >= config.vocab_size)
     for index, token in sorted(beyond, reverse=True):
         is_named = index < tokenizer.vocab_size or Path(source).is_dir() and knows_token(source, token)
-        if token in used or is_named:
+        is_never_given = token == tokenizer.unk_token and index >= tokenizer.vocab_size and not gives_unknown
+        if token in used or is_named and not is_never_given:
             raise SpecError(
                 f"{key}: {source}: expected a tokenizer with ids below vocab_size {config.vocab_size} of config.json, got "
                 f"{token!r} with {index}"

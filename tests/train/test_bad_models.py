@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
+    AutoTokenizer,
     BartConfig,
     BertConfig,
     CohereConfig,
@@ -252,6 +253,9 @@ def test_a_policy_that_is_whole(folder):
     with_keys(folder, "tokenizer_config.json", unk_token="<unused>")  # as Qwen2's class brings one
     made = load(folder, headed=True)
     assert made.score.weight.count_nonzero() == 0
+    assert isinstance(load(folder), LlamaForCausalLM)
+    AutoTokenizer.from_pretrained(folder).save_pretrained(folder)  # as SFT does, and PPO loads it
+    assert "<unused>" in (folder / "tokenizer.json").read_text()
     assert isinstance(load(folder), LlamaForCausalLM)
 
 
