@@ -103,11 +103,15 @@ def publish(temporary: Path, final: Path) -> None:
     sync_directory(final.parent)
 
 
+def hash_file(path: Path) -> str:
+    """Compute SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def artefact_hash(directory: Path) -> str:
     """Compute SHA-256 over the names and bytes of all files in a directory, in the order of their names."""
     total = hashlib.sha256()
     for path in sorted(p for p in directory.rglob("*") if p.is_file()):
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(f"{path.relative_to(directory).as_posix()} {content}\n".encode())
+        total.update(f"{path.relative_to(directory).as_posix()} {hash_file(path)}\n".encode())
     return total.hexdigest()

@@ -4,12 +4,15 @@ import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fino1.errors import SpecError, first_line
 from fino1.exits import DISK_ERRORS
 from fino1.spec.inputs import DEFAULT_MODEL, DEFAULT_VALUE_MODEL, ModelRef
 from fino1.spec.run import RunSpec
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 _ANSWER_S = 5.0  # a hub that does not answer then is not waited for
 _REFUSED = (401, 403, 404)
@@ -41,6 +44,19 @@ def find(model: Location, name: str) -> Path | None:
         raise SpecError(f"{where}: expected a model on the hub, got {first_line(error)}") from error
     except (ValueError, ImportError) as error:  # a name that no model can have; a SOCKS proxy without its package
         raise SpecError(f"{where}: expected a model on the hub, got {first_line(error)}") from error
+
+
+def load_tokenizer(path: Path) -> "Tokenizer":
+    """Load a tokenizer.json, to count tokens with. Raises SpecError for a file that is none."""
+    from tokenizers import Tokenizer
+
+    try:
+        found = Tokenizer.from_file(str(path))
+    except Exception as error:  # noqa: BLE001, what the package raises is a plain Exception
+        raise SpecError(f"{path}: expected a tokenizer, got {first_line(error)}") from error
+    found.no_truncation()
+    found.no_padding()
+    return found
 
 
 def read(model: Location, name: str) -> dict[str, Any]:

@@ -65,8 +65,7 @@ def _list_inputs(directory: Path, spec: RunSpec) -> dict[str, str]:
 def digest(path: Path) -> str:
     """SHA-256 of a file's content, or of names, sizes and contents of the files of a folder that make a model."""
     if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return files.hash_file(path)
     total = hashlib.sha256()
     members = [*path.iterdir(), *path.glob("additional_chat_templates/*")]
     for member in sorted(m for m in members if m.is_file() and m.suffix in _OF_A_MODEL):

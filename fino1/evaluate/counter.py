@@ -58,15 +58,9 @@ def _is_importable(package: str) -> bool:
 
 
 def _load_tokenizers(model: Location, variables: Mapping[str, Any]) -> Counter:
-    from tokenizers import Tokenizer
-
     path = hub.find(model, "tokenizer.json")
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # noqa: BLE001, what the package raises is a plain Exception
-        raise SpecError(f"{path}: expected a tokenizer, got {first_line(error)}") from error
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
+    assert path is not None, model
+    tokenizer = hub.load_tokenizer(path)
     about = hub.read(model, "tokenizer_config.json")
     template = _load_template(model, about)
     special = _read_special_tokens(hub.read(model, "special_tokens_map.json") | about)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import fino1.tasks
+from fino1 import files
 from fino1.errors import SpecError
 from fino1.evaluate.counter import Counter
 from fino1.evaluate.endpoint import Cancelled
@@ -52,7 +53,7 @@ def read(block: EvalTask, seed: int) -> Rows:
         if not path.is_file():
             raise SpecError(f"{block.task}: {path}: expected a file, got none")
         found = task.read(path)
-        return _limit(block, Rows(task, tuple(found), {"sha256": _hash(path)}, f"{path}{found.remark}"))
+        return _limit(block, Rows(task, tuple(found), {"sha256": files.hash_file(path)}, f"{path}{found.remark}"))
     if block.hub:
         found, sha256 = read_hub(block, task)
         where = f"{block.hub} ({block.split}){found.remark}"
@@ -110,8 +111,3 @@ def _limit(block: EvalTask, rows: Rows) -> Rows:
     if not records:
         raise SpecError(f"{block.task}: {rows.where}: expected rows, got none")
     return Rows(rows.task, tuple(records), rows.identity, rows.where)
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fino1 import cells, hub
 from fino1.cells import CELL_FILE, Cell
-from fino1.errors import SpecError, first_line
+from fino1.errors import SpecError
 from fino1.rows.row import Row
 from fino1.tasks.overlap import words_of
 from fino1.tasks.record import FINAL, THINKING, well_formed
@@ -39,20 +39,13 @@ def load_measure(tokenizer: str | None) -> Measure:
     """Return what counts a text's tokens by the tokenizer of a hub id or directory; without one its characters."""
     if tokenizer is None:
         return len
-    from tokenizers import Tokenizer
-
     try:
         path = hub.find((tokenizer, None), "tokenizer.json")
+        if path is None:
+            raise SpecError(f"{tokenizer}: expected a model with tokenizer.json, got none")
+        found = hub.load_tokenizer(path)
     except SpecError as error:
         raise SpecError(f"--tokenizer: {problem}" for problem in error.problems) from error
-    if path is None:
-        raise SpecError(f"--tokenizer: {tokenizer}: expected a model with tokenizer.json, got none")
-    try:
-        found = Tokenizer.from_file(str(path))
-    except Exception as error:  # noqa: BLE001, what the package raises is a plain Exception
-        raise SpecError(f"--tokenizer: {path}: expected a tokenizer, got {first_line(error)}") from error
-    found.no_truncation()
-    found.no_padding()
     return lambda text: len(found.encode(text, add_special_tokens=False).ids)
 
 

@@ -133,6 +133,11 @@ class RewardBlock(Block):
     shuffle: StrictBool = False
     """Control experiment: rewards permuted over the batch. PPO must then learn nothing."""
 
+    @property
+    def asks_judge(self) -> bool:
+        """True where a model behind an API gives rewards; one that is named beside another source is not asked."""
+        return self.source in ("judge", "mix")
+
 
 # A new key must be marked `Annotated[TYPE, ADDED]` (fino1/spec/fields.py), so that the names of existing runs stay:
 # docs/development.md, "Add a hyperparameter".
@@ -243,7 +248,7 @@ def reward_complaints(block: RewardBlock) -> list[tuple[str, str]]:
     if block.source == "model" and (classifier.is_empty or classifier.init is not None):
         got = "none" if classifier.is_empty else "random weights"
         found.append(("ppo.reward.model", f"expected hub, path or run with source: model, got {got}"))
-    if block.source in ("judge", "mix") and judge is None:
+    if block.asks_judge and judge is None:
         found.append(("ppo.reward.judge", f"expected a model with base_url with source: {block.source}, got none"))
     elif judge is not None and not judge.base_url:
         found.append(("ppo.reward.judge.base_url", "expected one, got none"))

@@ -30,10 +30,7 @@ def read(path: Path) -> Records:
 
     Raises SpecError naming every bad row (index, or line of JSONL) and field.
     """
-    numbered, problems = rows.read_json_rows(path, HOW_TO_GET)
-    found = [_make_record(number, row, problems) for number, row in numbered]
-    problems.raise_all()
-    return Records((record for record in found if record is not None), found.count(None))
+    return rows.read_records(path, HOW_TO_GET, _make_record)
 
 
 def _make_record(number: int, row: dict[str, Any], problems: rows.Problems) -> Record | None:

@@ -31,10 +31,7 @@ def read(path: Path) -> Records:
 
     Raises SpecError naming every bad row (index, or line of JSONL) and field. The `_test` splits hide their answers.
     """
-    numbered, problems = rows.read_json_rows(path, HOW_TO_GET)
-    records = Records(_make_record(number, row, problems) for number, row in numbered)
-    problems.raise_all()
-    return records
+    return rows.read_records(path, HOW_TO_GET, _make_record)
 
 
 def _make_record(number: int, row: dict[str, Any], problems: rows.Problems) -> Record:

@@ -1,9 +1,9 @@
 """What rows has a benchmark's data set on the Hugging Face hub? Read by the task's own reader for files."""
 
-import hashlib
 import tempfile
 from pathlib import Path
 
+from fino1 import files
 from fino1.errors import SpecError, first_line
 from fino1.exits import DISK_ERRORS
 from fino1.spec.inputs import RowsBlock
@@ -22,7 +22,7 @@ def read_hub(block: RowsBlock, task: Task) -> tuple[Records, str]:
     try:
         if block.split.endswith((".json", ".jsonl")):
             name = hf_hub_download(block.hub, block.split, repo_type="dataset", revision=block.revision)
-            return task.read(Path(name)), _hash(Path(name))
+            return task.read(Path(name)), files.hash_file(Path(name))
         dataset = load_dataset(block.hub, revision=block.revision, split=block.split)
     except (OSError, ValueError) as error:
         if getattr(error, "errno", None) in DISK_ERRORS:
@@ -31,9 +31,4 @@ def read_hub(block: RowsBlock, task: Task) -> tuple[Records, str]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
         dataset.to_json(path)
-        return task.read(path), _hash(path)
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return task.read(path), files.hash_file(path)

@@ -12,6 +12,7 @@ from typing import Any
 
 from fino1 import exits
 from fino1.errors import SpecError
+from fino1.tasks.record import Record, Records
 
 csv.field_size_limit(2**31 - 1)  # a cell may hold a whole report; the package's limit is 131,072 characters
 _KINDS = {str: "text", list: "a list", dict: "an object", float: "a number"}
@@ -84,6 +85,19 @@ def read_json_rows(path: Path, how_to_get: str) -> tuple[list[tuple[int, dict[st
     if not numbered and not problems.found:
         raise SpecError(f"{path}: expected rows, got an empty file")
     return [(row, value) for row, value in numbered if isinstance(value, dict)], problems
+
+
+def read_records(
+    path: Path, how_to_get: str, make: Callable[[int, dict[str, Any], Problems], Record | None]
+) -> Records:
+    """Read a JSON array or JSONL file; rows of which `make` makes None are left out and counted.
+
+    Raises SpecError naming every bad row (index, or line of JSONL) and field.
+    """
+    numbered, problems = read_json_rows(path, how_to_get)
+    found = [make(number, row, problems) for number, row in numbered]
+    problems.raise_all()
+    return Records((record for record in found if record is not None), found.count(None))
 
 
 def read_table(path: Path, delimiter: str, how_to_get: str) -> list[tuple[int, dict[str, str]]]:

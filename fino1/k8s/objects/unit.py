@@ -150,7 +150,7 @@ def ports(unit: Unit) -> list[int]:
     found = set()
     if not unit.document["offline"] and _has_hub(unit):
         found.add(443)
-    is_judged = unit.document["ppo"]["reward"]["source"] in ("judge", "mix")
+    is_judged = unit.spec.ppo.reward.asks_judge
     asked = unit.asked if not unit.spec.trains else _find_asked(unit.document).values() if is_judged else []
     urls = [model["base_url"] for model in asked if "base_url" in model]
     for url in urls + _tracker_servers(unit.document):

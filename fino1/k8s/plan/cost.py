@@ -46,7 +46,10 @@ def cost(spec: RunSpec, book: PriceBook, source: object, hours: float | None = N
     bound = "estimated" if hours is not None else "at most" if spec.activeDeadlineSeconds else "unknown"
     if bound == "at most":
         hours = spec.activeDeadlineSeconds / 3600
-    asked = [*spec.asked.values(), *([spec.ppo.reward.judge] if spec.method == "ppo" and spec.ppo.reward.judge else [])]
+    asked = [
+        *spec.asked.values(),
+        *([spec.ppo.reward.judge] if spec.method == "ppo" and spec.ppo.reward.asks_judge else []),
+    ]
     unpriced = [f"{model.name}: tokens of its endpoint" for model in asked if model.base_url]
     per_hour = gpus * (price or 0.0)
     return {

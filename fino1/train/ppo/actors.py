@@ -42,7 +42,7 @@ class Inputs:
         )
         self.classifier = reward.check(block.reward, run.work)
         self.judge = None
-        if block.reward.source in ("judge", "mix"):
+        if block.reward.asks_judge:
             from fino1.train.ppo.judge import Judge  # its client takes a second, which other runs need not wait
 
             self.judge = Judge(run, self.rows.render)
