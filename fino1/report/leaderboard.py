@@ -1,15 +1,15 @@
 """How accurate is each model, and which differences are significant? The leaderboard as JSON and as Markdown."""
 
-import html
 import json
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 from fino1.cells import Cell
 from fino1.intervals import holm, mcnemar, wilson
+from fino1.report.markdown import escape as _escape
+from fino1.report.markdown import write_table as _write_table
 
 SIGNIFICANT = 0.05
 
@@ -200,14 +200,3 @@ def _write_pairs(board: Leaderboard) -> list[str]:
     if board.disjoint:
         parts.append("\n".join(f"- {_escape(line)}" for line in board.disjoint))
     return parts
-
-
-def _write_table(head: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int) -> str:
-    rule = [":--"] * text_columns + ["--:"] * (len(head) - text_columns)
-    return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *rows))
-
-
-def _escape(text: str) -> str:
-    """Make one line of a name or error message, which come from outside, so that nothing in it is markup."""
-    plain = html.escape(" ".join(text.split()), quote=False)
-    return re.sub(r"([\\`*_\[\]|])", r"\\\1", plain)
