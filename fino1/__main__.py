@@ -149,13 +149,13 @@ def _serve(arguments: argparse.Namespace) -> int:
     from fino1.evaluate import link, serve
 
     spec = _build(arguments, "eval", "paths")
-    server = spec.asking.server
-    if server.engine == "vllm":
+    if spec.asking.server.engine == "vllm":
         place = f"{arguments.config}: {spec.method}.server.engine"
         raise SpecError(f"{place}: expected transformers for `fino1 serve`, got vllm")
     key, model = link.find_served(spec, str(arguments.config))
     where, revision = runs.resolve(model, arguments.work, key=key)
-    return serve.serve_in_foreground("@".join(filter(None, (where, revision))), arguments.port, server.args)
+    served = "@".join(filter(None, (where, revision)))
+    return serve.serve_in_foreground(served, arguments.port, spec.list_server_args(model))
 
 
 def _report(arguments: argparse.Namespace) -> int:

@@ -46,6 +46,15 @@ class EvalModel(ChatModelRef):
         return self
 
 
+class ServedModel(EvalModel):
+    """One model of an evaluation, with what its own server needs."""
+
+    gpus: Annotated[CountOrZero | None, ADDED] = None
+    """GPUs of its server, over which vLLM divides it; null: `gpus_per_node`. A model with `base_url` takes none."""
+    server_args: Annotated[list[str], ADDED] = []
+    """Further arguments of its server, behind `eval.server.args`, such as `--reasoning-parser`; part of a cell's key."""
+
+
 class EvalTask(RowsBlock):
     """One benchmark of an evaluation."""
 
@@ -84,7 +93,7 @@ class BudgetBlock(Block):
 class EvalBlock(Block):
     """The evaluation: every model answers every task."""
 
-    models: list[EvalModel] = []
+    models: list[ServedModel] = []
     """Which models answer."""
     tasks: list[EvalTask] = []
     """Which benchmarks are asked."""
