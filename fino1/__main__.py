@@ -89,6 +89,8 @@ def _add_report(command: argparse.ArgumentParser) -> None:
     command.add_argument("--note", default="", metavar="TEXT", help="a paragraph under the heading")
     text = "what was left out and why, listed on the page; may be repeated"
     command.add_argument("--skipped", action="append", default=[], metavar="TEXT", help=text)
+    text = "put cells that differ in more than the model, such as the prompt, in one table, with a column that says in what"
+    command.add_argument("--allow-mixed", action="store_true", help=text)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -161,7 +163,8 @@ def _serve(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     from fino1 import report
 
-    report.write_runs(arguments.work, arguments.run, arguments.out, arguments.title, arguments.note, arguments.skipped)
+    texts = (arguments.title, arguments.note, arguments.skipped)
+    report.write_runs(arguments.work, arguments.run, arguments.out, *texts, arguments.allow_mixed)
     return exits.DONE
 
 

@@ -13,17 +13,28 @@ from typing import Any
 
 from fino1 import files
 from fino1.errors import SpecError
-from fino1.report import inputs, leaderboard, page
+from fino1.report import inputs, leaderboard, markdown, page
 
 __all__ = ["write", "write_runs"]
 
 
 def write_runs(
-    work: Path, names: Sequence[str], out: Path, title: str, note: str = "", skipped: Sequence[str] = ()
+    work: Path,
+    names: Sequence[str],
+    out: Path,
+    title: str,
+    note: str = "",
+    skipped: Sequence[str] = (),
+    allow_mixed: bool = False,
 ) -> dict[str, Any]:
-    """Write the report on the finished runs of these names in `work`; the rest as `write`."""
+    """Write the report on the finished runs of these names in `work`; the rest as `write`.
+
+    Raises SpecError where neither a run nor a reason for its absence is given.
+    """
+    if not names and not skipped:
+        raise SpecError("--run: expected the name of a finished run, got none")
     found = inputs.find(work, names)
-    return write(found.cells, found.training, out, title, note, skipped, found.models, found.searches)
+    return write(found.cells, found.training, out, title, note, skipped, found.models, found.searches, allow_mixed)
 
 
 def write(
@@ -35,6 +46,7 @@ def write(
     skipped: Sequence[str] = (),
     models: Sequence[str] | None = None,
     searches: Mapping[str, Path] | None = None,
+    allow_mixed: bool = False,
 ) -> dict[str, Any]:
     """Write the report on these cells and runs into `out` and return what leaderboard.json holds.
 
@@ -47,18 +59,19 @@ def write(
         skipped: stages that did not run and why, a line each.
         models: a model name for each cell; None shows the one it was first finished under.
         searches: directories of runs of method `paths` by the name to show.
+        allow_mixed: cells of a task that differ in more than the model stand in one table, with a column that says in what.
 
     Raises:
         SpecError: a cell that is not finished, a missing file, a broken line; all of them at once. Nothing is written.
 
     """
     found, metrics, made = inputs.read([Path(cell) for cell in cells], models, training, searches or {})
-    board = leaderboard.build(found)
+    board = leaderboard.build(found, allow_mixed)
     _replace(
         Path(out),
         {
             "index.html": page.render(board, found, metrics, title, note, skipped, made),
-            "leaderboard.md": leaderboard.write_markdown(
+            "leaderboard.md": markdown.write_markdown(
                 board, title, note, skipped, [f"{each.name}: {each.summary}" for each in made]
             ),
             "leaderboard.json": board.to_json(),

@@ -9,6 +9,7 @@ from typing import Any
 from fino1 import cells, jsonlines, runs
 from fino1.cells import CELL_FILE, Cell
 from fino1.errors import SpecError
+from fino1.report import comparable
 from fino1.report.searches import Search, read_search
 
 
@@ -75,10 +76,10 @@ def _read_cells(paths: Sequence[Path], models: Sequence[str] | None, problems: l
             problems += error.problems
             continue
         cell = cell if models is None else replace(cell, model=models[i])
-        if (earlier := first.setdefault((cell.model, cell.task), path)) is not path:
+        if (earlier := first.setdefault((cell.model, comparable.identify(cell)), path)) is not path:
             problems.append(
-                f"{path / CELL_FILE}: expected one cell of model {cell.model!r} and task {cell.task!r}, "
-                f"got a second (the first is {earlier})"
+                f"{path / CELL_FILE}: expected one cell of model {cell.model!r} and task {cell.task!r} under the same "
+                f"settings, got a second (the first is {earlier})"
             )
         found.append(cell)
     return found
