@@ -2,7 +2,7 @@
 
     write_runs(work, names, out, title)      finished runs, by name
     write(cells, training, out, title)       cells and runs, by directory
-    → out/index.html, out/leaderboard.md, out/leaderboard.json
+    → out/index.html, out/leaderboard.md, out/leaderboard.json; out/leaderboard.csv, pairs.csv, published.csv
 
 The same inputs give the same bytes: no dates, no randomness, no paths of this machine.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 from fino1 import files
 from fino1.errors import SpecError
-from fino1.report import inputs, leaderboard, markdown, page
+from fino1.report import inputs, leaderboard, page, published, tables, text
 
 __all__ = ["write", "write_runs"]
 
@@ -66,14 +66,15 @@ def write(
 
     """
     found, metrics, made = inputs.read([Path(cell) for cell in cells], models, training, searches or {})
-    board = leaderboard.build(found, allow_mixed)
+    board, compared = leaderboard.build(found, allow_mixed), published.compare(found)
+    searched = [f"{each.name}: {each.summary}" for each in made]
+    markdown = [text.write_markdown(board, title, note, skipped, searched), *published.write_markdown(compared)]
     _replace(
         Path(out),
         {
             "index.html": page.render(board, found, metrics, title, note, skipped, made),
-            "leaderboard.md": markdown.write_markdown(
-                board, title, note, skipped, [f"{each.name}: {each.summary}" for each in made]
-            ),
+            "leaderboard.md": "\n\n".join(part.rstrip("\n") for part in markdown) + "\n",
+            **tables.write_tables(board, compared),
             "leaderboard.json": board.to_json(),
         },
     )
@@ -86,5 +87,5 @@ def _replace(out: Path, texts: Mapping[str, str]) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise SpecError(f"{out}: expected a directory, got a file") from error
-    for name, text in texts.items():
-        files.write_bytes(out / name, text.encode("utf-8", "replace"))  # names may hold what UTF-8 cannot
+    for name, content in texts.items():
+        files.write_bytes(out / name, content.encode("utf-8", "replace"))  # names may hold what UTF-8 cannot

@@ -1,89 +1,17 @@
-"""How does the leaderboard look as Markdown? leaderboard.md."""
+"""How is a table written in Markdown, of names that come from outside?"""
 
 import html
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
-
-from fino1.report.leaderboard import LEGEND, PAIRS_LEGEND, Leaderboard, Table, format_p, format_percent
-
-_ROW_HEAD = ("Model", "Task", "k/n", "Accuracy, %", "95 % interval, %", "Unparsed", "Truncated", "Cut")
-_ROW_HEAD += ("DocMath-compatible, %",)
-_PAIR_HEAD = ("Task", "a", "b", "Reading", "Questions", "Only a right", "Only b right", "p", "p (Holm)")
 
 
-def write_markdown(board: Leaderboard, title: str, note: str, skipped: Sequence[str], found: Sequence[str] = ()) -> str:
-    """Write leaderboard.md; `found` has a line for each search for reasoning paths."""
-    parts = [f"# {_escape(title)}"]
-    if note:
-        parts.append(note.strip().replace("<", "&lt;"))
-    parts += _write_rows(board) if board.rows else ["No finished evaluation."]
-    parts += _write_pairs(board)
-    if found:
-        parts += ["## Reasoning paths", "\n".join(f"- {_escape(line)}" for line in found)]
-    if skipped:
-        parts += ["## Not run", "\n".join(f"- {_escape(line)}" for line in skipped)]
-    return "\n\n".join(parts) + "\n"
-
-
-def _write_rows(board: Leaderboard) -> list[str]:
-    parts = ["## Accuracy"]
-    for table in board.tables:
-        facts = " · ".join(f"{_escape(label)} {_escape(text)}" for label, text in table.facts.items())
-        parts += [f"### {_escape(table.name)}", facts, _write_table(*_tabulate(table), text_columns=2 + table.is_mixed)]
-    parts.append(LEGEND)
-    if lines := [*board.apart, *board.golds]:
-        parts.append("\n".join(f"- {_escape(line)}" for line in lines))
-    return parts
-
-
-def _tabulate(table: Table) -> tuple[Sequence[str], list[Sequence[str]]]:
-    """Return a table's head and rows; a mixed one has a column for what differs."""
-    head = _ROW_HEAD[:2] + ("Differs in",) * table.is_mixed + _ROW_HEAD[2:]
-    return head, [
-        (_escape(row["model"]), _escape(row["task"]))
-        + (_escape(row["differs"]),) * table.is_mixed
-        + tuple(_list_figures(row))
-        for row in table.rows
-    ]
-
-
-def _list_figures(row: dict[str, Any]) -> Iterable[str]:
-    yield f"{row['k']:,}/{row['n']:,}"
-    yield format_percent(row["accuracy"])
-    yield f"{format_percent(row['low'])}–{format_percent(row['high'])}"
-    yield from (f"{row[count]:,}" for count in ("unparsed", "truncated", "cut"))
-    yield format_percent(row["docmath_compat"])
-
-
-def _write_pairs(board: Leaderboard) -> list[str]:
-    if not board.pairs and not board.disjoint:
-        return []
-    parts = ["## Paired tests"]
-    rows = [
-        (
-            *map(_escape, (pair.table, pair.a, pair.b, pair.reading)),
-            pair.questions,
-            f"{pair.only_a:,}",
-            f"{pair.only_b:,}",
-            _escape(format_p(pair.p)),
-            _escape(format_p(pair.p_holm)),
-        )
-        for pair in board.pairs
-    ]
-    if rows:
-        parts += [_write_table(_PAIR_HEAD, rows, text_columns=4), PAIRS_LEGEND]
-    if board.disjoint:
-        parts.append("\n".join(f"- {_escape(line)}" for line in board.disjoint))
-    return parts
-
-
-def _write_table(head: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int) -> str:
+def write_table(head: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int) -> str:
+    """Write a table; its first `text_columns` are set left, the others right."""
     rule = [":--"] * text_columns + ["--:"] * (len(head) - text_columns)
     return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *rows))
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """Make one line of a name or error message, which come from outside, so that nothing in it is markup."""
     plain = html.escape(" ".join(text.split()), quote=False)
     return re.sub(r"([\\`*_\[\]|])", r"\\\1", plain)

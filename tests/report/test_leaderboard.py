@@ -172,7 +172,12 @@ def test_files_are_replaced_whole(cell, tmp_path):
     out = tmp_path / "out"
     report.write([cell("a", [True])], {}, out, "first")
     report.write([], {}, out, "second")
-    assert sorted(path.name for path in out.iterdir()) == ["index.html", "leaderboard.json", "leaderboard.md"]
+    assert {path.name for path in out.iterdir()} == {
+        "index.html",
+        *(f"leaderboard.{kind}" for kind in ("csv", "json", "md")),
+        *("pairs.csv", "published.csv"),
+    }
+    assert (out / "leaderboard.csv").read_text() == ""
     assert "first" not in (out / "leaderboard.md").read_text()
 
 
