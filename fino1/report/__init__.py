@@ -21,8 +21,9 @@ __all__ = ["write", "write_runs"]
 def write_runs(
     work: Path, names: Sequence[str], out: Path, title: str, note: str = "", skipped: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Write the report on the finished runs of these names in `work`; the rest as `write`."""
+    """Write the report on the runs of these names in `work`; cells that are not finished are listed as not run."""
     found = inputs.find(work, names)
+    skipped = [*skipped, *found.missing]
     return write(found.cells, found.training, out, title, note, skipped, found.models, found.searches)
 
 
