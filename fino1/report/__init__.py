@@ -27,13 +27,14 @@ def write_runs(
     skipped: Sequence[str] = (),
     allow_mixed: bool = False,
 ) -> dict[str, Any]:
-    """Write the report on the finished runs of these names in `work`; the rest as `write`.
+    """Write the report on the runs of these names in `work`; cells that are not finished are listed as not run.
 
-    Raises SpecError where neither a run nor a reason for its absence is given.
+    The rest as `write`. Raises SpecError where neither a run nor a reason for its absence is given.
     """
     if not names and not skipped:
         raise SpecError("--run: expected the name of a finished run, got none")
     found = inputs.find(work, names)
+    skipped = [*skipped, *found.missing]
     return write(found.cells, found.training, out, title, note, skipped, found.models, found.searches, allow_mixed)
 
 
