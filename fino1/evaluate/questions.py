@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,12 @@ def make(
         more = [f"{rows.where}: and {len(problems) - SHOWN_PROBLEMS} rows more"] if problems[SHOWN_PROBLEMS:] else []
         raise SpecError(problems[:SHOWN_PROBLEMS] + more)
     return tuple(questions)
+
+
+def name_records(records: Sequence[Record]) -> dict[str, Record]:
+    """Return the records by the ids of their questions."""
+    seen = set[str]()
+    return {_number_repeated(record.id, seen): record for record in records}
 
 
 def _number_repeated(identifier: str, seen: set[str]) -> str:

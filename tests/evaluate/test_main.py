@@ -19,7 +19,7 @@ from fino1.evaluate.endpoint import Answer, EndpointLost
 from fino1.evaluate.main import main
 from fino1.evaluate.plan import plan
 from fino1.spec import load
-from fino1.tasks import ledger, scoring
+from fino1.tasks import ledger
 from fino1.tasks.record import Records
 from tests.needs import missing
 
@@ -105,14 +105,6 @@ def test_the_key_holds_what_changes_the_numbers(right, tmp_path, change):
     sent = [body.get("chat_template_kwargs") for body in right.bodies]
     assert sent[:N] == [None] * N
     assert set(map(str, sent[N:])) == {str(change.get("models", [{}])[0].get("chat_template_kwargs"))}
-
-
-def test_the_key_holds_the_scorers_version(right, tmp_path, monkeypatch):
-    assert main(spec_of(right), "eval", tmp_path) == 0
-    monkeypatch.setattr(scoring, "SCORER_VERSION", "of another scorer")
-    assert main(spec_of(right), "eval", tmp_path) == 0
-    assert right.asked.total() == 2 * N
-    assert len(list((tmp_path / "cells").iterdir())) == 2
 
 
 def test_keys_stay(tmp_path):
