@@ -10,7 +10,7 @@ from typing import Any
 from fino1.tasks import rows
 from fino1.tasks.basis import read_basis
 from fino1.tasks.corrections import find_correction
-from fino1.tasks.program import Solution, show, solve
+from fino1.tasks.programs.explain import Solution, show, solve
 from fino1.tasks.record import Record, Records, Task
 from fino1.tasks.scoring.answer import read_target, score
 from fino1.tasks.scoring.question import read_facts
