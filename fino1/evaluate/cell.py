@@ -145,6 +145,7 @@ def _judge(task: Task, question: Question, answer: Answer) -> Sample:
         reasoning=answer.reasoning,
         unanswered=answer.unanswered,
         strict_by_other_gold=by_other,
+        same_program=verdict.same_program,
     )
 
 

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
@@ -32,7 +33,7 @@ class Record:
     fields: Mapping[str, str] = field(default_factory=dict)
     cot: str = ""
     response: str = ""
-    basis: Mapping[str, float | bool] = field(default_factory=dict)
+    basis: Mapping[str, Any] = field(default_factory=dict)
     other_gold: float | None = None
 
 
