@@ -119,6 +119,10 @@ def _plan_cell(source: Source, rows: Rows, asked: EvalTask, block: EvalBlock, wo
         settings["fold"] = asked.fold
     if source.chat_template_kwargs:
         settings["chat_template_kwargs"] = source.chat_template_kwargs
+    if asked.answer != "text":
+        settings["answer"] = asked.answer
+    if asked.evidence:
+        settings["evidence"] = asked.evidence
     if asked.gold != "published":
         settings["gold"] = asked.gold
     if source.server_args:

@@ -15,6 +15,7 @@ from fino1.evaluate.endpoint import Cancelled
 from fino1.spec import canonical
 from fino1.spec.evaluation import EvalTask
 from fino1.tasks.fold import take
+from fino1.tasks.forms import as_asked
 from fino1.tasks.hub import read_hub
 from fino1.tasks.record import Record, Task, fit
 
@@ -48,7 +49,7 @@ class Rows:
 
 def read(block: EvalTask, seed: int) -> Rows:
     """Read the rows of a task, as far as its fold and limit select them. Raises SpecError for missing files and bad rows."""
-    task = fino1.tasks.task(block.task)
+    task = as_asked(fino1.tasks.task(block.task), block)
     if block.path:
         path = Path(block.path)
         if not path.is_file():

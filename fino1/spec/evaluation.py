@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import model_validator
 
 from fino1.spec.fields import ADDED, BaseUrl, Block, Count, CountOrZero, Image, Name, NonNegative, Positive, Text
-from fino1.spec.inputs import ChatModelRef, RowsBlock, TaskId, fold_complaints
+from fino1.spec.inputs import AnsweredRows, ChatModelRef, TaskId, answer_complaints, fold_complaints
 
 
 class PriceBlock(Block):
@@ -55,7 +55,7 @@ class ServedModel(EvalModel):
     """Further arguments of its server, behind `eval.server.args`, such as `--reasoning-parser`; part of a cell's key."""
 
 
-class EvalTask(RowsBlock):
+class EvalTask(AnsweredRows):
     """One benchmark of an evaluation."""
 
     task: TaskId
@@ -121,7 +121,7 @@ def task_complaints(path: str, task: EvalTask) -> list[tuple[str, str]]:
     found = [(path, "expected one of path, hub, got both")] if task.path and task.hub else []
     if task.task != "ledger" and not (task.path or task.hub):
         found.append((path, f"expected path or hub for task {task.task}, got none"))
-    return found + fold_complaints(path, task)
+    return found + fold_complaints(path, task) + answer_complaints(path, task)
 
 
 def evaluation_complaints(block: EvalBlock) -> list[tuple[str, str]]:
@@ -131,6 +131,8 @@ def evaluation_complaints(block: EvalBlock) -> list[tuple[str, str]]:
     ]
     for i, task in enumerate(block.tasks):
         found += task_complaints(f"eval.tasks.{i}", task)
+        if task.answer == "program" and block.prompt != "fino1":
+            found.append(("eval.prompt", f"expected fino1 with answer: program, got {block.prompt}"))
     if block.budget and block.budget.dollars is not None:
         found += [
             (f"eval.models.{i}.price", "expected one with eval.budget.dollars, got none")

@@ -132,4 +132,7 @@ class RunSpec(Placement):
             if self.model.init is not None:
                 found.append(("model.init", "expected a trained policy (hub, path or run), got random weights"))
             found += reward_complaints(self.ppo.reward)
+            if self.data.answer == "program" and self.ppo.reward.source != "rule":
+                got = self.ppo.reward.source
+                found.append(("ppo.reward.source", f"expected rule with data.answer: program, got {got}"))
         return found

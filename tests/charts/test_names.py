@@ -236,6 +236,11 @@ TODAY = {
     ),
     *(f"ppo.reward.{key}" for key in ("judge", "judge_weight", "judge.chat_template_kwargs")),
     *(f"paths.budget.{key}_per_question" for key in ("tokens", "dollars")),
+    *(
+        f"{rows}.{key}"
+        for rows in ("data", "eval.tasks.*", "paths.tasks.*", "paths.exclude.*")
+        for key in ("answer", "evidence")
+    ),
     *(f"{rows}.gold" for rows in ("eval.tasks.*", "paths.tasks.*", "paths.exclude.*")),
 }
 
