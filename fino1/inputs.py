@@ -12,6 +12,7 @@ from pathlib import Path
 from fino1 import files, jsonlines, runs
 from fino1.errors import SpecError
 from fino1.spec import load
+from fino1.spec.inputs import names_file
 from fino1.spec.run import RunSpec
 
 FILE = "inputs.json"
@@ -54,8 +55,20 @@ def check(directory: Path, spec: RunSpec, writes: bool = False) -> None:
 
 
 def _list_inputs(directory: Path, spec: RunSpec) -> dict[str, str]:
-    """Return key → path of what the config names by path, and of the rows of `data.run` once that run is finished."""
-    found = runs.inputs(load.config(spec), "path")
+    """Return key → path of what the config names by path, of task files the rows too, and of the rows of `data.run` once that
+    run is finished.
+    """
+    config = load.config(spec)
+    found = runs.inputs(config, "path")
+    for key, name in runs.inputs(config, "task").items():
+        is_file = names_file("task", name)
+        if is_file:
+            found[key] = name
+        if f"{key.removesuffix('task')}path" not in found and not (is_file and not Path(name).is_file()):
+            from fino1 import tasks  # and jinja2, which is not loaded for runs without one
+
+            rows = tasks.task(name).rows
+            found |= {f"{key}.rows.path": rows["path"]} if "path" in rows else {}
     if spec.method in runs.ROWS and spec.data.run is not None:
         with contextlib.suppress(SpecError):
             found["data.run"] = str(runs.find_rows(spec.data, spec.method, directory.parents[1]).path)

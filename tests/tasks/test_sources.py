@@ -7,7 +7,7 @@ import pytest
 from fino1.errors import SpecError
 from fino1.spec.evaluation import EvalTask
 from fino1.spec.inputs import DataBlock
-from fino1.tasks import convfinqa, finqa, task
+from fino1.tasks import finqa, task
 from fino1.tasks.fold import take
 from fino1.tasks.overlap import leave_out
 from fino1.tasks.record import judge, solution, well_formed
@@ -77,13 +77,13 @@ def test_the_last_turn_is_asked_after_those_before(tmp_path):
     assert (whole.question, whole.target, whole.page) == (TURNS[-1], 0.14136, "ABC/2019/page_28.pdf")
     assert (turn.question, turn.target, turn.page) == (TURNS[1], 181001.0, "ABC/2019/page_28.pdf")
     for preset in ("fino1", "paper"):
-        prompt = convfinqa.TASK.prompt(whole, preset)
+        prompt = task("convfinqa").prompt(whole, preset)
         assert f"\nAsked before:\n1. {TURNS[0]}\n" in prompt
         assert prompt.index("1. " + TURNS[0]) < prompt.index("2. " + TURNS[1]) < prompt.index(f"Question: {TURNS[2]}")
     first = TURN | {"annotation": TURN["annotation"] | {"cur_dial": TURNS[:1]}}
-    assert "Asked before" not in convfinqa.TASK.prompt(*read("convfinqa", tmp_path, first))
-    assert judge(convfinqa.TASK.score, "It rose by 14.14%.", whole).strict is True
-    assert judge(convfinqa.TASK.score, "It fell by 14.14%.", whole).strict is False
+    assert "Asked before" not in task("convfinqa").prompt(*read("convfinqa", tmp_path, first))
+    assert judge(task("convfinqa").score, "It rose by 14.14%.", whole).strict is True
+    assert judge(task("convfinqa").score, "It fell by 14.14%.", whole).strict is False
 
 
 def test_its_programs_give_worked_solutions(tmp_path):
@@ -92,7 +92,7 @@ def test_its_programs_give_worked_solutions(tmp_path):
     assert turn.cot == "The report gives 181001 in the row net cash."
     for record in (whole, turn):
         text = solution(record.cot, record.response)
-        assert well_formed(text) and judge(convfinqa.TASK.score, text, record).strict is True
+        assert well_formed(text) and judge(task("convfinqa").score, text, record).strict is True
     block = DataBlock(task="convfinqa", path=str(written(tmp_path, CONVERSATION, TURN)), eval_size=0)
     assert len(rows.read_rows(block, "sft", 1).train) == 2
 

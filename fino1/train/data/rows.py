@@ -11,8 +11,8 @@ from pathlib import Path
 
 from fino1.errors import SpecError
 from fino1.paths.calls import make_calls
-from fino1.spec.inputs import DataBlock, RowsBlock
-from fino1.tasks import ledger, task
+from fino1.spec.inputs import TASK_IDS, DataBlock, RowsBlock
+from fino1.tasks import ledger, locate, task
 from fino1.tasks.fold import group, take
 from fino1.tasks.hub import read_hub
 from fino1.tasks.overlap import leave_out
@@ -66,7 +66,7 @@ def read_rows(block: DataBlock, method: str, seed: int) -> Rows:
         records = read_file(block, method)
         counts.read, counts.left_out = len(records), records.left_out
         if method == "sft":
-            records = [r for r in records if r.response and (r.cot or block.task is None)]
+            records = [r for r in records if r.response and (r.cot or block.task not in TASK_IDS)]
             counts.without_solution = counts.read - len(records)
         kept = leave_out(block.task, records, [r for other in block.exclude for r in read_evaluation_set(other, seed)])
         counts.excluded = len(records) - len(kept)
@@ -86,6 +86,8 @@ def _renderer(block: RowsBlock) -> Callable[[Record], str]:
         )
     chosen = task(block.task)
     preset = getattr(block, "prompt", "fino1")
+    if preset not in chosen.prompts:
+        raise SpecError(f"data.prompt: expected one of {', '.join(chosen.prompts)} of task {chosen.name}, got {preset}")
     return lambda record: chosen.prompt(record, preset)
 
 
@@ -98,6 +100,7 @@ def read_evaluation_set(block: RowsBlock, seed: int) -> list[Record]:
 
 def read_file(block: RowsBlock, method: str) -> Records:
     """Read the records of a file or a hub dataset: of the fold asked for, the first `limit`."""
+    block = locate(block)
     if block.task is None:
         records = Records(columns.read(block, method))
     elif block.path is not None:
