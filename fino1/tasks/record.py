@@ -63,6 +63,7 @@ class Verdict:
     letter of a choice). Both are None, and so are both verdicts, where nothing could be parsed: unparsed is neither right nor
     the number 0.
     `sign_from_question` marks a number accepted by magnitude because the question itself asks for a decrease.
+    `same_program` says of an answer that is a program whether it is the gold one; None where there is none to compare.
     """
 
     extracted: str | None = None
@@ -70,6 +71,7 @@ class Verdict:
     strict: bool | None = None
     docmath_compat: bool | None = None
     sign_from_question: bool = False
+    same_program: bool | None = None
 
 
 Scorer = Callable[..., Verdict]

@@ -24,7 +24,8 @@ FILE = {
     "license": "CC0-1.0",
     "source": "made for this test",
     "rows": {"path": "fees.jsonl"},
-    "columns": {"question": "q", "answer": "qa.gold", "document": ["note", "table"], "options": "choices", "others": {"year": "year"}},
+    "columns": {"question": "q", "answer": "qa.gold", "document": ["note", "table"], "options": "choices",
+                "others": {"year": "year"}},
     "prompts": {"fino1": "{{ document }}\nIn {{ year }}: {{ question }}\n{{ options }}\n", "paper": "{{ question }}"},
     "answer": {"kind": ["number", "yes/no", "choice"], "unit": "million", "tolerance": {"relative": 0.01}},
 }  # fmt: skip
