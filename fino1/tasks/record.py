@@ -86,7 +86,8 @@ class Task:
     jinja2 template over `document` (one string), `question`, for a choice `options` (one string) and the record's `fields`.
     `score(completion, question, target, **basis)` is used by the PPO reward and by the evaluation alike. `kinds` are those of
     its answers. `rows` says where the rows are if the run file does not (keys of a run file's block). `decides` is empty for a
-    built-in task; of another it is what of its file decides on verdicts and rows, for a cell's key.
+    built-in task; of another it is what of its file decides on verdicts and rows, for a cell's key. `unit` is that of the
+    golds, where no row says it.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Task:
     source: str = ""
     rows: Mapping[str, str] = field(default_factory=dict)
     decides: Mapping[str, Any] = field(default_factory=dict)
+    unit: str | None = None
 
     def prompt(self, record: Record, preset: str = "fino1") -> str:
         """Write the user message that asks this record. Raises SpecError for a preset, or a variable, that is not there."""

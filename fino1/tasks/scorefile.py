@@ -8,6 +8,7 @@ from typing import Any, TextIO
 from fino1 import tasks
 from fino1.errors import SpecError
 from fino1.tasks import rows
+from fino1.tasks.columns import read_unit
 from fino1.tasks.record import Task
 from fino1.tasks.scoring.answer import read_target
 from fino1.tasks.scoring.choice import read_choice
@@ -36,7 +37,8 @@ def main(task: str, path: Path, out: TextIO) -> None:
     if problems or found is None:
         raise SpecError(problems)
     for line in lines:
-        basis = {"options": line.get("options", ())} if _is_choice(line, found) else {}
+        is_choice = _is_choice(line, found)
+        basis = {"options": line.get("options", ())} if is_choice else read_unit(found.unit, line["target"])
         verdict = found.score(line["completion"], line["question"], line["target"], **basis)
         shown = {"id": line["id"], "extracted": verdict.extracted, "value": verdict.value}
         shown |= {"strict": verdict.strict, "docmath_compat": verdict.docmath_compat}

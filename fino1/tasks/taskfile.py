@@ -112,6 +112,7 @@ def _build(file: TaskFile, name: str, rows: Mapping[str, str], decides: Mapping[
         source=file.source,
         rows=rows,
         decides=decides,
+        unit=file.answer.unit,
     )
 
 

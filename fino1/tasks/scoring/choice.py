@@ -21,6 +21,7 @@ _ALONE = re.compile(r"[\W_]*([A-Ja-j])[\W_]*")
 _STATED = re.compile(
     r"\b(?i:option|choice|answer|letter|select|choose|pick)\b(?i:\s+(?:is|would be|should be|must be))?"
     rf"[\s:*_(\[\"']{{0,4}}([A-J]){_END}"
+    rf"|\b(?i:it|that|this|so|therefore|thus|hence)(?i:'s|\s+is|\s+must be)?[\s:,*_]{{0,4}}([A-HJ]){_END}"
     r"|\(([A-J])\)"
     r"|(?:^|(?<=[\s*_\"'(]))([A-J])[)*_\"']{0,3}\s+(?i:is|would be|must be)\s+(?i:therefore |thus |clearly )?"
     r"(?i:the )?(?i:correct|right|best|true|answer)",
@@ -83,7 +84,7 @@ def _find_stated(text: str) -> str | None:
     """Find the letter that the last statement names, those that turn a letter down left out; None if it names two."""
     said: list[str] = []
     for match in _STATED.finditer(text):
-        place = next(group for group in (1, 2, 3) if match[group])
+        place = next(group for group in (1, 2, 3, 4) if match[group])
         behind = text[match.end(place) :]
         if _DENIED_BEFORE.search(text[max(0, match.start() - 60) : match.start(place)]) or _DENIED_BEHIND.match(behind):
             continue
