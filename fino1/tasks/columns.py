@@ -15,6 +15,7 @@ from fino1.tasks.scoring.choice import read_choice
 from fino1.tasks.scoring.numbers import parse_number
 from fino1.tasks.scoring.truth import read_truth
 
+LEFT_OUT = "that the task leaves out"
 SCALES = {"one": 1.0, "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12}
 _TRUTHS = {0: False, 1: True}
 _LETTERED = re.compile(r"\s*\(?([A-J])[).:]\s+(.*)", re.DOTALL)
@@ -29,7 +30,7 @@ def read(path: Path, file: TaskFile, name: str) -> Records:
     asked = [(number, row) for number, row in numbered if not _is_left_out(row, file)]
     found = [make_record(number, row, file, name, problems) for number, row in asked]
     problems.raise_all()
-    return Records((record for record in found if record), len(numbered) - len(asked) + found.count(None))
+    return Records((record for record in found if record), len(numbered) - len(asked) + found.count(None), LEFT_OUT)
 
 
 def make_record(number: int, row: dict[str, Any], file: TaskFile, name: str, problems: rows.Problems) -> Record | None:

@@ -31,7 +31,7 @@ def answered_by_program(task: Task) -> Task:
 
     def read_and_change(path: Path) -> Records:
         found = read(path)
-        return Records((to_program(record) for record in found), found.left_out)
+        return found.map(to_program)
 
     asked = task.prompts["fino1"].rpartition("\n\n")[0]
     prompts = {"fino1": f"{asked}\n\n{_PROGRAM}"}

@@ -43,16 +43,23 @@ class Record:
 
 
 class Records(list[Record]):
-    """The records of a file; `left_out` questions have none, because the task has no such answers, such as texts."""
+    """The records of a file; `left_out` questions have none, and `why` says in words which."""
 
-    def __init__(self, records: Iterable[Record] = (), left_out: int = 0) -> None:
+    def __init__(
+        self, records: Iterable[Record] = (), left_out: int = 0, why: str = "whose answer is no number"
+    ) -> None:
         super().__init__(records)
         self.left_out = left_out
+        self._why = why
+
+    def map(self, change: Callable[[Record], Record]) -> "Records":
+        """Return the records changed, with the same ones left out."""
+        return Records(map(change, self), self.left_out, self._why)
 
     @property
     def remark(self) -> str:
         """Says how many are left out, to stand behind the file's name; "" where none are."""
-        return f" (without {self.left_out} questions whose answer is no number)" if self.left_out else ""
+        return f" (without {self.left_out} questions {self._why})" if self.left_out else ""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""XFinBench: statements to judge, choices and calculations of finance courses; those with a picture are left out (§12)."""
+"""XFinBench: statements, choices and calculations of finance courses, but those with a picture (docs/scoring.md §12)."""
 
 import re
 from pathlib import Path
@@ -24,7 +24,7 @@ def read(path: Path) -> Records:
     numbered, problems = rows.read_any(path, HOW_TO_GET)
     found = [_make_record(number, row, problems) for number, row in numbered]
     problems.raise_all()
-    return Records((record for record in found if record is not None), found.count(None))
+    return Records((record for record in found if record is not None), found.count(None), "with a picture")
 
 
 def _make_record(number: int, row: dict[str, Any], problems: rows.Problems) -> Record | None:

@@ -238,7 +238,7 @@ MCQ = XFIN | {"task": "mcq", "choice": "A. It falls\nB. It rises\nfast\nC. Nothi
     [
         (XFIN, "7.26%", True),
         (XFIN, "7.29%", True),  # 0.4 % off: XFinBench allows 0.5
-        (XFIN, "0.0726", True),  # §4: a percentage is asked for
+        (XFIN, "0.0726", True),  # docs/scoring.md §4: a percentage is asked for
         (XFIN, "0.00726", False),
         (XFIN, "7.3%", False),
         (XFIN | {"question": "What is it? (Unit: million dollars)"}, "$7.26 million", True),

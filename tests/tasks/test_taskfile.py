@@ -2,14 +2,18 @@
 
 import io
 import json
+import threading
 from pathlib import Path
 
 import pytest
 import yaml
 
 from fino1 import inputs, tasks
+from fino1.cells import read_cell
 from fino1.errors import SpecError
 from fino1.evaluate import questions
+from fino1.evaluate.cell import run_cell
+from fino1.evaluate.endpoint import Answer
 from fino1.evaluate.plan import plan
 from fino1.rows import contamination
 from fino1.spec import load
@@ -149,8 +153,6 @@ def test_every_place_takes_it(tmp_path):
 def cells_of(folder, task):
     models = [{"name": "m", "base_url": "http://127.0.0.1:9/v1", "context_length": None}]
     spec = load.build({"method": "eval", "eval": {"models": models, "tasks": [task]}}, "F")
-    import threading
-
     return plan(spec, folder, threading.Event())
 
 
@@ -278,3 +280,20 @@ def test_the_built_in_tasks_say_whose_they_are():
         task = tasks.task(name)
         assert task.name == name and task.license and task.source and task.prompts.keys() == {"fino1", "paper"}
         assert not task.rows and not task.decides
+
+
+def test_its_cell_is_written_and_read(tmp_path):
+    (planned,) = cells_of(tmp_path, {"task": str(write(tmp_path))})
+    said = {"fees-1": "The answer is 12.5 million.", "fees-2": "I choose A.", "fees-3": "Who knows?"}
+
+    def ask(question, halt):
+        return Answer(said[question.id], "stop", 9, 9, 0.1)
+
+    found = read_cell(run_cell(planned, ask, 1, threading.Event()) and planned.directory)
+    assert [(each.extracted, each.value, each.target, each.state) for each in found.samples] == [
+        ("12.5 million", 12.5, 12.5, "right"),
+        ("A", None, "B", "wrong"),
+        (None, None, True, "unparsed"),
+    ]
+    assert (found.task, found.summary.k, found.summary.docmath_compat) == ("fees", 1, 1)
+    assert found.settings["task_file"] == planned.task.decides

@@ -27,7 +27,7 @@ class Counts:
 
     read: int = 0
     left_out: int = 0
-    """A benchmark's questions whose answer is neither a number nor yes or no; not in `read`."""
+    """A benchmark's questions that its task leaves out, such as those answered by a text; not in `read`."""
     without_solution: int = 0
     excluded: int = 0
     train: int = 0
