@@ -26,6 +26,7 @@ _GROUPS = {
         "report": "write the leaderboard and curves of finished runs as one page",
         "rows": "filter and merge rows of `paths` runs and files into a data set for SFT, PPO and DPO",
         "score": "judge answers of your own",
+        "tasks": "list the tasks, or check task files: kinds of answers, licence, source",
         "doctor": "list versions and devices, check write access, and say what is missing",
     },
     "what `run` and the pods start": {
@@ -72,7 +73,8 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_report(commands["report"])
     options.add(commands["rows"])
-    commands["score"].add_argument("--task", required=True, help="the task whose rows were answered")
+    commands["tasks"].add_argument("files", nargs="*", metavar="FILE.yaml", help="task files (docs/tasks.md)")
+    commands["score"].add_argument("--task", required=True, help="the task whose rows were answered, or a task file")
     commands["score"].add_argument(
         "file", type=Path, metavar="FILE.jsonl", help="answers and targets (docs/scoring.md)"
     )
@@ -186,6 +188,13 @@ def _score(arguments: argparse.Namespace) -> int:
     return exits.DONE
 
 
+def _tasks(arguments: argparse.Namespace) -> int:
+    from fino1.tasks import listing
+
+    listing.main(arguments.files, sys.stdout)
+    return exits.DONE
+
+
 def _doctor(arguments: argparse.Namespace) -> int:
     from fino1.doctor import examine
 
@@ -226,6 +235,7 @@ _VERBS = {
     "report": _report,
     "rows": _rows,
     "score": _score,
+    "tasks": _tasks,
     "doctor": _doctor,
     "train": _train,
     "evaluate": _evaluate,

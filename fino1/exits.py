@@ -5,6 +5,7 @@ retried · ≥ 128 try again. Pod failure policies, JobSet rules and the local b
 """
 
 import errno
+import os
 
 DONE = 0
 BUG = 1
@@ -29,6 +30,12 @@ MEANING = {
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 """The errnos of an OSError that DISK reports."""
 
+# torch.save's errors on a full disk: it finds itself at another position than it should be at.
+_DISK_TEXTS = {os.strerror(number) for number in DISK_ERRORS} | {
+    "PytorchStreamWriter failed writing",
+    "unexpected pos ",
+}
+
 
 def of_signal(number: int) -> int:
     """Return the exit code of a process that signal `number` ended: 128 + number, as in shells and Kubernetes."""
@@ -45,6 +52,18 @@ def meaning(code: int) -> str:
     if code in MEANING:
         return MEANING[code]
     return f"ended by signal {code - 128}: tried again" if is_retryable(code) else MEANING[BUG]
+
+
+def is_disk_error(error: BaseException) -> bool:
+    """True where the disk is to blame (full, read-only, unreadable). Libraries wrap it: causes and texts are looked at too."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in DISK_ERRORS:
+            return True
+        if any(text in str(seen) for text in _DISK_TEXTS):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
 
 
 FATAL = [code for code in range(1, 256) if not is_retryable(code)]

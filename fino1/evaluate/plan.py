@@ -39,7 +39,7 @@ def plan(spec: RunSpec, work: Path, stop: threading.Event, sidecar: Sidecar | No
             rows = questions.read(task, spec.seed)
             if spec.eval.prompt not in rows.task.prompts:
                 known = ", ".join(rows.task.prompts)
-                raise SpecError(f"{task.task}: prompt: expected one of {known}, got {spec.eval.prompt}")
+                raise SpecError(f"{rows.task.name}: prompt: expected one of {known}, got {spec.eval.prompt}")
             tables.append((rows, task))
     with _collect(problems, ""):
         sources = set_engine(sources, spec, sidecar, is_sound=not problems)
@@ -115,6 +115,8 @@ def _plan_cell(source: Source, rows: Rows, asked: EvalTask, block: EvalBlock, wo
         "scorer": scoring.SCORER_VERSION,
         "limit": asked.limit,
     }
+    if rows.task.decides:
+        settings["task_file"] = rows.task.decides
     if asked.fold:
         settings["fold"] = asked.fold
     if source.chat_template_kwargs:

@@ -127,10 +127,12 @@ def _rescore(folder: Path, cell: Cell, model: str, tables: Sequence[Table]) -> s
 
 def _find_rows(cell: Cell, tables: Sequence[Table]) -> Rows:
     """Find the rows that a cell was asked. Raises SpecError where the run file's tasks have none of this content."""
-    wanted = {key: cell.settings.get(key) for key in ("task", "dataset", "limit", "fold")}
+    wanted = {key: cell.settings.get(key) for key in ("task", "task_file", "dataset", "limit", "fold")}
     for rows, asked in tables:
         found = {"task": rows.task.name, "dataset": rows.identity, "limit": asked.limit, "fold": asked.fold}
-        if found == wanted and asked.gold == cell.settings.get("gold", "published"):
+        if found | {"task_file": rows.task.decides or None} == wanted and asked.gold == cell.settings.get(
+            "gold", "published"
+        ):
             return rows
     raise SpecError(
         f"--rescore: eval.tasks: expected rows of {cell.task} with the content that was asked, got others; "

@@ -59,7 +59,7 @@ class EvalTask(AnsweredRows):
     """One benchmark of an evaluation."""
 
     task: TaskId
-    """The benchmark, whose own format the rows have; `ledger` generates them."""
+    """The benchmark, whose own format the rows have, or a task file, by its path or as its text; `ledger` generates its rows."""
     split: str = "test"
     size: Count = 500
     gold: Annotated[Literal["published", "corrected"], ADDED] = "published"
@@ -119,7 +119,7 @@ class EvalBlock(Block):
 def task_complaints(path: str, task: EvalTask) -> list[tuple[str, str]]:
     """Problems of a benchmark's rows that do not come from one place."""
     found = [(path, "expected one of path, hub, got both")] if task.path and task.hub else []
-    if task.task != "ledger" and not (task.path or task.hub):
+    if task.task != "ledger" and not task.has_rows:
         found.append((path, f"expected path or hub for task {task.task}, got none"))
     return found + fold_complaints(path, task) + answer_complaints(path, task)
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,8 +10,8 @@ from fino1.tasks import rows
 from fino1.tasks.basis import read_basis
 from fino1.tasks.corrections import find_correction
 from fino1.tasks.programs.explain import Solution, show, solve
-from fino1.tasks.record import Record, Records, Task
-from fino1.tasks.scoring.answer import read_target, score
+from fino1.tasks.record import Record, Records
+from fino1.tasks.scoring.answer import read_target
 from fino1.tasks.scoring.question import read_facts
 
 HOW_TO_GET = "get dataset/{train,dev,test}.json from https://github.com/czyssrs/FinQA"
@@ -20,18 +19,6 @@ KNOWN_BAD: frozenset[str] = frozenset()
 """Ids of rows with a gold reported wrong, left out when read (§10; reports: FinQA#15). Empty so far."""
 
 Evidence = Literal["page", "facts"]
-
-PROMPTS = {
-    "fino1": (
-        "{{ document }}\n\nQuestion: {{ question }}\n\n"
-        "Work it out step by step from the report above. Answer with two headings, each followed by a blank line: "
-        "## Thinking with your steps, then ## Final Response with the answer (a percentage with its % sign)."
-    ),
-    "paper": (
-        "Read the financial report below and give the answer to the question that follows it.\n"
-        "Context: {{ document }}\nQuestion: {{ question }}\nAnswer:"
-    ),
-}
 
 
 def read(path: Path, evidence: Evidence | None = None) -> Records:
@@ -169,6 +156,3 @@ def _write_response(question: str, gold: float | bool) -> str:
     if read_facts(question).percent and 0 < abs(gold) < 1:
         return f"The answer is {gold * 100:.2f}%."
     return f"The answer is {show(gold)}."
-
-
-TASK = Task(name="finqa", read=read, prompts=PROMPTS, score=partial(score, step=1e-5))

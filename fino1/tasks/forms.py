@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from fino1.errors import SpecError
 from fino1.spec.inputs import AnsweredRows
 from fino1.tasks.programs import answer
 from fino1.tasks.record import FINAL, Record, Records, Task
@@ -22,12 +23,15 @@ def as_asked(task: Task, block: AnsweredRows) -> Task:
 
 
 def answered_by_program(task: Task) -> Task:
-    """Change a task so that it is answered by a program, which is run."""
+    """Change a task so that it is answered by a program, which is run. Raises SpecError for one that cannot be."""
+    if "choice" in task.kinds or "fino1" not in task.prompts:
+        lacks = "choices" if "choice" in task.kinds else "no prompt fino1"
+        raise SpecError(f"{task.name}: answer: expected text for a task with {lacks}, got program")
     read = task.read
 
     def read_and_change(path: Path) -> Records:
         found = read(path)
-        return Records((to_program(record) for record in found), found.left_out)
+        return found.map(to_program)
 
     asked = task.prompts["fino1"].rpartition("\n\n")[0]
     prompts = {"fino1": f"{asked}\n\n{_PROGRAM}"}

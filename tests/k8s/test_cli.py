@@ -193,6 +193,7 @@ FLAGS = {
     }
     | {"--min-response", "--solved-by", "--rl-share", "--license", "--push", "--public"},
     (entry, "score"): H | {"--task"},
+    (entry, "tasks"): H,
     (entry, "doctor"): H | {"--work", "--gpus", "--part"},
 }
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from fino1.errors import SpecError
 from fino1.spec import load
+from fino1.spec.inputs import names_file, reads_hub
 from fino1.spec.run import ASKING, RunSpec
 
 NAME = r"[a-z]([-a-z0-9]{0,32}[a-z0-9])?"  # DNS-1035, which PyTorchJob wants; with the hash 45 characters
@@ -140,8 +141,8 @@ def _complaints(document: Mapping[str, Any], name: str) -> list[str]:
     }
     places |= models | _rows(document)
     expected = "expected an absolute path on a volume (/work, /models)"
-    paths = {place: block["path"] for place, block in places.items() if "path" in block}
-    return found + [f"{place}.path: {expected}, got {path}" for place, path in paths.items() if path[:1] != "/"]
+    named = [(f"{at}.{key}", text) for at, of in places.items() for key, text in of.items() if names_file(key, text)]
+    return found + [f"{key}: {expected}, got {path}" for key, path in named if path[:1] != "/"]
 
 
 def ports(unit: Unit) -> list[int]:
@@ -181,4 +182,4 @@ def _has_hub(unit: Unit) -> bool:
         has_default = any(not model.keys() & {"path", "run", "init"} for model in models)
         if has_default or not document["data"].keys() & {"task", "path", "run"}:
             return True
-    return any("hub" in block for block in [*_rows(document).values(), *models])
+    return any(reads_hub(block) for block in [*_rows(document).values(), *models])

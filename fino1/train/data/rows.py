@@ -11,8 +11,8 @@ from pathlib import Path
 
 from fino1.errors import SpecError
 from fino1.paths.calls import make_calls
-from fino1.spec.inputs import AnsweredRows, DataBlock, RowsBlock
-from fino1.tasks import ledger, task
+from fino1.spec.inputs import TASK_IDS, AnsweredRows, DataBlock, RowsBlock
+from fino1.tasks import ledger, locate, task
 from fino1.tasks.fold import group, take
 from fino1.tasks.forms import as_asked, to_program
 from fino1.tasks.hub import read_hub
@@ -27,7 +27,7 @@ class Counts:
 
     read: int = 0
     left_out: int = 0
-    """A benchmark's questions whose answer is neither a number nor yes or no; not in `read`."""
+    """A benchmark's questions that its task leaves out, such as those answered by a text; not in `read`."""
     without_solution: int = 0
     excluded: int = 0
     train: int = 0
@@ -67,7 +67,7 @@ def read_rows(block: DataBlock, method: str, seed: int) -> Rows:
         records = read_file(block, method)
         counts.read, counts.left_out = len(records), records.left_out
         if method == "sft":
-            has_cot = block.task is not None and block.answer == "text"
+            has_cot = block.task in TASK_IDS and block.answer == "text"
             records = [r for r in records if r.response and (r.cot or not has_cot)]
             counts.without_solution = counts.read - len(records)
         kept = leave_out(block.task, records, [r for other in block.exclude for r in read_evaluation_set(other, seed)])
@@ -88,6 +88,8 @@ def _renderer(block: RowsBlock) -> Callable[[Record], str]:
         )
     chosen = find_task(block.task, block)
     preset = getattr(block, "prompt", "fino1")
+    if preset not in chosen.prompts:
+        raise SpecError(f"data.prompt: expected one of {', '.join(chosen.prompts)} of task {chosen.name}, got {preset}")
     return lambda record: chosen.prompt(record, preset)
 
 
@@ -100,6 +102,7 @@ def read_evaluation_set(block: RowsBlock, seed: int) -> list[Record]:
 
 def read_file(block: RowsBlock, method: str) -> Records:
     """Read the records of a file or a hub dataset: of the fold asked for, the first `limit`."""
+    block = locate(block)
     if block.task is None:
         records = Records(columns.read(block, method))
         if isinstance(block, DataBlock) and block.answer == "program":
