@@ -1,5 +1,6 @@
 """Which objects on the cluster belong to a run, who else may own them, and how are they removed?"""
 
+import functools
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -27,6 +28,7 @@ SURROUNDINGS = (
 _PAUSE_S = 1.0  # between two looks at pods that end
 _LATE_S = 2.0  # after an object's deletion, for a controller that has not seen it and still makes a pod
 _SHOWN = 5  # names in a message
+_ARGOCD = "Argo CD application "
 
 
 def managed(thing: Object) -> dict[str, Any]:
@@ -70,10 +72,34 @@ def find_owner(thing: Object) -> str:
         namespace = annotations.get("meta.helm.sh/release-namespace", metadata.get("namespace", ""))
         return f"Helm release {release}: helm uninstall {release} -n {namespace}"
     if tracked := annotations.get("argocd.argoproj.io/tracking-id"):
-        return f"Argo CD application {tracked.partition(':')[0]}: take it out of the application's repository"
+        return f"{_ARGOCD}{tracked.partition(':')[0]}: take it out of the application's repository"
     if flux := labels.get("kustomize.toolkit.fluxcd.io/name"):
         return f"Flux Kustomization {flux}: take it out of the Kustomization's repository"
     return ""
+
+
+def find_foreign(api: Api, things: Iterable[Object]) -> dict[str, list[Object]]:
+    """What others manage, by `find_owner`'s words, without what an Argo CD application has left behind (docs/gitops.md)."""
+    found: dict[str, list[Object]] = {}
+    for thing in things:
+        held = _list_held(api) if (owner := find_owner(thing)).startswith(_ARGOCD) else None
+        if owner and (held is None or (thing["kind"], thing["metadata"]["name"]) in held):
+            found.setdefault(owner, []).append(thing)
+    return found
+
+
+@functools.cache
+def _list_held(api: Api) -> set[tuple[str, str]] | None:
+    """Kind and name of what Argo CD applications hold; None where this user may not list them, or Argo CD runs elsewhere."""
+    try:
+        applications = api.list("argoproj.io/v1alpha1", "Application", namespace="")
+    except ClusterError:
+        return None
+    things = [thing for each in applications for thing in each.get("status", {}).get("resources", [])]
+    left = ("OutOfSync", True)  # where the repository cannot be read all would be pruned, and their status is Unknown
+    return {
+        (thing["kind"], thing["name"]) for thing in things if (thing["status"], thing.get("requiresPruning")) != left
+    }
 
 
 def remove(api: Api, things: Sequence[Object], propagation: Literal["Foreground", "Background"] = "Background") -> None:
