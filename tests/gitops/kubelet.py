@@ -63,7 +63,7 @@ class Kubelet(threading.Thread):
         super().__init__(daemon=True)
         self.api, self.folder, self.work = api, folder, folder / "work"
         self.over = threading.Event()
-        self.running = {}  # uid → process; None: it only runs on
+        self.running = {}  # uid → process; None: it only runs on, or has ended and been reported
         self.holds = True  # pods with GPUs only run on
         (folder / "bin").mkdir(parents=True)
         program = folder / "bin" / "fino1"
@@ -88,9 +88,9 @@ class Kubelet(threading.Thread):
             self.running[uid] = self.begin(pod)
             self.report(pod, "Running", {"running": {}})
         elif (process := self.running[uid]) and (code := process.poll()) is not None:
-            self.running[uid] = None
             state = {"terminated": {"exitCode": code, "reason": "Error" if code else "Completed"}}
             self.report(pod, "Failed" if code else "Succeeded", state)
+            self.running[uid] = None
 
     def begin(self, pod):
         (container,) = pod["spec"]["containers"]

@@ -22,10 +22,10 @@ class Team:
         return self.argocd.runs
 
     def evaluation(self, *models, size=2, **block):
-        """A run file: these models on `size` questions."""
+        """A run file: these models on `size` questions of `ledger`."""
         served = [{"name": name, "base_url": self.models.url, "model_id": name} for name in models]
         tasks = [{"task": "ledger", "size": size}]
-        block = {"models": served, "tasks": tasks, "max_retries": 0, "max_tokens": 64, **block}
+        block = {"models": served, "tasks": tasks, "max_retries": 0, "max_tokens": 64} | block
         return {"method": "eval", "gpus_per_node": 0, "eval": block}
 
     def training(self, **keys):
@@ -63,28 +63,27 @@ class Team:
         return {run.model: run for run in list_runs(self.api, selector=f"app.kubernetes.io/instance={name}")}
 
     def is_quiet(self):
-        """Whether every Job is over, or has pods that only run on; a publisher goes on while a model has failed."""
-        for job in self.api.list("batch/v1", "Job"):
-            run = Run(job)
-            is_held = any(self.kubelet.running.get(pod["metadata"]["uid"], pod) is None for pod in self.pods(run.full))
-            if not run.is_over and not is_held and not ("-report-" in run.full and self.has_failed()):
-                return False
-        return True
+        """Whether every run is over or only runs on, and its leaderboard is published as far as it can be."""
+        jobs = [Run(job) for job in self.api.list("batch/v1", "Job")]
+        failed = {run.name for run in jobs if run.phase == "Failed"}
+        held = {pod["metadata"]["labels"]["batch.kubernetes.io/job-name"] for pod in self.list_gpu_pods()}
+        return all(run.is_over or run.full in held or self.publishes_for(run) in failed for run in jobs)
 
-    def has_failed(self):
-        return any(run.phase == "Failed" for run in list_runs(self.api))
+    def publishes_for(self, run):
+        """The evaluation whose leaderboard a Job publishes; empty for a run."""
+        return run.full.rpartition("-report-")[0]
 
     def pods(self, job):
         return self.api.list("v1", "Pod", label_selector=f"batch.kubernetes.io/job-name={job}")
 
+    def list_gpu_pods(self):
+        """Pods that hold GPUs: they run, on and on."""
+        found = [pod for pod in self.api.list("v1", "Pod") if pod["status"]["phase"] == "Running"]
+        return [pod for pod in found if self.kubelet.running.get(pod["metadata"]["uid"], pod) is None]
+
     def gpus(self):
         """Which Jobs' pods hold GPUs."""
-        found = set()
-        for pod in self.api.list("v1", "Pod"):
-            limits = pod["spec"]["containers"][0].get("resources", {}).get("limits", {})
-            if "nvidia.com/gpu" in limits and pod["status"]["phase"] == "Running":
-                found.add(pod["metadata"]["labels"]["batch.kubernetes.io/job-name"])
-        return found
+        return {pod["metadata"]["labels"]["batch.kubernetes.io/job-name"] for pod in self.list_gpu_pods()}
 
     def cells(self):
         """Finished and begun cells."""

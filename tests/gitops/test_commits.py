@@ -9,6 +9,7 @@ import pytest
 
 from fino1.k8s import cli
 from tests.gitops.argocd import problems
+from tests.tasks.test_finqa import ROW
 
 pytestmark = [pytest.mark.gitops, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -33,13 +34,16 @@ def test_a_model_added_runs_just_its_cells(team):
 
 
 def test_a_change_runs_what_it_changes_and_a_revert_nothing(team):
-    first, sft = team.evaluation("d"), team.training()
+    rows = team.kubelet.work / "finqa.json"
+    rows.write_text(json.dumps([ROW, ROW | {"id": "ETR/2016/page_24.pdf-1", "question": "did it grow?"}]))
+    tasks = [{"task": "finqa", "path": str(rows)}]
+    first, sft = team.evaluation("d", tasks=tasks), team.training()
     team.commit("two evaluations, and a training on 8 GPUs", {"first": first, "other": team.evaluation("e", size=3)})
     assert team.models.take() == {"d": 2, "e": 3}
     team.commit("a training on 8 GPUs", {"sft": sft})
     before, other, (training,) = team.runs("first"), team.runs("other"), team.gpus()
 
-    changed = {"first": team.evaluation("d", prompt="paper"), "sft": team.training(seed=1)}
+    changed = {"first": team.evaluation("d", tasks=tasks, prompt="paper"), "sft": team.training(seed=1)}
     team.commit("another prompt in one evaluation, another seed", changed)
     assert team.models.take() == {"d": 2}
     assert uids(team.runs("other")) == uids(other)
@@ -121,7 +125,7 @@ def test_an_unrelated_commit_restarts_nothing(team):
     run = team.runs("calm")["i"]
     team.api.delete("batch/v1", "Job", run.full)  # as its TTL does
     before = team.jobs()
-    team.commit("a word in README", {"README.md": "Runs.\n"})
+    team.commit("a word in README", {"docs/README.md": "Runs.\n"})
     assert (team.jobs(), team.models.take()) == (before, {})
 
 
@@ -131,7 +135,9 @@ def test_a_failed_model_is_started_again_and_the_leaderboards_follow(team, capsy
     team.commit("two evaluations, model j is down", files)
     assert team.models.take() == {"k": 2, "l": 3}
     assert {model: run.phase for model, run in team.runs("one").items()} == {"j": "Failed", "k": "Succeeded"}
-    assert (board(team, "one"), board(team, "two")) == ({"k"}, {"l"})
+    team.argocd.until(
+        "k is on the one, l on the other", lambda: (board(team, "one"), board(team, "two")) == ({"k"}, {"l"})
+    )
     team.argocd.look("one")
     assert team.argocd.application("one")["status"]["health"]["status"] == "Degraded"
     synced = team.argocd.application("one")["status"]["operationState"]["finishedAt"]
@@ -139,7 +145,7 @@ def test_a_failed_model_is_started_again_and_the_leaderboards_follow(team, capsy
     team.models.down = set()
     assert fino1(team, "retry", "one") == 0
     team.argocd.until("the leaderboard has j", lambda: board(team, "one") == {"j", "k"})
-    assert {"j", "k", "l"} <= board(team, "")
+    team.argocd.until("the common page has all", lambda: {"j", "k", "l"} <= board(team, ""))
     assert team.models.take() == {"j": 2}
     application = team.argocd.application("one")
     assert application["status"]["operationState"]["finishedAt"] == synced, "nobody synced"
@@ -160,20 +166,24 @@ def board(team, name):
     ],
 )
 def test_health_as_argo_cd_computes_it(team, backend, kind, version):
-    team.commit(f"a {kind}", {backend: team.training(backend=backend)}, waits=False)
+    claims = {name: {"create": False} for name in ("work", "models")}  # one that nobody binds is Progressing
+    team.commit(f"a {kind}", {backend: team.training(backend=backend, volumes=claims)}, waits=False)
     run = team.runs(backend)[""]
 
-    def health(*true):
+    def becomes(expected, *true):
         now = "2026-01-01T00:00:00Z"
         conditions = [
             {"type": each, "status": "True", "reason": each, "message": each, "lastTransitionTime": now}
             for each in true
         ]
         team.api.patch(version, kind, run.full, {"status": {"conditions": conditions}}, subresource="status")
+        team.argocd.until(f"{backend} is {expected}", lambda: health() == expected, 30)
+
+    def health():
         team.argocd.look(backend)
         return team.argocd.application(backend)["status"]["health"]["status"]
 
-    ended = {"PyTorchJob": "Succeeded", "JobSet": "Completed", "TrainJob": "Complete"}[kind]
-    assert [health(), health("Suspended"), health("Failed"), health(ended)] == [
-        *("Progressing", "Suspended", "Degraded", "Healthy")
-    ]
+    becomes("Progressing")
+    becomes("Suspended", "Suspended")
+    becomes("Degraded", "Failed")
+    becomes("Healthy", {"PyTorchJob": "Succeeded", "JobSet": "Completed", "TrainJob": "Complete"}[kind])
