@@ -114,14 +114,23 @@ class ArgoCD(Instance):
     def application(self, name):
         return self.sets.get(*APPLICATION, f"fino1-{name}")
 
-    def refresh(self, commit):
+    def refresh(self, commit, folders):
         """As a webhook does: have Argo CD look at the repository; return when it has done what `commit` asks for."""
-        self._annotate("ApplicationSet", "fino1-runs", {REFRESH_SET: "true"})
-        self.until("the ApplicationSet is up to date", lambda: not self._is_asked("ApplicationSet", REFRESH_SET))
+
+        def has_applications():  # a controller that has only just started may miss the first look
+            self._annotate("ApplicationSet", "fino1-runs", {REFRESH_SET: "true"})
+            self.until("the ApplicationSet is up to date", lambda: not self._is_asked("ApplicationSet", REFRESH_SET))
+            return self.names() == folders
+
+        self.until(f"the Applications are {folders}", has_applications)
         for _ in range(2):  # a sync shows in the look after it
-            self.look(*(thing["metadata"]["name"].removeprefix("fino1-") for thing in self.sets.list(*APPLICATION)))
+            self.look(*folders)
         for thing in self.sets.list(*APPLICATION):
             assert thing["status"]["sync"].get("revision") == commit or problems(thing), thing["status"]
+
+    def names(self):
+        """The folders that have an Application."""
+        return {thing["metadata"]["name"].removeprefix("fino1-") for thing in self.sets.list(*APPLICATION)}
 
     def look(self, *names):
         """Have the application controller compare these Applications with the cluster; return when it has done what follows."""

@@ -22,7 +22,7 @@ class Repository:
         self.commit("the chart", {"runs/README.md": "A folder for each run.\n"})
 
     def commit(self, message, files):
-        """Write these files (a dict is a run file, None removes one, a path's text moves from it) and push; the commit."""
+        """Write these files (a dict is a run file, None removes one) and push; the commit."""
         for name, content in files.items():
             path = self.place / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,6 +31,10 @@ class Repository:
             else:
                 path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
         return self._push(message)
+
+    def folders(self):
+        """Names of the runs' folders; git knows no empty ones."""
+        return {path.name for path in (self.place / "runs").iterdir() if path.is_dir() and any(path.iterdir())}
 
     def move(self, before, after):
         """Rename a folder, and push; the commit."""

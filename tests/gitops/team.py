@@ -42,7 +42,7 @@ class Team:
 
     def follow(self, message, commit, waits=True):
         before = self.jobs()
-        self.argocd.refresh(commit)
+        self.argocd.refresh(commit, self.repository.folders())
         if waits:
             self.argocd.until("the pods have ended", self.is_quiet)
         after = self.jobs()

@@ -114,6 +114,9 @@ def test_a_bad_file_is_its_own_applications_and_the_others_go_on(team):
     (said,) = problems(team.argocd.application("methodless"))
     assert "method: expected a value, got none" in said
     assert not team.runs("broken") and not team.runs("methodless")
+    kept = team.jobs()
+    team.commit("a file that was good is broken", {"fine": "method: ["})
+    assert problems(team.argocd.application("fine")) and team.jobs() == kept, "nothing is pruned for that"
     team.commit("mended", {"broken": None, "methodless": {"method": "eval", **nothing}})
     assert not problems(team.argocd.application("methodless")) and team.runs("methodless")["m"].phase == "Succeeded"
     assert team.models.take() == {"m": 2}
