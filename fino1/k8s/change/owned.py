@@ -28,7 +28,6 @@ SURROUNDINGS = (
 _PAUSE_S = 1.0  # between two looks at pods that end
 _LATE_S = 2.0  # after an object's deletion, for a controller that has not seen it and still makes a pod
 _SHOWN = 5  # names in a message
-_ARGOCD = "Argo CD application "
 
 
 def managed(thing: Object) -> dict[str, Any]:
@@ -72,7 +71,7 @@ def find_owner(thing: Object) -> str:
         namespace = annotations.get("meta.helm.sh/release-namespace", metadata.get("namespace", ""))
         return f"Helm release {release}: helm uninstall {release} -n {namespace}"
     if tracked := annotations.get("argocd.argoproj.io/tracking-id"):
-        return f"{_ARGOCD}{tracked.partition(':')[0]}: take it out of the application's repository"
+        return f"Argo CD application {tracked.partition(':')[0]}: take it out of the application's repository"
     if flux := labels.get("kustomize.toolkit.fluxcd.io/name"):
         return f"Flux Kustomization {flux}: take it out of the Kustomization's repository"
     return ""
@@ -82,7 +81,7 @@ def find_foreign(api: Api, things: Iterable[Object]) -> dict[str, list[Object]]:
     """What others manage, by `find_owner`'s words, without what an Argo CD application has left behind (docs/gitops.md)."""
     found: dict[str, list[Object]] = {}
     for thing in things:
-        held = _list_held(api) if (owner := find_owner(thing)).startswith(_ARGOCD) else None
+        held = _list_held(api) if (owner := find_owner(thing)).startswith("Argo CD") else None
         if owner and (held is None or (thing["kind"], thing["metadata"]["name"]) in held):
             found.setdefault(owner, []).append(thing)
     return found
@@ -96,10 +95,9 @@ def _list_held(api: Api) -> set[tuple[str, str]] | None:
     except ClusterError:
         return None
     things = [thing for each in applications for thing in each.get("status", {}).get("resources", [])]
-    left = ("OutOfSync", True)  # where the repository cannot be read all would be pruned, and their status is Unknown
-    return {
-        (thing["kind"], thing["name"]) for thing in things if (thing["status"], thing.get("requiresPruning")) != left
-    }
+    # Where the repository cannot be read all seem to need pruning, and their status is Unknown.
+    left = [thing for thing in things if thing.get("requiresPruning") and thing["status"] == "OutOfSync"]
+    return {(thing["kind"], thing["name"]) for thing in things if thing not in left}
 
 
 def remove(api: Api, things: Sequence[Object], propagation: Literal["Foreground", "Background"] = "Background") -> None:
@@ -143,7 +141,8 @@ def wait_until_gone(list_remaining: Callable[[], Sequence[Object]], timeout_s: f
     Raises ClusterError that names what is left when time is up. An old rank must not join a new attempt (docs/design.md C12).
     """
     end = 0.0
-    while things := list_remaining() or _look_again(list_remaining):
+    # Twice: a controller may still create a pod of an object that was just deleted.
+    while things := list_remaining() or (time.sleep(_LATE_S) or list_remaining()):
         which = join_names(map(label, things))
         if not end:
             if timeout_s is None:
@@ -157,12 +156,6 @@ def wait_until_gone(list_remaining: Callable[[], Sequence[Object]], timeout_s: f
             advice = "a pod whose node is lost ends only with `kubectl delete pod --force`; then type this again"
             raise ClusterError(f"still there after {timeout_s:.0f} s: {which}; {advice}")
         time.sleep(_PAUSE_S)
-
-
-def _look_again(list_remaining: Callable[[], Sequence[Object]]) -> Sequence[Object]:
-    """Look again after _LATE_S: a controller may still create a pod of an object that was just deleted."""
-    time.sleep(_LATE_S)
-    return list_remaining()
 
 
 def count_kinds(things: Iterable[Object]) -> str:
