@@ -64,6 +64,8 @@ def parser() -> argparse.ArgumentParser:
         commandline.add_work(commands[verb], commandline.WORK)
     for verb in ("evaluate", "paths"):
         commands[verb].add_argument("--server", metavar="URL", help="serves the model without base_url (ends in /v1)")
+    text = "judge the stored completions of the run's finished cells again, and ask nobody"
+    commands["evaluate"].add_argument("--rescore", action="store_true", help=text)
     commands["link"].add_argument("--to", type=Path, required=True, metavar="PATH", help="the path to make")
     commands["serve"].add_argument(
         "--port", type=commandline.whole(1, 65535), default=_PORT, help=f"(default: {_PORT})"
@@ -89,6 +91,8 @@ def _add_report(command: argparse.ArgumentParser) -> None:
     command.add_argument("--note", default="", metavar="TEXT", help="a paragraph under the heading")
     text = "what was left out and why, listed on the page; may be repeated"
     command.add_argument("--skipped", action="append", default=[], metavar="TEXT", help=text)
+    text = "put cells that differ in more than the model, such as the prompt, in one table, with a column that says in what"
+    command.add_argument("--allow-mixed", action="store_true", help=text)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -114,11 +118,14 @@ def _train(arguments: argparse.Namespace) -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     processes.leave_on_signals()  # until the evaluation has its own handler: there is nothing to keep
+    from fino1.evaluate import rescore
     from fino1.evaluate.main import main as evaluate
     from fino1.spec import load
 
     spec = _build(arguments, "eval")
     try:
+        if arguments.rescore:
+            return rescore.main(spec, _name(arguments, spec.method), arguments.work)
         return evaluate(spec, _name(arguments, spec.method), arguments.work, arguments.server)
     except SpecError as error:
         raise load.located(error, arguments.source) from error
@@ -149,19 +156,20 @@ def _serve(arguments: argparse.Namespace) -> int:
     from fino1.evaluate import link, serve
 
     spec = _build(arguments, "eval", "paths")
-    server = spec.asking.server
-    if server.engine == "vllm":
+    if spec.asking.server.engine == "vllm":
         place = f"{arguments.config}: {spec.method}.server.engine"
         raise SpecError(f"{place}: expected transformers for `fino1 serve`, got vllm")
     key, model = link.find_served(spec, str(arguments.config))
     where, revision = runs.resolve(model, arguments.work, key=key)
-    return serve.serve_in_foreground("@".join(filter(None, (where, revision))), arguments.port, server.args)
+    served = "@".join(filter(None, (where, revision)))
+    return serve.serve_in_foreground(served, arguments.port, spec.list_server_args(model))
 
 
 def _report(arguments: argparse.Namespace) -> int:
     from fino1 import report
 
-    report.write_runs(arguments.work, arguments.run, arguments.out, arguments.title, arguments.note, arguments.skipped)
+    texts = (arguments.title, arguments.note, arguments.skipped)
+    report.write_runs(arguments.work, arguments.run, arguments.out, *texts, arguments.allow_mixed)
     return exits.DONE
 
 

@@ -12,13 +12,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fino1 import files
+from fino1 import files, jsonlines
 from fino1.errors import SpecError
 from fino1.spec import canonical, load
 from fino1.spec.fields import NAME
 from fino1.spec.inputs import DataBlock, ModelRef
 from fino1.spec.run import RunSpec
 
+CELLS_FILE = "cells.json"
+"""Which cells an evaluation has: their keys, models and tasks, in one order; there from its start."""
 ROWS = {"sft": "rows.jsonl", "ppo": "rl.jsonl"}
 """Method → file that a run of method `paths` leaves for it."""
 
@@ -55,6 +57,16 @@ def finished(work: Path, name: str, key: str = "run") -> Path:
         )
     names = ", ".join(path.name for path in there) or "none"
     raise SpecError(f"{key}: {name}: expected a finished run in {work / 'runs'}, got none (finished there: {names})")
+
+
+def read_cells(directory: Path) -> dict[str, list[str]]:
+    """Read which cells an evaluation has, finished or not: `cells` (keys), `models` and `tasks`, in one order.
+
+    A run of version 0.1 has no CELLS_FILE: of that the keys and models are read. Raises SpecError for a run that has not begun.
+    """
+    listed = directory / CELLS_FILE
+    found = jsonlines.read_object(listed if listed.is_file() else directory / "done.json")
+    return {key: found[key] for key in ("cells", "models", "tasks") if key in found}
 
 
 def resolve(ref: ModelRef, work: Path, default: str | None = None, key: str = "") -> tuple[str, str | None]:

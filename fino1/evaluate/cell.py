@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,8 +23,10 @@ from fino1.evaluate.endpoint import Answer, Cancelled
 from fino1.evaluate.models import Source
 from fino1.evaluate.questions import Question
 from fino1.evaluate.samples import WHOLE, Shard
+from fino1.evaluate.verdicts import read_verdict
 from fino1.progress import Progress
-from fino1.tasks.record import Task, judge
+from fino1.spec import canonical
+from fino1.tasks.record import Task
 
 GRACE_S = 10.0  # after SIGTERM: time for the requests under way; Kubernetes' default grace period is 30 s
 _TICK_S = 0.2
@@ -120,22 +122,12 @@ def _finish(cell: PlannedCell, found: Mapping[str, Sample]) -> Cell:
 
 
 def _judge(task: Task, question: Question, answer: Answer) -> Sample:
-    verdict = judge(task.score, answer.text, question.record)
-    other = question.record.other_gold
-    by_other = None if other is None else judge(task.score, answer.text, replace(question.record, target=other)).strict
-    value = verdict.value
     return Sample(
         id=question.id,
         prompt_sha256=question.prompt_sha256,
         question=question.record.question,
         prompt=question.prompt,
         completion=answer.text,
-        extracted=verdict.extracted,
-        value=value if value is None or math.isfinite(value) else None,  # JSON has no infinity
-        target=question.record.target,
-        strict=verdict.strict,
-        docmath_compat=verdict.docmath_compat,
-        sign_from_question=verdict.sign_from_question,
         prompt_tokens=answer.prompt_tokens,
         completion_tokens=answer.completion_tokens,
         seconds=round(answer.seconds, 4),
@@ -144,7 +136,14 @@ def _judge(task: Task, question: Question, answer: Answer) -> Sample:
         answered_by=answer.model,
         reasoning=answer.reasoning,
         unanswered=answer.unanswered,
-        strict_by_other_gold=by_other,
+        **read_verdict(task, question.record, answer.text),
+    )
+
+
+def digest_results(finished: Sequence[Cell]) -> str:
+    """Return the digest of finished cells' results, without the seconds they took."""
+    return canonical.digest(
+        [[cell.key, {k: v for k, v in vars(cell.summary).items() if k != "seconds"}] for cell in finished]
     )
 
 

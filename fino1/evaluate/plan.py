@@ -59,8 +59,8 @@ def set_engine(sources: Sequence[Source], spec: RunSpec, sidecar: Sidecar | None
     Raises SpecError for an engine, or models, that are not served here.
     """
     names = [source.name for source in sources if source.served]
-    block = spec.asking.server
-    engine = block.engine
+    arguments = {model.name: spec.list_server_args(model) for model in spec.asked.values()}
+    engine = spec.asking.server.engine
     if sidecar is None:
         if names and engine == "vllm":
             key = f"{spec.method}.server.engine"
@@ -71,7 +71,9 @@ def set_engine(sources: Sequence[Source], spec: RunSpec, sidecar: Sidecar | None
     elif engine is None:
         engine = sidecar.engine if names and is_sound else "transformers"
     return [
-        dataclasses.replace(source, engine=engine, server_args=tuple(block.args)) if source.served else source
+        dataclasses.replace(source, engine=engine, server_args=tuple(arguments[source.name]))
+        if source.served
+        else source
         for source in sources
     ]
 
@@ -117,6 +119,10 @@ def _plan_cell(source: Source, rows: Rows, asked: EvalTask, block: EvalBlock, wo
         settings["fold"] = asked.fold
     if source.chat_template_kwargs:
         settings["chat_template_kwargs"] = source.chat_template_kwargs
+    if asked.answer != "text":
+        settings["answer"] = asked.answer
+    if asked.evidence:
+        settings["evidence"] = asked.evidence
     if asked.gold != "published":
         settings["gold"] = asked.gold
     if source.server_args:

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from fino1.evaluate.endpoint import Cancelled
 from fino1.spec import canonical
 from fino1.spec.evaluation import EvalTask
 from fino1.tasks.fold import take
+from fino1.tasks.forms import as_asked
 from fino1.tasks.hub import read_hub
 from fino1.tasks.record import Record, Task, fit
 
@@ -47,7 +49,7 @@ class Rows:
 
 def read(block: EvalTask, seed: int) -> Rows:
     """Read the rows of a task, as far as its fold and limit select them. Raises SpecError for missing files and bad rows."""
-    task = fino1.tasks.task(block.task)
+    task = as_asked(fino1.tasks.task(block.task), block)
     if block.path:
         path = Path(block.path)
         if not path.is_file():
@@ -89,6 +91,12 @@ def make(
         more = [f"{rows.where}: and {len(problems) - SHOWN_PROBLEMS} rows more"] if problems[SHOWN_PROBLEMS:] else []
         raise SpecError(problems[:SHOWN_PROBLEMS] + more)
     return tuple(questions)
+
+
+def name_records(records: Sequence[Record]) -> dict[str, Record]:
+    """Return the records by the ids of their questions."""
+    seen = set[str]()
+    return {_number_repeated(record.id, seen): record for record in records}
 
 
 def _number_repeated(identifier: str, seen: set[str]) -> str:

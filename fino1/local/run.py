@@ -31,9 +31,10 @@ def check(spec: RunSpec, source: str) -> None:
     problems += [f"{source}: method: {text}" for text in doctor.missing(_VERBS[spec.method])]
     problems += [f"{source}: {text}" for text in trackers.missing(spec.report_to)]
     here = len(list(Path("/dev").glob("nvidia[0-9]*")))
-    if spec.gpus_per_node > here:
+    asked = max((each.gpus_per_node for each in spec.alone), default=spec.gpus_per_node)
+    if asked > here:
         problems.append(
-            f"{source}: gpus_per_node: expected at most {here}, as many as this machine has, got {spec.gpus_per_node}"
+            f"{source}: gpus_per_node: expected at most {here}, as many as this machine has, got {asked}"
             " (0 runs on the CPU)"
         )
     if problems := problems or [f"{source}: {text}" for text in hub.missing(spec)]:

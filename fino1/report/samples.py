@@ -12,6 +12,7 @@ from typing import Any
 from markupsafe import Markup
 
 from fino1.cells import Cell, Sample
+from fino1.report import comparable
 from fino1.report.curves import format_number
 from fino1.tasks.record import FINAL, THINKING
 
@@ -32,12 +33,9 @@ def list_tasks(cells: Sequence[Cell]) -> list[dict[str, Any]]:
 
     {task, models, prompts, questions}: `questions` in the order of the data, each {id, question, target, answers} with one
     answer a model, or null where that model was not asked. A prompt that several models got is there once; an answer
-    holds its number.
+    holds its number. A task whose cells differ in more than the model is there once for each of their settings.
     """
-    return [
-        _make_task(task, [cell for cell in cells if cell.task == task])
-        for task in dict.fromkeys(cell.task for cell in cells)
-    ]
+    return [_make_task(group.name, group.cells) for group in comparable.group(cells)]
 
 
 def embed(value: Any) -> Markup:

@@ -147,7 +147,18 @@ class RowsBlock(Block):
         return self.task == "ledger" and not (self.path or self.hub)
 
 
-class DataBlock(RowsBlock):
+class AnsweredRows(RowsBlock):
+    """Rows that are asked: in which form they are answered, and what their prompts hold."""
+
+    answer: Annotated[Literal["text", "program"], ADDED] = "text"
+    """`program`: the answer under `## Final Response` is arithmetic, or steps in FinQA's form, which is run (docs/scoring.md
+    §11); its value is judged as an answer in words is. SFT then learns FinQA's gold programs."""
+    evidence: Annotated[Literal["page", "facts"] | None, ADDED] = None
+    """FinQA: what the prompts hold beside the table: the `page`, or only the sentences that rows name as `facts` or in
+    `gold_inds`. Null: the facts where the file has them, else the page."""
+
+
+class DataBlock(AnsweredRows):
     """The training rows."""
 
     run: Annotated[RunName | None, ADDED] = None
@@ -197,9 +208,25 @@ def data_complaints(method: str, block: DataBlock) -> list[tuple[str, str]]:
         found += [("data.run", f"expected none with {why}, got {block.run}")] if why else []
     elif method == "verifier" or not block.is_default:
         found += rows_complaints("data", block)
+    found += answer_complaints("data", block)
+    if block.answer == "program":
+        if method == "verifier" or (method == "sft" and block.task not in ("finqa", "convfinqa")):
+            but = " but for task finqa or convfinqa" if method == "sft" else ""
+            found.append(("data.answer", f"expected text with method {method}{but}, got program"))
+        elif block.prompt != "fino1":
+            found.append(("data.prompt", f"expected fino1 with answer: program, got {block.prompt}"))
     for i, rows in enumerate(block.exclude):
         found += rows_complaints(f"data.exclude.{i}", rows)
     return found
+
+
+def answer_complaints(path: str, block: AnsweredRows) -> list[tuple[str, str]]:
+    """Problems of the form of answers and of what the prompts hold."""
+    if block.answer == "program" and block.task == "ledger":
+        return [(f"{path}.answer", "expected text with task: ledger, got program")]
+    if block.evidence is not None and block.task != "finqa":
+        return [(f"{path}.evidence", f"expected none but for task finqa, got {block.evidence}")]
+    return []
 
 
 def fold_complaints(path: str, block: RowsBlock) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
@@ -32,7 +33,7 @@ class Record:
     fields: Mapping[str, str] = field(default_factory=dict)
     cot: str = ""
     response: str = ""
-    basis: Mapping[str, float | bool] = field(default_factory=dict)
+    basis: Mapping[str, Any] = field(default_factory=dict)
     other_gold: float | None = None
 
 
@@ -56,6 +57,7 @@ class Verdict:
     `extracted` is the text found, `value` the number or truth value it was read as, in the question's unit. Both are
     None, and so are both verdicts, where nothing could be parsed: unparsed is neither right nor the number 0.
     `sign_from_question` marks a number accepted by magnitude because the question itself asks for a decrease.
+    `same_program` says of an answer that is a program whether it is the gold one; None where there is none to compare.
     """
 
     extracted: str | None = None
@@ -63,6 +65,7 @@ class Verdict:
     strict: bool | None = None
     docmath_compat: bool | None = None
     sign_from_question: bool = False
+    same_program: bool | None = None
 
 
 Scorer = Callable[..., Verdict]

@@ -159,6 +159,43 @@ CROSSED = {
         {"model": {"chat_template_kwargs": {"messages": []}}},
         "model.chat_template_kwargs.messages",
     ),
+    "programs of the ledger": ({"data": {"answer": "program"}}, "data.answer"),
+    "programs of rows without any": ({"data": {"task": "tatqa", "path": "/a", "answer": "program"}}, "data.answer"),
+    "programs of a verifier": (
+        {"method": "verifier", "data": {"task": "finqa", "path": "/a", "answer": "program"}},
+        "data.answer",
+    ),
+    "wording of programs": (
+        {"data": {"task": "finqa", "path": "/a", "answer": "program", "prompt": "paper"}},
+        "data.prompt",
+    ),
+    "reward of programs": (
+        {
+            "method": "ppo",
+            "data": {"task": "finqa", "path": "/a", "answer": "program"},
+            "ppo": {"reward": {"source": "mix"}},
+        },
+        "ppo.reward.source",
+    ),
+    "evidence of the ledger": ({"data": {"evidence": "facts"}}, "data.evidence"),
+    "wording of programs that are asked": (
+        {
+            "method": "eval",
+            "eval": {
+                "prompt": "paper",
+                "tasks": [{"task": "finqa", "path": "/a", "answer": "program", "evidence": "page"}],
+            },
+        },
+        "eval.prompt",
+    ),
+    "evidence that is asked": (
+        searches(tasks=[{"task": "tatqa", "path": "/a", "evidence": "page"}]),
+        "paths.tasks.0.evidence",
+    ),
+    "programs of paths": (
+        searches(exclude=[{"task": "finqa", "path": "/a", "answer": "program"}]),
+        "paths.exclude.0.answer",
+    ),
     "relative path": ({"data": {"path": "rows.jsonl"}}, "data.path"),
     "relative model": ({"model": {"path": "out/model"}}, "model.path"),
     "trackers": (

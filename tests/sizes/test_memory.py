@@ -187,6 +187,12 @@ def test_a_served_model_by_hand():
     assert found["parts"]["KV cache"] == 16384 * 2 * 4 * 128 * 2 * 32
 
 
+def test_a_model_with_gpus_of_its_own_is_divided_over_those():
+    model = {"name": "a", "hub": "meta-llama/Llama-3.1-8B-Instruct", "context_length": 16384}
+    own, both = (evaluation({**model, **gpus}, gpus_per_node=n)[0] for gpus, n in (({"gpus": 2}, 8), ({}, 2)))
+    assert own["parts"] == both["parts"]
+
+
 def test_more_gpus_than_key_value_heads_hold_one_head_each():
     model = {"name": "a", "hub": "meta-llama/Llama-3.1-8B-Instruct", "context_length": 1024}
     eight, sixteen = (evaluation(model, gpus_per_node=n)[0]["parts"]["KV cache"] for n in (8, 16))

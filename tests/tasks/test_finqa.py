@@ -6,7 +6,7 @@ import pytest
 
 from fino1.errors import SpecError
 from fino1.tasks import TASK_IDS, finqa, task
-from fino1.tasks.program import solve
+from fino1.tasks.programs.explain import solve
 
 TABLE = [
     ["", "2015", "2014"],

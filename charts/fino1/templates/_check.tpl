@@ -28,6 +28,7 @@ with the same path; tests/charts compares.
 {{- else -}}
 {{- include "fino1.check.batch" . -}}
 {{- include "fino1.check.data" . -}}
+{{- include "fino1.check.dataAnswer" . -}}
 {{- include "fino1.check.launch" . -}}
 {{- end -}}
 {{- if eq .doc.method "ppo" -}}

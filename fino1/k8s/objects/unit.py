@@ -1,7 +1,7 @@
 """Which numbers and names follow from a run, before anything is rendered? (docs/design.md C3)
 
 A *unit* is what one object runs: the whole run, or one model of an evaluation, so that a model more or less leaves the
-others' objects as they are. `charts/fino1/templates/_units.tpl` says the same in Helm's language.
+others' objects as they are. `charts/fino1/templates/_unit.tpl` says the same in Helm's language.
 """
 
 import functools
@@ -92,9 +92,8 @@ def units(spec: RunSpec, name: str) -> list[Unit]:
         raise SpecError(problems)
     if spec.method != "eval":
         return [Unit(name, name, spec)]
-    alone = [spec.model_copy(update={"eval": spec.eval.model_copy(update={"models": [m]})}) for m in spec.eval.models]
     names = [f"{name}-{model.name.replace('.', '-')}"[:34].rstrip("-") for model in spec.eval.models]
-    return [Unit(name, *each) for each in zip(names, alone, strict=True)]
+    return [Unit(name, *each) for each in zip(names, spec.alone, strict=True)]
 
 
 def _models(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
