@@ -8,7 +8,7 @@ DATA := ../shared/data
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup demo test test-fast test-gpu test-oldest tools cluster-up cluster-down node-up node-down e2e images lock generate lint check finqa-tiny finqa-smollm2 bench bench-cli clean
+.PHONY: help setup demo test test-fast test-gpu test-oldest tools cluster-up cluster-down node-up node-down e2e e2e-gitops images lock generate lint check finqa-tiny finqa-smollm2 bench bench-cli clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | expand -t 14
@@ -61,13 +61,17 @@ e2e: tools  ## The tests whose pods run: a whole cluster up, tests, down (root)
 	$(BIN)/python -m pytest tests/e2e tests/images -m 'e2e and not alone' --numprocesses 2 --dist loadfile --durations 25 && \
 	$(BIN)/python -m pytest tests/e2e -m 'e2e and alone'
 
+e2e-gitops: tools  ## What Argo CD makes of commits: its controllers, a git server and an API server on loopback (no root)
+	$(BIN)/python -m tests.cluster.tools.gitops
+	$(BIN)/python -m pytest tests/gitops -m gitops --capture no
+
 # Three at a time on two cores: much of a test is waiting, for a server, a pause, another rank. Each worker has its own API
 # server. In the order of tests/conftest.py.
 test: tools  ## All tests that need no kubelet
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 25
 
 test-fast: $(VENV)/ready  ## The tests that start no ranks and no servers
-	$(BIN)/python -m pytest -m 'not slow and not e2e'
+	$(BIN)/python -m pytest -m 'not slow and not e2e and not gitops'
 
 test-gpu: $(VENV)/ready  ## The tests that need a GPU
 	$(BIN)/python -m pytest -m gpu

@@ -54,6 +54,21 @@ def check(directory: Path, spec: RunSpec, writes: bool = False) -> None:
         files.write_json(path, kept | fresh)
 
 
+def link_to_same(directory: Path, spec: RunSpec) -> None:
+    """Make `directory`, where it is missing, a link to that of the run which was begun under another name with these inputs.
+
+    So a run file that got another name in git is not trained again (docs/gitops.md). Does nothing where there is no such run.
+    """
+    run_hash = directory.name.rpartition("-")[2]
+    for other in sorted(directory.parent.glob(f"*-{run_hash}")):
+        if directory.exists() or other.is_symlink() or not (other / "config.json").is_file():
+            continue
+        with contextlib.suppress(SpecError, FileExistsError):  # other content; another node made the link
+            check(other, spec)
+            directory.symlink_to(other.name)
+            print(f"fino1: {directory.name} is the same run as {other.name}, which is not begun anew", flush=True)
+
+
 def _list_inputs(directory: Path, spec: RunSpec, is_done: bool) -> dict[str, str]:
     """Return key → path of what the config names by path, of task files the rows too, and of the rows of `data.run` once that
     run is finished. Raises SpecError for a task file that is not there or wrong, unless the run `is_done`.

@@ -34,6 +34,7 @@ JSON of one unit: takes root, spec, doc, given (doc without added keys that have
 {{- $_ := set $unit "version" .root.Chart.AppVersion -}}
 {{- $_ := set $unit "fatal" .spec.fatal -}}
 {{- $_ := set $unit "vllm" .spec.vllm -}}
+{{- $_ := set $unit "isGitops" (include "fino1.isGitops" .root) -}}
 {{- toJson $unit -}}
 {{- end -}}
 

@@ -18,6 +18,9 @@ A unit has instance, name, full (its objects' name), doc (its complete document)
 {{- $expected := "a letter and at most 33 lower-case letters, digits and -, the last no -" -}}
 {{- include "fino1.problem" (list $state "name" $expected .Release.Name) -}}
 {{- end -}}
+{{- if and (include "fino1.isGitops" .) (kindIs "invalid" .Values.method) -}}
+{{- include "fino1.problem" (list $state "method" "a value" "none") -}}
+{{- end -}}
 {{- $values := omit .Values "global" -}}
 {{- $root := dict "value" $values "node" $spec.root "path" "" "state" $state -}}
 {{- $doc := include "fino1.complete" $root | fromJson -}}
@@ -35,5 +38,14 @@ A unit has instance, name, full (its objects' name), doc (its complete document)
 {{- end -}}
 {{- $unit := dict "root" $ "spec" $spec "doc" $doc "given" $given "name" .Release.Name -}}
 {{- printf "{\"units\":[%s]}" (include "fino1.units.json" $unit) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Does Argo CD apply what is rendered? manifests/gitops/argocd/values.yaml says so (docs/gitops.md); takes the root. */}}
+{{- define "fino1.isGitops" -}}
+{{- with .Values.global -}}
+{{- if .gitops -}}
+true
+{{- end -}}
 {{- end -}}
 {{- end -}}
