@@ -91,7 +91,7 @@ $(S3)/ready: pyproject.toml
 	    aiobotocore==3.10.0 boto3==1.43.117 flask flask-cors moto[s3]==5.2.5 pytest pytest-timeout
 	touch $@
 
-test-s3: $(S3)/ready  ## An evaluation whose cells lie in S3, against a server on loopback (.venv-s3, 0.5 GB)
+test-s3: $(S3)/ready  ## An evaluation whose cells lie in S3, against a server on loopback (.venv-s3, 0.6 GB)
 	$(S3)/bin/python -m pytest tests/evaluate/test_s3.py
 
 lint: $(VENV)/ready  ## Style
