@@ -14,7 +14,7 @@ DISK = 74  # EX_IOERR of sysexits.h: full, read-only or unreadable
 KILLED = 137  # 128 + SIGKILL
 TERMINATED = 143  # 128 + SIGTERM, after a checkpoint was written
 PEER_LOST = 145  # another rank is gone: end within a minute and start again together
-ENDPOINT_LOST = 146  # a model server or endpoint did not answer (128 + SIGCONT, which ends no process)
+ENDPOINT_LOST = 146  # a model server, endpoint or store did not answer (128 + SIGCONT, which ends no process)
 
 MEANING = {
     DONE: "done",
@@ -24,7 +24,7 @@ MEANING = {
     KILLED: "killed (SIGKILL, out of memory): tried again",
     TERMINATED: "terminated (SIGTERM) with a checkpoint written: tried again",
     PEER_LOST: "another rank was lost: tried again",
-    ENDPOINT_LOST: "an endpoint or model server did not answer: tried again",
+    ENDPOINT_LOST: "an endpoint, model server or store did not answer: tried again",
 }
 
 DISK_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})

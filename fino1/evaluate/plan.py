@@ -16,6 +16,7 @@ from fino1.evaluate.cell import PlannedCell
 from fino1.evaluate.models import Source
 from fino1.evaluate.questions import Rows
 from fino1.evaluate.sidecar import Sidecar
+from fino1.evaluate.store import Store
 from fino1.spec import canonical
 from fino1.spec.evaluation import EvalBlock, EvalTask
 from fino1.spec.run import RunSpec
@@ -44,9 +45,10 @@ def plan(spec: RunSpec, work: Path, stop: threading.Event, sidecar: Sidecar | No
     with _collect(problems, ""):
         sources = set_engine(sources, spec, sidecar, is_sound=not problems)
     planned: list[PlannedCell] = []
+    store = Store(spec.eval.store, stop) if spec.eval.store and not problems else None
     for source in sources:
         with _collect(problems, f"eval.models: {source.name}: "):
-            planned += _plan_model(source, tables, spec.eval, work, stop)
+            planned += _plan_model(source, tables, spec.eval, work, stop, store)
     problems += _find_repeated(planned)
     if problems:
         raise SpecError(problems)
@@ -79,11 +81,18 @@ def set_engine(sources: Sequence[Source], spec: RunSpec, sidecar: Sidecar | None
 
 
 def _plan_model(
-    source: Source, tables: Sequence[tuple[Rows, EvalTask]], block: EvalBlock, work: Path, stop: threading.Event
+    source: Source,
+    tables: Sequence[tuple[Rows, EvalTask]],
+    block: EvalBlock,
+    work: Path,
+    stop: threading.Event,
+    store: Store | None,
 ) -> list[PlannedCell]:
     """Plan the cells of one model. Its tokenizer is read only where something is left to ask."""
     problems: list[str] = []
-    planned = [_plan_cell(source, rows, asked, block, work) for rows, asked in tables]
+    planned = [dataclasses.replace(_plan_cell(source, rows, asked, block, work), store=store) for rows, asked in tables]
+    for cell in planned if store else []:
+        store.fetch(cell.directory)
     todo = [i for i, cell in enumerate(planned) if cells.find_finished(cell.directory) is None]
     budget = _limit_prompt(source, block) if todo else None
     counts = todo and (budget is not None or source.served)

@@ -5,7 +5,6 @@ under earlier versions (`adopt`); `fino1 evaluate --rescore` judges a run's fini
 """
 
 import dataclasses
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,8 +14,10 @@ from fino1.cells import CELL_FILE, SAMPLES_FILE, Cell, Sample, Summary
 from fino1.errors import SpecError
 from fino1.evaluate import questions, samples
 from fino1.evaluate.cell import PlannedCell, digest_results
+from fino1.evaluate.journal import open_journal
 from fino1.evaluate.questions import Rows
 from fino1.evaluate.samples import Shard
+from fino1.evaluate.store import Store
 from fino1.evaluate.verdicts import judge_again
 from fino1.spec import canonical
 from fino1.spec.evaluation import EvalTask
@@ -31,9 +32,11 @@ def adopt(cell: PlannedCell, shard: Shard, stop: threading.Event) -> PlannedCell
 
     Returns the cell; where one of the earlier cells was finished, with the provenance of its answers.
     """
-    earlier = [path for path in _list_earlier(cell) if path.is_dir()]
-    if not earlier or not cell.questions:
+    if not cell.questions:
         return cell
+    earlier = list(_list_earlier(cell))
+    for path in earlier if cell.store else []:
+        cell.store.fetch(path)
     finished = next((found for path in earlier if (found := cells.find_finished(path))), None)
     if finished is not None:
         cell = dataclasses.replace(cell, provenance=finished.provenance | {"rescored": finished.key})
@@ -44,10 +47,8 @@ def adopt(cell: PlannedCell, shard: Shard, stop: threading.Event) -> PlannedCell
         path = cell.directory / shard.file
         samples.tidy(path, cell.questions)
         found = _find_earlier(cell, shard, earlier)
-        with path.open("ab") as file:
-            file.writelines(sample.to_line() for sample in found)
-            file.flush()
-            os.fsync(file.fileno())
+        with open_journal(path, cell.store) as journal:
+            journal.append(b"".join(sample.to_line() for sample in found))
     return cell
 
 
@@ -74,6 +75,9 @@ def main(spec: RunSpec, name: str, work: Path) -> int:
     """
     directory = runs.directory(work, name, spec)
     listed = runs.read_cells(directory)
+    store = Store(spec.eval.store, threading.Event()) if spec.eval.store else None
+    for key in listed["cells"] if store else []:
+        store.fetch(work / "cells" / key)
     former = [cells.find_finished(work / "cells" / key) for key in listed["cells"]]
     if not any(former):
         raise SpecError(
@@ -85,6 +89,9 @@ def main(spec: RunSpec, name: str, work: Path) -> int:
         if cell is None:
             print(f"{model}: {key[:12]}: not finished, so not judged again", flush=True)
         keys.append(key if cell is None else _rescore(work / "cells", cell, model, tables))
+    for key, cell in zip(keys, former, strict=True) if store else []:
+        if cell is not None:
+            store.finish(work / "cells" / key)
     _note(directory, listed | {"cells": keys}, work / "cells")
     return exits.DONE
 

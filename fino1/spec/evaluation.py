@@ -4,7 +4,19 @@ from typing import Annotated, Literal
 
 from pydantic import model_validator
 
-from fino1.spec.fields import ADDED, BaseUrl, Block, Count, CountOrZero, Image, Name, NonNegative, Positive, Text
+from fino1.spec.fields import (
+    ADDED,
+    BaseUrl,
+    Block,
+    Count,
+    CountOrZero,
+    Image,
+    Name,
+    NonNegative,
+    Positive,
+    StoreUrl,
+    Text,
+)
 from fino1.spec.inputs import AnsweredRows, ChatModelRef, TaskId, answer_complaints, fold_complaints
 
 
@@ -114,6 +126,9 @@ class EvalBlock(Block):
     shards: Count = 1
     """Pods that share a model's questions; each takes every shards-th."""
     server: ServerBlock = ServerBlock()
+    store: Annotated[StoreUrl | None, ADDED] = None
+    """Object store of the cells besides the disk, a URL that fsspec opens, such as `s3://bucket/prefix` (extra `s3`); its keys
+    come by `secretEnv` (docs/endpoints.md). Null: the disk alone."""
 
 
 def task_complaints(path: str, task: EvalTask) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 It is also the values file of the Helm chart (docs/design.md C1).
 """
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
@@ -114,6 +115,16 @@ class RunSpec(Placement):
             return [self.gpus_per_node] * self.pods
         served = [model for model in self.asked.values() if not model.base_url]
         return [self.count_gpus(model) for model in served] * self.asking.shards
+
+    @property
+    def store_servers(self) -> list[str]:
+        """The URL of the server of its object store, if it has one. One in a Secret is not seen."""
+        store = self.eval.store if self.method == "eval" else None
+        if store is None:
+            return []
+        if not re.match("s3a?:", store):
+            return [re.sub("^[a-z0-9]+:", "https:", store)]
+        return [self.env.get("AWS_ENDPOINT_URL_S3") or self.env.get("AWS_ENDPOINT_URL") or "https://s3.amazonaws.com"]
 
     def complaints(self, world_size: int) -> list[tuple[str, str]]:
         """Problems that single fields do not show, as (path, problem): the batch arithmetic, and what a method needs."""

@@ -352,6 +352,29 @@ def test_a_judge_s_port_and_key_reach_the_pods(helm, tmp_path):
         assert "'secretKeyRef': {'name': 'a', 'key': 'b'" in str(mine)
 
 
+@pytest.mark.parametrize(
+    ("store", "env", "port"),
+    [
+        ("s3://bucket/a", {}, 443),
+        ("s3://bucket", {"AWS_ENDPOINT_URL": "http://minio:9000"}, 9000),
+        ("s3a://bucket", {"AWS_ENDPOINT_URL": "http://no", "AWS_ENDPOINT_URL_S3": "http://minio.svc"}, 80),
+        ("hdfs://node:8020/a", {"AWS_ENDPOINT_URL": "http://minio:9000"}, 8020),
+        ("abfs://a@b.example.com/c", {}, 443),
+        (None, {"AWS_ENDPOINT_URL": "http://minio:9000"}, None),
+    ],
+)
+def test_a_store_s_port_and_keys_reach_the_pods(helm, tmp_path, store, env, port):
+    models, tasks = [{"name": "a", "base_url": "http://gpu7:8000/v1"}], [{"task": "ledger"}]
+    document = {"method": "eval", "env": env, "secretEnv": {"AWS_SECRET_ACCESS_KEY": {"name": "s3", "key": "secret"}}}
+    document["eval"] = {"models": models, "tasks": tasks, "store": store}
+    helms, mine = both(helm, document, tmp_path)
+    assert helms == mine
+    (network,) = [thing["spec"] for (kind, _), thing in mine.items() if kind == "NetworkPolicy"]
+    ports = [each["port"] for rule in network["egress"] for each in rule.get("ports", []) if each["port"] != 53]
+    assert ports == sorted(filter(None, [port, 8000]))
+    assert "'secretKeyRef': {'name': 's3', 'key': 'secret'" in str(mine)
+
+
 @pytest.mark.parametrize("method", ["sft", "ppo", "verifier"])
 def test_the_original_job_needs_no_values(helm, tmp_path, method):
     """Llama-3.1-8B-Instruct on 8 GPUs, on the published reasoning paths; a verifier's rows must be named."""

@@ -226,6 +226,7 @@ def test_what_of_placement_is_in_the_objects_name(path):
 TODAY = {
     "data.calls",
     "data.run",
+    "eval.store",
     "paths.wording",
     *(f"eval.models.*.{key}" for key in ("gpus", "server_args")),
     *(f"{model}.chat_template_kwargs" for model in ("model", "eval.models.*", "paths.writer", "paths.judge")),

@@ -14,7 +14,7 @@ import fino1.tasks
 from fino1 import exits, runs
 from fino1.cells import read_cell
 from fino1.errors import SpecError
-from fino1.evaluate import cell
+from fino1.evaluate import cell, journal
 from fino1.evaluate.endpoint import Answer, EndpointLost
 from fino1.evaluate.main import main
 from fino1.evaluate.plan import plan
@@ -275,7 +275,7 @@ def test_a_full_disk(right, tmp_path, monkeypatch):
     def full(handle):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cell.os, "fsync", full)
+    monkeypatch.setattr(journal.os, "fsync", full)
     assert main(spec_of(right), "eval", tmp_path) == exits.DISK
 
 

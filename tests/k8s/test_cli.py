@@ -176,7 +176,7 @@ FLAGS = {
     (entry, "run"): DOCUMENT | {"--work"},
     (entry, "train"): H | {"--config", "--name", "--work", "--source"},
     (entry, "paths"): H | {"--config", "--name", "--work", "--source", "--server"},
-    (entry, "evaluate"): H | {"--config", "--name", "--work", "--source", "--server"},
+    (entry, "evaluate"): H | {"--config", "--name", "--work", "--source", "--server", "--rescore"},
     (entry, "link"): H | {"--config", "--work", "--to"},
     (entry, "serve"): H | {"--config", "--work", "--port"},
     (entry, "report"): H | {"--work", "--out", "--run", "--title", "--note", "--skipped", "--allow-mixed"},

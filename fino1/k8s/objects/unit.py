@@ -146,14 +146,14 @@ def _complaints(document: Mapping[str, Any], name: str) -> list[str]:
 
 
 def ports(unit: Unit) -> list[int]:
-    """TCP ports that the unit must reach outside the cluster: HTTPS for a hub, those of endpoints and of trackers' servers."""
+    """TCP ports that the unit must reach outside the cluster: HTTPS for a hub, endpoints, trackers' servers and a store."""
     found = set()
     if not unit.document["offline"] and _has_hub(unit):
         found.add(443)
     is_judged = unit.spec.ppo.reward.asks_judge
     asked = unit.asked if not unit.spec.trains else _find_asked(unit.document).values() if is_judged else []
     urls = [model["base_url"] for model in asked if "base_url" in model]
-    for url in urls + _tracker_servers(unit.document):
+    for url in urls + _tracker_servers(unit.document) + unit.spec.store_servers:
         if server := re.match(r"http(s?)://[^/?#]*", url):
             port = re.search(r":([0-9]{1,5})$", server[0])
             found.add(int(port[1]) if port else 443 if server[1] else 80)
