@@ -56,7 +56,7 @@ def _make(name: prompts.Name, record: Record, slip_rate: float, rng: random.Rand
             reply = {"reasoning": _tell([*before, right])}
         case _:
             values = {"reasoning": _tell([*before, right])}
-            reply = {"response": f"The answer is {right.response}."}
+            reply = {"response": right.response}
     problem = ledger.TASK.prompt(record)
     prompt = prompts.render(name, "short", problem=problem, **values)
     return ledger.with_call(record, prompt, json.dumps(reply))

@@ -53,6 +53,9 @@ NAMES: dict[str, dict[str, str]] = {
     "paths": {
         "paths-afbb7bb4c1": "b9c945e989",
     },
+    "paths-tiny": {
+        "paths-tiny-e7b2a54b2d": "dd9e07a00c",
+    },
     "ppo-tiny": {
         "ppo-tiny-e060d152b9": "0b70997556",
     },
