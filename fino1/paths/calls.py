@@ -17,9 +17,9 @@ from fino1.tasks.record import Record
 
 SHARES: dict[prompts.Name, int] = {
     "initial": 2,
-    "rethink": 5,
-    "rewrite": 5,
-    "respond": 1,
+    "rethink": 4,
+    "rewrite": 4,
+    "respond": 2,
 }  # copying is what is learnt last
 _OPENINGS: dict[Strategy, str] = {
     "Exploring New Paths": "or else|",
