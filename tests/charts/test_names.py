@@ -102,6 +102,9 @@ NAMES: dict[str, dict[str, str]] = {
     "paths": {
         "paths-afbb7bb4c1": "b9c945e989",
     },
+    "paths-tiny": {
+        "paths-tiny-c9ee464953": "8dd8a643af",
+    },
     "ppo-tiny": {
         "ppo-tiny-e060d152b9": "0b70997556",
     },

@@ -146,10 +146,11 @@ def test_a_run_that_has_not_finished_has_the_sizes_of_its_run_file(tmp_path):
 
 
 def test_a_run_of_a_recipe_is_its_stage():
-    """The demo's `sft` is `sft-tiny`, and so it is for the stage beside it."""
+    """The demo's `sft` goes on from its `writer`; both are `sft-tiny`, and so they are for the stage beside them."""
     models = Finder(NOWHERE, next(path for path in recipe.built_in() if path.name == "ppo-tiny.yaml"))
     tiny = recipe.read_run("sft-tiny", [], [], None)[0].model.init
-    assert models.find("model", ModelRef(run="sft")) == shapes.of_init(tiny)
+    writer = tiny.model_copy(update={"vocab_size": 512, "max_position_embeddings": 640})
+    assert models.find("model", ModelRef(run="sft")) == shapes.of_init(writer)
 
 
 def test_a_verifier_gives_the_reward_model():
