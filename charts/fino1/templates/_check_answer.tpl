@@ -1,11 +1,12 @@
-{{/* In which form rows are answered, and what their prompts hold. fino1/spec/inputs.py has the same checks: answer_complaints. */}}
+{{/* The form of answers, and what prompts hold. fino1/spec/inputs.py has the same checks: answer_complaints. */}}
 {{- define "fino1.check.answer" -}}
 {{- $rows := index . 2 -}}
 {{- $task := default "" $rows.task -}}
 {{- if and (eq (default "text" $rows.answer) "program") (eq $task "ledger") -}}
 {{- include "fino1.problem" (list (index . 0) (printf "%s.answer" (index . 1)) "text with task: ledger" "program") -}}
 {{- else if and $rows.evidence (ne $task "finqa") -}}
-{{- include "fino1.problem" (list (index . 0) (printf "%s.evidence" (index . 1)) "none but for task finqa" $rows.evidence) -}}
+{{- $path := printf "%s.evidence" (index . 1) -}}
+{{- include "fino1.problem" (list (index . 0) $path "none but for task finqa" $rows.evidence) -}}
 {{- end -}}
 {{- end -}}
 

@@ -71,7 +71,7 @@
 {{- end -}}
 {{- $found := not (or .asked .doc.data.task .doc.data.path .doc.data.run) -}}
 {{- range concat $blocks $models -}}
-{{- $found = or $found (hasKey . "hub") (and (not .path) (include "fino1.ownTask" .)) -}}
+{{- $found = or $found (hasKey . "hub") (and (not .path) (ne (include "fino1.ownTask" .) "")) -}}
 {{- end -}}
 {{- range $models -}}
 {{- $found = or $found (not (or .path .run .init)) -}}

@@ -38,7 +38,7 @@ JSON of one unit: takes root, spec, doc, given (doc without added keys that have
 {{- toJson $unit -}}
 {{- end -}}
 
-{{/* JSON of an evaluation's document with one of its models alone, which has the GPUs then: (list DOCUMENT NUMBER). */}}
+{{/* JSON of an evaluation's document with one model alone, which has its GPUs then: (list DOCUMENT NUMBER). */}}
 {{- define "fino1.alone" -}}
 {{- $doc := deepCopy (index . 0) -}}
 {{- $model := index $doc.eval.models (index . 1) -}}

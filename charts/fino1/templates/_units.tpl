@@ -41,7 +41,7 @@ A unit has instance, name, full (its objects' name), doc (its complete document)
 {{- end -}}
 {{- end -}}
 
-{{/* Does Argo CD apply what is rendered? manifests/gitops/argocd/values.yaml says so (docs/gitops.md); takes the root. */}}
+{{/* Does Argo CD apply this? manifests/gitops/argocd/values.yaml says so (docs/gitops.md); takes the root. */}}
 {{- define "fino1.isGitops" -}}
 {{- with .Values.global -}}
 {{- if .gitops -}}
