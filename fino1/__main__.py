@@ -155,7 +155,8 @@ def _serve(arguments: argparse.Namespace) -> int:
         raise SpecError(f"{place}: expected transformers for `fino1 serve`, got vllm")
     key, model = link.find_served(spec, str(arguments.config))
     where, revision = runs.resolve(model, arguments.work, key=key)
-    return serve.serve_in_foreground("@".join(filter(None, (where, revision))), arguments.port, server.args)
+    program = serve.transformers("@".join(filter(None, (where, revision))), server.args)
+    return serve.serve_in_foreground(program, arguments.port)
 
 
 def _report(arguments: argparse.Namespace) -> int:
