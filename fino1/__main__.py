@@ -26,6 +26,7 @@ _GROUPS = {
         "report": "write the leaderboard and curves of finished runs as one page",
         "rows": "filter and merge rows of `paths` runs and files into a data set for SFT, PPO and DPO",
         "score": "judge answers of your own",
+        "tasks": "list the tasks, or check task files: kinds of answers, licence, source",
         "doctor": "list versions and devices, check write access, and say what is missing",
     },
     "what `run` and the pods start": {
@@ -64,13 +65,16 @@ def parser() -> argparse.ArgumentParser:
         commandline.add_work(commands[verb], commandline.WORK)
     for verb in ("evaluate", "paths"):
         commands[verb].add_argument("--server", metavar="URL", help="serves the model without base_url (ends in /v1)")
+    text = "judge the stored completions of the run's finished cells again, and ask nobody"
+    commands["evaluate"].add_argument("--rescore", action="store_true", help=text)
     commands["link"].add_argument("--to", type=Path, required=True, metavar="PATH", help="the path to make")
     commands["serve"].add_argument(
         "--port", type=commandline.whole(1, 65535), default=_PORT, help=f"(default: {_PORT})"
     )
     _add_report(commands["report"])
     options.add(commands["rows"])
-    commands["score"].add_argument("--task", required=True, help="the task whose rows were answered")
+    commands["tasks"].add_argument("files", nargs="*", metavar="FILE.yaml", help="task files (docs/tasks.md)")
+    commands["score"].add_argument("--task", required=True, help="the task whose rows were answered, or a task file")
     commands["score"].add_argument(
         "file", type=Path, metavar="FILE.jsonl", help="answers and targets (docs/scoring.md)"
     )
@@ -89,6 +93,8 @@ def _add_report(command: argparse.ArgumentParser) -> None:
     command.add_argument("--note", default="", metavar="TEXT", help="a paragraph under the heading")
     text = "what was left out and why, listed on the page; may be repeated"
     command.add_argument("--skipped", action="append", default=[], metavar="TEXT", help=text)
+    text = "put cells that differ in more than the model, such as the prompt, in one table, with a column that says in what"
+    command.add_argument("--allow-mixed", action="store_true", help=text)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -114,11 +120,14 @@ def _train(arguments: argparse.Namespace) -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     processes.leave_on_signals()  # until the evaluation has its own handler: there is nothing to keep
+    from fino1.evaluate import rescore
     from fino1.evaluate.main import main as evaluate
     from fino1.spec import load
 
     spec = _build(arguments, "eval")
     try:
+        if arguments.rescore:
+            return rescore.main(spec, _name(arguments, spec.method), arguments.work)
         return evaluate(spec, _name(arguments, spec.method), arguments.work, arguments.server)
     except SpecError as error:
         raise load.located(error, arguments.source) from error
@@ -149,20 +158,20 @@ def _serve(arguments: argparse.Namespace) -> int:
     from fino1.evaluate import link, serve
 
     spec = _build(arguments, "eval", "paths")
-    server = spec.asking.server
-    if server.engine == "vllm":
+    if spec.asking.server.engine == "vllm":
         place = f"{arguments.config}: {spec.method}.server.engine"
         raise SpecError(f"{place}: expected transformers for `fino1 serve`, got vllm")
     key, model = link.find_served(spec, str(arguments.config))
     where, revision = runs.resolve(model, arguments.work, key=key)
-    program = serve.transformers("@".join(filter(None, (where, revision))), server.args)
+    program = serve.transformers("@".join(filter(None, (where, revision))), spec.list_server_args(model))
     return serve.serve_in_foreground(program, arguments.port)
 
 
 def _report(arguments: argparse.Namespace) -> int:
     from fino1 import report
 
-    report.write_runs(arguments.work, arguments.run, arguments.out, arguments.title, arguments.note, arguments.skipped)
+    texts = (arguments.title, arguments.note, arguments.skipped)
+    report.write_runs(arguments.work, arguments.run, arguments.out, *texts, arguments.allow_mixed)
     return exits.DONE
 
 
@@ -176,6 +185,13 @@ def _score(arguments: argparse.Namespace) -> int:
     from fino1.tasks import scorefile
 
     scorefile.main(arguments.task, arguments.file, sys.stdout)
+    return exits.DONE
+
+
+def _tasks(arguments: argparse.Namespace) -> int:
+    from fino1.tasks import listing
+
+    listing.main(arguments.files, sys.stdout)
     return exits.DONE
 
 
@@ -219,6 +235,7 @@ _VERBS = {
     "report": _report,
     "rows": _rows,
     "score": _score,
+    "tasks": _tasks,
     "doctor": _doctor,
     "train": _train,
     "evaluate": _evaluate,

@@ -30,7 +30,8 @@ class Sample:
 
     `reasoning` is what the endpoint sent apart from the text; `unanswered` (`unheard` in the file) counts the attempts that
     were sent and not answered. `strict_by_other_gold` is the verdict by the row's second gold, published or corrected
-    (docs/scoring.md §10). The three are in the file only where there are some. Token counts are None where the endpoint
+    (docs/scoring.md §10), `same_program` says of an answer that is a program whether it is the gold one. The four are in the
+    file only where there are some. Token counts are None where the endpoint
     gave none.
     """
 
@@ -54,6 +55,7 @@ class Sample:
     reasoning: str | None = None
     unanswered: int = field(default=0, metadata={"key": "unheard"})  # finished cells on disk have this key
     strict_by_other_gold: bool | None = None
+    same_program: bool | None = None
 
     @property
     def truncated(self) -> bool:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 
 Z_95 = 1.959963984540054  # the normal quantile at 0.975, for two-sided 95 % intervals
 
@@ -46,3 +47,59 @@ def holm(ps: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(ps) - rank) * ps[i]))
         adjusted[i] = highest
     return adjusted
+
+
+def fisher(k1: int, n1: int, k2: int, n2: int) -> float:
+    """Compute the p value of k1 right of n1 against k2 of n2, of two samples that are not paired.
+
+    Fisher's exact test, two-sided: the tables as improbable as this one, or more (Agresti, Categorical Data Analysis,
+    section 3.5). Summed in integers, so that equally probable tables count as such.
+    """
+    for k, n in ((k1, n1), (k2, n2)):
+        if not 0 <= k <= n or n == 0:
+            raise ValueError(f"expected 0 <= k <= n and n > 0, got k={k}, n={n}")
+    right, low = k1 + k2, max(0, k1 + k2 - n2)
+    ways = [math.comb(n1, low) * math.comb(n2, right - low)]  # with low + i of the right ones in the first sample
+    for i in range(low, min(n1, right)):
+        ways.append(ways[-1] * (n1 - i) * (right - i) // ((i + 1) * (n2 - right + i + 1)))
+    seen = ways[k1 - low]
+    return sum(each for each in ways if each <= seen) / sum(ways)
+
+
+def newcombe(k1: int, n1: int, k2: int, n2: int, z: float = Z_95) -> tuple[float, float]:
+    """Compute the interval of the difference k1/n1 − k2/n2 of samples that are not paired (Newcombe 1998, method 10).
+
+    Statistics in Medicine 17:873: the distances of both Wilson intervals' ends from their shares, as a root of squares.
+    """
+    (low1, high1), (low2, high2) = wilson(k1, n1, z), wilson(k2, n2, z)
+    p1, p2 = k1 / n1, k2 / n2
+    return p1 - p2 - math.hypot(p1 - low1, high2 - p2), p1 - p2 + math.hypot(high1 - p1, p2 - low2)
+
+
+def least_significant(n: int, alpha: float) -> int | None:
+    """Count the questions of n by which two models must differ for a McNemar test to give p < alpha; None for no number.
+
+    It is the best case: one model is right on all of them, and the other nowhere alone.
+    """
+    least = math.floor(1 - math.log2(alpha)) + 1  # 2 / 2^least < alpha
+    return least if least <= n else None
+
+
+def least_difference(n: int, discordant: float, alpha: float, power: float = 0.8) -> float | None:
+    """Compute the smallest difference of two accuracies that n paired questions show with this power; None for none.
+
+    `discordant` is the share of questions that just one of both models gets right. Connor 1987 (Biometrics 43:207), solved
+    for the difference: √n·d = z(1−α/2)·√ψ + z(power)·√(ψ−d²).
+    """
+    z_alpha, z_power = NormalDist().inv_cdf(1 - alpha / 2), NormalDist().inv_cdf(power)
+
+    def shows(d: float) -> bool:
+        return math.sqrt(n) * d >= z_alpha * math.sqrt(discordant) + z_power * math.sqrt(max(0.0, discordant - d * d))
+
+    if not 0 < discordant <= 1 or not shows(discordant):
+        return None
+    low, high = 0.0, discordant
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (low, middle) if shows(middle) else (middle, high)
+    return high

@@ -12,13 +12,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fino1 import files
+from fino1 import files, jsonlines
 from fino1.errors import SpecError
 from fino1.spec import canonical, load
 from fino1.spec.fields import NAME
-from fino1.spec.inputs import DataBlock, ModelRef
+from fino1.spec.inputs import TASK_IDS, DataBlock, ModelRef
 from fino1.spec.run import RunSpec
 
+CELLS_FILE = "cells.json"
+"""Which cells an evaluation has: their keys, models and tasks, in one order; there from its start."""
 ROWS = {"sft": "rows.jsonl", "ppo": "rl.jsonl"}
 """Method → file that a run of method `paths` leaves for it."""
 
@@ -55,6 +57,16 @@ def finished(work: Path, name: str, key: str = "run") -> Path:
         )
     names = ", ".join(path.name for path in there) or "none"
     raise SpecError(f"{key}: {name}: expected a finished run in {work / 'runs'}, got none (finished there: {names})")
+
+
+def read_cells(directory: Path) -> dict[str, list[str]]:
+    """Read which cells an evaluation has, finished or not: `cells` (keys), `models` and `tasks`, in one order.
+
+    A run of version 0.1 has no CELLS_FILE: of that the keys and models are read. Raises SpecError for a run that has not begun.
+    """
+    listed = directory / CELLS_FILE
+    found = jsonlines.read_object(listed if listed.is_file() else directory / "done.json")
+    return {key: found[key] for key in ("cells", "models", "tasks") if key in found}
 
 
 def resolve(ref: ModelRef, work: Path, default: str | None = None, key: str = "") -> tuple[str, str | None]:
@@ -95,7 +107,10 @@ def find_rows(block: DataBlock, method: str, work: Path) -> DataBlock:
 
 
 def inputs(document: Any, kind: str = "run", path: str = "") -> dict[str, str]:
-    """Return what a document takes as input: key → NAME or NAME-HASH of every `{run: NAME}` inside; of every `path`, the path."""
+    """Return what a document takes as input: key → NAME or NAME-HASH of every `{run: NAME}` inside; of every `path`, the path.
+
+    With `kind` task every task file, by its path or its text.
+    """
     if isinstance(document, dict):
         items: Iterable[tuple[Any, Any]] = document.items()
     else:
@@ -103,7 +118,8 @@ def inputs(document: Any, kind: str = "run", path: str = "") -> dict[str, str]:
     found = {}
     for key, value in items:
         here = f"{path}.{key}" if path else str(key)
-        found |= {here: value} if key == kind and isinstance(value, str) else inputs(value, kind, here)
+        is_one = key == kind and isinstance(value, str) and (kind != "task" or value not in TASK_IDS)
+        found |= {here: value} if is_one else inputs(value, kind, here)
     return found
 
 

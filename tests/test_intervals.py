@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fino1.intervals import Z_95, holm, mcnemar, wilson
+from fino1.intervals import Z_95, fisher, holm, least_difference, least_significant, mcnemar, newcombe, wilson
 
 counts = st.integers(0, 400)
 
@@ -80,3 +80,67 @@ def test_holm_hand_values():
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([0.02]) == [0.02]
     assert holm([]) == []
+
+
+@pytest.mark.parametrize(
+    ("counts", "p"),
+    [
+        ((3, 4, 1, 4), 34 / 70),  # Fisher's tea
+        ((1, 10, 11, 14), 0.002759),  # R's fisher.test of the same table
+        ((5, 5, 0, 5), 2 / 252),
+        ((0, 3, 0, 9), 1.0),
+    ],
+)
+def test_fisher_known_values(counts, p):
+    assert fisher(*counts) == pytest.approx(p, abs=5e-7)
+    assert fisher(*counts[2:], *counts[:2]) == fisher(*counts)
+
+
+@given(n1=st.integers(1, 30), n2=st.integers(1, 30), data=st.data())
+def test_fisher_sums_the_hypergeometric_distribution(n1, n2, data):
+    k1, k2 = data.draw(st.integers(0, n1)), data.draw(st.integers(0, n2))
+    ways = [math.comb(n1, i) * math.comb(n2, k1 + k2 - i) for i in range(k1 + k2 + 1)]
+    expected = Fraction(sum(way for way in ways if way <= ways[k1]), math.comb(n1 + n2, k1 + k2))
+    assert fisher(k1, n1, k2, n2) == pytest.approx(float(expected), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("counts", "low", "high"),
+    [  # Newcombe 1998, Statist. Med. 17:873, table II, method 10
+        ((56, 70, 48, 80), 0.0524, 0.3339),
+        ((9, 10, 3, 10), 0.1705, 0.8090),
+        ((6, 7, 2, 7), 0.0582, 0.8062),
+        ((5, 56, 0, 29), -0.0381, 0.1926),
+        ((0, 10, 0, 10), -0.2775, 0.2775),
+    ],
+)
+def test_newcombe_known_values(counts, low, high):
+    assert newcombe(*counts) == (pytest.approx(low, abs=5e-5), pytest.approx(high, abs=5e-5))
+
+
+@pytest.mark.parametrize("alpha", [0.05, 0.05 / 435, 0.5, 2**-9])
+def test_least_significant_is_where_mcnemar_starts_to_be(alpha):
+    least = least_significant(10**6, alpha)
+    assert mcnemar(least, 0) < alpha <= mcnemar(least - 1, 0)
+    assert least_significant(least - 1, alpha) is None
+
+
+def test_least_difference_has_its_power():
+    """The share of simulated tests that find it: the formula is of the large-sample test, the exact one finds a little less."""
+    n, discordant = 400, 0.2
+    d = least_difference(n, discordant, 0.05)
+    p = (discordant + d) / 2
+    found = 0.0
+    for m in range(n + 1):
+        weight = math.comb(n, m) * discordant**m * (1 - discordant) ** (n - m)
+        if weight > 1e-9:
+            q = p / discordant
+            found += weight * sum(
+                math.comb(m, b) * q**b * (1 - q) ** (m - b) for b in range(m + 1) if mcnemar(b, m - b) < 0.05
+            )
+    assert 0.74 < found < 0.81
+
+
+@pytest.mark.parametrize(("n", "discordant"), [(100, 0.0), (8, 0.5)])
+def test_least_difference_where_none_is_shown(n, discordant):
+    assert least_difference(n, discordant, 0.05 / 435) is None

@@ -24,15 +24,15 @@ from fino1.cells import Cell
 from fino1.errors import SpecError, ToolError
 from fino1.evaluate import serve
 from fino1.evaluate.budget import Account, BudgetSpent, Cost
-from fino1.evaluate.cell import PlannedCell, run_cell
+from fino1.evaluate.cell import PlannedCell, digest_results, run_cell
 from fino1.evaluate.endpoint import Answer, Cancelled, Endpoint
 from fino1.evaluate.models import Source
 from fino1.evaluate.plan import plan, read_versions
 from fino1.evaluate.questions import Question
 from fino1.evaluate.rates import Rates
+from fino1.evaluate.rescore import adopt
 from fino1.evaluate.samples import WHOLE, Shard, find_shard
 from fino1.evaluate.sidecar import Sidecar
-from fino1.spec import canonical
 from fino1.spec.evaluation import EvalBlock
 from fino1.spec.run import RunSpec
 
@@ -57,6 +57,8 @@ def main(spec: RunSpec, name: str, work: Path, server: str | None = None) -> int
         planned = plan(spec, work, stop, sidecar)
         runs.write_config(directory / "config.json", spec)
         inputs.check(directory, spec, writes=True)
+        files.write_json(directory / runs.CELLS_FILE, _list_cells(planned))
+        planned = [adopt(cell, shard, stop) for cell in planned]
         connect = functools.partial(open_endpoint, spec.eval, sidecar, directory, stop)
         account = Account(spec.eval.budget, shard.count, _sum_costs(planned, shard))
         _ask_all(planned, spec.eval, connect, account, shard, stop)
@@ -200,9 +202,9 @@ def _write_done(directory: Path, name: str, planned: Sequence[PlannedCell], seco
         finished = cells.find_finished(cell.directory)
         if finished is None:
             return  # other shards have questions left; the last of them will come here
-        found.append([cell.key, {name: value for name, value in vars(finished.summary).items() if name != "seconds"}])
+        found.append(finished)
     path = directory / "done.json"
-    artefact = canonical.digest(found)
+    artefact = digest_results(found)
     if path.is_file() and json.loads(path.read_text(encoding="utf-8")).get("artefact_sha256") == artefact:
         return
     files.write_json(
@@ -210,14 +212,22 @@ def _write_done(directory: Path, name: str, planned: Sequence[PlannedCell], seco
         {
             "method": "eval",
             "name": name,
-            "cells": [cell.key for cell in planned],
-            "models": [cell.source.name for cell in planned],  # a cell may have been finished under another name
+            **_list_cells(planned),
             "seconds": round(seconds, 3),
             "artefact_sha256": artefact,
             "cost": _sum_costs(planned, WHOLE).to_dict(is_priced=any(cell.source.price for cell in planned)),
             "versions": read_versions(("fino1", "openai", "transformers", "torch")),
         },
     )
+
+
+def _list_cells(planned: Sequence[PlannedCell]) -> dict[str, list[str]]:
+    """List keys, models (a cell may have been finished under another name) and tasks, as `cells.json` and `done.json` do."""
+    return {
+        "cells": [cell.key for cell in planned],
+        "models": [cell.source.name for cell in planned],
+        "tasks": [cell.task.name for cell in planned],
+    }
 
 
 @contextlib.contextmanager

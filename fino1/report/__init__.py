@@ -2,7 +2,7 @@
 
     write_runs(work, names, out, title)      finished runs, by name
     write(cells, training, out, title)       cells and runs, by directory
-    → out/index.html, out/leaderboard.md, out/leaderboard.json
+    → out/index.html, out/leaderboard.md, out/leaderboard.json; out/leaderboard.csv, pairs.csv, published.csv
 
 The same inputs give the same bytes: no dates, no randomness, no paths of this machine.
 """
@@ -13,17 +13,29 @@ from typing import Any
 
 from fino1 import files
 from fino1.errors import SpecError
-from fino1.report import inputs, leaderboard, page
+from fino1.report import inputs, leaderboard, page, published, tables, text
 
 __all__ = ["write", "write_runs"]
 
 
 def write_runs(
-    work: Path, names: Sequence[str], out: Path, title: str, note: str = "", skipped: Sequence[str] = ()
+    work: Path,
+    names: Sequence[str],
+    out: Path,
+    title: str,
+    note: str = "",
+    skipped: Sequence[str] = (),
+    allow_mixed: bool = False,
 ) -> dict[str, Any]:
-    """Write the report on the finished runs of these names in `work`; the rest as `write`."""
+    """Write the report on the runs of these names in `work`; cells that are not finished are listed as not run.
+
+    The rest as `write`. Raises SpecError where neither a run nor a reason for its absence is given.
+    """
+    if not names and not skipped:
+        raise SpecError("--run: expected the name of a finished run, got none")
     found = inputs.find(work, names)
-    return write(found.cells, found.training, out, title, note, skipped, found.models, found.searches)
+    skipped = [*skipped, *found.missing]
+    return write(found.cells, found.training, out, title, note, skipped, found.models, found.searches, allow_mixed)
 
 
 def write(
@@ -35,6 +47,7 @@ def write(
     skipped: Sequence[str] = (),
     models: Sequence[str] | None = None,
     searches: Mapping[str, Path] | None = None,
+    allow_mixed: bool = False,
 ) -> dict[str, Any]:
     """Write the report on these cells and runs into `out` and return what leaderboard.json holds.
 
@@ -47,20 +60,23 @@ def write(
         skipped: stages that did not run and why, a line each.
         models: a model name for each cell; None shows the one it was first finished under.
         searches: directories of runs of method `paths` by the name to show.
+        allow_mixed: cells of a task that differ in more than the model stand in one table, with a column that says in what.
 
     Raises:
         SpecError: a cell that is not finished, a missing file, a broken line; all of them at once. Nothing is written.
 
     """
     found, metrics, made = inputs.read([Path(cell) for cell in cells], models, training, searches or {})
-    board = leaderboard.build(found)
+    board = leaderboard.build(found, allow_mixed)
+    compared = published.compare(found, board.rows)
+    searched = [f"{each.name}: {each.summary}" for each in made]
+    markdown = [text.write_markdown(board, title, note, skipped, searched), *published.write_markdown(compared)]
     _replace(
         Path(out),
         {
-            "index.html": page.render(board, found, metrics, title, note, skipped, made),
-            "leaderboard.md": leaderboard.write_markdown(
-                board, title, note, skipped, [f"{each.name}: {each.summary}" for each in made]
-            ),
+            "index.html": page.render(board, found, metrics, title, note, skipped, made, compared),
+            "leaderboard.md": "\n\n".join(part.rstrip("\n") for part in markdown) + "\n",
+            **tables.write_tables(board, compared),
             "leaderboard.json": board.to_json(),
         },
     )
@@ -73,5 +89,5 @@ def _replace(out: Path, texts: Mapping[str, str]) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise SpecError(f"{out}: expected a directory, got a file") from error
-    for name, text in texts.items():
-        files.write_bytes(out / name, text.encode("utf-8", "replace"))  # names may hold what UTF-8 cannot
+    for name, content in texts.items():
+        files.write_bytes(out / name, content.encode("utf-8", "replace"))  # names may hold what UTF-8 cannot

@@ -1,6 +1,5 @@
 """What does a report read? Finished runs by name, their cells and metrics; with the checks of these files."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from fino1 import cells, jsonlines, runs
 from fino1.cells import CELL_FILE, Cell
 from fino1.errors import SpecError
+from fino1.report import comparable
 from fino1.report.searches import Search, read_search
 
 
@@ -20,21 +20,45 @@ class Inputs:
     models: list[str] = field(default_factory=list)
     training: dict[str, Path] = field(default_factory=dict)
     searches: dict[str, Path] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    """Cells of evaluations that have not ended, in words."""
 
 
 def find(work: Path, names: Sequence[str]) -> Inputs:
-    """Find the finished runs of these names. A cell is shown under the run's name for its model."""
+    """Find the finished runs of these names, and evaluations that have finished cells.
+
+    A cell is shown under the run's name for its model; one that is not finished is missing.
+    """
     found = Inputs()
     for name in names:
-        directory = runs.finished(work, name)
-        done = json.loads((directory / "done.json").read_text(encoding="utf-8"))
-        if done["method"] == "eval":
-            found.cells.extend(work / "cells" / key for key in done["cells"])
-            found.models.extend(done["models"])
+        directory = _find_evaluation(work, name) or runs.finished(work, name)
+        done = directory / "done.json"
+        method = jsonlines.read_object(done)["method"] if done.is_file() else "eval"
+        if method == "eval":
+            _add_cells(found, work, directory)
         else:
-            named = found.searches if done["method"] == "paths" else found.training
+            named = found.searches if method == "paths" else found.training
             named[directory.name.rpartition("-")[0]] = directory
     return found
+
+
+def _find_evaluation(work: Path, name: str) -> Path | None:
+    """Find the one evaluation NAME or NAME-HASH that has begun, where none of that name has finished."""
+    begun = sorted(path.parent for path in (work / "runs").glob(f"*/{runs.CELLS_FILE}"))
+    named = [path for path in begun if name in (path.name, path.name.rpartition("-")[0])]
+    found = [path for path in named if path.name == name] or named
+    return found[0] if len(found) == 1 and not any((path / "done.json").is_file() for path in named) else None
+
+
+def _add_cells(found: Inputs, work: Path, directory: Path) -> None:
+    listed = runs.read_cells(directory)
+    tasks = listed.get("tasks", [""] * len(listed["cells"]))
+    for key, model, task in zip(listed["cells"], listed["models"], tasks, strict=True):
+        if (directory / "done.json").is_file() or cells.find_finished(work / "cells" / key):
+            found.cells.append(work / "cells" / key)
+            found.models.append(model)
+        else:
+            found.missing.append(f"{model} on {task}: missing, not all of its questions are answered")
 
 
 def read(
@@ -75,10 +99,10 @@ def _read_cells(paths: Sequence[Path], models: Sequence[str] | None, problems: l
             problems += error.problems
             continue
         cell = cell if models is None else replace(cell, model=models[i])
-        if (earlier := first.setdefault((cell.model, cell.task), path)) is not path:
+        if (earlier := first.setdefault((cell.model, comparable.identify(cell)), path)) is not path:
             problems.append(
-                f"{path / CELL_FILE}: expected one cell of model {cell.model!r} and task {cell.task!r}, "
-                f"got a second (the first is {earlier})"
+                f"{path / CELL_FILE}: expected one cell of model {cell.model!r} and task {cell.task!r} under the same "
+                f"settings, got a second (the first is {earlier})"
             )
         found.append(cell)
     return found

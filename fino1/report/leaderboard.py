@@ -1,15 +1,15 @@
-"""How accurate is each model, and which differences are significant? The leaderboard as JSON and as Markdown."""
+"""How accurate is each model, and which differences are significant? The leaderboard, which JSON, Markdown and the page show."""
 
-import html
 import json
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 from fino1.cells import Cell
 from fino1.intervals import holm, mcnemar, wilson
+from fino1.report import comparable
+from fino1.report.comparable import Group
 
 SIGNIFICANT = 0.05
 
@@ -21,19 +21,17 @@ LEGEND = (
 )
 PAIRS_LEGEND = (
     "Paired on the questions that both models were asked (x of y and z: x in common, a was asked y, b was asked z). "
-    "p: exact two-sided McNemar test. p (Holm): corrected for all the comparisons made on that task. "
+    "p: exact two-sided McNemar test. p (Holm): corrected for all the comparisons made in that table. "
     f"A model is called better where p (Holm) is below {SIGNIFICANT:g}."
 )
-_ROW_HEAD = ("Model", "Task", "k/n", "Accuracy, %", "95 % interval, %", "Unparsed", "Truncated", "Cut")
-_ROW_HEAD += ("DocMath-compatible, %",)
-_PAIR_HEAD = ("Task", "a", "b", "Reading", "Questions", "Only a right", "Only b right", "p", "p (Holm)")
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two models on one task: how they did on the questions (same id, text and target) that both were asked."""
+    """Two models in one table: how they did on the questions (same id, text and target) that both were asked."""
 
     task: str
+    table: str
     a: str
     b: str
     n_a: int
@@ -60,42 +58,111 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Table:
+    """Rows that stand together, and what they share: label and text. Where cells are mixed, a row's `differs` says the rest."""
+
+    task: str
+    name: str
+    facts: dict[str, str]
+    rows: list[dict[str, Any]]
+
+    @property
+    def is_mixed(self) -> bool:
+        """True if its rows differ in more than the model."""
+        return len({row["table"] for row in self.rows}) > 1
+
+
+@dataclass(frozen=True)
 class Leaderboard:
-    """The rows of leaderboard.json, the paired tests, and the pairs that cannot be tested, in words."""
+    """The rows of leaderboard.json, the paired tests, and in words what cannot be tested or compared.
+
+    Of `comparable` no table is mixed, and each row and pair names its own; `tables` are those that are shown.
+    """
 
     rows: list[dict[str, Any]]
+    comparable: list[Table]
+    tables: list[Table]
     pairs: list[Pair]
     disjoint: list[str]
     golds: tuple[str, ...] = ()
     """What differs by FinQA's other golds, a line each."""
+    apart: tuple[str, ...] = ()
+    """Tasks whose cells differ in more than the model, a line each."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return what leaderboard.json holds."""
-        return {"rows": self.rows, "pairs": [{"task": p.task, "a": p.a, "b": p.b, "p": p.p} for p in self.pairs]}
+        tables = [{"name": table.name, "task": table.task, "facts": table.facts} for table in self.comparable]
+        pairs = [
+            {"task": p.task, "table": p.table, "a": p.a, "b": p.b, "p": p.p, "p_holm": p.p_holm} for p in self.pairs
+        ]
+        return {"tables": tables, "rows": self.rows, "pairs": pairs}
 
     def to_json(self) -> str:
         """Write leaderboard.json."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
 
 
-def build(cells: Sequence[Cell]) -> Leaderboard:
-    """Build the leaderboard of these cells, its rows in the order given."""
+def build(cells: Sequence[Cell], allow_mixed: bool = False) -> Leaderboard:
+    """Build the leaderboard of these cells, its rows in the order given.
+
+    Cells that differ in anything but the model have a table each, or with `allow_mixed` share their task's; no pair is made of
+    them.
+    """
     pairs: list[Pair] = []
     disjoint: list[str] = []
-    for task in dict.fromkeys(cell.task for cell in cells):
+    groups = comparable.group(cells)
+    for group in groups:
         tested = []
-        for a, b in combinations([cell for cell in cells if cell.task == task], 2):
+        for a, b in combinations(group.cells, 2):
             if pair := _test_pair(a, b):
-                tested.append(pair)
+                tested.append({"table": group.name, **pair})
             else:
-                disjoint.append(f"{task}: {a.model} and {b.model} were asked no question in common, so no paired test")
+                disjoint.append(
+                    f"{group.name}: {a.model} and {b.model} were asked no question in common, so no paired test"
+                )
         corrected = holm([pair["p"] for pair in tested])
         pairs += [Pair(**pair, p_holm=p) for pair, p in zip(tested, corrected, strict=True)]
+    of_cell = {id(cell): _make_row(cell, group) for group in groups for cell in group.cells}
+    rows = [of_cell[id(cell)] for cell in cells]
     golds = tuple(line for cell in cells if (line := _compare_golds(cell)))
-    return Leaderboard([_make_row(cell) for cell in cells], pairs, disjoint, golds)
+    apart = [_make_table([group], rows) for group in groups]
+    tables = [
+        _make_table([group for group in groups if group.task == task], rows)
+        for task in dict.fromkeys(group.task for group in groups)
+    ]
+    return Leaderboard(rows, apart, tables if allow_mixed else apart, pairs, disjoint, golds, _list_apart(groups))
 
 
-def _make_row(cell: Cell) -> dict[str, Any]:
+def _make_table(groups: Sequence[Group], rows: Sequence[dict[str, Any]]) -> Table:
+    names = {group.name for group in groups}
+    mine = [row for row in rows if row["table"] in names]
+    name = groups[0].name if len(names) == 1 else groups[0].task
+    return Table(groups[0].task, name, _list_facts(comparable.share(groups), mine), mine)
+
+
+def _list_facts(settings: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """List what stands above a table: questions, settings that say something, and the share of answers that were cut off."""
+    asked = sorted({row["n"] for row in rows})
+    n, truncated = sum(row["n"] for row in rows), sum(row["truncated"] for row in rows)
+    said = {label: text for label, text in settings.items() if text != comparable.UNSAID.get(label, "none")}
+    return {
+        "questions": "–".join(f"{each:,}" for each in dict.fromkeys((asked[0], asked[-1]))),
+        **said,
+        "truncated": f"{format_percent(truncated / n)} % of the answers",
+    }
+
+
+def _list_apart(groups: Sequence[Group]) -> tuple[str, ...]:
+    """Say of each task with several groups that their cells are not compared."""
+    tasks = dict.fromkeys(group.task for group in groups if group.differs)
+    return tuple(
+        f"{task}: not compared with each other, since they differ in more than the model: "
+        + "; ".join(group.differs for group in groups if group.task == task)
+        for task in tasks
+    )
+
+
+def _make_row(cell: Cell, group: Group) -> dict[str, Any]:
     s = cell.summary
     low, high = wilson(s.k, s.n)
     return {
@@ -111,6 +178,8 @@ def _make_row(cell: Cell) -> dict[str, Any]:
         "cut": s.cut,
         "docmath_compat": s.docmath_compat / s.n,
         "key": cell.key,
+        "table": group.name,
+        "differs": group.differs,
     }
 
 
@@ -145,69 +214,3 @@ def format_p(p: float) -> str:
     if p < 0.0001:
         return "< 0.0001"
     return f"{p:.2f}" if p >= 0.1 else f"{p:.3f}" if p >= 0.001 else f"{p:.4f}"
-
-
-def write_markdown(board: Leaderboard, title: str, note: str, skipped: Sequence[str], found: Sequence[str] = ()) -> str:
-    """Write leaderboard.md; `found` has a line for each search for reasoning paths."""
-    parts = [f"# {_escape(title)}"]
-    if note:
-        parts.append(note.strip().replace("<", "&lt;"))
-    parts += _write_rows(board) if board.rows else ["No finished evaluation."]
-    parts += _write_pairs(board)
-    if found:
-        parts += ["## Reasoning paths", "\n".join(f"- {_escape(line)}" for line in found)]
-    if skipped:
-        parts += ["## Not run", "\n".join(f"- {_escape(line)}" for line in skipped)]
-    return "\n\n".join(parts) + "\n"
-
-
-def _write_rows(board: Leaderboard) -> list[str]:
-    rows = (
-        (
-            _escape(row["model"]),
-            _escape(row["task"]),
-            f"{row['k']:,}/{row['n']:,}",
-            format_percent(row["accuracy"]),
-            f"{format_percent(row['low'])}–{format_percent(row['high'])}",
-            f"{row['unparsed']:,}",
-            f"{row['truncated']:,}",
-            f"{row['cut']:,}",
-            format_percent(row["docmath_compat"]),
-        )
-        for row in board.rows
-    )
-    parts = ["## Accuracy", _write_table(_ROW_HEAD, rows, text_columns=2), LEGEND]
-    return [*parts, "\n".join(f"- {_escape(line)}" for line in board.golds)] if board.golds else parts
-
-
-def _write_pairs(board: Leaderboard) -> list[str]:
-    if not board.pairs and not board.disjoint:
-        return []
-    parts = ["## Paired tests"]
-    rows = [
-        (
-            *map(_escape, (pair.task, pair.a, pair.b, pair.reading)),
-            pair.questions,
-            f"{pair.only_a:,}",
-            f"{pair.only_b:,}",
-            _escape(format_p(pair.p)),
-            _escape(format_p(pair.p_holm)),
-        )
-        for pair in board.pairs
-    ]
-    if rows:
-        parts += [_write_table(_PAIR_HEAD, rows, text_columns=4), PAIRS_LEGEND]
-    if board.disjoint:
-        parts.append("\n".join(f"- {_escape(line)}" for line in board.disjoint))
-    return parts
-
-
-def _write_table(head: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int) -> str:
-    rule = [":--"] * text_columns + ["--:"] * (len(head) - text_columns)
-    return "\n".join("| " + " | ".join(line) + " |" for line in (head, rule, *rows))
-
-
-def _escape(text: str) -> str:
-    """Make one line of a name or error message, which come from outside, so that nothing in it is markup."""
-    plain = html.escape(" ".join(text.split()), quote=False)
-    return re.sub(r"([\\`*_\[\]|])", r"\\\1", plain)

@@ -4,7 +4,8 @@ from itertools import product
 
 import pytest
 
-from fino1 import report
+from fino1 import __main__ as entry
+from fino1 import exits, report
 from fino1.cells import Summary
 from fino1.errors import SpecError
 
@@ -46,7 +47,8 @@ def test_pairs_are_tested_on_discordant_answers(cell, tmp_path):
     a = [True] * 3 + [False] * 9 + [True]
     b = [True] * 3 + [True] * 9 + [False]
     board = report.write([cell("sft", a), cell("ppo", b)], {}, tmp_path / "out", "T")
-    assert board["pairs"] == [{"task": "ledger", "a": "sft", "b": "ppo", "p": 22 / 1024}]
+    pair = {"task": "ledger", "table": "ledger", "a": "sft", "b": "ppo", "p": 22 / 1024, "p_holm": 22 / 1024}
+    assert board["pairs"] == [pair]
 
 
 def test_truncated_counts_as_wrong_in_paired_tests(cell, tmp_path, sample):
@@ -68,6 +70,82 @@ def test_same_id_with_another_target_is_another_question(cell, tmp_path, sample)
     assert "1 of 2 and 2" in (tmp_path / "out" / "leaderboard.md").read_text()
 
 
+def test_cells_that_differ_in_more_than_the_model_stand_apart(cell, tmp_path):
+    short, paper = {"max_tokens": 8, "prompt": "Q?"}, {"max_tokens": 24, "prompt": "Paper: Q?"}
+    cells = [
+        cell("a", [True] * 3, settings=short | {"model": {"hub": "a"}}, provenance={"preset": "fino1"}),
+        cell("b", [False] * 3, settings=short | {"model": {"hub": "b"}}, provenance={"preset": "fino1"}),
+        cell("c", [True] * 3, settings=paper, provenance={"preset": "paper"}),
+    ]
+    board = report.write(cells, {}, tmp_path / "out", "T")
+    fino1, other = "ledger (prompt fino1, max_tokens 8)", "ledger (prompt paper, max_tokens 24)"
+    assert [row["table"] for row in board["rows"]] == [fino1, fino1, other]
+    assert [(pair["table"], pair["a"], pair["b"]) for pair in board["pairs"]] == [(fino1, "a", "b")]
+    assert board["tables"][1] == {
+        "name": other,
+        "task": "ledger",
+        "facts": {"questions": "3", "prompt": "paper", "max_tokens": "24", "truncated": "0.0 % of the answers"},
+    }
+    markdown = (tmp_path / "out" / "leaderboard.md").read_text()
+    facts = "questions 3 · prompt paper · max\\_tokens 24 · truncated 0.0 % of the answers"
+    above = f"### ledger (prompt paper, max\\_tokens 24)\n\n{facts}\n\n| Model"
+    assert above in markdown
+    assert "ledger: not compared with each other, since they differ in more than the model: prompt fino1" in markdown
+    assert (
+        f'<caption class="unseen">Accuracy of each model on {other} with' in (tmp_path / "out/index.html").read_text()
+    )
+
+
+def test_mixed_cells_are_in_one_table_where_asked_and_still_not_paired(cell, tmp_path):
+    cells = [cell("a", [True], settings={"max_tokens": 8}), cell("b", [False], settings={"max_tokens": 24})]
+    board = report.write(cells, {}, tmp_path / "out", "T", allow_mixed=True)
+    assert board["pairs"] == []
+    text = (tmp_path / "out" / "leaderboard.md").read_text()
+    assert text.count("| Model |") == 1
+    assert "| Model | Task | Differs in |" in text
+    assert "| a | ledger | max\\_tokens 8 | 1/1 |" in text
+    assert "| b | ledger | max\\_tokens 24 | 0/1 |" in text
+    assert "<td>max_tokens 24</td>" in (tmp_path / "out" / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "is_of_the_model"),
+    [
+        ("model", {"hub": "other"}, True),
+        ("server", "vllm", True),
+        ("server_args", ["--x"], True),
+        ("context_length", 4096, True),
+        ("chat_template_kwargs", {"enable_thinking": True}, True),
+        ("prompt_tokens", "estimate", True),
+        ("dataset", {"sha256": "cd"}, False),
+        ("prompt", "Another {{ question }}", False),
+        ("temperature", 0.5, False),
+        ("limit", 7, False),
+        ("fold", "1/5", False),
+        ("gold", "corrected", False),
+        ("scorer", "2", False),
+        ("of a later version", True, False),
+    ],
+)
+def test_what_belongs_to_a_model_goes_with_it(cell, tmp_path, key, value, is_of_the_model):
+    settings = {"model": {"hub": "a"}, "dataset": {"sha256": "ab"}, "prompt": "{{ question }}", "temperature": 0}
+    about = {"provenance": {"preset": "fino1"}}
+    cells = [
+        cell("a", [True], settings=settings, **about),
+        cell("b", [True], settings=settings | {key: value}, **about),
+    ]
+    board = report.write(cells, {}, tmp_path / "out", "T")
+    assert len(board["tables"]) == (1 if is_of_the_model else 2)
+    assert len(board["pairs"]) == is_of_the_model
+    assert len({table["name"] for table in board["tables"]}) == len(board["tables"])
+
+
+def test_truncation_stands_above_the_table(cell, tmp_path, sample):
+    cells = [cell("a", [sample(0, True, finish_reason="length"), sample(1, True)]), cell("b", [True, True])]
+    board = report.write(cells, {}, tmp_path / "out", "T")
+    assert board["tables"][0]["facts"]["truncated"] == "25.0 % of the answers"
+
+
 def test_disjoint_questions_give_no_pair_and_are_named(cell, tmp_path, sample):
     cells = [cell("a", [True]), cell("b", [sample(7, True)])]
     assert report.write(cells, {}, tmp_path / "out", "T")["pairs"] == []
@@ -86,7 +164,7 @@ def test_markdown(cell, tmp_path):
 
 
 def test_nothing_to_show_is_no_error(tmp_path):
-    assert report.write([], {}, tmp_path / "out", "T", skipped=["all"]) == {"rows": [], "pairs": []}
+    assert report.write([], {}, tmp_path / "out", "T", skipped=["all"]) == {"tables": [], "rows": [], "pairs": []}
     assert "No finished evaluation." in (tmp_path / "out" / "leaderboard.md").read_text()
 
 
@@ -94,7 +172,12 @@ def test_files_are_replaced_whole(cell, tmp_path):
     out = tmp_path / "out"
     report.write([cell("a", [True])], {}, out, "first")
     report.write([], {}, out, "second")
-    assert sorted(path.name for path in out.iterdir()) == ["index.html", "leaderboard.json", "leaderboard.md"]
+    assert {path.name for path in out.iterdir()} == {
+        "index.html",
+        *(f"leaderboard.{kind}" for kind in ("csv", "json", "md")),
+        *("pairs.csv", "published.csv"),
+    }
+    assert (out / "leaderboard.csv").read_text() == ""
     assert "first" not in (out / "leaderboard.md").read_text()
 
 
@@ -191,6 +274,19 @@ def test_a_cell_without_its_fields(cell, tmp_path):
 def test_the_same_model_and_task_twice(cell, tmp_path):
     path = cell("a", [True])
     assert "got a second" in problems(tmp_path, [path, path])[0]
+
+
+def test_one_model_under_two_settings_has_two_rows(cell, tmp_path):
+    first = cell("a", [True], settings={"max_tokens": 8})
+    second = first.rename(first.parent / "first")
+    board = report.write([second, cell("a", [True], settings={"max_tokens": 24})], {}, tmp_path / "out", "T")
+    assert [row["differs"] for row in board["rows"]] == ["max_tokens 8", "max_tokens 24"]
+
+
+def test_no_run_is_an_error(tmp_path, capsys):
+    assert entry.main(["report", "--work", str(tmp_path), "--out", str(tmp_path / "out")]) == exits.USER
+    assert capsys.readouterr().err == "--run: expected the name of a finished run, got none\n"
+    assert not (tmp_path / "out").exists()
 
 
 def test_broken_metrics(run, tmp_path):

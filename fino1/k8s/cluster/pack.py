@@ -28,9 +28,10 @@ def main(work: str, directory: str, what: str) -> int:
 
 
 def cells(folder: str) -> "list[str]":
-    """The cells that a finished evaluation names."""
+    """The cells that an evaluation names; one of version 0.1 does so once it has finished."""
+    name = "cells.json" if os.path.isfile(os.path.join(folder, "cells.json")) else "done.json"
     try:
-        with open(os.path.join(folder, "done.json"), encoding="utf-8") as file:
+        with open(os.path.join(folder, name), encoding="utf-8") as file:
             named = json.load(file).get("cells", [])
     except FileNotFoundError:
         return []

@@ -1,0 +1,77 @@
+"""How does the leaderboard look as Markdown? leaderboard.md."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from fino1.report.leaderboard import LEGEND, PAIRS_LEGEND, Leaderboard, Table, format_p, format_percent
+from fino1.report.markdown import escape, write_table
+
+_ROW_HEAD = ("Model", "Task", "k/n", "Accuracy, %", "95 % interval, %", "Unparsed", "Truncated", "Cut")
+_ROW_HEAD += ("DocMath-compatible, %",)
+_PAIR_HEAD = ("Task", "a", "b", "Reading", "Questions", "Only a right", "Only b right", "p", "p (Holm)")
+
+
+def write_markdown(board: Leaderboard, title: str, note: str, skipped: Sequence[str], found: Sequence[str] = ()) -> str:
+    """Write leaderboard.md; `found` has a line for each search for reasoning paths."""
+    parts = [f"# {escape(title)}"]
+    if note:
+        parts.append(note.strip().replace("<", "&lt;"))
+    parts += _write_rows(board) if board.rows else ["No finished evaluation."]
+    parts += _write_pairs(board)
+    if found:
+        parts += ["## Reasoning paths", "\n".join(f"- {escape(line)}" for line in found)]
+    if skipped:
+        parts += ["## Not run", "\n".join(f"- {escape(line)}" for line in skipped)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _write_rows(board: Leaderboard) -> list[str]:
+    parts = ["## Accuracy"]
+    for table in board.tables:
+        facts = " · ".join(f"{escape(label)} {escape(text)}" for label, text in table.facts.items())
+        parts += [f"### {escape(table.name)}", facts, write_table(*_tabulate(table), text_columns=2 + table.is_mixed)]
+    parts.append(LEGEND)
+    if lines := [*board.apart, *board.golds]:
+        parts.append("\n".join(f"- {escape(line)}" for line in lines))
+    return parts
+
+
+def _tabulate(table: Table) -> tuple[Sequence[str], list[Sequence[str]]]:
+    """Return a table's head and rows; a mixed one has a column for what differs."""
+    head = _ROW_HEAD[:2] + ("Differs in",) * table.is_mixed + _ROW_HEAD[2:]
+    return head, [
+        (escape(row["model"]), escape(row["task"]))
+        + (escape(row["differs"]),) * table.is_mixed
+        + tuple(_list_figures(row))
+        for row in table.rows
+    ]
+
+
+def _list_figures(row: dict[str, Any]) -> Iterable[str]:
+    yield f"{row['k']:,}/{row['n']:,}"
+    yield format_percent(row["accuracy"])
+    yield f"{format_percent(row['low'])}–{format_percent(row['high'])}"
+    yield from (f"{row[count]:,}" for count in ("unparsed", "truncated", "cut"))
+    yield format_percent(row["docmath_compat"])
+
+
+def _write_pairs(board: Leaderboard) -> list[str]:
+    if not board.pairs and not board.disjoint:
+        return []
+    parts = ["## Paired tests"]
+    rows = [
+        (
+            *map(escape, (pair.table, pair.a, pair.b, pair.reading)),
+            pair.questions,
+            f"{pair.only_a:,}",
+            f"{pair.only_b:,}",
+            escape(format_p(pair.p)),
+            escape(format_p(pair.p_holm)),
+        )
+        for pair in board.pairs
+    ]
+    if rows:
+        parts += [write_table(_PAIR_HEAD, rows, text_columns=4), PAIRS_LEGEND]
+    if board.disjoint:
+        parts.append("\n".join(f"- {escape(line)}" for line in board.disjoint))
+    return parts
