@@ -35,29 +35,10 @@ from fino1.tasks import finqa
 LATENCY_S, CONCURRENCY, ROWS, TURNS, MAX_TOKENS = 0.05, 64, 1127, 5, 512
 LM_EVAL = Path(".venv-lm-eval/bin/python")
 IDEAL_S = math.ceil(ROWS / CONCURRENCY) * LATENCY_S
-WORDS = [
-    "the",
-    "company",
-    "recorded",
-    "net",
-    "revenue",
-    "of",
-    "million",
-    "in",
-    "fiscal",
-    "year",
-    "compared",
-    "with",
-    "prior",
-    "operating",
-    "income",
-    "decreased",
-    "due",
-    "to",
-]
-ANSWER = (
-    "## Thinking\n\n" + "We take the two amounts from the table. " * 8 + "\n\n## Final Response\n\nThe answer is 42."
+WORDS = (
+    "the company recorded net revenue of million in fiscal year compared with prior operating income decreased due to"
 )
+ANSWER = f"## Thinking\n\n{'We take the two amounts. ' * 12}\n\n## Final Response\n\nThe answer is 42."
 TASK = """task: asked
 dataset_path: json
 dataset_kwargs: {{data_files: {{test: {rows}}}}}
@@ -111,9 +92,8 @@ def _run_lm_eval(url: str, rows: Path, folder: Path) -> None:
     lines = [{"prompt": finqa.TASK.prompt(record), "target": str(record.target)} for record in records]
     (folder / "asked.json").write_text(json.dumps(lines))
     (folder / "asked.yaml").write_text(TASK.format(rows=folder / "asked.json", max_tokens=MAX_TOKENS))
-    model = (
-        f"model=m,base_url={url}/chat/completions,num_concurrent={CONCURRENCY},max_retries=3,tokenized_requests=False"
-    )
+    model = f"model=m,base_url={url}/chat/completions,num_concurrent={CONCURRENCY}"
+    model += ",max_retries=3,tokenized_requests=False"
     command = [LM_EVAL.absolute(), "-m", "lm_eval", "run", "--model", "local-chat-completions", "--model_args", model]
     command += ["--tasks", "asked", "--include_path", folder, "--apply_chat_template"]
     command += ["--output_path", folder / "lm", "--log_samples"]
@@ -126,9 +106,8 @@ def _ask_clock(server: Connection, who: str) -> float:
     """Seconds from the first request to the last reply since this was asked last."""
     server.send(None)
     count, seconds, latency = server.recv()
-    print(
-        f"{who}: {count} requests in {seconds:.3f} s, {IDEAL_S / seconds:.1%} of the ideal; each took {latency:.5f} s"
-    )
+    share = f"{IDEAL_S / seconds:.1%} of the ideal"
+    print(f"{who}: {count} requests in {seconds:.3f} s, {share}; each took {latency:.5f} s")
     assert count == ROWS, count
     return seconds
 
@@ -144,11 +123,9 @@ def _write_rows(path: Path) -> Path:
     """Write made rows with pages as long as FinQA's, 4,000 characters on average."""
     rng, rows = random.Random(1), []
     for i in range(ROWS):
-        text = [" ".join(rng.choices(WORDS, k=25)) for _ in range(rng.randint(10, 40))]
-        table = [
-            ["", "2019", "2018"],
-            *([f"item {j}", str(rng.randint(1, 9999)), str(rng.randint(1, 9999))] for j in range(6)),
-        ]
+        text = [" ".join(rng.choices(WORDS.split(), k=25)) for _ in range(rng.randint(10, 40))]
+        table = [["", "2019", "2018"]]
+        table += ([f"item {j}", str(rng.randint(1, 9999)), str(rng.randint(1, 9999))] for j in range(6))
         qa = {"question": f"what was the change in item {i % 6} ?", "exe_ans": float(rng.randint(1, 99))}
         rows.append({"id": f"made-{i}", "pre_text": text, "post_text": [], "table": table, "qa": qa})
     path.write_text(json.dumps(rows))

@@ -29,9 +29,8 @@ class Connections:
         self._parts = urlsplit(self._url)
         self._target = self._parts._replace(scheme="", netloc="").geturl()
         self._is_direct = is_local or not ({self._parts.scheme, "all"} & getproxies().keys())
-        self._tls = (
-            httpx2.create_ssl_context() if self._parts.scheme == "https" else None
-        )  # trusts what the client does
+        is_tls = self._parts.scheme == "https"
+        self._tls = httpx2.create_ssl_context() if is_tls else None  # trusts what the client does
         authorization = {"Authorization": f"Bearer {client.api_key}"}
         said = {**client.default_headers, **authorization, "Content-Type": "application/json"}
         self._headers = {name: value for name, value in said.items() if isinstance(value, str)}

@@ -24,6 +24,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -78,9 +79,8 @@ def vllm(model: str, name: str, context_length: int | None, args: Sequence[str] 
     gpus = int(os.environ.get("PET_NPROC_PER_NODE", "1"))
     where, _, revision = (model, "", "") if Path(model).is_dir() else model.partition("@")
     known = where, name, revision or None, context_length
-    return Program(
-        "vllm", model, name, lambda port: ["vllm", *list_vllm_arguments(*known, port=port, gpus=gpus), *args]
-    )
+    list_arguments = partial(list_vllm_arguments, *known, gpus=gpus)
+    return Program("vllm", model, name, lambda port: ["vllm", *list_arguments(port=port), *args])
 
 
 class Server:
@@ -257,9 +257,8 @@ def _find_reason(log: Path) -> str:
     if not errors:
         return (lines or ["nothing in its log"])[-1]
     said = lines[errors[-1] :]
-    return (
-        ": ".join(said[:2]) if "validation error" in said[0] else said[0]
-    )  # of pydantic, which says what on the next line
+    is_pydantic = "validation error" in said[0]  # which says what on the next line
+    return ": ".join(said[:2]) if is_pydantic else said[0]
 
 
 def _end_with_parent(number: int) -> None:
