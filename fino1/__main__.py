@@ -163,8 +163,8 @@ def _serve(arguments: argparse.Namespace) -> int:
         raise SpecError(f"{place}: expected transformers for `fino1 serve`, got vllm")
     key, model = link.find_served(spec, str(arguments.config))
     where, revision = runs.resolve(model, arguments.work, key=key)
-    served = "@".join(filter(None, (where, revision)))
-    return serve.serve_in_foreground(served, arguments.port, spec.list_server_args(model))
+    program = serve.transformers("@".join(filter(None, (where, revision))), spec.list_server_args(model))
+    return serve.serve_in_foreground(program, arguments.port)
 
 
 def _report(arguments: argparse.Namespace) -> int:

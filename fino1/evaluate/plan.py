@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from fino1 import cells
+from fino1 import cells, doctor
 from fino1.errors import SpecError
 from fino1.evaluate import counter, models, questions
 from fino1.evaluate.cell import PlannedCell
@@ -58,16 +58,15 @@ def plan(spec: RunSpec, work: Path, stop: threading.Event, sidecar: Sidecar | No
 def set_engine(sources: Sequence[Source], spec: RunSpec, sidecar: Sidecar | None, is_sound: bool) -> list[Source]:
     """Name the engine that serves the models without `base_url`. Asks the sidecar where the run file says nothing.
 
-    Raises SpecError for an engine, or models, that are not served here.
+    Raises SpecError for an engine that is not installed, or models that are not served here.
     """
     names = [source.name for source in sources if source.served]
     arguments = {model.name: spec.list_server_args(model) for model in spec.asked.values()}
     engine = spec.asking.server.engine
     if sidecar is None:
-        if names and engine == "vllm":
-            key = f"{spec.method}.server.engine"
-            raise SpecError(f"{key}: expected transformers where no --server is given, got vllm")
-        engine = "transformers"
+        if problems := doctor.missing_server(spec) if names else []:
+            raise SpecError(problems)
+        engine = engine or "transformers"
     elif len(names) > 1:
         raise SpecError(f"--server: expected one model without base_url, got {', '.join(names)}")
     elif engine is None:

@@ -1,13 +1,10 @@
-"""What does an endpoint's reply say? The client builds a chat completion of any body and checks none of its fields."""
+"""What does an endpoint's reply say? Any field of it may be missing, or of another type."""
 
 import email.utils
 import math
 import time
 from collections.abc import Mapping
 from typing import Any
-
-from openai.types.chat import ChatCompletion, ChatCompletionMessage
-from openai.types.chat.chat_completion import Choice
 
 
 class NoCompletion(ValueError):
@@ -16,18 +13,18 @@ class NoCompletion(ValueError):
 
 def read(reply: Any) -> dict[str, Any]:
     """Read text, reasoning, finish_reason, token counts and model of a reply; None where it has none. Raises NoCompletion."""
-    choices = reply.choices if isinstance(reply, ChatCompletion) else None
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    message = choice.message if isinstance(choice, Choice) else None
-    if not isinstance(message, ChatCompletionMessage) or not isinstance(message.content, str | list | None):
+    choices = _only(list, _get(reply, "choices"))
+    choice = choices[0] if choices else None
+    message, usage = _only(dict, _get(choice, "message")), _get(reply, "usage")
+    if message is None or not isinstance(message.get("content"), str | list | None):
         raise NoCompletion(f"no chat completion: {reply!s}")
     return {
-        "text": _join(message.content),
+        "text": _join(message.get("content")),
         "reasoning": _find_reasoning(message),
-        "finish_reason": _only(str, choice.finish_reason),
-        "prompt_tokens": _count(getattr(reply.usage, "prompt_tokens", None)),
-        "completion_tokens": _count(getattr(reply.usage, "completion_tokens", None)),
-        "model": _only(str, reply.model),
+        "finish_reason": _only(str, _get(choice, "finish_reason")),
+        "prompt_tokens": _count(_get(usage, "prompt_tokens")),
+        "completion_tokens": _count(_get(usage, "completion_tokens")),
+        "model": _only(str, _get(reply, "model")),
     }
 
 
@@ -60,10 +57,15 @@ def _join(content: Any) -> str:
     return "".join(text for text in texts if isinstance(text, str))
 
 
-def _find_reasoning(message: ChatCompletionMessage) -> str | None:
+def _find_reasoning(message: Mapping[str, Any]) -> str | None:
     """What the model thought: `reasoning_content` of DeepSeek and transformers serve, `reasoning` of OpenRouter and vLLM."""
-    texts = (_only(str, getattr(message, name, None)) for name in ("reasoning_content", "reasoning"))
+    texts = (_only(str, message.get(name)) for name in ("reasoning_content", "reasoning"))
     return next(filter(None, texts), None)
+
+
+def _get(block: Any, name: str) -> Any:
+    """The value of a field; None where it is missing, or the block is no object."""
+    return block.get(name) if isinstance(block, dict) else None
 
 
 def _count(value: Any) -> int | None:

@@ -29,6 +29,7 @@ def check(spec: RunSpec, source: str) -> None:
     if spec.nodes != 1:
         problems.append(f"{source}: nodes: expected 1 on this machine, got {spec.nodes}")
     problems += [f"{source}: method: {text}" for text in doctor.missing(_VERBS[spec.method])]
+    problems += [f"{source}: {text}" for text in doctor.missing_server(spec)]
     problems += [f"{source}: {text}" for text in trackers.missing(spec.report_to)]
     here = len(list(Path("/dev").glob("nvidia[0-9]*")))
     asked = max((each.gpus_per_node for each in spec.alone), default=spec.gpus_per_node)

@@ -82,7 +82,7 @@ class ServerBlock(Block):
     """The server of a model without `base_url`, which runs in the same pod."""
 
     engine: Literal["vllm", "transformers"] | None = None
-    """Null: vLLM where `gpus_per_node` is not 0, else `transformers serve`."""
+    """Null: in a pod vLLM where `gpus_per_node` is not 0, else `transformers serve`."""
     image: Image | None = None
     """Null: the release of vLLM that this package knows, or our training image."""
     args: list[str] = []

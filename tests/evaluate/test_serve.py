@@ -20,7 +20,7 @@ HOLD = """
 import sys, threading, time
 from pathlib import Path
 from fino1.evaluate import serve
-server = serve._start(sys.argv[1], Path(sys.argv[2]))
+server = serve._start(serve.transformers(sys.argv[1]), Path(sys.argv[2]))
 print(server.process.pid, flush=True)
 time.sleep(60)
 """
@@ -67,7 +67,7 @@ def test_a_model_that_does_not_load(tmp_path, folder):
         pytest.raises(
             SpecError, match="folder: expected a model that transformers serve can load, got .*: .* .see .*/log"
         ) as caught,
-        serve.serve(str(folder), tmp_path / "log", threading.Event()),
+        serve.serve(serve.transformers(str(folder)), tmp_path / "log", threading.Event()),
     ):
         pass
     assert "\n" not in str(caught.value)
@@ -77,14 +77,14 @@ def test_a_model_that_does_not_load(tmp_path, folder):
 def test_halt_ends_the_start(tmp_path, folder):
     halt = threading.Event()
     halt.set()
-    with pytest.raises(Cancelled), serve.serve(str(folder), tmp_path / "log", halt):
+    with pytest.raises(Cancelled), serve.serve(serve.transformers(str(folder)), tmp_path / "log", halt):
         pass
 
 
 @pytest.mark.slow
 def test_serving(tmp_path, llama):
     """One server for all facts about it: it takes seconds to start."""
-    with serve.serve(str(llama), tmp_path / "log", threading.Event()) as server:
+    with serve.serve(serve.transformers(str(llama)), tmp_path / "log", threading.Event()) as server:
         halt = threading.Event()
         greedy = Endpoint(server.base_url, server.model, is_local=True, check=server.check)
         first, second = (greedy.ask("sales 12 34", 20, 0.0, halt) for _ in range(2))
@@ -139,7 +139,7 @@ def test_main_serves_a_folder_and_stops_with_its_end_of_sequence(tmp_path, llama
 def test_health_of_nobody(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", "pass"], stdin=subprocess.PIPE)
     process.wait()
-    server = serve.Server(process, 9, "m", tmp_path / "log")
+    server = serve.Server(process, 9, serve.transformers("m"), tmp_path / "log")
     (tmp_path / "log").write_text("the last words\n")
     assert not serve._is_healthy(urllib.request.build_opener(), server)
     with pytest.raises(ToolError, match="ended with 0.*\n.*the last words") as caught:

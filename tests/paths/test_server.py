@@ -34,9 +34,9 @@ def test_the_server_is_asked_and_a_call_is_its_engines(writer, spec, tmp_path):
     assert writer.asked.total() == 9 * N
 
 
-def test_vllm_is_not_started_here(spec, tmp_path):
+def test_vllm_that_is_not_installed(spec, tmp_path):
     with pytest.raises(
-        SpecError, match=r"paths.server.engine: expected transformers where no --server is given, got vllm"
+        SpecError, match=r"paths.server.engine: expected vllm to be installed, or transformers, got no vllm"
     ):
         main(spec(engine="vllm"), "paths", tmp_path)
 

@@ -7,8 +7,8 @@ from fino1 import __version__
 from fino1.k8s.objects import scheduling
 from fino1.k8s.objects.backends import BACKENDS
 from fino1.k8s.objects.unit import PORT, SERVER_PORT, VLLM_IMAGE, Unit, given
-from fino1.spec import canonical
 from fino1.spec.run import ASKING
+from fino1.spec.server import list_vllm_arguments
 
 USER = 10001
 CONFIG, LINK = "/etc/fino1/config.json", "/run/fino1/model"
@@ -153,7 +153,8 @@ def _make_server_containers(unit: Unit) -> list[dict[str, Any]]:
     server = unit.block["server"]
     engine = server.get("engine", "vllm" if document["gpus_per_node"] else "transformers")
     if engine == "vllm":
-        default, args = VLLM_IMAGE, [*_vllm(document, model), *server["args"], *model.get("server_args", [])]
+        args = [*_list_vllm_arguments(document, model), *server["args"], *model.get("server_args", [])]
+        default = VLLM_IMAGE
     else:  # reads the further arguments from its config
         default, args = image(document, "train"), ["serve", "--config", CONFIG, "--port", str(SERVER_PORT)]
     to_link = ["link", "--config", CONFIG, "--to", LINK]
@@ -162,14 +163,9 @@ def _make_server_containers(unit: Unit) -> list[dict[str, Any]]:
     return [*link, _container(document, "server", server.get("image", default), args, {}, **keys)]
 
 
-def _vllm(document: Document, model: Mapping[str, Any]) -> list[str]:
-    revision = ["--revision", model["revision"]] if "revision" in model else []
-    length = ["--max-model-len", canonical.dumps(model["context_length"])] if "context_length" in model else []
-    ranks = max(document["gpus_per_node"], 1)
-    return [
-        *("--model", model.get("hub", LINK), *revision, "--served-model-name", model["name"], *length),
-        *("--host", "127.0.0.1", "--port", str(SERVER_PORT), "--tensor-parallel-size", str(ranks)),
-    ]
+def _list_vllm_arguments(document: Document, model: Mapping[str, Any]) -> list[str]:
+    known = model.get("hub", LINK), model["name"], model.get("revision"), model.get("context_length")
+    return list_vllm_arguments(*known, port=SERVER_PORT, gpus=document["gpus_per_node"])
 
 
 def _fixed(document: Document) -> dict[str, Any]:
