@@ -46,7 +46,7 @@ def plan(spec: RunSpec, work: Path, stop: threading.Event, sidecar: Sidecar | No
     planned: list[PlannedCell] = []
     for source in sources:
         with _collect(problems, f"eval.models: {source.name}: "):
-            planned += _plan_model(source, tables, spec.eval, work, stop)
+            planned += _plan_model(source, tables, spec, work, stop)
     problems += _find_repeated(planned)
     if problems:
         raise SpecError(problems)
@@ -77,11 +77,12 @@ def set_engine(sources: Sequence[Source], spec: RunSpec, sidecar: Sidecar | None
 
 
 def _plan_model(
-    source: Source, tables: Sequence[tuple[Rows, EvalTask]], block: EvalBlock, work: Path, stop: threading.Event
+    source: Source, tables: Sequence[tuple[Rows, EvalTask]], spec: RunSpec, work: Path, stop: threading.Event
 ) -> list[PlannedCell]:
     """Plan the cells of one model. Its tokenizer is read only where something is left to ask."""
     problems: list[str] = []
-    planned = [_plan_cell(source, rows, asked, block, work) for rows, asked in tables]
+    block, seed = spec.eval, spec.seed
+    planned = [_plan_cell(source, rows, asked, spec, work) for rows, asked in tables]
     todo = [i for i, cell in enumerate(planned) if cells.find_finished(cell.directory) is None]
     budget = _limit_prompt(source, block) if todo else None
     counts = todo and (budget is not None or source.served)
@@ -89,18 +90,20 @@ def _plan_model(
     for i in todo:
         with _collect(problems, ""):
             asked = questions.make(tables[i][0], block.prompt, budget, count, stop)
+            asked = questions.repeat(asked, block.samples, seed)
             planned[i] = dataclasses.replace(planned[i], questions=asked)
     if problems:
         raise SpecError(problems)
     return planned
 
 
-def _plan_cell(source: Source, rows: Rows, asked: EvalTask, block: EvalBlock, work: Path) -> PlannedCell:
+def _plan_cell(source: Source, rows: Rows, asked: EvalTask, spec: RunSpec, work: Path) -> PlannedCell:
     """Plan one cell, without its questions.
 
     Everything that can change the numbers goes into the key. The name in the leaderboard, concurrency, time-outs and
     retries do not.
     """
+    block = spec.eval
     settings = {
         "model": source.identity,
         "server": source.kind,
@@ -113,6 +116,8 @@ def _plan_cell(source: Source, rows: Rows, asked: EvalTask, block: EvalBlock, wo
         "scorer": scoring.SCORER_VERSION,
         "limit": asked.limit,
     }
+    if block.samples > 1:
+        settings |= {"samples": block.samples, "seed": spec.seed}
     if asked.fold:
         settings["fold"] = asked.fold
     if source.chat_template_kwargs:
