@@ -3,12 +3,13 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 OLDEST := .venv-oldest
+S3 := .venv-s3
 BIN := $(VENV)/bin
 DATA := ../shared/data
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup demo test test-fast test-gpu test-oldest tools cluster-up cluster-down node-up node-down e2e images lock generate lint check finqa-tiny finqa-smollm2 bench bench-cli clean
+.PHONY: help setup demo test test-fast test-gpu test-oldest test-s3 tools cluster-up cluster-down node-up node-down e2e e2e-gitops images lock generate lint check finqa-tiny finqa-smollm2 bench bench-cli clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | expand -t 14
@@ -61,13 +62,17 @@ e2e: tools  ## The tests whose pods run: a whole cluster up, tests, down (root)
 	$(BIN)/python -m pytest tests/e2e tests/images -m 'e2e and not alone' --numprocesses 2 --dist loadfile --durations 25 && \
 	$(BIN)/python -m pytest tests/e2e -m 'e2e and alone'
 
+e2e-gitops: tools  ## What Argo CD makes of commits: its controllers, a git server and an API server on loopback (no root)
+	$(BIN)/python -m tests.cluster.tools.gitops
+	$(BIN)/python -m pytest tests/gitops -m gitops --capture no
+
 # Three at a time on two cores: much of a test is waiting, for a server, a pause, another rank. Each worker has its own API
 # server. In the order of tests/conftest.py.
 test: tools  ## All tests that need no kubelet
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 25
 
 test-fast: $(VENV)/ready  ## The tests that start no ranks and no servers
-	$(BIN)/python -m pytest -m 'not slow and not e2e'
+	$(BIN)/python -m pytest -m 'not slow and not e2e and not gitops'
 
 test-gpu: $(VENV)/ready  ## The tests that need a GPU
 	$(BIN)/python -m pytest -m gpu
@@ -81,6 +86,17 @@ $(OLDEST)/ready: pyproject.toml constraints-oldest.txt
 
 test-oldest: $(OLDEST)/ready  ## Training and HTTP tests with the oldest versions that pyproject.toml allows (.venv-oldest, 5 GB)
 	$(OLDEST)/bin/python -m pytest -m 'not gpu and not e2e' tests/train tests/evaluate tests/k8s
+
+# An environment of its own: S3's client asks for another python-dateutil than kubernetes, and the server is not small.
+# botocore's version is said here: pip looks for hours for one on which a client and a server agree.
+$(S3)/ready: pyproject.toml
+	$(PYTHON) -m venv $(S3)
+	$(S3)/bin/pip install --quiet --disable-pip-version-check --editable '.[eval,s3]' \
+	    aiobotocore==3.10.0 boto3==1.43.117 flask flask-cors moto[s3]==5.2.5 pytest pytest-timeout
+	touch $@
+
+test-s3: $(S3)/ready  ## An evaluation whose cells lie in S3, against a server on loopback (.venv-s3, 0.6 GB)
+	$(S3)/bin/python -m pytest tests/evaluate/test_s3.py
 
 lint: $(VENV)/ready  ## Style
 	$(BIN)/ruff check
@@ -107,4 +123,4 @@ bench-cli: tools  ## How fast fino1-k8s is, next to helm and kubectl (some minut
 	$(BIN)/python -m benchmarks.cli
 
 clean:  ## Remove the environments and all outputs
-	rm -rf $(VENV) $(OLDEST) out
+	rm -rf $(VENV) $(OLDEST) $(S3) out

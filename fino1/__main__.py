@@ -26,6 +26,7 @@ _GROUPS = {
         "report": "write the leaderboard and curves of finished runs as one page",
         "rows": "filter and merge rows of `paths` runs and files into a data set for SFT, PPO and DPO",
         "score": "judge answers of your own",
+        "tasks": "list the tasks, or check task files: kinds of answers, licence, source",
         "doctor": "list versions and devices, check write access, and say what is missing",
     },
     "what `run` and the pods start": {
@@ -72,7 +73,8 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_report(commands["report"])
     options.add(commands["rows"])
-    commands["score"].add_argument("--task", required=True, help="the task whose rows were answered")
+    commands["tasks"].add_argument("files", nargs="*", metavar="FILE.yaml", help="task files (docs/tasks.md)")
+    commands["score"].add_argument("--task", required=True, help="the task whose rows were answered, or a task file")
     commands["score"].add_argument(
         "file", type=Path, metavar="FILE.jsonl", help="answers and targets (docs/scoring.md)"
     )
@@ -156,13 +158,13 @@ def _serve(arguments: argparse.Namespace) -> int:
     from fino1.evaluate import link, serve
 
     spec = _build(arguments, "eval", "paths")
-    server = spec.asking.server
-    if server.engine == "vllm":
+    if spec.asking.server.engine == "vllm":
         place = f"{arguments.config}: {spec.method}.server.engine"
         raise SpecError(f"{place}: expected transformers for `fino1 serve`, got vllm")
     key, model = link.find_served(spec, str(arguments.config))
     where, revision = runs.resolve(model, arguments.work, key=key)
-    return serve.serve_in_foreground("@".join(filter(None, (where, revision))), arguments.port, server.args)
+    served = "@".join(filter(None, (where, revision)))
+    return serve.serve_in_foreground(served, arguments.port, spec.list_server_args(model))
 
 
 def _report(arguments: argparse.Namespace) -> int:
@@ -183,6 +185,13 @@ def _score(arguments: argparse.Namespace) -> int:
     from fino1.tasks import scorefile
 
     scorefile.main(arguments.task, arguments.file, sys.stdout)
+    return exits.DONE
+
+
+def _tasks(arguments: argparse.Namespace) -> int:
+    from fino1.tasks import listing
+
+    listing.main(arguments.files, sys.stdout)
     return exits.DONE
 
 
@@ -226,6 +235,7 @@ _VERBS = {
     "report": _report,
     "rows": _rows,
     "score": _score,
+    "tasks": _tasks,
     "doctor": _doctor,
     "train": _train,
     "evaluate": _evaluate,

@@ -30,9 +30,10 @@ class Sample:
 
     `reasoning` is what the endpoint sent apart from the text; `unanswered` (`unheard` in the file) counts the attempts that
     were sent and not answered. `strict_by_other_gold` is the verdict by the row's second gold, published or corrected
-    (docs/scoring.md §10). With several samples `number` counts a question's answers from 0, and `same_as` is the number of the
-    first one that the scorer holds equal, None where the answer has no vote. The five are in the file only where there are
-    some. Token counts are None where the endpoint gave none.
+    (docs/scoring.md §10), `same_program` says of an answer that is a program whether it is the gold one. With several samples
+    `number` counts a question's answers from 0, and `same_as` is the number of the first one that the scorer holds equal, None
+    where the answer has no vote. The six are in the file only where there are some. Token counts are None where the endpoint
+    gave none.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Sample:
     reasoning: str | None = None
     unanswered: int = field(default=0, metadata={"key": "unheard"})  # finished cells on disk have this key
     strict_by_other_gold: bool | None = None
+    same_program: bool | None = None
     number: int = 0
     same_as: int | None = None
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from fino1 import files, jsonlines, runs
 from fino1.errors import SpecError
 from fino1.spec import load
+from fino1.spec.inputs import names_file
 from fino1.spec.run import RunSpec
 
 FILE = "inputs.json"
@@ -33,7 +34,7 @@ def check(directory: Path, spec: RunSpec, writes: bool = False) -> None:
     has_begun = is_done or any((directory / "checkpoints").glob("step-*"))
     kept = jsonlines.read_object(path) if has_begun and path.is_file() else {}
     problems, fresh = [], {}
-    for key, name in _list_inputs(directory, spec).items():
+    for key, name in _list_inputs(directory, spec, is_done).items():
         try:
             found = digest(Path(name))
         except (FileNotFoundError, NotADirectoryError):
@@ -53,9 +54,37 @@ def check(directory: Path, spec: RunSpec, writes: bool = False) -> None:
         files.write_json(path, kept | fresh)
 
 
-def _list_inputs(directory: Path, spec: RunSpec) -> dict[str, str]:
-    """Return key → path of what the config names by path, and of the rows of `data.run` once that run is finished."""
-    found = runs.inputs(load.config(spec), "path")
+def link_to_same(directory: Path, spec: RunSpec) -> None:
+    """Make `directory`, where it is missing, a link to that of the run which was begun under another name with these inputs.
+
+    So a run file that got another name in git is not trained again (docs/gitops.md). Does nothing where there is no such run.
+    """
+    run_hash = directory.name.rpartition("-")[2]
+    for other in sorted(directory.parent.glob(f"*-{run_hash}")):
+        if directory.exists() or other.is_symlink() or not (other / "config.json").is_file():
+            continue
+        with contextlib.suppress(SpecError, FileExistsError):  # other content; another node made the link
+            check(other, spec)
+            directory.symlink_to(other.name)
+            print(f"fino1: {directory.name} is the same run as {other.name}, which is not begun anew", flush=True)
+
+
+def _list_inputs(directory: Path, spec: RunSpec, is_done: bool) -> dict[str, str]:
+    """Return key → path of what the config names by path, of task files the rows too, and of the rows of `data.run` once that
+    run is finished. Raises SpecError for a task file that is not there or wrong, unless the run `is_done`.
+    """
+    config = load.config(spec)
+    found = runs.inputs(config, "path")
+    for key, name in runs.inputs(config, "task").items():
+        if is_file := names_file("task", name):
+            found[key] = name
+        if is_done and is_file and not Path(name).is_file():
+            continue
+        from fino1 import tasks  # and jinja2, which is not loaded for runs without a task file
+
+        rows = tasks.task(name).rows
+        if "path" in rows and f"{key.removesuffix('task')}path" not in found:
+            found[f"{key}.rows.path"] = rows["path"]
     if spec.method in runs.ROWS and spec.data.run is not None:
         with contextlib.suppress(SpecError):
             found["data.run"] = str(runs.find_rows(spec.data, spec.method, directory.parents[1]).path)

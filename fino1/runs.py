@@ -16,7 +16,7 @@ from fino1 import files, jsonlines
 from fino1.errors import SpecError
 from fino1.spec import canonical, load
 from fino1.spec.fields import NAME
-from fino1.spec.inputs import DataBlock, ModelRef
+from fino1.spec.inputs import TASK_IDS, DataBlock, ModelRef
 from fino1.spec.run import RunSpec
 
 CELLS_FILE = "cells.json"
@@ -107,7 +107,10 @@ def find_rows(block: DataBlock, method: str, work: Path) -> DataBlock:
 
 
 def inputs(document: Any, kind: str = "run", path: str = "") -> dict[str, str]:
-    """Return what a document takes as input: key → NAME or NAME-HASH of every `{run: NAME}` inside; of every `path`, the path."""
+    """Return what a document takes as input: key → NAME or NAME-HASH of every `{run: NAME}` inside; of every `path`, the path.
+
+    With `kind` task every task file, by its path or its text.
+    """
     if isinstance(document, dict):
         items: Iterable[tuple[Any, Any]] = document.items()
     else:
@@ -115,7 +118,8 @@ def inputs(document: Any, kind: str = "run", path: str = "") -> dict[str, str]:
     found = {}
     for key, value in items:
         here = f"{path}.{key}" if path else str(key)
-        found |= {here: value} if key == kind and isinstance(value, str) else inputs(value, kind, here)
+        is_one = key == kind and isinstance(value, str) and (kind != "task" or value not in TASK_IDS)
+        found |= {here: value} if is_one else inputs(value, kind, here)
     return found
 
 

@@ -156,3 +156,23 @@ def test_nor_do_rows_of_a_run_that_was_made_again(place):
     (rows / "rows.jsonl").write_text("{ }")
     (line,) = said(inputs.check, directory, run)
     assert line.startswith(f"data.run: {rows}/rows.jsonl: expected what {directory} began with")
+
+
+def test_a_run_of_another_name_is_gone_on_with_where_it_reads_the_same(place, capsys):
+    folder = place / "runs"
+    old, new = (runs.directory(place, name, spec(place)) for name in ("old", "new"))
+    inputs.link_to_same(new, spec(place))
+    assert not new.exists() and not folder.exists(), "there is no such run"
+    begun(old)
+    (old / "config.json").write_text("{}")
+    inputs.check(old, spec(place), writes=True)
+    inputs.link_to_same(old, spec(place))
+    assert not old.is_symlink()
+    (place / "rows.jsonl").write_text("{} {}")
+    inputs.link_to_same(new, spec(place))
+    assert not new.exists(), "other rows are another run"
+    (place / "rows.jsonl").write_text("{}")
+    inputs.link_to_same(new, spec(place))
+    inputs.link_to_same(new, spec(place))
+    assert new.is_symlink() and new.resolve() == old.resolve()
+    assert capsys.readouterr().out == f"fino1: {new.name} is the same run as {old.name}, which is not begun anew\n"

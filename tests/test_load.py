@@ -262,7 +262,7 @@ def test_only_text_is_text(value):
             "data.run: expected none with method verifier, got a",
         ),
         ({"data": {"task": None, "run": "A"}}, "data.run: expected a short name of lower-case letters"),
-        ({"data": {"task": "squad"}}, "data.task: expected 'finqa', "),
+        ({"data": {"task": "squad"}}, "data.task: expected one of finqa, xbrl_math, "),
         ({"model": {"hub": "a", "path": "b"}}, "model: expected one of hub, path, run, init, got hub and path"),
         ({"model": {"run": "a", "init": {}}}, "model: expected one of hub, path, run, init, got run and init"),
         ({"model": {"revision": "main"}}, "model.revision: expected none without hub, got main"),

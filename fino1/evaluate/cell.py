@@ -6,7 +6,6 @@
 
 import contextlib
 import math
-import os
 import queue
 import threading
 import time
@@ -20,9 +19,11 @@ from fino1.cells import SAMPLES_FILE, Cell, Sample, Summary
 from fino1.evaluate import samples
 from fino1.evaluate.budget import Tariff
 from fino1.evaluate.endpoint import Answer, Cancelled
+from fino1.evaluate.journal import bound_bytes, open_journal
 from fino1.evaluate.models import Source
 from fino1.evaluate.questions import Question
 from fino1.evaluate.samples import WHOLE, Key, Shard
+from fino1.evaluate.store import Store
 from fino1.evaluate.verdicts import read_verdict
 from fino1.evaluate.votes import mark_equal
 from fino1.progress import Progress
@@ -47,6 +48,7 @@ class PlannedCell:
     settings: dict[str, Any]
     provenance: dict[str, Any]
     questions: tuple[Question, ...] = ()
+    store: Store | None = None
 
     @property
     def tariff(self) -> Tariff:
@@ -77,6 +79,10 @@ def run_cell(cell: PlannedCell, ask: Ask, concurrency: int, stop: threading.Even
         if finished is not None:
             return finished
         _ask_remaining(cell, ask, concurrency, stop, shard)
+        if cell.store is not None:
+            cell.store.fetch(cell.directory)  # other shards' answers
+            if finished := cells.find_finished(cell.directory):
+                return finished
         # After our own samples are on disk: of two shards that end together, at least one sees all samples.
         found = samples.load(cell.directory, cell.questions)
         if len(found) < len(cell.questions):
@@ -91,13 +97,23 @@ def _ask_remaining(cell: PlannedCell, ask: Ask, concurrency: int, stop: threadin
     if not left:
         return
     total = len(shard.select(cell.questions))
-    with path.open("ab") as file, contextlib.closing(_show(cell, shard, total, total - len(left))) as progress:
-        answers = iterate_answers(ask, left, concurrency, stop)
-        for done, (question, answer) in enumerate(answers, total - len(left) + 1):
-            file.write(_judge(cell.task, question, answer).to_line())
-            file.flush()
-            os.fsync(file.fileno())
-            progress.update(done)
+    done = total - len(left)
+    room = bound_bytes(left, cell.settings["max_tokens"], concurrency)
+    with (
+        open_journal(path, cell.store, room) as journal,
+        contextlib.closing(_show(cell, shard, total, done)) as progress,
+    ):
+
+        def ask_unless_lost(question: Question, halt: threading.Event) -> Answer:
+            if journal.failure is not None:
+                raise Cancelled
+            return ask(question, halt)
+
+        for batch in iterate_batches(ask_unless_lost, left, concurrency, stop):
+            journal.append(b"".join(_judge(cell.task, *answered).to_line() for answered in batch))
+            for _ in batch:
+                done += 1
+                progress.update(done)
 
 
 def _show(cell: PlannedCell, shard: Shard, total: int, done: int) -> Progress:
@@ -120,6 +136,8 @@ def _finish(cell: PlannedCell, found: Mapping[Key, Sample]) -> Cell:
         cost=cell.tariff.sum_samples(ordered).to_dict(is_priced=cell.source.price is not None),
     )
     cells.write_cell(cell.directory, finished)
+    if cell.store is not None:
+        cell.store.finish(cell.directory)
     samples.drop_parts(cell.directory)
     return finished
 
@@ -158,7 +176,15 @@ _Ask = Callable[[Item, threading.Event], Result]
 def iterate_answers(
     ask: _Ask[Item, Result], questions: Sequence[Item], concurrency: int, stop: threading.Event
 ) -> Iterator[tuple[Item, Result]]:
-    """Yield answers as they come, `concurrency` requests at once.
+    """Yield answers as `iterate_batches` does, one by one."""
+    for batch in iterate_batches(ask, questions, concurrency, stop):
+        yield from batch
+
+
+def iterate_batches(
+    ask: _Ask[Item, Result], questions: Sequence[Item], concurrency: int, stop: threading.Event
+) -> Iterator[list[tuple[Item, Result]]]:
+    """Yield the answers that have come since the last batch, `concurrency` requests at once.
 
     On `stop`, or the first error, no further question is sent, and then Cancelled or the error is raised. Requests under way
     are paid for, so they are waited for; after `stop` for GRACE_S seconds only. Threads that hang are daemons, which do not
@@ -176,14 +202,14 @@ def iterate_answers(
     deadline = math.inf
     try:
         while threads and time.monotonic() < deadline:
-            with contextlib.suppress(queue.Empty):
-                question, answer, taken = done.get(timeout=_TICK_S)
-                if question is not None:
-                    yield question, answer
-                    taken.set()
-                else:
-                    threads -= 1
-                    failure = failure or answer
+            come = _take_all(done)
+            ended = [answer for question, answer, _ in come if question is None]
+            threads -= len(ended)
+            failure = failure or next(filter(None, ended), None)
+            if batch := [(question, answer) for question, answer, _ in come if question is not None]:
+                yield batch
+            for *_, taken in come:
+                taken.set()
             if stop.is_set() or failure:
                 halt.set()
             if stop.is_set() and deadline == math.inf:
@@ -194,6 +220,16 @@ def iterate_answers(
         raise failure
     if stop.is_set():
         raise Cancelled
+
+
+def _take_all(done: queue.SimpleQueue[_Done]) -> list[_Done]:
+    """Take what has come, or wait a moment for something to come."""
+    found = []
+    with contextlib.suppress(queue.Empty):
+        found.append(done.get(timeout=_TICK_S))
+        while True:
+            found.append(done.get_nowait())
+    return found
 
 
 def _answer_in_turn(ask: Callable, todo: queue.SimpleQueue, done: queue.SimpleQueue, halt: threading.Event) -> None:

@@ -16,6 +16,7 @@ from fino1.evaluate.cell import PlannedCell
 from fino1.evaluate.models import Source
 from fino1.evaluate.questions import Rows
 from fino1.evaluate.sidecar import Sidecar
+from fino1.evaluate.store import Store
 from fino1.spec import canonical
 from fino1.spec.evaluation import EvalBlock, EvalTask
 from fino1.spec.run import RunSpec
@@ -39,14 +40,15 @@ def plan(spec: RunSpec, work: Path, stop: threading.Event, sidecar: Sidecar | No
             rows = questions.read(task, spec.seed)
             if spec.eval.prompt not in rows.task.prompts:
                 known = ", ".join(rows.task.prompts)
-                raise SpecError(f"{task.task}: prompt: expected one of {known}, got {spec.eval.prompt}")
+                raise SpecError(f"{rows.task.name}: prompt: expected one of {known}, got {spec.eval.prompt}")
             tables.append((rows, task))
     with _collect(problems, ""):
         sources = set_engine(sources, spec, sidecar, is_sound=not problems)
     planned: list[PlannedCell] = []
+    store = Store(spec.eval.store, stop) if spec.eval.store and not problems else None
     for source in sources:
         with _collect(problems, f"eval.models: {source.name}: "):
-            planned += _plan_model(source, tables, spec, work, stop)
+            planned += _plan_model(source, tables, spec, work, stop, store)
     problems += _find_repeated(planned)
     if problems:
         raise SpecError(problems)
@@ -59,8 +61,8 @@ def set_engine(sources: Sequence[Source], spec: RunSpec, sidecar: Sidecar | None
     Raises SpecError for an engine, or models, that are not served here.
     """
     names = [source.name for source in sources if source.served]
-    block = spec.asking.server
-    engine = block.engine
+    arguments = {model.name: spec.list_server_args(model) for model in spec.asked.values()}
+    engine = spec.asking.server.engine
     if sidecar is None:
         if names and engine == "vllm":
             key = f"{spec.method}.server.engine"
@@ -71,18 +73,27 @@ def set_engine(sources: Sequence[Source], spec: RunSpec, sidecar: Sidecar | None
     elif engine is None:
         engine = sidecar.engine if names and is_sound else "transformers"
     return [
-        dataclasses.replace(source, engine=engine, server_args=tuple(block.args)) if source.served else source
+        dataclasses.replace(source, engine=engine, server_args=tuple(arguments[source.name]))
+        if source.served
+        else source
         for source in sources
     ]
 
 
 def _plan_model(
-    source: Source, tables: Sequence[tuple[Rows, EvalTask]], spec: RunSpec, work: Path, stop: threading.Event
+    source: Source,
+    tables: Sequence[tuple[Rows, EvalTask]],
+    spec: RunSpec,
+    work: Path,
+    stop: threading.Event,
+    store: Store | None,
 ) -> list[PlannedCell]:
     """Plan the cells of one model. Its tokenizer is read only where something is left to ask."""
     problems: list[str] = []
     block, seed = spec.eval, spec.seed
-    planned = [_plan_cell(source, rows, asked, spec, work) for rows, asked in tables]
+    planned = [dataclasses.replace(_plan_cell(source, rows, asked, spec, work), store=store) for rows, asked in tables]
+    for cell in planned if store else []:
+        store.fetch(cell.directory)
     todo = [i for i, cell in enumerate(planned) if cells.find_finished(cell.directory) is None]
     budget = _limit_prompt(source, block) if todo else None
     counts = todo and (budget is not None or source.served)
@@ -118,10 +129,16 @@ def _plan_cell(source: Source, rows: Rows, asked: EvalTask, spec: RunSpec, work:
     }
     if block.samples > 1:
         settings |= {"samples": block.samples, "seed": spec.seed}
+    if rows.task.decides:
+        settings["task_file"] = rows.task.decides
     if asked.fold:
         settings["fold"] = asked.fold
     if source.chat_template_kwargs:
         settings["chat_template_kwargs"] = source.chat_template_kwargs
+    if asked.answer != "text":
+        settings["answer"] = asked.answer
+    if asked.evidence:
+        settings["evidence"] = asked.evidence
     if asked.gold != "published":
         settings["gold"] = asked.gold
     if source.server_args:

@@ -15,6 +15,7 @@ from fino1.evaluate.endpoint import Cancelled
 from fino1.spec import canonical
 from fino1.spec.evaluation import EvalTask
 from fino1.tasks.fold import take
+from fino1.tasks.forms import as_asked
 from fino1.tasks.hub import read_hub
 from fino1.tasks.record import Record, Task, fit
 
@@ -58,11 +59,12 @@ class Rows:
 
 def read(block: EvalTask, seed: int) -> Rows:
     """Read the rows of a task, as far as its fold and limit select them. Raises SpecError for missing files and bad rows."""
-    task = fino1.tasks.task(block.task)
+    block = fino1.tasks.locate(block)
+    task = as_asked(fino1.tasks.task(block.task), block)
     if block.path:
         path = Path(block.path)
         if not path.is_file():
-            raise SpecError(f"{block.task}: {path}: expected a file, got none")
+            raise SpecError(f"{task.name}: {path}: expected a file, got none")
         found = task.read(path)
         return _limit(block, Rows(task, tuple(found), {"sha256": files.hash_file(path)}, f"{path}{found.remark}"))
     if block.hub:
@@ -140,5 +142,5 @@ def _limit(block: EvalTask, rows: Rows) -> Rows:
             for record in records
         ]
     if not records:
-        raise SpecError(f"{block.task}: {rows.where}: expected rows, got none")
+        raise SpecError(f"{rows.task.name}: {rows.where}: expected rows, got none")
     return Rows(rows.task, tuple(records), rows.identity, rows.where)

@@ -6,7 +6,6 @@ judges a run's finished cells and asks nobody (`main`).
 """
 
 import dataclasses
-import os
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,8 +15,10 @@ from fino1.cells import CELL_FILE, SAMPLES_FILE, Cell, Sample, Summary
 from fino1.errors import SpecError
 from fino1.evaluate import questions, samples
 from fino1.evaluate.cell import PlannedCell, digest_results
+from fino1.evaluate.journal import open_journal
 from fino1.evaluate.questions import Rows
 from fino1.evaluate.samples import Shard
+from fino1.evaluate.store import Store
 from fino1.evaluate.verdicts import judge_again
 from fino1.evaluate.votes import mark_equal
 from fino1.spec import canonical
@@ -33,9 +34,11 @@ def adopt(cell: PlannedCell, shard: Shard, stop: threading.Event) -> PlannedCell
 
     Returns the cell; where one with as many samples was finished under an earlier scorer, with the provenance of its answers.
     """
-    earlier = [path for path in _list_earlier(cell) if path.is_dir()]
-    if not earlier or not cell.questions:
+    if not cell.questions:
         return cell
+    earlier = list(_list_earlier(cell))
+    for path in earlier if cell.store else []:
+        cell.store.fetch(path)
     there = [found for path in earlier if (found := cells.find_finished(path))]
     finished = next((each for each in there if each.settings.get("samples") == cell.settings.get("samples")), None)
     if finished is not None:
@@ -47,19 +50,18 @@ def adopt(cell: PlannedCell, shard: Shard, stop: threading.Event) -> PlannedCell
         path = cell.directory / shard.file
         samples.tidy(path, cell.questions)
         found = _find_earlier(cell, shard, earlier)
-        with path.open("ab") as file:
-            file.writelines(sample.to_line() for sample in found)
-            file.flush()
-            os.fsync(file.fileno())
+        with open_journal(path, cell.store) as journal:
+            journal.append(b"".join(sample.to_line() for sample in found))
     return cell
 
 
 def _list_earlier(cell: PlannedCell) -> Iterator[Path]:
     """Yield the directories of cells that were asked the same, of the latest scorer first.
 
-    They differ in the scorer's version, or in the number of samples; not in 1 sample, whose answer had no seed.
+    They differ in the scorer's version, or in the number of samples; not in 1 sample, whose answer had no seed. In an object
+    store only in the version: a request for each number would be too many.
     """
-    counts = range(2, MOST_SAMPLES + 1) if "samples" in cell.settings else ()
+    counts = range(2, MOST_SAMPLES + 1) if "samples" in cell.settings and not cell.store else ()
     for version in range(int(scoring.SCORER_VERSION), 0, -1):
         settings = cell.settings | {"scorer": str(version)}
         keys = [canonical.digest(settings), *(canonical.digest(settings | {"samples": count}) for count in counts)]
@@ -83,6 +85,9 @@ def main(spec: RunSpec, name: str, work: Path) -> int:
     """
     directory = runs.directory(work, name, spec)
     listed = runs.read_cells(directory)
+    store = Store(spec.eval.store, threading.Event()) if spec.eval.store else None
+    for key in listed["cells"] if store else []:
+        store.fetch(work / "cells" / key)
     former = [cells.find_finished(work / "cells" / key) for key in listed["cells"]]
     if not any(former):
         raise SpecError(
@@ -94,6 +99,9 @@ def main(spec: RunSpec, name: str, work: Path) -> int:
         if cell is None:
             print(f"{model}: {key[:12]}: not finished, so not judged again", flush=True)
         keys.append(key if cell is None else _rescore(work / "cells", cell, model, tables))
+    for key, cell in zip(keys, former, strict=True) if store else []:
+        if cell is not None:
+            store.finish(work / "cells" / key)
     _note(directory, listed | {"cells": keys}, work / "cells")
     return exits.DONE
 
@@ -138,10 +146,12 @@ def _rescore(folder: Path, cell: Cell, model: str, tables: Sequence[Table]) -> s
 
 def _find_rows(cell: Cell, tables: Sequence[Table]) -> Rows:
     """Find the rows that a cell was asked. Raises SpecError where the run file's tasks have none of this content."""
-    wanted = {key: cell.settings.get(key) for key in ("task", "dataset", "limit", "fold")}
+    wanted = {key: cell.settings.get(key) for key in ("task", "task_file", "dataset", "limit", "fold")}
     for rows, asked in tables:
         found = {"task": rows.task.name, "dataset": rows.identity, "limit": asked.limit, "fold": asked.fold}
-        if found == wanted and asked.gold == cell.settings.get("gold", "published"):
+        if found | {"task_file": rows.task.decides or None} == wanted and asked.gold == cell.settings.get(
+            "gold", "published"
+        ):
             return rows
     raise SpecError(
         f"--rescore: eval.tasks: expected rows of {cell.task} with the content that was asked, got others; "

@@ -2,6 +2,7 @@
 
 <cell>/samples.jsonl          what a process without shards appends; all samples in the order of the rows once finished
 <cell>/samples-0-of-3.jsonl   what the first of three shards appends; gone once the cell is finished
+<cell>/samples-stored.jsonl   what the store had, where there is one (store.py); the same
 
 A sample counts whichever of these files holds it, so that the number of shards may change from one run to the next.
 """
@@ -66,7 +67,7 @@ def find_shard(count: int, environment: Mapping[str, str], key: str = "eval.shar
 def load(directory: Path, questions: Sequence[Question]) -> dict[Key, Sample]:
     """Read the samples that are there, by key. Torn lines, repeated ones and those of other prompts do not count."""
     # The finished file last: it is whole before the first of the others goes.
-    paths = [*sorted(directory.glob("samples-*-of-*.jsonl")), directory / SAMPLES_FILE]
+    paths = [*sorted(directory.glob("samples-*.jsonl")), directory / SAMPLES_FILE]
     found: dict[Key, Sample] = {}
     for path in paths:
         found = _read(path, questions) | found
@@ -92,8 +93,8 @@ def write(path: Path, questions: Sequence[Question], samples: Mapping[Key, Sampl
 
 
 def drop_parts(directory: Path) -> None:
-    """Remove the shards' files of a finished cell."""
-    for path in directory.glob("samples-*-of-*.jsonl"):
+    """Remove the shards' and the store's files of a finished cell."""
+    for path in directory.glob("samples-*.jsonl"):
         path.unlink(missing_ok=True)
 
 

@@ -23,6 +23,7 @@ def read_verdict(task: Task, record: Record, completion: str) -> dict[str, Any]:
         "docmath_compat": verdict.docmath_compat,
         "sign_from_question": verdict.sign_from_question,
         "strict_by_other_gold": by_other,
+        "same_program": verdict.same_program,
     }
 
 

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fino1.spec.yamlfile import as_yaml
@@ -41,9 +41,3 @@ def print_table(
         codes = [_ANSI.get(by_text.get(cell, "")) for cell in cells]
         styled = (f"\x1b[{code}m{text}\x1b[0m" if code else text for text, code in zip(padded, codes, strict=True))
         print("  ".join(styled).rstrip())
-
-
-def print_unread(lines: Iterable[str]) -> None:
-    """Print what could not be read for want of a right."""
-    for line in lines:
-        print(f"not read: {line}")

@@ -7,7 +7,6 @@ alone, so later stages can name the runs whose models or rows they take.
 import argparse
 import json
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,17 +93,15 @@ class Chain:
         self.skipped: dict[str, str] = {}  # stage → why
         self._check_assignments()
         self.stages: list[_Prepared] = []
-        directories: dict[str, str] = {}  # of the earlier stages that do not run in the background
+        directories: dict[str, str] = {}  # of the earlier stages
         problems: list[str] = []
         for stage in wanted.stages:
             try:
-                self.stages.append(self._prepare(stage, {} if stage.background else directories))
-                directory = self.stages[-1].run.directory.name
+                self.stages.append(self._prepare(stage, directories))
+                directories[stage.name] = self.stages[-1].run.directory.name
             except SpecError as error:
                 problems += error.problems
-                directory = f"{stage.name}-0000000000"  # so that those after it are checked too
-            if not stage.background:
-                directories[stage.name] = directory
+                directories[stage.name] = f"{stage.name}-0000000000"  # so that those after it are checked too
         if problems:
             raise SpecError(dict.fromkeys(problems))
 
@@ -119,6 +116,10 @@ class Chain:
                 print(f"- {self.skipped[stage.name]}", flush=True)
                 continue
             ran.append(local)
+            for other in [each for each in beside if each.name in prepared.takes]:
+                beside.remove(other)
+                if code := self._finish(other, [*beside]):
+                    return self._abandon(beside, code)
             if stage.background:
                 local.poll()
                 beside.append(local)
@@ -141,7 +142,6 @@ class Chain:
         return f"takes the model or rows of {' and '.join(missing)}, which was skipped." if missing else ""
 
     def _finish(self, local: LocalRun, beside: list[LocalRun]) -> int:
-        local.started = time.monotonic()
         code = run_to_end(local, beside)
         print(_ending(local, code), flush=True)
         return code
@@ -196,8 +196,7 @@ def _ending(local: LocalRun, code: int) -> str:
     if code:
         return f"✗ {local.name}: ended with {code} ({exits.meaning(code)}); {local.directory}"
     done = json.loads((local.directory / "done.json").read_text())
-    seconds = time.monotonic() - local.started
-    took = "finished before" if local.was_done else f"{seconds // 60:.0f} min {seconds % 60:02.0f} s"
+    took = "finished before" if local.was_done else f"{local.seconds // 60:.0f} min {local.seconds % 60:02.0f} s"
     counts = ", ".join(f"{done[key]} {key}" for key in ("steps", "updates", "episodes", "rows") if key in done)
     if "cells" in done:
         counts = f"{len(done['cells'])} cells"

@@ -31,9 +31,10 @@ def check(spec: RunSpec, source: str) -> None:
     problems += [f"{source}: method: {text}" for text in doctor.missing(_VERBS[spec.method])]
     problems += [f"{source}: {text}" for text in trackers.missing(spec.report_to)]
     here = len(list(Path("/dev").glob("nvidia[0-9]*")))
-    if spec.gpus_per_node > here:
+    asked = max((each.gpus_per_node for each in spec.alone), default=spec.gpus_per_node)
+    if asked > here:
         problems.append(
-            f"{source}: gpus_per_node: expected at most {here}, as many as this machine has, got {spec.gpus_per_node}"
+            f"{source}: gpus_per_node: expected at most {here}, as many as this machine has, got {asked}"
             " (0 runs on the CPU)"
         )
     if problems := problems or [f"{source}: {text}" for text in hub.missing(spec)]:
@@ -61,9 +62,9 @@ class LocalRun:
             inputs.check(self.directory, spec)
         except SpecError as error:
             raise load.located(error, source) from error
-        self.started = time.monotonic()
+        self.seconds = 0.0  # from its start to its end, once it has ended
         self.was_done = (self.directory / "done.json").is_file()
-        self._attempts, self._resume_at = 0, 0.0
+        self._attempts, self._started, self._resume_at = 0, 0.0, 0.0
         self._process: subprocess.Popen | None = None
         self._stopping = False
         self._code = exits.TERMINATED  # of the latest attempt; of a run that was stopped before its first
@@ -71,7 +72,7 @@ class LocalRun:
     def start(self) -> None:
         """Start an attempt."""
         if self._attempts == 0:
-            self.started = time.monotonic()
+            self._started = time.monotonic()
         runs.write_config(self.directory / "config.json", self.spec)
         command = [sys.executable, "-m", "fino1", _VERBS[self.spec.method]]
         options = {"--config": self.directory / "config.json", "--name": self.name, "--work": self.work}
@@ -104,6 +105,7 @@ class LocalRun:
             return None
         self._code = code = code if code >= 0 else exits.of_signal(-code)
         if not exits.is_retryable(code) or self._stopping or self._attempts == RESTARTS:
+            self.seconds = self.seconds or time.monotonic() - self._started
             return code
         pause = _PAUSE_S * 2**self._attempts
         self._attempts += 1

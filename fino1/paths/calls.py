@@ -17,9 +17,9 @@ from fino1.tasks.record import Record
 
 SHARES: dict[prompts.Name, int] = {
     "initial": 2,
-    "rethink": 5,
-    "rewrite": 5,
-    "respond": 1,
+    "rethink": 4,
+    "rewrite": 4,
+    "respond": 2,
 }  # copying is what is learnt last
 _OPENINGS: dict[Strategy, str] = {
     "Exploring New Paths": "or else|",
@@ -56,7 +56,7 @@ def _make(name: prompts.Name, record: Record, slip_rate: float, rng: random.Rand
             reply = {"reasoning": _tell([*before, right])}
         case _:
             values = {"reasoning": _tell([*before, right])}
-            reply = {"response": f"The answer is {right.response}."}
+            reply = {"response": right.response}
     problem = ledger.TASK.prompt(record)
     prompt = prompts.render(name, "short", problem=problem, **values)
     return ledger.with_call(record, prompt, json.dumps(reply))

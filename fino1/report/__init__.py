@@ -67,13 +67,14 @@ def write(
 
     """
     found, metrics, made = inputs.read([Path(cell) for cell in cells], models, training, searches or {})
-    board, compared = leaderboard.build(found, allow_mixed), published.compare(found)
+    board = leaderboard.build(found, allow_mixed)
+    compared = published.compare(found, board.rows)
     searched = [f"{each.name}: {each.summary}" for each in made]
     markdown = [text.write_markdown(board, title, note, skipped, searched), *published.write_markdown(compared)]
     _replace(
         Path(out),
         {
-            "index.html": page.render(board, found, metrics, title, note, skipped, made),
+            "index.html": page.render(board, found, metrics, title, note, skipped, made, compared),
             "leaderboard.md": "\n\n".join(part.rstrip("\n") for part in markdown) + "\n",
             **tables.write_tables(board, compared),
             "leaderboard.json": board.to_json(),

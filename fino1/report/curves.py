@@ -182,7 +182,7 @@ def _average(ordered: Sequence[tuple[float, float]]) -> tuple[tuple[Point, ...],
     return tuple(points), bucket
 
 
-def _make_scale(low: float, high: float, start: float, stop: float, rounded: bool, whole: bool = False) -> Scale:
+def make_scale(low: float, high: float, start: float, stop: float, rounded: bool, whole: bool = False) -> Scale:
     """Set ticks at round numbers. `rounded` widens the range to whole ticks, `whole` keeps the ticks to integers."""
     if high - low < 1e-12 * max(1.0, abs(low)):
         pad = abs(low) / 10 or 1.0
@@ -204,11 +204,11 @@ def _make_scale(low: float, high: float, start: float, stop: float, rounded: boo
 
 
 def _draw(lines: Sequence[Line], unit: str, metric: Metric, low: float, high: float, title: str) -> Markup:
-    names = [_shorten(line.run) for line in lines]
+    names = [shorten(line.run) for line in lines]
     right = WIDTH - 14 - 8.5 * max(map(len, names))
     xs = [point.x for line in lines for point in line.points]
-    x = _make_scale(min(xs), max(xs), LEFT + 6, right, rounded=False, whole=True)
-    y = _make_scale(min(low, 0) if metric.share else low, high, HEIGHT - BOTTOM, TOP + 4, rounded=True)
+    x = make_scale(min(xs), max(xs), LEFT + 6, right, rounded=False, whole=True)
+    y = make_scale(min(low, 0) if metric.share else low, high, HEIGHT - BOTTOM, TOP + 4, rounded=True)
     parts = [
         _draw_axes(x, y, right, unit, metric.unit),
         *(_draw_line(line, x, y) for line in lines),
@@ -273,15 +273,15 @@ def _draw_labels(lines: Sequence[Line], x: Scale, y: Scale) -> Markup:
     """Draw the runs' names where their lines end, pushed apart where they would overlap."""
     ordered = sorted(lines, key=lambda line: y(line.points[-1].y))
     text = Markup('<text class="label s{}" x="{:.1f}" y="{:.1f}" dy="4">{}</text>')
-    heights = _push_apart([y(line.points[-1].y) for line in ordered])
+    heights = push_apart([y(line.points[-1].y) for line in ordered])
     parts = [
-        text.format(line.style, x(line.points[-1].x) + 9, height, _shorten(line.run))
+        text.format(line.style, x(line.points[-1].x) + 9, height, shorten(line.run))
         for line, height in zip(ordered, heights, strict=True)
     ]
     return Markup("").join(parts)
 
 
-def _push_apart(heights: Sequence[float], gap: float = 16) -> list[float]:
+def push_apart(heights: Sequence[float], gap: float = 16) -> list[float]:
     """Set ascending heights at least `gap` apart: down as far as needed, then up again from the bottom of the chart."""
     down: list[float] = []
     for height in heights:
@@ -292,5 +292,6 @@ def _push_apart(heights: Sequence[float], gap: float = 16) -> list[float]:
     return up[::-1]
 
 
-def _shorten(run: str) -> str:
-    return run if len(run) <= _LABEL else run[: _LABEL - 1] + "…"
+def shorten(name: str, most: int = _LABEL) -> str:
+    """Cut a name to so many characters."""
+    return name if len(name) <= most else name[: most - 1] + "…"

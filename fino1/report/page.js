@@ -1,42 +1,48 @@
-// Which sample is looked at, and beside which other model's? Tables and charts stand in the page without this.
-// What models and documents say becomes text nodes and nothing else: no markup is ever made of a string.
-"use strict";
-(() => {
+// Which sample is looked at, and beside which other model's?
 const PAGE = 50; // rows of the list that are made at once
-const DIFF_CELLS = 4e6; // words of one answer times words of the other; more would make the page wait
-const data = JSON.parse(document.getElementById("samples-data").textContent);
-const byId = (id) => document.getElementById(id);
+const data = JSON.parse(byId("samples-data").textContent);
 const [taskBox, aBox, bBox, textBox] = ["task", "model-a", "model-b", "text"].map(byId);
 const [outcomes, status, list, more, shortcuts] = ["outcomes", "status", "list", "more", "shortcuts"].map(byId);
-let found = []; // questions that pass the filters, in the order of the data
+let found = []; // numbers of the questions that pass the filters, in the order of the data
 let show = "all"; // the outcome asked for
+let turn = 0; // counts changes of the filters: what is unpacked for an earlier one is too late
 
-function el(tag, attributes, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes || {})) made.setAttribute(name, value);
-  made.append(...children.filter((child) => child !== null));
-  return made;
+// ---- What is packed: the answers of a model, the prompts of a task
+
+const unpacked = new Map();
+
+async function unpack(number) {
+  const bytes = Uint8Array.from(atob(byId(`part-${number}`).textContent), (character) => character.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"))).json();
 }
+
+function part(number) {
+  if (!unpacked.has(number)) unpacked.set(number, unpack(number));
+  return unpacked.get(number);
+}
+
+const parts = () => [task().prompts, ...shown().map((model) => task().answers[model])];
 
 // ---- Which questions?
 const task = () => data.tasks[taskBox.value];
 const modelA = () => Number(aBox.value);
 const modelB = () => (bBox.value === "" || bBox.value === aBox.value ? null : Number(bBox.value));
-const right = (answer) => answer.state === "right";
+const state = (model, i) => task().states[model][i];
+const OUTCOMES = { r: "right", w: "wrong", u: "unparsed", t: "truncated" };
+const shown = () => (modelB() === null ? [modelA()] : [modelA(), modelB()]);
 
 function asked() {
-  const [a, b] = [modelA(), modelB()];
-  return task().questions.filter((q) => q.answers[a] && (b === null || q.answers[b]));
+  return task().questions.map((_, i) => i).filter((i) => shown().every((model) => state(model, i) !== "-"));
 }
 
 // What may be asked for, in words, and which questions it holds. Two models are split as McNemar's test splits them.
 function kinds() {
   const [a, b] = [modelA(), modelB()];
   if (b === null) {
-    const state = (name) => [name, `${data.signs[name]} ${name}`, (q) => q.answers[a].state === name];
-    return [["all", "All", () => true], ...Object.keys(data.signs).map(state)];
+    const kind = ([letter, name]) => [name, `${data.signs[name]} ${name}`, (i) => state(a, i) === letter];
+    return [["all", "All", () => true], ...Object.entries(OUTCOMES).map(kind)];
   }
-  const split = (x, y) => (q) => right(q.answers[a]) === x && right(q.answers[b]) === y;
+  const split = (x, y) => (i) => (state(a, i) === "r") === x && (state(b, i) === "r") === y;
   return [
     ["all", "All", () => true],
     ["only_a", `Only ${task().models[a]} right`, split(true, false)],
@@ -46,16 +52,14 @@ function kinds() {
   ];
 }
 
-function holds(q, words) {
-  if (!words.length) return true;
-  const answers = shown().map((model) => q.answers[model].parts.map((part) => part[1]).join("\n"));
-  const text = [q.id, q.question, q.target, ...answers].join("\n").toLowerCase();
-  return words.every((word) => text.includes(word));
+function holds(i, wanted, answers) {
+  const said = answers.map((of) => of[i].parts.map((each) => each[1]).join("\n"));
+  const text = [...task().questions[i], ...said].join("\n").toLowerCase();
+  return wanted.every((word) => text.includes(word));
 }
 
-const shown = () => (modelB() === null ? [modelA()] : [modelA(), modelB()]);
-
-function update() {
+async function update() {
+  const mine = ++turn;
   const questions = asked();
   const all = kinds();
   if (!all.some(([name]) => name === show)) show = "all";
@@ -66,13 +70,19 @@ function update() {
     button.replaceChildren(label, " ", el("b", {}, questions.filter(test).length.toLocaleString("en")));
   });
   const test = all.find(([name]) => name === show)[2];
-  const words = textBox.value.toLowerCase().split(/\s+/).filter(Boolean);
-  found = questions.filter(test).filter((q) => holds(q, words));
+  const wanted = textBox.value.toLowerCase().split(/\s+/).filter(Boolean);
+  found = questions.filter(test);
+  if (wanted.length) {
+    const answers = await Promise.all(shown().map((model) => part(task().answers[model])));
+    if (mine !== turn) return;
+    found = found.filter((i) => holds(i, wanted, answers));
+  }
   const who = shown().map((model) => task().models[model]).join(" against ");
   const n = (value) => value.toLocaleString("en");
   status.textContent = `${n(found.length)} of ${n(questions.length)} questions: ${task().task}, ${who}.`;
   list.replaceChildren();
   extend();
+  setTimeout(() => mine === turn && parts().forEach(part), 50); // so that the first sample opens at once
 }
 
 function fill(box, names, kept) {
@@ -90,28 +100,29 @@ function chooseTask(index, a, b) {
 
 // ---- The list
 
-function chip(model, answer, named) {
-  const name = named ? ` ${task().models[model]}:` : "";
-  return el("span", { class: `chip ${answer.state}` }, `${data.signs[answer.state]}${name} ${answer.state}`);
+function chip(model, i, named) {
+  const name = OUTCOMES[state(model, i)];
+  return el("span", { class: `chip ${name}` }, `${data.signs[name]}${named ? ` ${task().models[model]}:` : ""} ${name}`);
 }
 
-function row(q, number) {
-  const chips = shown().map((model) => chip(model, q.answers[model], modelB() !== null));
+function row(i, number) {
+  const [id, question] = task().questions[i];
+  const chips = shown().map((model) => chip(model, i, modelB() !== null));
   const button = el(
     "button",
     { type: "button", "aria-expanded": "false", "aria-controls": `sample-${number}` },
-    el("span", { class: "id" }, q.id),
-    el("span", { class: "q", dir: "auto" }, q.question),
+    el("span", { class: "id" }, id),
+    el("span", { class: "q", dir: "auto" }, question),
     el("span", { class: "chips" }, ...chips),
   );
-  const panel = el("div", { id: `sample-${number}`, class: "body", role: "region", "aria-label": `Sample ${q.id}` });
+  const panel = el("div", { id: `sample-${number}`, class: "body", role: "region", "aria-label": `Sample ${id}` });
   panel.hidden = true;
   return el("li", { class: "sample" }, el("h3", {}, button), panel);
 }
 
 function extend() {
   const start = list.children.length;
-  list.append(...found.slice(start, start + PAGE).map((q, i) => row(q, start + i)));
+  list.append(...found.slice(start, start + PAGE).map((at, i) => row(at, start + i)));
   more.hidden = list.children.length >= found.length;
   more.textContent = `Show ${Math.min(PAGE, found.length - list.children.length)} more`;
 }
@@ -121,12 +132,15 @@ const panelOf = (item) => item.querySelector(".body");
 const openItem = () => [...list.children].find((item) => !panelOf(item).hidden) || null;
 
 // One sample is open at a time, so that the next one starts where the eye is.
-function open(item) {
+async function open(item) {
   const before = openItem();
   if (before && before !== item) close(before);
-  panelOf(item).replaceChildren(...content(found[[...list.children].indexOf(item)]));
   panelOf(item).hidden = false;
   buttonOf(item).setAttribute("aria-expanded", "true");
+  const [i, mine] = [found[[...list.children].indexOf(item)], turn];
+  const [prompts, ...answers] = await Promise.all(parts().map(part));
+  if (mine === turn && !panelOf(item).hidden) panelOf(item).replaceChildren(...content(i, prompts, answers));
+  item.scrollIntoView({ block: "nearest" });
 }
 
 function close(item) {
@@ -137,16 +151,19 @@ function close(item) {
 
 // ---- One sample
 
-function content(q) {
+function content(i, prompts, answers) {
   const models = shown();
-  const prompts = [...new Set(models.map((model) => q.answers[model].prompt))];
-  const nodes = [el("p", {}, el("b", {}, "Target: "), el("bdi", {}, q.target))];
-  for (const prompt of prompts) {
-    const whose = prompts.length > 1 ? task().models[models.find((m) => q.answers[m].prompt === prompt)] : "";
-    nodes.push(...asking(task().prompts[prompt], whose));
+  const names = models.map((model) => task().models[model]);
+  const said = answers.map((of) => of[i]);
+  const nodes = [el("p", {}, el("b", {}, "Target: "), el("bdi", {}, task().questions[i][2]))];
+  const sent = [...new Set(said.map((answer) => answer.prompt))];
+  for (const number of sent) {
+    const whose = sent.length > 1 ? names[said.findIndex((answer) => answer.prompt === number)] : "";
+    nodes.push(...asking(prompts[number], whose));
   }
-  nodes.push(el("div", { class: "answers" }, ...models.map((model) => said(model, q.answers[model]))));
-  if (models.length > 1) nodes.push(difference(q, models));
+  nodes.push(el("div", { class: "answers" }, ...models.map((model, m) => tell(model, i, said[m]))));
+  const texts = said.map((answer) => answer.parts.map((each) => each[1]).join("\n"));
+  if (models.length > 1) nodes.push(difference(texts, names));
   return nodes;
 }
 
@@ -170,60 +187,16 @@ function table(rows, name) {
   return el("div", { class: "scroll given", role: "region", "aria-label": name, tabindex: "0" }, made);
 }
 
-function said(model, answer) {
+function tell(model, i, answer) {
   const facts = data.labels.flatMap((label, i) =>
     answer.facts[i] ? [el("dt", {}, label), el("dd", {}, el("bdi", {}, answer.facts[i]))] : [],
   );
-  const parts = answer.parts.flatMap(([title, text]) => [
+  const texts = answer.parts.flatMap(([title, text]) => [
     el("h5", {}, title),
     text ? el("pre", { dir: "auto", tabindex: "0" }, text) : el("p", { class: "small" }, "None."),
   ]);
-  const head = el("h4", {}, el("span", {}, task().models[model]), chip(model, answer, false));
-  return el("div", { class: "answer" }, head, el("dl", {}, ...facts), ...parts);
-}
-
-// ---- The difference of two answers
-
-function difference(q, models) {
-  const [a, b] = models.map((model) => q.answers[model].parts.map((part) => part[1]).join("\n"));
-  const names = models.map((model) => task().models[model]);
-  const box = el("details", { class: "inner" }, el("summary", {}, "Difference, word by word"));
-  box.addEventListener("toggle", () => {
-    if (box.open && box.children.length === 1) box.append(compared(a, b, names));
-  });
-  return box;
-}
-
-function compared(a, b, names) {
-  const [x, y] = [a, b].map((text) => text.split(/\s+/).filter(Boolean));
-  if (x.join(" ") === y.join(" ")) return el("p", { class: "diff" }, "The two answers are the same, word for word.");
-  if (x.length * y.length > DIFF_CELLS) return el("p", { class: "diff" }, "The answers are too long for this.");
-  // A and B, not − and +: signs beside figures would be read as theirs.
-  const mark = (sign, text) =>
-    sign === "-" ? el("del", {}, el("b", {}, "A"), ` ${text}`) : el("ins", {}, el("b", {}, "B"), ` ${text}`);
-  const runs = words(x, y).flatMap(([sign, run]) => [sign === "=" ? run.join(" ") : mark(sign, run.join(" ")), " "]);
-  const key = el("p", { class: "small" }, mark("-", `only ${names[0]}`), " ", mark("+", `only ${names[1]}`));
-  return el("div", { class: "diff" }, key, el("p", { dir: "auto" }, ...runs));
-}
-
-// Runs of words in both (=), only in x (-), only in y (+), by a longest common subsequence.
-function words(x, y) {
-  const width = y.length + 1;
-  const length = new Uint16Array((x.length + 1) * width);
-  for (let i = x.length - 1; i >= 0; i--)
-    for (let j = y.length - 1; j >= 0; j--)
-      length[i * width + j] =
-        x[i] === y[j]
-          ? length[(i + 1) * width + j + 1] + 1
-          : Math.max(length[(i + 1) * width + j], length[i * width + j + 1]);
-  const runs = [];
-  const add = (sign, word) => (runs.at(-1)?.[0] === sign ? runs.at(-1)[1].push(word) : runs.push([sign, [word]]));
-  for (let i = 0, j = 0; i < x.length || j < y.length; ) {
-    if (i < x.length && j < y.length && x[i] === y[j]) add("=", x[(j++, i++)]);
-    else if (j === y.length || (i < x.length && length[(i + 1) * width + j] >= length[i * width + j + 1])) add("-", x[i++]);
-    else add("+", y[j++]);
-  }
-  return runs;
+  const head = el("h4", {}, el("span", {}, task().models[model]), chip(model, i, false));
+  return el("div", { class: "answer" }, head, el("dl", {}, ...facts), ...texts);
 }
 
 // ---- Keys and clicks
@@ -265,7 +238,6 @@ list.addEventListener("click", (event) => {
   if (!button) return;
   const item = button.closest("li");
   (panelOf(item).hidden ? open : close)(item);
-  item.scrollIntoView({ block: "nearest" });
 });
 outcomes.addEventListener("click", (event) => {
   const button = event.target.closest("button");
@@ -297,4 +269,3 @@ if (data.tasks.length) {
   byId("browser").hidden = false;
   chooseTask(0);
 }
-})();

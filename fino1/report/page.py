@@ -7,8 +7,9 @@ and its Content-Security-Policy forbids any script but its own, any request and 
 import base64
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,31 @@ import jinja2
 from markupsafe import Markup
 
 from fino1.cells import Cell
-from fino1.report import curves, samples, searches
-from fino1.report.leaderboard import LEGEND, PAIRS_LEGEND, Leaderboard, format_p, format_percent
+from fino1.report import costs, curves, published, samples, searches, standing
+from fino1.report.leaderboard import LEGEND, PAIRS_LEGEND, Leaderboard, Pair, Table, format_p, format_percent
+from fino1.report.published import Comparison
 from fino1.report.searches import Search
 
 _HERE = Path(__file__).parent
+_SCRIPTS = ("board.js", "diff.js", "page.js")  # in one script element, whose names are its own
 _SIGNS = {"right": "✓", "wrong": "✗", "unparsed": "?", "truncated": "…"}
+
+
+@dataclass(frozen=True)
+class Order:
+    """A table's models in order, on an axis from `first` to `last` percent; `published` by model."""
+
+    table: Table
+    standings: list[standing.Standing]
+    power: str
+    published: dict[str, float]
+    ticks: range
+    first: int
+    last: int
+
+    def place(self, percent: float) -> float:
+        """Return where on the axis a percentage is, in percent of its length."""
+        return 100 * (percent - self.first) / (self.last - self.first)
 
 
 def render(
@@ -32,9 +52,12 @@ def render(
     note: str,
     skipped: Sequence[str],
     found: Sequence[Search],
+    compared: Sequence[Comparison],
 ) -> str:
     """Return the text of index.html."""
-    script = (_HERE / "page.js").read_text(encoding="utf-8")
+    texts = [(_HERE / name).read_text(encoding="utf-8") for name in _SCRIPTS]
+    script = "(() => {\n" + "\n".join(texts) + "})();\n"
+    data, parts = samples.collect(cells)
     digest = hashlib.sha256(script.encode()).digest()
     template = _make_environment().get_template("page.html.j2")
     return template.render(
@@ -48,7 +71,15 @@ def render(
         charts=curves.draw_charts(metrics),
         runs=list(metrics),
         swatch=curves.draw_swatch,
-        data=samples.embed({"labels": samples.LABELS, "signs": _SIGNS, "tasks": samples.list_tasks(cells)}),
+        data={"labels": samples.LABELS, "signs": _SIGNS} | data,
+        parts=parts,
+        is_cut=data["chars"] < samples.COMPLETION_CHARS[0],
+        orders=[_draw_order(table, board.pairs, compared) for table in board.comparable if len(table.rows) > 1],
+        standing_legend=standing.LEGEND,
+        compared=compared,
+        published_legend=published.LEGEND,
+        costs=costs.draw_costs(board.comparable, cells),
+        costs_legend=costs.LEGEND,
         samples=sum(cell.summary.n for cell in cells),
         origins=[_describe_origin(cell) for cell in cells],
         skipped=skipped,
@@ -56,6 +87,16 @@ def render(
         script=Markup(script),
         script_hash=base64.b64encode(digest).decode(),
     )
+
+
+def _draw_order(table: Table, pairs: Sequence[Pair], compared: Sequence[Comparison]) -> Order:
+    """Place a table's models on an axis from the ten below the lowest interval to the one above the highest."""
+    shown = {each.model: each.figure.percent for each in compared if each.table == table.name}
+    low = min([100 * row["low"] for row in table.rows] + list(shown.values()))
+    high = max([100 * row["high"] for row in table.rows] + list(shown.values()))
+    first, last = 10 * math.floor(low / 10), 10 * max(math.ceil(high / 10), math.floor(low / 10) + 1)
+    ticks = range(first, last + 1, 10 if last - first <= 60 else 20)
+    return Order(table, standing.stand(table, pairs), standing.describe_power(table, pairs), shown, ticks, first, last)
 
 
 def _make_environment() -> jinja2.Environment:
@@ -69,6 +110,7 @@ def _make_environment() -> jinja2.Environment:
         finalize=lambda value: samples.show_controls(value) if type(value) is str else value,
     )
     environment.filters |= {"percent": format_percent, "probability": format_p}
+    environment.filters["embed"] = samples.embed
     environment.filters["shorten"] = lambda text: samples.shorten(text, searches.TEXT_CHARS)
     return environment
 

@@ -57,8 +57,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One of our cells beside the published figure of its model and task; `low` and `high` of the difference, as fractions."""
+    """One of our cells beside the published figure of its model and task; `low` and `high` of the difference, as fractions.
 
+    `table` is the name of the table that it stands in.
+    """
+
+    table: str
     model: str
     task: str
     settings: str
@@ -115,16 +119,20 @@ def find_key(cell: Cell) -> str | None:
     return next((key for key, known in models.items() if ids & set(known["ids"])), named)
 
 
-def compare(cells: Sequence[Cell]) -> list[Comparison]:
-    """Compare each cell that has a published figure with the newest one."""
+def compare(cells: Sequence[Cell], rows: Sequence[Mapping[str, Any]]) -> list[Comparison]:
+    """Compare each cell that has a published figure with the newest one; `rows` are the leaderboard's, of the same cells.
+
+    Of several answers to a question the first counts, as one answer was asked for.
+    """
     known = {(key, figure.task): figure for key, figure in list_figures() if key}
     found = []
-    for cell in cells:
+    for cell, row in zip(cells, rows, strict=True):
         figure = known.get((find_key(cell) or "", cell.task))
-        accepted = [sample.docmath_compat is True for sample in cell.samples if not isinstance(sample.target, bool)]
+        first = {sample.id: sample for sample in reversed(cell.samples)}.values()
+        accepted = [sample.docmath_compat is True for sample in first if not isinstance(sample.target, bool)]
         if figure and accepted:
             counts = (sum(accepted), len(accepted), figure.k, figure.n)
-            of = (cell.model, cell.task, _describe_settings(cell), counts[0], counts[1], figure)
+            of = (row["table"], cell.model, cell.task, _describe_settings(cell), counts[0], counts[1], figure)
             found.append(Comparison(*of, *newcombe(*counts), p=fisher(*counts), p_holm=1.0))
     return _correct(found)
 

@@ -1,10 +1,13 @@
 """What did each model answer to each question? All samples, as data that the page's script shows on demand.
 
-The data is JSON in a script element that never runs. Nothing in it can end the element (`embed`), and the script puts it on
-the page as text only.
+The data is in script elements that never run. One is JSON, which the script reads as the page opens: the questions and each
+answer's outcome. The others are packed, one for the answers of a model and one for a task's prompts; the script unpacks one when
+it is needed. Nothing in them can end an element (`embed`, `pack`), and the script puts it on the page as text only.
 """
 
+import base64
 import json
+import zlib
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
@@ -17,7 +20,16 @@ from fino1.report.curves import format_number
 from fino1.tasks.record import FINAL, THINKING
 
 PROMPT_CHARS = 16_000  # the longest page of FinQA's test rows has 8,715; documents of DocMath run to a hundred pages
-COMPLETION_CHARS = 12_000  # of each part of a completion
+COMPLETION_CHARS = (
+    12_000,
+    6_000,
+    3_000,
+    1_500,
+    750,
+)  # of each part of a completion: the most with which all fit the page
+PAGE_CHARS = (
+    60_000_000  # of all completions, about 25 MB as packed: a page opens in less than a second (benchmarks/page.py)
+)
 LABELS = ("Extracted", "Read as", "Strict verdict", "DocMath-compatible", "Prompt tokens", "Completion tokens")
 LABELS += ("Seconds", "Finish reason", "Document", "Sign")
 
@@ -28,14 +40,25 @@ _WORDS = {True: "right", False: "wrong", None: "unparsed"}
 Piece = str | list[list[str]]
 
 
-def list_tasks(cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """List the tasks with their questions and answers, as the page's script reads them.
+def collect(cells: Sequence[Cell]) -> tuple[dict[str, Any], list[Markup]]:
+    """Collect the samples as the page's script reads them: what it reads at once, and the packed parts.
 
-    {task, models, prompts, questions}: `questions` in the order of the data, each {id, question, target, answers} with one
-    answer a model, or null where that model was not asked. A prompt that several models got is there once; an answer
-    holds its number. A task whose cells differ in more than the model is there once for each of their settings.
+    {chars, tasks}: `chars` is the most of a text that is shown. A task is {task, models, questions, states, prompts, answers}:
+    `questions` in the order of the data, each [id, question, target]; `states` a text a model, a letter for each question, `-`
+    where that model was not asked; `prompts` the number of the part with the prompts, and `answers` those of the models' parts,
+    lists in the order of the questions. A prompt that several models got is there once; an answer holds its number. A task whose
+    cells differ in more than the model is there once for each of their settings.
     """
-    return [_make_task(group.name, group.cells) for group in comparable.group(cells)]
+    chars = _limit(cells)
+    parts: list[Markup] = []
+    tasks = [_make_task(group.name, group.cells, chars, parts) for group in comparable.group(cells)]
+    return {"chars": chars, "tasks": tasks}, parts
+
+
+def pack(value: Any) -> Markup:
+    """Pack data for a script element: JSON, deflated, in base64."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return Markup(base64.b64encode(zlib.compress(text.encode(), 6)).decode())
 
 
 def embed(value: Any) -> Markup:
@@ -78,37 +101,52 @@ def split_headings(completion: str) -> list[tuple[str, str]]:
     return [*found, ("Final response", response.strip("\n") if final else "")]
 
 
-def _make_task(task: str, cells: Sequence[Cell]) -> dict[str, Any]:
+def _limit(cells: Sequence[Cell]) -> int:
+    """Choose how much of each text is shown, so that all together are not too much for a page."""
+    sizes = [
+        len(text) for cell in cells for sample in cell.samples for text in (sample.completion, sample.reasoning or "")
+    ]
+    fitting = (most for most in COMPLETION_CHARS if sum(min(size, most) for size in sizes) <= PAGE_CHARS)
+    return next(fitting, COMPLETION_CHARS[-1])
+
+
+def _make_task(name: str, cells: Sequence[Cell], chars: int, parts: list[Markup]) -> dict[str, Any]:
     asked: dict[tuple[str, str, str], dict[int, Sample]] = {}
     for model, cell in enumerate(cells):
         for sample in cell.samples:
             asked.setdefault(sample.question_key, {})[model] = sample
     prompts: dict[str, int] = {}
-    questions = [_make_question(answers, len(cells), prompts) for answers in asked.values()]
-    return {
-        "task": show_controls(task),
+    made = {
+        "task": show_controls(name),
         "models": [show_controls(cell.model) for cell in cells],
-        "prompts": [split_tables(prompt) for prompt in prompts],
-        "questions": questions,
+        "questions": [_make_question(next(iter(answers.values()))) for answers in asked.values()],
+        "states": [_list_states(answers.get(model) for answers in asked.values()) for model in range(len(cells))],
+        "answers": [],
     }
+    for model in range(len(cells)):
+        found = [answers.get(model) for answers in asked.values()]
+        made["answers"].append(_add(parts, [sample and _make_answer(sample, prompts, chars) for sample in found]))
+    return made | {"prompts": _add(parts, [split_tables(prompt) for prompt in prompts])}
 
 
-def _make_question(answers: dict[int, Sample], models: int, prompts: dict[str, int]) -> dict[str, Any]:
-    sample = next(iter(answers.values()))
+def _add(parts: list[Markup], value: Any) -> int:
+    parts.append(pack(value))
+    return len(parts) - 1
+
+
+def _list_states(samples: Iterable[Sample | None]) -> str:
+    return "".join(sample.state[0] if sample else "-" for sample in samples)
+
+
+def _make_question(sample: Sample) -> list[str]:
+    return [show_controls(sample.id), show_controls(sample.question), _format(sample.target)]
+
+
+def _make_answer(sample: Sample, prompts: dict[str, int], chars: int) -> dict[str, Any]:
     return {
-        "id": show_controls(sample.id),
-        "question": show_controls(sample.question),
-        "target": _format(sample.target),
-        "answers": [_make_answer(answers[model], prompts) if model in answers else None for model in range(models)],
-    }
-
-
-def _make_answer(sample: Sample, prompts: dict[str, int]) -> dict[str, Any]:
-    return {
-        "state": sample.state,
         "facts": _list_facts(sample),
         "prompt": prompts.setdefault(shorten(sample.prompt, PROMPT_CHARS), len(prompts)),
-        "parts": [[title, shorten(text, COMPLETION_CHARS)] for title, text in _list_parts(sample)],
+        "parts": [[title, shorten(text, chars)] for title, text in _list_parts(sample)],
     }
 
 

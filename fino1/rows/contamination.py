@@ -3,15 +3,16 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from fino1.errors import SpecError
 from fino1.evaluate import questions
 from fino1.rows.row import Row
 from fino1.spec import load
 from fino1.spec.evaluation import EvalTask
-from fino1.spec.inputs import TaskId
+from fino1.spec.inputs import TASK_IDS, names_file
 from fino1.spec.yamlfile import read_yaml
+from fino1.tasks import locate
 from fino1.tasks.ngrams import Index, Passage, Words, compare, write_document
 from fino1.tasks.overlap import Overlap, find_overlaps
 from fino1.tasks.record import Record
@@ -75,22 +76,27 @@ def read_sets(arguments: Iterable[str]) -> list[EvaluationSet]:
 def _list_blocks(argument: str) -> list[tuple[EvalTask, int]]:
     task, equals, path = argument.partition("=")
     if not equals and Path(argument).suffix in (".yaml", ".yml"):
-        spec = load.build(read_yaml(Path(argument)), argument, world_size=1)
+        document = read_yaml(Path(argument))
+        if "prompts" in document and "method" not in document:
+            return [(EvalTask(task=argument), _SEED)]
+        spec = load.build(document, argument, world_size=1)
         if spec.method != "eval":
             raise SpecError(f"{argument}: method: expected eval, got {spec.method}")
         return [(block, spec.seed) for block in spec.eval.tasks]
-    names = get_args(TaskId)
-    if task not in names or bool(path) == (task == "ledger" and not equals):
+    is_known = task in TASK_IDS or names_file("task", task)
+    if not is_known or bool(path) == (task == "ledger" and not equals):
         raise SpecError(
-            f"expected TASK=FILE with one of {', '.join(names)}, ledger, or an evaluation's run file, got {argument}"
+            f"expected TASK=FILE with one of {', '.join(TASK_IDS)} or a task file, ledger, a task file that names its rows, or "
+            f"an evaluation's run file, got {argument}"
         )
     return [(EvalTask(task=task, path=path or None), _SEED)]
 
 
 def _read_set(block: EvalTask, seed: int) -> EvaluationSet:
     rows = questions.read(block, seed)
+    block = locate(block)
     where = Path(block.path).name if block.path else block.hub or "generated"
-    return EvaluationSet(f"{block.task} {where}", rows.records, rows.identity)
+    return EvaluationSet(f"{rows.task.name} {where}", rows.records, rows.identity)
 
 
 def find_matches(rows: Sequence[Row], sets: Sequence[EvaluationSet], share: float) -> list[Match]:

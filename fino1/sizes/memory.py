@@ -124,9 +124,11 @@ def _ppo(spec: RunSpec, s: Sharding, models: Finder) -> Iterator[tuple[str, Part
 def _serve(spec: RunSpec, s: Sharding, models: Finder) -> Iterator[tuple[str, Parts]]:
     """Each model that is served here: weights and cache, divided over the GPUs of its server."""
     engine = spec.asking.server.engine
-    is_vllm = engine == "vllm" or (engine is None and spec.gpus_per_node > 0)
-    requests = 1 if is_vllm else spec.asking.concurrency  # vLLM starts with room for one, and lets the others wait
     for key, model in spec.asked.items():
+        gpus = spec.count_gpus(model)
+        is_vllm = engine == "vllm" or (engine is None and gpus > 0)
+        requests = 1 if is_vllm else spec.asking.concurrency  # vLLM starts with room for one, and lets the others wait
+        s = replace(s, ranks=max(gpus, 1))
         a = None if model.base_url else models.find(key, model)
         if a is None:
             continue
@@ -146,8 +148,9 @@ def _list_changes(spec: RunSpec, stage: int, offloads: bool, peak: str) -> list[
     """What to change in the run file to need less at this point, without what is done already; nothing is tried."""
     gpu = "a GPU with more memory"
     if not spec.trains:
-        served = next(key for key, model in spec.asked.items() if f"serve {model.name}" == peak)
-        return ["more gpus_per_node", f"smaller {served}.context_length", gpu]
+        served, model = next(each for each in spec.asked.items() if f"serve {each[1].name}" == peak)
+        more = f"more {served}.gpus" if spec.count_gpus(model) != spec.gpus_per_node else "more gpus_per_node"
+        return [more, f"smaller {served}.context_length", gpu]
     block, key, is_ppo = spec.trained, f"{spec.method}.", spec.method == "ppo"
     divide = f"launch.zero_stage: 3{'' if spec.world_size > 1 else ' with more GPUs'}" if stage < 3 else ""
     offload = "" if is_ppo or offloads else "launch.offload_optimizer_device: cpu"

@@ -14,6 +14,9 @@ from fino1.spec.inputs import DEFAULT_MODEL, DEFAULT_VALUE_MODEL, InitBlock, Mod
 from fino1.spec.placement import GpuBlock
 
 _KINDS = ("llama", "mistral", "qwen2", "qwen3")  # model_type of config.json that the formulas hold for
+Visited = tuple[
+    Path | None, str
+]  # a run file and the name that its run was looked up by: of a recipe two runs may have one file
 _REQUIRED = (
     *("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
     *("vocab_size", "max_position_embeddings"),
@@ -111,7 +114,7 @@ class Finder:
 
         Raises SpecError for a config.json that cannot be read.
         """
-        shapes = self._look_up(ref, default, (self.planned,))
+        shapes = self._look_up(ref, default, ((self.planned, ""),))
         if shapes is None:
             name = ref.hub or ref.path or ref.run or default
             hint = f"give {key}.path, a folder with its config.json, or fetch the model to Hugging Face's cache"
@@ -119,7 +122,7 @@ class Finder:
             self.unknown += [sentence] if sentence not in self.unknown else []
         return shapes
 
-    def _look_up(self, ref: ModelRef, default: str | None, visited: tuple[Path | None, ...]) -> Architecture | None:
+    def _look_up(self, ref: ModelRef, default: str | None, visited: tuple[Visited, ...]) -> Architecture | None:
         from huggingface_hub import try_to_load_from_cache
 
         if ref.init:
@@ -133,14 +136,14 @@ class Finder:
         cached = try_to_load_from_cache(place, "config.json", revision=revision)
         return read_config(Path(cached)) if isinstance(cached, str) else known(place)
 
-    def _look_in_run_file(self, name: str, visited: tuple[Path | None, ...]) -> Architecture | None:
-        """The shapes of what the run `name` will train. None too where the way there comes back to a run file in `visited`."""
-        found = recipe.find_named(re.sub(r"-[0-9a-f]{10}$", "", name), visited[-1])
-        if found is None or found[0] in visited or not found[1].trains:
+    def _look_in_run_file(self, name: str, visited: tuple[Visited, ...]) -> Architecture | None:
+        """The shapes of what the run `name` will train. None too where the way there comes back to a run in `visited`."""
+        found = recipe.find_named(re.sub(r"-[0-9a-f]{10}$", "", name), visited[-1][0])
+        if found is None or (found[0], name) in visited or not found[1].trains:
             return None
         path, spec = found
         default = DEFAULT_VALUE_MODEL if spec.method == "verifier" else DEFAULT_MODEL
-        shapes = self._look_up(spec.model, default, (*visited, path))
+        shapes = self._look_up(spec.model, default, (*visited, (path, name)))
         if shapes is None:
             return None
         sentence = f"run {name} is not in {self.work}/runs; its model's size is taken from {path.name}"

@@ -14,10 +14,11 @@ from fino1.spec.fields import (
     Name,
     NonNegative,
     Positive,
+    StoreUrl,
     Text,
     integer,
 )
-from fino1.spec.inputs import ChatModelRef, RowsBlock, TaskId, fold_complaints
+from fino1.spec.inputs import AnsweredRows, ChatModelRef, TaskId, answer_complaints, fold_complaints
 
 MOST_SAMPLES = 256
 
@@ -60,11 +61,20 @@ class EvalModel(ChatModelRef):
         return self
 
 
-class EvalTask(RowsBlock):
+class ServedModel(EvalModel):
+    """One model of an evaluation, with what its own server needs."""
+
+    gpus: Annotated[CountOrZero | None, ADDED] = None
+    """GPUs of its server, over which vLLM divides it; null: `gpus_per_node`. A model with `base_url` takes none."""
+    server_args: Annotated[list[str], ADDED] = []
+    """Further arguments of its server, behind `eval.server.args`, such as `--reasoning-parser`; part of a cell's key."""
+
+
+class EvalTask(AnsweredRows):
     """One benchmark of an evaluation."""
 
     task: TaskId
-    """The benchmark, whose own format the rows have; `ledger` generates them."""
+    """The benchmark, whose own format the rows have, or a task file, by its path or as its text; `ledger` generates its rows."""
     split: str = "test"
     size: Count = 500
     gold: Annotated[Literal["published", "corrected"], ADDED] = "published"
@@ -98,7 +108,7 @@ class BudgetBlock(Block):
 class EvalBlock(Block):
     """The evaluation: every model answers every task."""
 
-    models: list[EvalModel] = []
+    models: list[ServedModel] = []
     """Which models answer."""
     tasks: list[EvalTask] = []
     """Which benchmarks are asked."""
@@ -122,14 +132,17 @@ class EvalBlock(Block):
     shards: Count = 1
     """Pods that share a model's questions; each takes every shards-th."""
     server: ServerBlock = ServerBlock()
+    store: Annotated[StoreUrl | None, ADDED] = None
+    """Object store of the cells besides the disk, a URL that fsspec opens, such as `s3://bucket/prefix` (extra `s3`); its keys
+    come by `secretEnv` (docs/endpoints.md). Null: the disk alone."""
 
 
 def task_complaints(path: str, task: EvalTask) -> list[tuple[str, str]]:
     """Problems of a benchmark's rows that do not come from one place."""
     found = [(path, "expected one of path, hub, got both")] if task.path and task.hub else []
-    if task.task != "ledger" and not (task.path or task.hub):
+    if task.task != "ledger" and not task.has_rows:
         found.append((path, f"expected path or hub for task {task.task}, got none"))
-    return found + fold_complaints(path, task)
+    return found + fold_complaints(path, task) + answer_complaints(path, task)
 
 
 def evaluation_complaints(block: EvalBlock) -> list[tuple[str, str]]:
@@ -139,6 +152,8 @@ def evaluation_complaints(block: EvalBlock) -> list[tuple[str, str]]:
     ]
     for i, task in enumerate(block.tasks):
         found += task_complaints(f"eval.tasks.{i}", task)
+        if task.answer == "program" and block.prompt != "fino1":
+            found.append(("eval.prompt", f"expected fino1 with answer: program, got {block.prompt}"))
     if block.samples > 1 and block.temperature == 0:
         text = f"expected 1 with eval.temperature 0, whose answers are all the same, got {block.samples}"
         found.append(("eval.samples", text))

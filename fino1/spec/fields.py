@@ -144,6 +144,14 @@ BaseUrl = Annotated[
     ),
 ]
 
+StoreUrl = Annotated[
+    str,
+    matching(
+        r"^[a-z][a-z0-9]*://[-._~@=+A-Za-z0-9]+(:[0-9]{1,5})?(/[-._~@=+/A-Za-z0-9]*)?$",
+        "a URL such as s3://bucket/prefix, without user and password",
+    ),
+]
+
 _DECIMAL = r"([0-9]+\.?[0-9]*|\.[0-9]+)"
 _ABOVE_ONE = r"[kMGTPE]|[KMGTPE]i"
 QUANTITY = rf"^\+?{_DECIMAL}([num]|{_ABOVE_ONE}|[eE][-+]?[0-9]{{1,2}})?$"

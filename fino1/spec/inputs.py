@@ -1,14 +1,27 @@
 """Which models and which rows may a run file name?"""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from fino1.spec.fields import ADDED, Block, Count, CountOrZero, Fold, Fraction, Positive, RunName, Text, integer
+from fino1.spec.fields import (
+    ADDED,
+    Block,
+    Count,
+    CountOrZero,
+    Fold,
+    Fraction,
+    Positive,
+    RunName,
+    Text,
+    integer,
+    matching,
+)
 
 Column = Literal["Question", "Complex_CoT", "Response", "Open-ended Verifiable Question", "Ground-True Answer", "label"]
-TaskId = Literal[
+TASK_IDS = (
     "finqa",
     "xbrl_math",
     "docmath_simplong",
@@ -19,7 +32,17 @@ TaskId = Literal[
     "tatqa",
     "docfinqa",
     "bizbench",
+    "financereasoning",
+    "xfinbench",
     "ledger",
+)
+"""The tasks that come with the package."""
+TaskId = Annotated[
+    str,
+    matching(
+        rf"^({'|'.join(TASK_IDS)}|.*\.ya?ml|.*\n[^\x00]*)$",
+        f"one of {', '.join(TASK_IDS)}, or a task file such as ./my-task.yaml",
+    ),
 ]
 
 DEFAULT_MODEL = "meta-llama/Llama-3.1-8B-Instruct"
@@ -123,9 +146,10 @@ class RowsBlock(Block):
     """Rows: a local JSON, JSONL or Parquet file, a file in a task's own format, or a hub dataset."""
 
     task: TaskId | None = None
-    """Read the rows with this task's reader; null reads rows in Fino1's columns (`Question`, `Complex_CoT`, `Response` for
-    SFT, `Open-ended Verifiable Question`, `Ground-True Answer` for PPO; a verifier's pairs have those of PPO, `Response` and
-    perhaps `label`: true, false, or none where the rule shall judge). `ledger` generates its rows."""
+    """Read the rows with this task's reader: a built-in task, or a task file (docs/tasks.md), by its path or as its text, which
+    may name its rows itself. Null reads rows in Fino1's columns (`Question`, `Complex_CoT`, `Response` for SFT, `Open-ended
+    Verifiable Question`, `Ground-True Answer` for PPO; a verifier's pairs have those of PPO, `Response` and perhaps `label`:
+    true, false, or none where the rule shall judge). `ledger` generates its rows."""
     path: Text | None = None
     """Local file, relative to the current directory."""
     hub: Text | None = None
@@ -146,8 +170,34 @@ class RowsBlock(Block):
         """True where the rows come from no file."""
         return self.task == "ledger" and not (self.path or self.hub)
 
+    @property
+    def has_rows(self) -> bool:
+        """True where rows are named, here or perhaps in a task file."""
+        return bool(self.path or self.hub) or (self.task is not None and self.task not in TASK_IDS)
 
-class DataBlock(RowsBlock):
+
+def names_file(key: str, value: Any) -> bool:
+    """True where a run file's key holds the path of a file or folder: any `path`, and `task` where it is a task file."""
+    return key == "path" or (key == "task" and value.endswith((".yaml", ".yml")) and "\n" not in value)
+
+
+def reads_hub(block: Mapping[str, Any]) -> bool:
+    """True where a model or rows, as plain data, come from the hub, or a task file may name rows of it."""
+    return "hub" in block or (block.get("task", "ledger") not in TASK_IDS and "path" not in block)
+
+
+class AnsweredRows(RowsBlock):
+    """Rows that are asked: in which form they are answered, and what their prompts hold."""
+
+    answer: Annotated[Literal["text", "program"], ADDED] = "text"
+    """`program`: the answer under `## Final Response` is arithmetic, or steps in FinQA's form, which is run (docs/scoring.md
+    §11); its value is judged as an answer in words is. SFT then learns FinQA's gold programs."""
+    evidence: Annotated[Literal["page", "facts"] | None, ADDED] = None
+    """FinQA: what the prompts hold beside the table: the `page`, or only the sentences that rows name as `facts` or in
+    `gold_inds`. Null: the facts where the file has them, else the page."""
+
+
+class DataBlock(AnsweredRows):
     """The training rows."""
 
     run: Annotated[RunName | None, ADDED] = None
@@ -176,14 +226,15 @@ class DataBlock(RowsBlock):
     @property
     def source(self) -> str:
         """The file, hub dataset or run that is read."""
-        return self.path or self.hub or self.run or DEFAULT_DATA
+        own = self.task if self.has_rows else None
+        return self.path or self.hub or self.run or own or DEFAULT_DATA
 
 
 def rows_complaints(path: str, block: RowsBlock) -> list[tuple[str, str]]:
     """Problems of training rows, or of those to leave out, that do not come from one place that can be read."""
     if block.path and block.hub:
         return [(path, "expected one of path, hub, got both")]
-    if block.task != "ledger" and not (block.path or block.hub):
+    if block.task != "ledger" and not block.has_rows:
         return [(path, "expected path or hub, or task: ledger, got none")]
     return fold_complaints(path, block)
 
@@ -197,9 +248,25 @@ def data_complaints(method: str, block: DataBlock) -> list[tuple[str, str]]:
         found += [("data.run", f"expected none with {why}, got {block.run}")] if why else []
     elif method == "verifier" or not block.is_default:
         found += rows_complaints("data", block)
+    found += answer_complaints("data", block)
+    if block.answer == "program":
+        if method == "verifier" or (method == "sft" and block.task not in ("finqa", "convfinqa")):
+            but = " but for task finqa or convfinqa" if method == "sft" else ""
+            found.append(("data.answer", f"expected text with method {method}{but}, got program"))
+        elif block.prompt != "fino1":
+            found.append(("data.prompt", f"expected fino1 with answer: program, got {block.prompt}"))
     for i, rows in enumerate(block.exclude):
         found += rows_complaints(f"data.exclude.{i}", rows)
     return found
+
+
+def answer_complaints(path: str, block: AnsweredRows) -> list[tuple[str, str]]:
+    """Problems of the form of answers and of what the prompts hold."""
+    if block.answer == "program" and block.task == "ledger":
+        return [(f"{path}.answer", "expected text with task: ledger, got program")]
+    if block.evidence is not None and block.task != "finqa":
+        return [(f"{path}.evidence", f"expected none but for task finqa, got {block.evidence}")]
+    return []
 
 
 def fold_complaints(path: str, block: RowsBlock) -> list[tuple[str, str]]:
@@ -209,6 +276,6 @@ def fold_complaints(path: str, block: RowsBlock) -> list[tuple[str, str]]:
     part, parts = block.fold.split("/")
     if int(part) > int(parts):
         return [(f"{path}.fold", f"expected a part from 1/{parts} to {parts}/{parts}, got {block.fold}")]
-    if not (block.path or block.hub):
+    if not block.has_rows:
         return [(f"{path}.fold", f"expected none for rows that are generated, got {block.fold}")]
     return []

@@ -254,7 +254,7 @@ def problem(item: Mapping[str, Any], root: type[Block]) -> str:
     if kind == "string_pattern_mismatch":
         message = EXPECTED[item["ctx"]["pattern"]]
         got = got.removeprefix("the text ") or "empty text"
-    if kind == "literal_error" and isinstance(item["input"], bool):
+    if kind in ("literal_error", "string_type") and isinstance(item["input"], bool):
         got += " (YAML's reading of no or yes; put it in quotes)"
     elif kind == "string_type" and isinstance(item["input"], float):
         got += " (YAML's reading of a number; put it in quotes)"  # 1.20 is 1.2 by now

@@ -92,10 +92,11 @@ class PathsBlock(Block):
 def paths_complaints(block: PathsBlock) -> list[tuple[str, str]]:
     """Problems of method `paths` that single fields do not show, as (path, problem): no rows, no writer, no price."""
     found = [] if block.tasks else [("paths.tasks", "expected at least one, got none")]
-    for i, task in enumerate(block.tasks):
-        found += task_complaints(f"paths.tasks.{i}", task)
-    for i, task in enumerate(block.exclude):
-        found += task_complaints(f"paths.exclude.{i}", task)
+    for key, tasks in (("tasks", block.tasks), ("exclude", block.exclude)):
+        for i, task in enumerate(tasks):
+            found += task_complaints(f"paths.{key}.{i}", task)
+            if task.answer != "text":
+                found.append((f"paths.{key}.{i}.answer", f"expected text with method paths, got {task.answer}"))
     if block.writer is None:
         found.append(("paths.writer", "expected a model, got none"))
     for key in ("dollars", "dollars_per_question"):

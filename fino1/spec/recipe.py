@@ -26,7 +26,7 @@ class Stage(Block):
     set: dict[str, Any] = {}
     """Overrides, laid on the run file by Helm's rules."""
     background: StrictBool = False
-    """Run beside the following stages; it takes no model or rows of theirs."""
+    """Run beside the following stages; one that takes its model or rows waits for it."""
     needs: list[str] = []
     """Paths without which the stage is skipped, and the report says so."""
     needs_hint: str = ""

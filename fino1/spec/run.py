@@ -3,11 +3,12 @@
 It is also the values file of the Helm chart (docs/design.md C1).
 """
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from fino1.spec.evaluation import EvalBlock, EvalModel, evaluation_complaints
+from fino1.spec.evaluation import EvalBlock, EvalModel, ServedModel, evaluation_complaints
 from fino1.spec.fields import integer
 from fino1.spec.inputs import ChatModelRef, DataBlock, data_complaints
 from fino1.spec.paths import PathsBlock, paths_complaints
@@ -74,6 +75,28 @@ class RunSpec(Placement):
         return {key: model for key, model in roles.items() if model and self.method == "paths"}
 
     @property
+    def alone(self) -> list["RunSpec"]:
+        """An evaluation as runs of one model each, whose GPUs are `gpus_per_node`."""
+        return [
+            self.model_copy(
+                update={
+                    "gpus_per_node": self.count_gpus(model),
+                    "eval": self.eval.model_copy(update={"models": [model.model_copy(update={"gpus": None})]}),
+                }
+            )
+            for model in self.eval.models
+        ]
+
+    def count_gpus(self, model: EvalModel) -> int:
+        """Count the GPUs of the server of one of the models `asked`."""
+        own = model.gpus if isinstance(model, ServedModel) else None
+        return self.gpus_per_node if own is None else own
+
+    def list_server_args(self, model: EvalModel) -> list[str]:
+        """List the further arguments of the server of one of the models `asked`."""
+        return [*self.asking.server.args, *(model.server_args if isinstance(model, ServedModel) else [])]
+
+    @property
     def asking(self) -> EvalBlock | PathsBlock:
         """The method's own block. For methods that ask models."""
         return getattr(self, self.method)
@@ -84,6 +107,24 @@ class RunSpec(Placement):
         if self.method == "eval":
             return len(self.eval.models) * self.eval.shards
         return self.paths.shards if self.method == "paths" else self.nodes
+
+    @property
+    def pod_gpus(self) -> list[int]:
+        """GPUs of each of its pods in a cluster, without the pods that ask endpoints alone and have none."""
+        if self.trains:
+            return [self.gpus_per_node] * self.pods
+        served = [model for model in self.asked.values() if not model.base_url]
+        return [self.count_gpus(model) for model in served] * self.asking.shards
+
+    @property
+    def store_servers(self) -> list[str]:
+        """The URL of the server of its object store, if it has one. One in a Secret is not seen."""
+        store = self.eval.store if self.method == "eval" else None
+        if store is None:
+            return []
+        if not re.match("s3a?:", store):
+            return [re.sub("^[a-z0-9]+:", "https:", store)]
+        return [self.env.get("AWS_ENDPOINT_URL_S3") or self.env.get("AWS_ENDPOINT_URL") or "https://s3.amazonaws.com"]
 
     def complaints(self, world_size: int) -> list[tuple[str, str]]:
         """Problems that single fields do not show, as (path, problem): the batch arithmetic, and what a method needs."""
@@ -102,4 +143,7 @@ class RunSpec(Placement):
             if self.model.init is not None:
                 found.append(("model.init", "expected a trained policy (hub, path or run), got random weights"))
             found += reward_complaints(self.ppo.reward)
+            if self.data.answer == "program" and self.ppo.reward.source != "rule":
+                got = self.ppo.reward.source
+                found.append(("ppo.reward.source", f"expected rule with data.answer: program, got {got}"))
         return found

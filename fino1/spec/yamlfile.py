@@ -66,23 +66,32 @@ for _tag, _pattern, _first in (
 def read_yaml(path: Path) -> dict:
     """Read a file's document. Raises SpecError for a missing file, broken YAML, anything but a map."""
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506, a SafeLoader
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise SpecError(f"{path}: expected a file, got none") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: expected a readable text file, got {error}") from error
+    return read_yaml_text(text, str(path))
+
+
+def read_yaml_text(text: str, source: str) -> dict:
+    """Read a document; `source` names it in messages. Raises SpecError for broken YAML, anything but a map."""
+    try:
+        document = yaml.load(text, Loader=_Loader)  # noqa: S506, a SafeLoader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
-        text = getattr(error, "problem", None) or first_line(error)
-        raise SpecError(f"{path}: {where}{'' if isinstance(error, _Twice) else 'expected YAML, got '}{text}") from error
+        problem = getattr(error, "problem", None) or first_line(error)
+        raise SpecError(
+            f"{source}: {where}{'' if isinstance(error, _Twice) else 'expected YAML, got '}{problem}"
+        ) from error
     except (ValueError, RecursionError) as error:  # of a number of thousands of digits, and of lists in lists
-        raise SpecError(f"{path}: expected YAML, got {first_line(error)}") from error
+        raise SpecError(f"{source}: expected YAML, got {first_line(error)}") from error
     if document is None:
         return {}
     if not isinstance(document, dict):
         raise SpecError(
-            f"{path}: expected a map of keys, got {'text' if isinstance(document, str) else show(document)}"
+            f"{source}: expected a map of keys, got {'text' if isinstance(document, str) else show(document)}"
         )
     return document
 

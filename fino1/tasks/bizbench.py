@@ -5,24 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from fino1.tasks import rows
-from fino1.tasks.record import Record, Records, Task
-from fino1.tasks.scoring.answer import read_target, score
+from fino1.tasks.record import Record, Records
+from fino1.tasks.scoring.answer import read_target
 
 HOW_TO_GET = "get a split from the Hugging Face hub, kensho/bizbench, as JSON or JSONL"
 NUMERIC = ("FinCode", "CodeFinQA", "CodeTAT-QA", "SEC-NUM", "TAT-QA", "ConvFinQA")
 """The two others ask for a letter (FinKnow) and for code (FormulaEval)."""
-
-PROMPTS = {
-    "fino1": (
-        "{% if document %}{{ document }}\n\n{% endif %}Question: {{ question }}\n\n"
-        "Work it out step by step. Answer with two headings, each followed by a blank line: "
-        "## Thinking with your steps, then ## Final Response with the number that answers."
-    ),
-    "paper": (
-        "Answer the question with a number.\n"
-        "{% if document %}Context: {{ document }}\n{% endif %}Question: {{ question }}\nAnswer:"
-    ),
-}
 
 
 def read(path: Path) -> Records:
@@ -50,6 +38,3 @@ def _make_record(number: int, row: dict[str, Any], problems: rows.Problems) -> R
         page=f"context:{hashlib.sha256(context.encode()).hexdigest()[:16]}" if context else "",
         fields={"name": name, "python_solution": program},
     )
-
-
-TASK = Task(name="bizbench", read=read, prompts=PROMPTS, score=score)

@@ -2,19 +2,15 @@
 
 import re
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fino1.tasks import finqa, rows
-from fino1.tasks.record import Record, Records, Task
-from fino1.tasks.scoring.answer import read_target, score
+from fino1.tasks.record import Record, Records
+from fino1.tasks.scoring.answer import read_target
 from fino1.tasks.scoring.numbers import parse_number
 
 HOW_TO_GET = "get {train,dev}.json or {train,dev}_turn.json out of data.zip from https://github.com/czyssrs/ConvFinQA"
-_QUESTION = "Question: {{ question }}"
-_EARLIER = "{% if earlier %}Asked before:\n{{ earlier }}\n{% endif %}"
-PROMPTS = {name: text.replace(_QUESTION, _EARLIER + _QUESTION) for name, text in finqa.PROMPTS.items()}
 
 
 def read(path: Path) -> Records:
@@ -69,6 +65,3 @@ def _pick_number(record: Record, page: finqa.Page) -> Record:
 def _has(cell: str, magnitude: float) -> bool:
     number = parse_number(cell)
     return number is not None and number.magnitude == magnitude
-
-
-TASK = Task(name="convfinqa", read=read, prompts=PROMPTS, score=partial(score, step=1e-5))

@@ -5,25 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from fino1.tasks import rows
-from fino1.tasks.record import Record, Records, Task
-from fino1.tasks.scoring.answer import read_target, score
+from fino1.tasks.record import Record, Records
+from fino1.tasks.scoring.answer import read_target
 
 HOW_TO_GET = "get a _testmini split from the Hugging Face hub, yale-nlp/DocMath-Eval, as JSON or JSONL"
-SUBSETS = ("simplong", "complong", "simpshort", "compshort")
-
-PROMPTS = {
-    "fino1": (
-        "{{ document }}\n\nQuestion: {{ question }}\n\n"
-        "Work it out step by step from the document above. Answer with two headings, each followed by a blank line: "
-        "## Thinking with your steps, then ## Final Response with the number that answers."
-    ),
-    "paper": (
-        "You are a financial expert who answers questions on a document. Think step by step. "
-        'Close with the sentence "Therefore, the answer is {final answer}", where the final answer is a number.\n\n'
-        "### Context\n{{ document }}\n\n### Input\n{{ question }}\n"
-        "Let's think step by step to answer the question.\n\n### Output\n"
-    ),
-}
 
 
 def read(path: Path) -> Records:
@@ -56,9 +41,3 @@ def _make_record(number: int, row: dict[str, Any], problems: rows.Problems) -> R
 def _find_page(original: str) -> str:
     """Return the source's page: SimpShort re-annotates FinQA, whose ids end in the question's number ("….pdf-2", §12)."""
     return re.sub(r"(?<=\.pdf)-[0-9]+$", "", original.removeprefix("finqa-"))
-
-
-TASKS = {
-    name: Task(name=name, read=read, prompts=PROMPTS, score=score)
-    for name in (f"docmath_{subset}" for subset in SUBSETS)
-}

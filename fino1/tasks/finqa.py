@@ -3,42 +3,33 @@
 import hashlib
 import json
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fino1.tasks import rows
 from fino1.tasks.basis import read_basis
 from fino1.tasks.corrections import find_correction
-from fino1.tasks.program import Solution, show, solve
-from fino1.tasks.record import Record, Records, Task
-from fino1.tasks.scoring.answer import read_target, score
+from fino1.tasks.programs.explain import Solution, show, solve
+from fino1.tasks.record import Record, Records
+from fino1.tasks.scoring.answer import read_target
 from fino1.tasks.scoring.question import read_facts
 
 HOW_TO_GET = "get dataset/{train,dev,test}.json from https://github.com/czyssrs/FinQA"
 KNOWN_BAD: frozenset[str] = frozenset()
 """Ids of rows with a gold reported wrong, left out when read (§10; reports: FinQA#15). Empty so far."""
 
-PROMPTS = {
-    "fino1": (
-        "{{ document }}\n\nQuestion: {{ question }}\n\n"
-        "Work it out step by step from the report above. Answer with two headings, each followed by a blank line: "
-        "## Thinking with your steps, then ## Final Response with the answer (a percentage with its % sign)."
-    ),
-    "paper": (
-        "Read the financial report below and give the answer to the question that follows it.\n"
-        "Context: {{ document }}\nQuestion: {{ question }}\nAnswer:"
-    ),
-}
+Evidence = Literal["page", "facts"]
 
 
-def read(path: Path) -> Records:
+def read(path: Path, evidence: Evidence | None = None) -> Records:
     """Read a FinQA file: the original schema, the simplified rows, or rows with retrieved facts.
 
-    Raises SpecError naming every bad row (index, or line of JSONL) and field.
+    `evidence` is what the document holds beside the table: the page, or the facts, be they retrieved or named in `gold_inds`;
+    None: the facts where the row has retrieved ones, else the page. Raises SpecError naming every bad row (index, or line of
+    JSONL) and field.
     """
     numbered, problems = rows.read_json_rows(path, HOW_TO_GET)
-    records = [_make_record(number, row, problems) for number, row in numbered]
+    records = [_make_record(number, row, problems, evidence) for number, row in numbered]
     problems.raise_all()
     return Records(record for record in records if record.id not in KNOWN_BAD)
 
@@ -88,10 +79,12 @@ def make_record(asked: Asked, page: Page, name: str) -> Record:
     )
 
 
-def read_page(row: dict[str, Any], problems: rows.Problems, number: int) -> Page:
-    """Read the table and the text around it; of rows with retrieved facts the facts."""
+def read_page(row: dict[str, Any], problems: rows.Problems, number: int, evidence: Evidence | None = None) -> Page:
+    """Read the table and the text around it, or the facts; None: the facts where the row has retrieved ones."""
     table = _read_cells(row, problems, number)
-    if "facts" in row:
+    if evidence == "facts" and "facts" not in row:
+        return Page(table, _read_evidence(row, problems, number), ())
+    if "facts" in row and evidence != "page":
         return Page(table, _drop_table_facts(rows.read_strings(row, "facts", problems, number)), ())
     before, after = (rows.read_strings(row, name, problems, number) for name in ("pre_text", "post_text"))
     return Page(table, before, after)
@@ -109,18 +102,27 @@ def _read_cells(row: dict[str, Any], problems: rows.Problems, number: int) -> li
     return [["" if cell is None or cell != cell else str(cell) for cell in line] for line in lines]
 
 
+def _read_evidence(row: dict[str, Any], problems: rows.Problems, number: int) -> tuple[str, ...]:
+    """Read the sentences that the row names as its evidence; rows of the table are there in full."""
+    named = rows.read_field(row, "qa.gold_inds", dict, problems, number)
+    if not all(isinstance(text, str) for text in named.values()):
+        problems.add(number, "qa.gold_inds", "texts by their places", named)
+        return ()
+    return tuple(text.strip() for place, text in named.items() if place.startswith("text_") and text.strip(" .\n"))
+
+
 def clean_question(question: str) -> str:
     """Take out the line breaks of a question, which some rows spell with one backslash or two."""
     return question.replace("\\\\n", " ").replace("\\n", " ").strip()
 
 
-def _make_record(number: int, row: dict[str, Any], problems: rows.Problems) -> Record:
+def _make_record(number: int, row: dict[str, Any], problems: rows.Problems, evidence: Evidence | None) -> Record:
     nested = "qa." if "qa" in row else ""
     question = rows.read_field(row, f"{nested}question", str, problems, number)
     inner = row["qa"] if nested and isinstance(row["qa"], dict) else row
     gold_name = "exe_ans" if "exe_ans" in inner or nested else "answer"
     gold = rows.read_gold(inner.get(gold_name, rows.Missing()), nested + gold_name, problems, number, read_target)
-    page = read_page(row, problems, number)
+    page = read_page(row, problems, number, evidence)
     identity = row.get("id") if isinstance(row.get("id"), str) else None
     program = inner.get("program") if isinstance(inner.get("program"), str) else ""
     analyst = inner.get("answer") if nested and isinstance(inner.get("answer"), str) else ""
@@ -154,6 +156,3 @@ def _write_response(question: str, gold: float | bool) -> str:
     if read_facts(question).percent and 0 < abs(gold) < 1:
         return f"The answer is {gold * 100:.2f}%."
     return f"The answer is {show(gold)}."
-
-
-TASK = Task(name="finqa", read=read, prompts=PROMPTS, score=partial(score, step=1e-5))

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from fino1.tasks.program import solve
+from fino1.tasks.programs.explain import solve
 from fino1.tasks.record import Record, Scorer, judge
 from fino1.tasks.scoring.numbers import parse_number
 from fino1.tasks.scoring.question import read_facts

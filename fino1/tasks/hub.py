@@ -20,7 +20,7 @@ def read_hub(block: RowsBlock, task: Task) -> tuple[Records, str]:
     from huggingface_hub import hf_hub_download
 
     try:
-        if block.split.endswith((".json", ".jsonl")):
+        if block.split.endswith((".json", ".jsonl", ".csv", ".tsv", ".parquet")):
             name = hf_hub_download(block.hub, block.split, repo_type="dataset", revision=block.revision)
             return task.read(Path(name)), files.hash_file(Path(name))
         dataset = load_dataset(block.hub, revision=block.revision, split=block.split)

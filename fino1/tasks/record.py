@@ -4,11 +4,17 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import jinja2
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from fino1.errors import SpecError
 
 THINKING = "## Thinking"
 FINAL = "## Final Response"
+LETTERS = "ABCDEFGHIJ"
+"""Of a choice's options."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +24,8 @@ class Record:
     `before`, `table` and `after` are the document: sentences and table rows in reading order, the only text that may be
     cut when a prompt is too long. `page` names the source page, so that training rows of an evaluated page can be left
     out. `cot` and `response` are a worked solution where the source has one ("" where not). `basis` is what the row says of
-    its gold, as keyword arguments of the scorer (basis.py). `other_gold` is a second gold of the same row: what others corrected
-    it to, or where that is the target, what was published.
+    its gold, as keyword arguments of the scorer (basis.py); of a choice its `options`. `other_gold` is a second gold of the same
+    row: what others corrected it to, or where that is the target, what was published.
     """
 
     id: str
@@ -32,30 +38,39 @@ class Record:
     fields: Mapping[str, str] = field(default_factory=dict)
     cot: str = ""
     response: str = ""
-    basis: Mapping[str, float | bool] = field(default_factory=dict)
+    basis: Mapping[str, Any] = field(default_factory=dict)
     other_gold: float | None = None
 
 
 class Records(list[Record]):
-    """The records of a file; `left_out` questions have none, because their answer is neither a number nor yes or no."""
+    """The records of a file; `left_out` questions have none, and `why` says in words which."""
 
-    def __init__(self, records: Iterable[Record] = (), left_out: int = 0) -> None:
+    def __init__(
+        self, records: Iterable[Record] = (), left_out: int = 0, why: str = "whose answer is no number"
+    ) -> None:
         super().__init__(records)
         self.left_out = left_out
+        self._why = why
+
+    def map(self, change: Callable[[Record], Record]) -> "Records":
+        """Return the records changed, with the same ones left out."""
+        return Records(map(change, self), self.left_out, self._why)
 
     @property
     def remark(self) -> str:
         """Says how many are left out, to stand behind the file's name; "" where none are."""
-        return f" (without {self.left_out} questions whose answer is no number)" if self.left_out else ""
+        return f" (without {self.left_out} questions {self._why})" if self.left_out else ""
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What was read out of a completion and whether it is right (docs/design.md C8).
 
-    `extracted` is the text found, `value` the number or truth value it was read as, in the question's unit. Both are
-    None, and so are both verdicts, where nothing could be parsed: unparsed is neither right nor the number 0.
+    `extracted` is the text found, `value` the number or truth value it was read as, in the question's unit (None for the
+    letter of a choice). Both are None, and so are both verdicts, where nothing could be parsed: unparsed is neither right nor
+    the number 0.
     `sign_from_question` marks a number accepted by magnitude because the question itself asks for a decrease.
+    `same_program` says of an answer that is a program whether it is the gold one; None where there is none to compare.
     """
 
     extracted: str | None = None
@@ -63,6 +78,7 @@ class Verdict:
     strict: bool | None = None
     docmath_compat: bool | None = None
     sign_from_question: bool = False
+    same_program: bool | None = None
 
 
 Scorer = Callable[..., Verdict]
@@ -74,27 +90,44 @@ class Task:
     """One benchmark: how its rows are read, asked and scored.
 
     `read(path)` raises SpecError naming file, row and field. `prompts` maps a preset's name (`fino1`, `paper`) to a
-    jinja2 template over `document` (one string), `question` and the record's `fields`.
-    `score(completion, question, target, **basis)` is used by the PPO reward and by the evaluation alike.
+    jinja2 template over `document` (one string), `question`, for a choice `options` (one string) and the record's `fields`.
+    `score(completion, question, target, **basis)` is used by the PPO reward and by the evaluation alike. `kinds` are those of
+    its answers. `rows` says where the rows are if the run file does not (keys of a run file's block). `decides` is empty for a
+    built-in task; of another it is what of its file decides on verdicts and rows, for a cell's key. `unit` is that of the
+    golds, where no row says it.
     """
 
     name: str
     read: Callable[[Path], Records]
     prompts: Mapping[str, str]
     score: Scorer
+    kinds: tuple[str, ...] = ("number", "yes/no")
+    license: str = ""
+    source: str = ""
+    rows: Mapping[str, str] = field(default_factory=dict)
+    decides: Mapping[str, Any] = field(default_factory=dict)
+    unit: str | None = None
 
     def prompt(self, record: Record, preset: str = "fino1") -> str:
-        """Write the user message that asks this record."""
+        """Write the user message that asks this record. Raises SpecError for a preset, or a variable, that is not there."""
+        if preset not in self.prompts:
+            raise SpecError(f"{self.name}: prompt: expected one of {', '.join(self.prompts)}, got {preset}")
         document = "\n".join((*record.before, *record.table, *record.after))
-        return _compile(self.prompts[preset]).render(document=document, question=record.question, **record.fields)
+        offered = zip(LETTERS, record.basis.get("options", ()), strict=False)
+        options = "\n".join(f"{letter}. {option}" for letter, option in offered)
+        given = {"document": document, "question": record.question, "options": options, **record.fields}
+        try:
+            return _compile(self.prompts[preset]).render(given)
+        except jinja2.TemplateError as error:
+            raise SpecError(f"{self.name}: prompts.{preset}: expected a template of its rows, got {error}") from error
 
 
 @functools.cache
 def _compile(template: str) -> jinja2.Template:
-    return _ENVIRONMENT.from_string(template)
+    return ENVIRONMENT.from_string(template)
 
 
-_ENVIRONMENT = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
 def judge(score: Scorer, completion: str, record: Record) -> Verdict:

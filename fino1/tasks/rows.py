@@ -10,8 +10,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from fino1 import exits
-from fino1.errors import SpecError
+from fino1 import exits, weights
+from fino1.errors import SpecError, first_line
 from fino1.tasks.record import Record, Records
 
 csv.field_size_limit(2**31 - 1)  # a cell may hold a whole report; the package's limit is 131,072 characters
@@ -98,6 +98,29 @@ def read_records(
     found = [make(number, row, problems) for number, row in numbered]
     problems.raise_all()
     return Records((record for record in found if record is not None), found.count(None))
+
+
+def read_any(path: Path, how_to_get: str) -> tuple[list[tuple[int, dict[str, Any]]], Problems]:
+    """Read the rows of a JSON, JSONL, CSV, TSV or Parquet file, whichever its name ends in, and the problems so far."""
+    delimiter = {".csv": ",", ".tsv": "\t"}.get(path.suffix)
+    if delimiter is not None:
+        return list(read_table(path, delimiter, how_to_get)), Problems(path)
+    return (read_parquet(path), Problems(path)) if path.suffix == ".parquet" else read_json_rows(path, how_to_get)
+
+
+def read_parquet(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """Read the rows of a Parquet file, numbered by index. Raises SpecError for what is none, OSError for the disk's errors."""
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        if weights.is_pointer(path):
+            raise SpecError(f"{path}: expected Parquet, got a Git LFS pointer; run `git lfs pull` in its repository")
+        return list(enumerate(parquet.read_table(path).to_pylist()))
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:  # the last two of texts and times
+        if exits.is_disk_error(error):
+            raise
+        raise SpecError(f"{path}: expected Parquet, got {first_line(error)}") from error
 
 
 def read_table(path: Path, delimiter: str, how_to_get: str) -> list[tuple[int, dict[str, str]]]:

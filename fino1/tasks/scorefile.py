@@ -8,8 +8,10 @@ from typing import Any, TextIO
 from fino1 import tasks
 from fino1.errors import SpecError
 from fino1.tasks import rows
+from fino1.tasks.columns import read_unit
 from fino1.tasks.record import Task
 from fino1.tasks.scoring.answer import read_target
+from fino1.tasks.scoring.choice import read_choice
 
 HOW_TO_GET = 'one JSON object a line: {"id", "question", "target", "completion"}'
 FIELDS = ("id", "question", "target", "completion")
@@ -18,8 +20,8 @@ FIELDS = ("id", "question", "target", "completion")
 def main(task: str, path: Path, out: TextIO) -> None:
     """Write one verdict a line for each answer of `path`.
 
-    Lines {"id", "question", "target", "completion"} give {"id", "extracted", "value", "strict", "docmath_compat"}. Raises
-    SpecError with every problem before anything is written.
+    Lines {"id", "question", "target", "completion"} give {"id", "extracted", "value", "strict", "docmath_compat"}. One of a
+    choice may have `options`, a list of texts. Raises SpecError with every problem before anything is written.
     """
     problems: list[str] = []
     found: Task | None = None
@@ -29,20 +31,30 @@ def main(task: str, path: Path, out: TextIO) -> None:
     except SpecError as error:
         problems += error.problems
     try:
-        lines = _read(path)
+        lines = _read(path, found)
     except SpecError as error:
         problems += error.problems
     if problems or found is None:
         raise SpecError(problems)
     for line in lines:
-        verdict = found.score(line["completion"], line["question"], line["target"])
+        is_choice = _is_choice(line, found)
+        basis = {"options": line.get("options", ())} if is_choice else read_unit(found.unit, line["target"])
+        verdict = found.score(line["completion"], line["question"], line["target"], **basis)
         shown = {"id": line["id"], "extracted": verdict.extracted, "value": verdict.value}
         shown |= {"strict": verdict.strict, "docmath_compat": verdict.docmath_compat}
         text = json.dumps(shown, ensure_ascii=False)
         out.write((text if rows.is_unicode(text) else json.dumps(shown)) + "\n")
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def _is_choice(line: dict[str, Any], task: Task | None) -> bool:
+    """True for an answer to a choice: its line has options, or its target is neither a number nor yes or no."""
+    if task is None or "choice" not in task.kinds:
+        return False
+    target = line.get("target")
+    return bool(line.get("options")) or (isinstance(target, str) and read_target(target) is None)
+
+
+def _read(path: Path, task: Task | None) -> list[dict[str, Any]]:
     text = rows.read_text(path, HOW_TO_GET)
     problems = rows.Problems(path)
     lines = []
@@ -57,7 +69,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
         if not isinstance(row, dict):
             problems.add(number, "line", "a JSON object", row)
             continue
-        _check(row, number, problems)
+        _check(row, number, problems, task)
         lines.append(row)
     if not lines and not problems.found:
         problems.add(1, "line", HOW_TO_GET, rows.Missing())
@@ -65,7 +77,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _check(row: dict[str, Any], number: int, problems: rows.Problems) -> None:
+def _check(row: dict[str, Any], number: int, problems: rows.Problems, task: Task | None) -> None:
     values = {name: row.get(name, rows.Missing()) for name in FIELDS}
     if isinstance(values["id"], bool) or not isinstance(values["id"], str | int):
         problems.add(number, "id", "text or a whole number", values["id"])
@@ -73,6 +85,13 @@ def _check(row: dict[str, Any], number: int, problems: rows.Problems) -> None:
         if not isinstance(values[name], str):
             problems.add(number, name, "text", values[name])
     target = values["target"]
+    if _is_choice(row, task):
+        options = row.get("options", [])
+        if not isinstance(options, list) or not all(isinstance(option, str) for option in options):
+            problems.add(number, "options", "a list of texts", options)
+        elif not isinstance(target, str) or read_choice(target, options) is None:
+            problems.add(number, "target", "the letter or the text of an option", target)
+        return
     known = isinstance(target, str | int | float) and read_target(target) is not None
     if not known or (isinstance(target, float) and not math.isfinite(target)):
         problems.add(number, "target", "a number or yes/no", target)

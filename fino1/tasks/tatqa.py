@@ -2,30 +2,16 @@
 
 import hashlib
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fino1.tasks import rows
-from fino1.tasks.record import Record, Records, Task
-from fino1.tasks.scoring.answer import read_target, score
-from fino1.tasks.scoring.numbers import parse_number
+from fino1.tasks.columns import read_unit
+from fino1.tasks.record import Record, Records
+from fino1.tasks.scoring.answer import read_target
 
 HOW_TO_GET = "get dataset_raw/tatqa_dataset_{train,dev,test_gold}.json from https://github.com/NExTplusplus/TAT-QA"
-_SCALES = {"thousand": 1e3, "million": 1e6, "billion": 1e9}
-
-PROMPTS = {
-    "fino1": (
-        "{{ document }}\n\nQuestion: {{ question }}\n\n"
-        "Work it out step by step from the table and the text above. Answer with two headings, each followed by a blank line: "
-        "## Thinking with your steps, then ## Final Response with the answer (an amount with its scale, such as 12.3 million, a "
-        "percentage with its % sign)."
-    ),
-    "paper": (
-        "Read the table and the text of a financial report below and give the answer to the question that follows them.\n"
-        "Context: {{ document }}\nQuestion: {{ question }}\nAnswer:"
-    ),
-}
+_SCALES = ("thousand", "million", "billion")
 
 
 def read(path: Path) -> Records:
@@ -80,21 +66,7 @@ def _make_record(
     target = read_target(given) if isinstance(given, str | int | float) else None
     if target is None:
         return None
-    basis = {} if isinstance(target, bool) else _read_basis(given, scale)
+    basis = {} if isinstance(target, bool) else read_unit(scale, given)
     if target != round(target, 2):
         basis["step"] = 1e-4  # it was not computed
     return Record(id=identity, question=question, target=target, basis=basis, **shared)
-
-
-def _read_basis(given: str | int | float, scale: str | None) -> dict[str, float | bool]:
-    """Return what the question's scale says of its gold, unless that says it itself ("2.9 %", "$36.1 billion")."""
-    number = parse_number(given) if isinstance(given, str) else None
-    if number is not None and not number.plain:
-        return {"in_percent": False} if number.percent else {}
-    if scale == "percent":
-        return {"in_percent": True}
-    return {"table_unit": _SCALES[scale]} if scale in _SCALES else {}
-
-
-TASK = Task(name="tatqa", read=read, prompts=PROMPTS, score=partial(score, step=0.01))
-"""Its computed golds are rounded to two decimals."""

@@ -2,31 +2,17 @@
 
 import csv
 import re
-from functools import partial
 from pathlib import Path
 
 from fino1.errors import SpecError
 from fino1.tasks import rows
-from fino1.tasks.record import Record, Records, Task
-from fino1.tasks.scoring.answer import read_target, score
+from fino1.tasks.record import Record, Records
+from fino1.tasks.scoring.answer import read_target
 
 HOW_TO_GET = (
     "get the Task7-XBRL-financial_math files from https://github.com/Open-Finance-Lab/Regulations_Challenge_COLING_2025"
 )
 
-PROMPTS = {
-    "fino1": (
-        "Formula: {{ formula }}\nWhere: {{ explanation }}\n\nQuestion: {{ question }}\n\n"
-        "Work it out step by step. Answer with two headings, each followed by a blank line: ## Thinking with your steps, then "
-        "## Final Response with the result (amounts written out in full, a percentage with its % sign)."
-    ),
-    "paper": (
-        "You are an expert in financial mathematics. Solve the problem with the formula given.\n"
-        "Question: {{ question }}\nformula: {{ formula }}\nexplanation: {{ explanation }}\n"
-        "Reply with the numeric result only. For formulas that give a ratio, such as ROI, give a percentage without the % sign.\n"
-        "OUTPUT:"
-    ),
-}
 _FIELDS = ("Formula Name", "Formula", "Explanation")
 
 
@@ -75,7 +61,3 @@ def _make_record(number: int, row: dict[str, str], pair: tuple[str, str], proble
 def _strip_marks(question: str) -> str:
     """Take off the question's list number and literal quotes (§12: a leading "1." and double quotes in the cells)."""
     return re.sub(r"^\s*[0-9]{1,2}\.\s*", "", question).strip().strip('" ').strip()
-
-
-TASK = Task(name="xbrl_math", read=read, prompts=PROMPTS, score=partial(score, unit=1.0, percent_from=1.0))
-"""Amounts of its golds are written out in full (market capitalisation 250000000.0): their unit is 1 (§6)."""

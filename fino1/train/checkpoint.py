@@ -18,16 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
-from fino1 import exits, files
+from fino1 import files
 from fino1.errors import SpecError
 
 MANIFEST = "manifest.json"
 _NAME = re.compile(r"step-(\d{8})")
-# torch.save's errors on a full disk: it finds itself at another position than it should be at.
-_DISK_TEXTS = {os.strerror(number) for number in exits.DISK_ERRORS} | {
-    "PytorchStreamWriter failed writing",
-    "unexpected pos ",
-}
 
 
 class Stopped(Exception):  # noqa: N818, no error: the run was asked to stop and its state is on disk
@@ -148,18 +143,6 @@ def publish_model(temporary: Path, final: Path) -> None:
     for path in temporary.rglob("*"):
         path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
     files.publish(temporary, final)
-
-
-def is_disk_error(error: BaseException) -> bool:
-    """True where the disk is to blame (full, read-only, unreadable). Libraries wrap it: causes and texts are looked at too."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, OSError) and seen.errno in exits.DISK_ERRORS:
-            return True
-        if any(text in str(seen) for text in _DISK_TEXTS):
-            return True
-        seen = seen.__cause__ or seen.__context__
-    return False
 
 
 def _all(directory: Path) -> list[Path]:

@@ -24,10 +24,10 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from fino1 import runs
+from fino1 import exits, runs
 from fino1.errors import SpecError
 from fino1.spec.inputs import DEFAULT_MODEL, InitBlock, ModelRef
-from fino1.train import checkpoint, outline
+from fino1.train import outline
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] }}"
@@ -104,7 +104,7 @@ def end_tokens(tokenizer: PreTrainedTokenizerBase, source: str | None, revision:
             try:
                 listed = GenerationConfig.from_pretrained(source, revision=revision).eos_token_id
             except OSError as error:
-                if checkpoint.is_disk_error(error) or "valid JSON" in str(error):
+                if exits.is_disk_error(error) or "valid JSON" in str(error):
                     raise  # else there is no such file
     more = listed if isinstance(listed, list) else [] if listed is None else [listed]
     for token in more:

@@ -15,9 +15,8 @@ from tokenizers import Tokenizer
 from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-from fino1 import weights
+from fino1 import exits, weights
 from fino1.errors import SpecError
-from fino1.train import checkpoint
 
 _SHOWN = 200  # characters of a library's message
 _TRAINED = {"F64", "F32", "F16", "BF16"}  # others are quantised, and their scales would not be applied
@@ -37,7 +36,7 @@ def refusing(key: str, source: str, expected: str) -> Iterator[None]:
         raise
     except Exception as error:
         is_torn = "PytorchStreamReader" in str(error)
-        if checkpoint.is_disk_error(error) or isinstance(error, RuntimeError) and not is_torn:
+        if exits.is_disk_error(error) or isinstance(error, RuntimeError) and not is_torn:
             raise
         raise SpecError(f"{key}: {source}: expected {expected}, got {_describe(error, source)}") from error
 

@@ -1,4 +1,4 @@
-"""Which Application does manifests/gitops/argocd/runs.yaml make of a run file? Shared by the chart and the cluster tests."""
+"""Which Application does manifests/gitops/argocd/runs.yaml make of a folder? Shared by the chart and the cluster tests."""
 
 import json
 import subprocess
@@ -7,28 +7,21 @@ from typing import Any
 
 import yaml
 
-from fino1.spec import load
-from fino1.spec.yamlfile import read_yaml
-
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 GITOPS = MANIFESTS / "gitops"
 RUNS = sorted((MANIFESTS / "runs").glob("*.yaml"))
 
 
-def application(helm: Path, path: Path, chart: Path) -> dict[str, Any]:
+def application(helm: Path, name: str, chart: Path) -> dict[str, Any]:
     """The ApplicationSet's template filled in by helm, whose template language it is; `chart` is an empty folder."""
     spec = yaml.safe_load((GITOPS / "argocd" / "runs.yaml").read_text())["spec"]
     (chart / "templates").mkdir()
     (chart / "Chart.yaml").write_text("{apiVersion: v2, name: x, version: 0.0.0}")
     (chart / "template").write_text(yaml.safe_dump(spec["template"], width=1000))
-    (chart / "patch").write_text(spec["templatePatch"])
-    (chart / "templates" / "all.yaml").write_text(
-        '{{- range list "template" "patch" }}\n---\n{{ tpl ($.Files.Get .) (merge (deepCopy $.Values) $) }}\n{{- end }}\n'
-    )
-    # What the git files generator gives: the file's keys, and its path.
-    parameters = read_yaml(path) | {"path": {"path": "manifests/runs", "filename": path.name}}
+    (chart / "templates" / "all.yaml").write_text('{{ tpl ($.Files.Get "template") (merge (deepCopy $.Values) $) }}\n')
+    parameters = {"path": {"path": f"runs/{name}", "basename": name}}  # what the git generator gives
     (chart / "parameters.yaml").write_text(json.dumps(parameters))
     command = [helm, "template", "x", chart, "-f", chart / "parameters.yaml"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    return load.layered([part for part in yaml.safe_load_all(done.stdout) if part])
+    return yaml.safe_load(done.stdout)

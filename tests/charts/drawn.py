@@ -212,7 +212,10 @@ task_rows = rows.map(lambda r: {"task": "finqa", **{k: v for k, v in r.items() i
 def evaluation(draw: st.DrawFn) -> dict[str, Any]:
     """Models and tasks of an evaluation."""
     names = draw(st.lists(st.sampled_from(["gpt-4o", "a", "llama-3.1", "x" * 34]), min_size=1, max_size=3, unique=True))
-    models = [{**draw(model.filter(bool) | hosted), **draw(kwargs), "name": name} for name in names]
+    own = st.sampled_from(
+        [{}, {"gpus": "4", "server_args": ["--reasoning-parser", "qwen3"]}, {"gpus": 0}, {"gpus": None}]
+    )
+    models = [{**draw(model.filter(bool) | hosted), **draw(kwargs), **draw(own), "name": name} for name in names]
     return {"models": models, **draw(asking(models))}
 
 

@@ -159,6 +159,43 @@ CROSSED = {
         {"model": {"chat_template_kwargs": {"messages": []}}},
         "model.chat_template_kwargs.messages",
     ),
+    "programs of the ledger": ({"data": {"answer": "program"}}, "data.answer"),
+    "programs of rows without any": ({"data": {"task": "tatqa", "path": "/a", "answer": "program"}}, "data.answer"),
+    "programs of a verifier": (
+        {"method": "verifier", "data": {"task": "finqa", "path": "/a", "answer": "program"}},
+        "data.answer",
+    ),
+    "wording of programs": (
+        {"data": {"task": "finqa", "path": "/a", "answer": "program", "prompt": "paper"}},
+        "data.prompt",
+    ),
+    "reward of programs": (
+        {
+            "method": "ppo",
+            "data": {"task": "finqa", "path": "/a", "answer": "program"},
+            "ppo": {"reward": {"source": "mix"}},
+        },
+        "ppo.reward.source",
+    ),
+    "evidence of the ledger": ({"data": {"evidence": "facts"}}, "data.evidence"),
+    "wording of programs that are asked": (
+        {
+            "method": "eval",
+            "eval": {
+                "prompt": "paper",
+                "tasks": [{"task": "finqa", "path": "/a", "answer": "program", "evidence": "page"}],
+            },
+        },
+        "eval.prompt",
+    ),
+    "evidence that is asked": (
+        searches(tasks=[{"task": "tatqa", "path": "/a", "evidence": "page"}]),
+        "paths.tasks.0.evidence",
+    ),
+    "programs of paths": (
+        searches(exclude=[{"task": "finqa", "path": "/a", "answer": "program"}]),
+        "paths.exclude.0.answer",
+    ),
     "relative path": ({"data": {"path": "rows.jsonl"}}, "data.path"),
     "relative model": ({"model": {"path": "out/model"}}, "model.path"),
     "trackers": (
@@ -314,6 +351,29 @@ def test_a_judge_s_port_and_key_reach_the_pods(helm, tmp_path):
         rule = {"ports": [{"port": 8000, "protocol": "TCP"}]}
         assert (rule in network["egress"]) == (source == "mix")
         assert "'secretKeyRef': {'name': 'a', 'key': 'b'" in str(mine)
+
+
+@pytest.mark.parametrize(
+    ("store", "env", "port"),
+    [
+        ("s3://bucket/a", {}, 443),
+        ("s3://bucket", {"AWS_ENDPOINT_URL": "http://minio:9000"}, 9000),
+        ("s3a://bucket", {"AWS_ENDPOINT_URL": "http://no", "AWS_ENDPOINT_URL_S3": "http://minio.svc"}, 80),
+        ("hdfs://node:8020/a", {"AWS_ENDPOINT_URL": "http://minio:9000"}, 8020),
+        ("abfs://a@b.example.com/c", {}, 443),
+        (None, {"AWS_ENDPOINT_URL": "http://minio:9000"}, None),
+    ],
+)
+def test_a_store_s_port_and_keys_reach_the_pods(helm, tmp_path, store, env, port):
+    models, tasks = [{"name": "a", "base_url": "http://gpu7:8000/v1"}], [{"task": "ledger"}]
+    document = {"method": "eval", "env": env, "secretEnv": {"AWS_SECRET_ACCESS_KEY": {"name": "s3", "key": "secret"}}}
+    document["eval"] = {"models": models, "tasks": tasks, "store": store}
+    helms, mine = both(helm, document, tmp_path)
+    assert helms == mine
+    (network,) = [thing["spec"] for (kind, _), thing in mine.items() if kind == "NetworkPolicy"]
+    ports = [each["port"] for rule in network["egress"] for each in rule.get("ports", []) if each["port"] != 53]
+    assert ports == sorted(filter(None, [port, 8000]))
+    assert "'secretKeyRef': {'name': 's3', 'key': 'secret'" in str(mine)
 
 
 @pytest.mark.parametrize("method", ["sft", "ppo", "verifier"])

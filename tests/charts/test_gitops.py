@@ -98,30 +98,57 @@ def test_health(health, kind, thing, expected):
 # Applications
 
 
-@pytest.fixture(scope="module")
-def applications(tmp_path_factory):
-    """The Application of each run file, by the run's name."""
-    helm = needed(programs.helm4)
-    return {path.stem: application(helm, path, tmp_path_factory.mktemp("chart")) for path in RUNS}
+@pytest.mark.slow
+def test_an_application_is_the_run_of_its_folder(tmp_path):
+    found = application(needed(programs.helm4), "sft", tmp_path)
+    assert found["metadata"]["name"] == "fino1-sft"
+    assert found["metadata"]["annotations"] == {"argocd.argoproj.io/manifest-generate-paths": "/runs/sft"}
+    source = found["spec"]["source"]
+    assert not (ROOT / source["path"]).is_symlink()
+    assert source["helm"]["releaseName"] == "sft" and source["helm"]["skipTests"]
+    first, run = source["helm"]["valueFiles"]
+    assert (ROOT / first[1:]).is_file() and run == "/runs/sft/run.yaml"
+
+
+def render_for_argocd(path, *options):
+    """What the chart makes of a run file behind Argo CD's first values file, by kind."""
+    command = [needed(programs.helm4), "template", path.stem, CHARTS / "fino1"]
+    command += ["-f", GITOPS / "argocd" / "values.yaml", "-f", path, *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return [thing for thing in yaml.safe_load_all(done.stdout) if thing]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
-def test_an_application_is_the_run(applications, path):
-    application = applications[path.stem]
-    assert application["metadata"]["name"] == f"fino1-{path.stem}"
-    method = read_yaml(path)["method"]
-    sources = application["spec"].get("sources", [application["spec"]["source"]])
-    assert len(sources) == (2 if method == "eval" else 1)
-    assert sources[0]["path"] == "charts/fino1" and not (ROOT / sources[0]["path"]).is_symlink()
-    assert sources[0]["helm"] == {
-        "releaseName": path.stem,
-        "valueFiles": [f"/manifests/runs/{path.name}"],
-        "skipTests": True,
-    }
-    for source in sources[1:]:
-        assert (ROOT / source["path"] / "kustomization.yaml").is_file()
-        assert source["kustomize"] == {"nameSuffix": f"-{path.stem}"}
+def test_argocd_renders_the_same_runs_and_a_publisher_beside_an_evaluation():
+    path = next(path for path in RUNS if path.stem == "eval")
+    image = ("--set", "image.repository=mine", "--set", "image.tag=x", "--set", "volumes.work.claimName=disk")
+    found = render_for_argocd(path, *image)
+    (job,) = [thing for thing in found if thing["kind"] == "Job" and "-report-" in thing["metadata"]["name"]]
+    runs = [thing for thing in found if thing["kind"] == "Job" and thing is not job]
+    assert len(runs) == len(read_yaml(path)["eval"]["models"])
+    pod = job["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+    assert container["args"][3:] == [run["metadata"]["annotations"]["fino1/directory"] for run in runs]
+    assert container["image"] == "mine:x" and container["resources"]["limits"] == {"cpu": "1", "memory": "2Gi"}
+    assert pod["spec"]["volumes"][0]["persistentVolumeClaim"] == {"claimName": "disk"}
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    (policy,) = [
+        thing["spec"]
+        for thing in found
+        if thing["kind"] == "NetworkPolicy" and thing["metadata"]["name"] == job["metadata"]["name"]
+    ]
+    assert policy["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert set(policy) == {"podSelector", "policyTypes"}  # no rule: nothing goes in or out
+    assert "app.kubernetes.io/part-of" not in job["metadata"]["labels"]  # else it would be a run for `fino1-k8s`
+
+
+@pytest.mark.slow
+def test_argocd_keeps_claims_and_trains_a_renamed_run_once():
+    found = render_for_argocd(next(path for path in RUNS if path.stem == "sft"))
+    claims = [thing["metadata"]["annotations"] for thing in found if thing["kind"] == "PersistentVolumeClaim"]
+    assert [each["argocd.argoproj.io/sync-options"] for each in claims] == ["Prune=false"] * 2
+    assert '"FINO1_ONCE"' in json.dumps(found)
 
 
 def test_a_run_that_is_there_stays_as_it_is():
@@ -154,13 +181,6 @@ def test_fluxs_patch_is_of_runs_alone(tmp_path):
     assert once == {"PyTorchJob"}
 
 
-def test_tiny_runs_are_left_out():
-    (generator,) = read("argocd/runs.yaml")["spec"]["generators"]
-    found = {path for file in generator["git"]["files"] if not file.get("exclude") for path in ROOT.glob(file["path"])}
-    found -= {path for file in generator["git"]["files"] if file.get("exclude") for path in ROOT.glob(file["path"])}
-    assert {path.stem for path in found} == {path.stem for path in RUNS if not path.stem.endswith("-tiny")}
-
-
 def test_the_project_allows_what_the_charts_make():
     allowed = {
         (rule["group"], rule["kind"]) for rule in read("argocd/project.yaml")["spec"]["namespaceResourceWhitelist"]
@@ -174,11 +194,11 @@ def test_the_project_allows_what_the_charts_make():
     assert made <= allowed
 
 
-# The leaderboard's hook
+# The leaderboard
 
 
 @pytest.mark.slow
-def test_the_hook_reports_the_newest_of_each_evaluation(tmp_path):
+def test_the_publisher_reports_what_has_finished_and_the_newest_of_each(tmp_path):
     for seconds, name, method in [
         (1, "eval-a-0000000001", "eval"),
         (3, "eval-a-0000000003", "eval"),
@@ -192,35 +212,50 @@ def test_the_hook_reports_the_newest_of_each_evaluation(tmp_path):
         os.utime(done, (seconds, seconds))
     program = tmp_path / "bin" / "fino1"
     program.parent.mkdir()
-    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    program.write_text('#!/bin/sh\nprintf "%s " "$@"\necho\n')
     program.chmod(0o755)
-    (container,) = read("argocd/leaderboard/job.yaml")["spec"]["template"]["spec"]["containers"]
-    interpreter, *arguments, work = container["command"]
-    assert (interpreter, work) == ("python", "/work")
-    command = [sys.executable, *arguments, tmp_path / "work"]
+    work, mine = f"{tmp_path}/work", "eval-a-0000000002"  # git was reverted to it: newer than what has finished since
+    command = [sys.executable, CHARTS / "fino1" / "files" / "publish.py", work, "eval", mine]
     environment = os.environ | {"PATH": f"{program.parent}:{os.environ['PATH']}"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-    assert done.stdout.split() == [
-        *("report", "--work", f"{tmp_path}/work", "--out", f"{tmp_path}/work/reports"),
-        *("--run", "eval-a-0000000003", "--run", "eval-b.c-0000000001"),
+    assert done.stdout.splitlines() == [
+        f"report --work {work} --out {work}/reports/eval --run {mine} ",
+        f"report --work {work} --out {work}/reports --run {mine} --run eval-b.c-0000000001 ",
     ], done.stderr
 
 
-def test_hooks_have_no_traps():
-    """docs/gitops.md: no TTL, no sidecar, a fixed name that the next sync replaces."""
-    hook = read("argocd/leaderboard/job.yaml")
-    assert hook["metadata"]["annotations"] == {
-        "argocd.argoproj.io/hook": "PostSync",
-        "argocd.argoproj.io/hook-delete-policy": "BeforeHookCreation",
-    }
-    assert "ttlSecondsAfterFinished" not in hook["spec"]
-    assert "initContainers" not in hook["spec"]["template"]["spec"]
-
-
 def test_images_are_of_this_version():
-    for file in (GITOPS / "argocd" / "leaderboard" / "job.yaml", ROOT / "manifests" / "volumes.yaml"):
-        images = re.findall(r"image: (ghcr\.io/fino1/\w+):(\S+)", file.read_text())
-        assert [tag for _, tag in images] == [__version__], file
+    images = re.findall(r"image: (ghcr\.io/fino1/\w+):(\S+)", (ROOT / "manifests" / "volumes.yaml").read_text())
+    assert [tag for _, tag in images] == [__version__]
+
+
+# The check in the repository's own CI
+
+
+@pytest.mark.slow
+def test_the_workflow_refuses_a_broken_file_and_one_without_a_method(tmp_path):
+    (job,) = yaml.safe_load((GITOPS / "lint.yaml").read_text())["jobs"].values()
+    script = job["steps"][-1]["run"].replace("fino1-k8s", f"{sys.executable} -m fino1.k8s.cli")
+    files = {"good": "method: sft\n", "none": "seed: 1\n", "broken": "method: [\n", "Upper": "method: sft\n"}
+    for name, text in files.items():
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "run.yaml").write_text(text)
+
+    def lint():
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        command = ["bash", "-euo", "pipefail", "-c", script]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+
+    done = lint()
+    assert done.returncode == 1
+    said = done.stderr
+    assert "runs/none/run.yaml: method: expected a value, got none" in said
+    assert (
+        "runs/broken/run.yaml" in said and "(--name, or that of its file): expected" in said and "runs/good" not in said
+    )
+    for name in files.keys() - {"good"}:
+        shutil.rmtree(tmp_path / "runs" / name)
+    assert lint().returncode == 0
 
 
 # Flux

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from fino1.k8s.objects import unit
+from fino1.report import published
 from fino1.spec import load
 from fino1.spec.yamlfile import read_yaml
 from tests.charts.equality import CHARTS, RUNS, by_render, canonical_yaml, in_base, read
@@ -45,6 +46,26 @@ def test_the_papers_matrix_is_whole():
         assert [each.name for each in unit.units(spec, name)] == [
             f"{name}-{model.name.replace('.', '-')}" for model in spec.eval.models
         ]
+
+
+@pytest.mark.parametrize(
+    ("version", "files"), [("v1", ["matrix-v1", "eval-hosted"]), ("v3", ["matrix-v3", "matrix-v3-hosted"])]
+)
+def test_a_version_of_the_paper_is_whole(version, files):
+    """Each model of its table is one line, under the name and id by which the report finds its published figures."""
+    (table,) = [table for table in published.read_tables()["tables"] if table["version"] == version]
+    known, found = published.read_tables()["models"], []
+    for name in files:
+        spec = load.build(read_yaml(MANIFESTS / "runs" / f"{name}.yaml"), name)
+        found += spec.eval.models
+        assert [each.name for each in unit.units(spec, name)] == [
+            f"{name}-{model.name.replace('.', '-')}" for model in spec.eval.models
+        ]
+        assert {each.task for each in spec.eval.tasks} == published.read_tables()["tasks"].keys()
+    assert sorted(model.name for model in found) == sorted(row["model"] for row in table["rows"])
+    for model in found:
+        assert (model.hub or model.model_id) in known[model.name]["ids"]
+        assert model.price if model.base_url else model.gpus in (1, 2, 4)
 
 
 def test_each_run_file_says_what_it_is():

@@ -10,7 +10,7 @@ import pytest
 from fino1.k8s.objects import pod, render
 from fino1.k8s.objects.unit import units
 from fino1.spec import load
-from fino1.spec.evaluation import EvalBlock, EvalModel
+from fino1.spec.evaluation import EvalBlock, ServedModel
 from fino1.spec.fields import ADDED, Block, Count
 from fino1.spec.placement import OF_PODS, OF_TRAINING, PLACEMENT, GpuBlock
 from fino1.spec.run import ASKING, READ, RunSpec
@@ -50,8 +50,60 @@ NAMES: dict[str, dict[str, str]] = {
         "eval-r1-distill-llama-8b-30d84f1b6d": "32026a9e23",
         "eval-r1-distill-qwen-14b-5bbefd7fed": "73883a6b4a",
     },
+    "matrix-v1": {
+        "matrix-v1-llama-3-3-70b-instruct-a3499a43c0": "238b801b59",
+        "matrix-v1-llama-3-1-70b-instruct-1050bf45b3": "9c11b9271b",
+        "matrix-v1-llama-3-70b-instruct-b6f02c9547": "b25c67cbb5",
+        "matrix-v1-qwen2-5-72b-instruct-f527af7fb4": "14f93cb003",
+        "matrix-v1-qwen2-5-math-72b-e3d0a77383": "4331f30748",
+        "matrix-v1-r1-distill-llama-70b-601b250ef9": "4bf3618d69",
+        "matrix-v1-r1-distill-qwen-32b-42d4bde2ec": "36044181af",
+        "matrix-v1-r1-distill-qwen-14b-c65c8a4efe": "3559ccd439",
+        "matrix-v1-r1-distill-llama-8b-54884fc65b": "d04a891580",
+        "matrix-v1-llama-3-1-8b-instruct-048978a306": "79c45622e7",
+        "matrix-v1-llama-3-8b-instruct-9c6e84d5b8": "d191850ad5",
+        "matrix-v1-fino1-8b-13c6e5d3a3": "ac3f4fad83",
+    },
+    "matrix-v3-hosted": {
+        "matrix-v3-hosted-gpt-4o-96f4b0d6c2": "63e21f43e9",
+        "matrix-v3-hosted-o1-ff10fd3ed3": "75ad40d747",
+        "matrix-v3-hosted-o3-mini-a041fc1f90": "8dfd75c019",
+        "matrix-v3-hosted-deepseek-v3-54b585ff7a": "39cd4eecc4",
+        "matrix-v3-hosted-deepseek-r1-4ff618fac6": "3d020ecf97",
+        "matrix-v3-hosted-gpt-4-5-1d2d01352b": "88fe97e7f2",
+        "matrix-v3-hosted-llama-4-scout-bd8fc9594c": "6e7ff030d9",
+    },
+    "matrix-v3": {
+        "matrix-v3-llama-3-3-70b-instruct-a3499a43c0": "238b801b59",
+        "matrix-v3-llama-3-1-70b-instruct-1050bf45b3": "9c11b9271b",
+        "matrix-v3-llama-3-70b-instruct-b6f02c9547": "b25c67cbb5",
+        "matrix-v3-qwen2-5-72b-instruct-f527af7fb4": "14f93cb003",
+        "matrix-v3-qwen2-5-math-72b-e3d0a77383": "4331f30748",
+        "matrix-v3-r1-distill-llama-70b-601b250ef9": "4bf3618d69",
+        "matrix-v3-qwen2-5-32b-instruct-ffe269e093": "d16cf7f5c3",
+        "matrix-v3-qwen3-32b-79b957b8f7": "24aa86e6f6",
+        "matrix-v3-qwq-32b-6bc282630b": "d173898f48",
+        "matrix-v3-r1-distill-qwen-32b-42d4bde2ec": "36044181af",
+        "matrix-v3-limo-81a7ddc677": "e3dbbaf25a",
+        "matrix-v3-s1-32b-1676398788": "018d2ba491",
+        "matrix-v3-qwen2-5-14b-instruct-aeea8a45bc": "c843b7f096",
+        "matrix-v3-qwen3-14b-4fbdfd94bf": "8d2266e698",
+        "matrix-v3-r1-distill-qwen-14b-c65c8a4efe": "3559ccd439",
+        "matrix-v3-r1-distill-llama-8b-54884fc65b": "d04a891580",
+        "matrix-v3-llama-3-8b-instruct-9c6e84d5b8": "d191850ad5",
+        "matrix-v3-llama-3-1-8b-instruct-048978a306": "79c45622e7",
+        "matrix-v3-qwen2-5-7b-instruct-2734e1dea3": "7e5ce1c4f6",
+        "matrix-v3-qwen3-8b-1988b09f3d": "3574acd6e5",
+        "matrix-v3-fin-r1-d1db0ed7aa": "e1d322f78a",
+        "matrix-v3-dianjin-r1-7b-a9eaa7012a": "302a3971d5",
+        "matrix-v3-fin-o1-8b-aab8d79add": "43d9ec1405",
+        "matrix-v3-fin-o1-14b-28ab571d5c": "9b7a239d8e",
+    },
     "paths": {
         "paths-afbb7bb4c1": "b9c945e989",
+    },
+    "paths-tiny": {
+        "paths-tiny-c9ee464953": "8dd8a643af",
     },
     "ppo-tiny": {
         "ppo-tiny-e060d152b9": "0b70997556",
@@ -177,7 +229,9 @@ def test_what_of_placement_is_in_the_objects_name(path):
 TODAY = {
     "data.calls",
     "data.run",
+    "eval.store",
     "paths.wording",
+    *(f"eval.models.*.{key}" for key in ("gpus", "server_args")),
     *(f"{model}.chat_template_kwargs" for model in ("model", "eval.models.*", "paths.writer", "paths.judge")),
     *(
         f"{model}.{limit}_per_minute"
@@ -186,6 +240,11 @@ TODAY = {
     ),
     *(f"ppo.reward.{key}" for key in ("judge", "judge_weight", "judge.chat_template_kwargs")),
     *(f"paths.budget.{key}_per_question" for key in ("tokens", "dollars")),
+    *(
+        f"{rows}.{key}"
+        for rows in ("data", "eval.tasks.*", "paths.tasks.*", "paths.exclude.*")
+        for key in ("answer", "evidence")
+    ),
     *(f"{rows}.gold" for rows in ("eval.tasks.*", "paths.tasks.*", "paths.exclude.*")),
 }
 
@@ -203,7 +262,7 @@ class LaterSft(SftBlock):
     made_up_block: Annotated[LaterInner, ADDED] = LaterInner()
 
 
-class LaterModel(EvalModel):
+class LaterModel(ServedModel):
     made_up: Annotated[str, ADDED] = "as before"
 
 

@@ -3,7 +3,6 @@
 The CRDs of Argo CD and Flux are their own, from their Go modules. The objects of the runs are test_admission.py's business.
 """
 
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -12,36 +11,14 @@ import pytest
 import yaml
 
 from fino1.k8s.cluster.client import connect
-from tests.charts.applications import RUNS, application
-from tests.cluster.tools import cache, golang, programs
+from tests.charts.applications import application
+from tests.cluster.tools import gitops, programs
 from tests.needs import needed
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(300)]
 
 MANIFESTS = Path(__file__).parents[2] / "manifests"
 KUSTOMIZATIONS = sorted(path.parent for path in MANIFESTS.rglob("kustomization.yaml") if "base" not in path.parts)
-GITOPS_CRDS = {  # module: (version, its sum as go.sum would hold it, where its CRDs are); Flux is that of 2.7
-    "github.com/argoproj/argo-cd/v3": (
-        "v3.2.6",
-        "h1:nDCjBnHyxUf6JFuCKjuuXHS23LFj6/TjuO/APrS1ku4=",
-        "manifests/crds/*-crd.yaml",
-    ),
-    "github.com/fluxcd/source-controller": (
-        "v1.7.3",
-        "h1:gFfeBiNUgF0kFFGap/rrMeJqz+0Tod0ARENJO8w/UA8=",
-        "config/crd/bases/*_gitrepositories.yaml",
-    ),
-    "github.com/fluxcd/kustomize-controller": (
-        "v1.7.3",
-        "h1:SzNnGn/4ObAPEHHleM5U7y/AKxKXph3Vj6ZhteeXw8M=",
-        "config/crd/bases/*_kustomizations.yaml",
-    ),
-    "github.com/fluxcd/helm-controller": (
-        "v1.4.3",
-        "h1:449LcGJXLCylvrNCq8ycevwa5mxE1Mn9vxTwlsj/no8=",
-        "config/crd/bases/*_helmreleases.yaml",
-    ),
-}
 
 
 @pytest.fixture
@@ -83,8 +60,7 @@ def test_the_pod_that_holds_the_volumes_is_admitted(api):
 @pytest.fixture(scope="module")
 def gitops_crds(cluster):
     """Argo CD's and Flux's kinds, in the API server."""
-    versions = "-".join(version for version, *_ in GITOPS_CRDS.values())
-    folder = needed(lambda: cache.entry(f"crds-gitops-{versions}", _fetch))
+    folder = needed(gitops.crds)
     crds = [crd for file in folder.glob("*.yaml") for crd in objects_in(file.read_text())]
     assert len(crds) == 6
     cluster.apply(*crds)
@@ -99,12 +75,6 @@ def gitops_crds(cluster):
     raise AssertionError(done.stdout + done.stderr)
 
 
-def _fetch(keep):
-    for module, (version, sum_, pattern) in GITOPS_CRDS.items():
-        for file in golang.module_files(module, version, sum_, cache.scratch(keep)).glob(pattern):
-            shutil.copyfile(file, keep / file.name)
-
-
 @pytest.mark.parametrize("name", ["argocd/project", "argocd/runs", "flux/source", "flux/overlay", "flux/release"])
 def test_gitops_objects_are_admitted(gitops_crds, api, name):
     (thing,) = objects_in((MANIFESTS / "gitops" / f"{name}.yaml").read_text())
@@ -112,9 +82,7 @@ def test_gitops_objects_are_admitted(gitops_crds, api, name):
     admit(api, [thing])
 
 
-def test_the_applications_are_admitted(gitops_crds, api, tmp_path):
-    for path in RUNS:
-        (tmp_path / path.stem).mkdir()
-        thing = application(programs.helm4(), path, tmp_path / path.stem)
-        thing["metadata"]["namespace"] = api.namespace
-        admit(api, [{"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", **thing}])
+def test_the_application_is_admitted(gitops_crds, api, tmp_path):
+    thing = application(programs.helm4(), "sft", tmp_path)
+    thing["metadata"]["namespace"] = api.namespace
+    admit(api, [{"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", **thing}])

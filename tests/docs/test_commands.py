@@ -21,7 +21,9 @@ from tests.docs.shown import PAGES, ROOT, blocks, commands, mentioned, unfenced
 RUN_FILES = [block for block in blocks() if block.language == "yaml" and "\nmethod:" in f"\n{block.text}"]
 RECIPES = [block for block in blocks() if block.language == "yaml" and "\nstages:" in f"\n{block.text}"]
 PRICES = [block for block in blocks() if block.language == "yaml" and "\nprices:" in f"\n{block.text}"]
-FRAGMENTS = [block for block in blocks() if block.language == "yaml" and block not in (*RUN_FILES, *RECIPES, *PRICES)]
+TASK_FILES = [block for block in blocks() if block.language == "yaml" and "\nprompts:" in f"\n{block.text}"]
+OTHERS = (*RUN_FILES, *RECIPES, *PRICES, *TASK_FILES)
+FRAGMENTS = [block for block in blocks() if block.language == "yaml" and block not in OTHERS]
 COMMANDS, MENTIONED = list(commands()), list(mentioned())
 OUTSIDE = {"podman", "tensorboard", "wandb", "mlflow", "hf", "git"}  # programs that are not ours and not run here
 OF_DOCUMENT = {"-f", "--values", "--set", "--name"}  # options of a cluster's verb that `plan` and `render` take too
@@ -108,6 +110,8 @@ def test_a_command_of_fino1(command, folder, capsys):
     if words[0] == "score":
         assert entry.main(words) == 0
         assert json.loads(capsys.readouterr().out)["strict"] is True
+    elif words[0] == "tasks":
+        assert entry.main(words) == 0
     elif words[0] == "run" and recipe.is_recipe(read_yaml(recipe.find(arguments.run))):
         _sound_recipe(arguments.run, *(text.split(":", 1) for text in arguments.set))
     elif words[0] == "run":

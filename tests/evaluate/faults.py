@@ -7,6 +7,7 @@ import contextlib
 import json
 import signal
 import struct
+import subprocess
 import sys
 import tempfile
 import threading
@@ -210,6 +211,7 @@ class Scenario:
     kill: int | None = None
     dies: bool = False
     capped: bool = False
+    small_disk: bool = False
     budgets: tuple[dict | None, ...] = (None, None)
     block: dict = field(default_factory=dict)
 
@@ -260,6 +262,7 @@ SCENARIOS = [
         (exits.USER, exits.DONE),
         budgets=({"dollars": 0.008}, {"dollars": 1}),
     ),
+    Scenario("disk full", some(None), (exits.DISK, exits.DONE), small_disk=True),
 ]
 
 
@@ -281,11 +284,21 @@ class Outcome:
 
 def play(scenario: Scenario, folder: Path) -> Outcome:
     """Run the scenario to its end, and count."""
+    with contextlib.ExitStack() as stack:
+        if scenario.small_disk:
+            stack.enter_context(small_disk(folder / "cells"))
+        return play_all(scenario, folder)
+
+
+def play_all(scenario: Scenario, folder: Path) -> Outcome:
+    """Run the attempts; a disk that the first one filled has room at the second."""
     shop = Shop(scenario.fault)
     codes, kept = [], []
     for attempt, expected in enumerate(scenario.codes):
         if attempt and scenario.kill is None:
             shop.fault = some(None)
+        if attempt and scenario.small_disk:
+            mount("remount,size=4m", folder / "cells")
         process = start(scenario, shop, folder, scenario.budgets[attempt])
         if scenario.dies:
             shop = come_back(shop)
@@ -314,6 +327,23 @@ def play(scenario: Scenario, folder: Path) -> Outcome:
         cost=about.get("cost", {}),
         kept=kept,
     )
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """A disk that has room for some of the answers. Raises OSError where nothing can be mounted."""
+    folder.mkdir()
+    mount("size=36k", folder)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def mount(options: str, folder: Path) -> None:
+    ran = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True)
+    if ran.returncode:
+        raise OSError(ran.stderr.strip())
 
 
 def start(scenario, shop, folder, budget):

@@ -14,7 +14,7 @@ import fino1.tasks
 from fino1 import exits, runs
 from fino1.cells import read_cell
 from fino1.errors import SpecError
-from fino1.evaluate import cell
+from fino1.evaluate import cell, journal
 from fino1.evaluate.endpoint import Answer, EndpointLost
 from fino1.evaluate.main import main
 from fino1.evaluate.plan import plan
@@ -72,6 +72,25 @@ def test_a_cell(right, tmp_path, capsys):
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
     assert lines[0] == {"event": "progress", "stage": "evaluate", "model": "a", "task": "ledger", "done": 1, "total": N}
     assert lines[-1]["done"] == N
+
+
+def test_programs_are_run(server, tmp_path):
+    row = {"id": "a-1", "question": "what is the change?", "pre_text": [], "post_text": [], "table": [["x", "7", "5"]]}
+    rows = [row | {"id": f"a-{i}", "program": "subtract(7, 5)", "answer": "2.0"} for i in range(4)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    replies = iter(["subtract(7, 5)", "7 - 5", "subtract(5, 7)", "2 is the answer"])
+    server.reply = lambda prompt: f"## Final Response\n\n{next(replies)}"
+    task = {"task": "finqa", "path": str(tmp_path / "rows.json"), "answer": "program"}
+    assert main(spec_of(server, tasks=[task], concurrency=1), "eval", tmp_path) == 0
+    found = read_cell(only_cell(tmp_path))
+    assert [(sample.strict, sample.same_program) for sample in found.samples] == [
+        (True, True),
+        (True, True),
+        (False, False),
+        (None, None),
+    ]
+    assert found.samples[1].extracted == "7 - 5"
+    assert found.settings["answer"] == "program"
 
 
 def test_a_finished_cell_makes_no_request_whatever_its_name(right, tmp_path):
@@ -256,7 +275,7 @@ def test_a_full_disk(right, tmp_path, monkeypatch):
     def full(handle):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cell.os, "fsync", full)
+    monkeypatch.setattr(journal.os, "fsync", full)
     assert main(spec_of(right), "eval", tmp_path) == exits.DISK
 
 

@@ -228,7 +228,7 @@ def test_fino1_serve_and_an_evaluation_without_transformers(llama, tmp_path):
 
 
 def _small(llama):
-    models = [{"name": "a", "path": str(llama)}]
+    models = [{"name": "a", "path": str(llama), "server_args": ["error"]}]
     tasks = [{"task": "ledger", "size": 2}]
     settings = {"models": models, "tasks": tasks, "max_tokens": 8, "temperature": 0.5}
-    return {"method": "eval", "eval": settings | {"server": {"args": ["--log-level", "error"]}}}
+    return {"method": "eval", "eval": settings | {"server": {"args": ["--log-level"]}}}

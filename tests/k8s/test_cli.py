@@ -176,7 +176,7 @@ FLAGS = {
     (entry, "run"): DOCUMENT | {"--work"},
     (entry, "train"): H | {"--config", "--name", "--work", "--source"},
     (entry, "paths"): H | {"--config", "--name", "--work", "--source", "--server"},
-    (entry, "evaluate"): H | {"--config", "--name", "--work", "--source", "--server"},
+    (entry, "evaluate"): H | {"--config", "--name", "--work", "--source", "--server", "--rescore"},
     (entry, "link"): H | {"--config", "--work", "--to"},
     (entry, "serve"): H | {"--config", "--work", "--port"},
     (entry, "report"): H | {"--work", "--out", "--run", "--title", "--note", "--skipped", "--allow-mixed"},
@@ -193,6 +193,7 @@ FLAGS = {
     }
     | {"--min-response", "--solved-by", "--rl-share", "--license", "--push", "--public"},
     (entry, "score"): H | {"--task"},
+    (entry, "tasks"): H,
     (entry, "doctor"): H | {"--work", "--gpus", "--part"},
 }
 

@@ -339,3 +339,17 @@ def test_the_calls_as_text(tmp_path, capsys):
     assert ["calls", "120 … 200 (3 … 5 a question), and those of the judge and for malformed replies"] in lines
     assert ["their", "replies take at most 200000 tokens, 2.00 dollars; prompts are not in it"] in lines
     assert ["budget", "9000000 tokens or 3 dollars, then the run ends"] in lines
+
+
+def test_gpus_of_an_evaluation_are_each_models_own(plan, capsys):
+    """A model with 4, one with those of the file, one behind an API without; two shards of each."""
+    models = [{"name": "a", "hub": "x/a", "gpus": 4}, {"name": "b", "hub": "x/b"}]
+    models.append({"name": "c", "base_url": "https://api.example.com/v1", "gpus": 8})
+    block = {"models": models, "tasks": [{"task": "ledger"}], "shards": 2}
+    code, report = plan({"method": "eval", "gpus_per_node": 1, "eval": block})
+    assert code == 0
+    assert {key: report["pods"][key] for key in ("count", "gpus_per_pod", "gpus")} == {
+        "count": 6,
+        "gpus_per_pod": 4,
+        "gpus": 10,
+    }

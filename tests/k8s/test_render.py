@@ -7,6 +7,7 @@ import yaml
 
 from fino1.k8s import cli
 from fino1.k8s.objects.render import render
+from fino1.k8s.objects.unit import units
 from fino1.k8s.state.run import Run, newest_of_each
 from fino1.k8s.state.status import Standing
 from fino1.k8s.verbs.ps import _groups
@@ -58,3 +59,26 @@ def test_models_whose_names_are_cut_to_the_same_stay_two():
         thing["metadata"].get("annotations", {}).pop("fino1/model", None)  # as a version before wrote them
     assert newest_of_each([*runs, *submitted(before, "2026-11-22T11:00:00Z")]) == newest
     assert [len(group) for group in _groups([Standing(run, []) for run in runs * 2])] == [3, 3]
+
+
+def test_a_model_s_own_gpus_and_arguments_are_its_server_s():
+    """They change no other model's objects, and GPUs no directory: those are placement (docs/design.md C3)."""
+
+    def rendered(**own):
+        models = [{"name": "a", "hub": "x/a", **own}, {"name": "b", "hub": "x/b"}]
+        document = {"method": "eval", "gpus_per_node": 1, "eval": {"models": models, "tasks": [{"task": "ledger"}]}}
+        spec = load.build(document, "F")
+        jobs = [thing for thing in render(spec, "m") if thing["kind"] == "Job"]
+        servers = [job["spec"]["template"]["spec"]["initContainers"][-1] for job in jobs]
+        counts = [(each["resources"]["limits"]["nvidia.com/gpu"], each["args"]) for each in servers]
+        return [job["metadata"]["name"] for job in jobs], [unit.directory for unit in units(spec, "m")], counts
+
+    names, directories, servers = rendered()
+    others = rendered(gpus=4, server_args=["--quantization", "fp8"])
+    assert others[0][1] == names[1] and others[0][0] != names[0]
+    assert others[1][0] != directories[0] and others[1][1] == directories[1]
+    (gpus, arguments), other = others[2]
+    assert other == servers[1]
+    at = arguments.index("--tensor-parallel-size")
+    assert (gpus, arguments[at:]) == ("4", ["--tensor-parallel-size", "4", "--quantization", "fp8"])
+    assert rendered(gpus=4)[1] == directories

@@ -57,6 +57,10 @@ STATE = """(() => ({ open: [...document.querySelectorAll("#list .body")].findInd
 # `toggle` of a details element comes in a task of its own.
 SETTLED = "new Promise((done) => setTimeout(() => setTimeout(done, 50), 50))"
 
+# What a sample shows is unpacked when it is opened.
+SHOWN = """(async () => { for (let i = 0; i < 500 && !document.querySelector("#list .answer pre"); i++)
+  await new Promise((done) => setTimeout(done, 20)); return !!document.querySelector("#list .answer pre"); })()"""
+
 COUNTS = """Object.fromEntries([...document.querySelectorAll("#outcomes button")].map((n) =>
   [n.dataset.show, Number(n.querySelector("b").textContent.replace(",", ""))]))"""
 
@@ -94,6 +98,7 @@ def page(tab, cell, run, search, sample, tmp_path):
 def test_a_page_fits_and_can_be_read(tab, page, width, scheme):
     tab.look(width, 844, scheme)
     tab.press("j", "j", "j", "Enter")  # the third sample: truncated, cut, with a table wider than a phone
+    assert tab.run(SHOWN)
     tab.run("document.querySelectorAll('details').forEach((node) => { node.open = true; })")
     tab.run(SETTLED)
     assert tab.run("!!document.querySelector('.diff')")
@@ -115,6 +120,7 @@ def test_samples_are_walked_by_keys_and_focus_is_never_lost(tab, page):
     assert tab.run(STATE) == {"open": 1, "at": 1, "focus": "BUTTON"}
     tab.press("j", "J", "K")
     assert tab.run(STATE) == {"open": 2, "at": 2, "focus": "BUTTON"}
+    assert tab.run(SHOWN)
     tab.press("Tab")  # into the opened sample
     assert tab.run("document.activeElement.closest('.body') !== null")
     tab.press("Escape")
@@ -163,11 +169,13 @@ def test_one_model_is_filtered_by_outcome_and_text(tab, page):
     tab.run("document.querySelector('[data-show=all]').click()")
     tab.run("document.getElementById('text').focus()")
     tab.press(*"is 17")
+    tab.run(SETTLED)
     assert tab.run("[...document.querySelectorAll('#list .id')].map((n) => n.textContent)") == ["row-17"]
 
 
 def test_what_models_say_stays_text(tab, page):
     tab.press("j", "j", "Enter")
+    assert tab.run(SHOWN)
     assert tab.run(
         "[...document.querySelectorAll('.answer pre')].some((n) => n.textContent === " + json.dumps(EVIL) + ")"
     )
@@ -178,6 +186,7 @@ def test_what_models_say_stays_text(tab, page):
 
 def test_a_prompt_table_is_a_table(tab, page):
     tab.press("j", "Enter")
+    assert tab.run(SHOWN)
     head = "[...document.querySelectorAll('.given thead th')].map((n) => n.textContent)"
     assert tab.run(head) == ["(in millions)", "2009", "2010"]
     assert tab.run("[...document.querySelectorAll('.given td.n')].map((n) => n.textContent)") == ["$ 1,200.5", "( 3 )"]
@@ -185,8 +194,47 @@ def test_a_prompt_table_is_a_table(tab, page):
 
 def test_the_difference_names_who_said_what(tab, page):
     tab.press("j", "j", "j", "Enter")
+    assert tab.run(SHOWN)
     tab.run("document.querySelector('.sample .body > details:last-child').open = true")
     tab.run(SETTLED)
     shown = "(tag) => [...document.querySelectorAll('.diff ' + tag)].map((n) => n.textContent)"
     assert tab.run(f"({shown})('del')")[0] == "A only a model with a long name of its own"
     assert "B The answer is -2." in tab.run(f"({shown})('ins')")
+
+
+ROWS = "[...document.querySelectorAll('#accuracy-tables tbody tr')].filter((n) => n.offsetParent).map((n) => n.dataset.model)"
+TYPE = """((box, text, kind) => { const node = document.getElementById(box); node.value = text;
+  node.dispatchEvent(new Event(kind)); })"""
+
+
+def test_results_are_filtered_and_sorted(tab, page):
+    long = "a model with a long name of its own"
+    assert tab.run(ROWS) == [long, "b", "b"]
+    head = "document.querySelectorAll('#accuracy-tables th .sort')[2]"  # accuracy: 20 and 29 of 60
+    tab.run(f"{head}.click()")
+    assert tab.run(ROWS) == ["b", long, "b"]
+    assert tab.run(f"{head}.closest('th').getAttribute('aria-sort')") == "descending"
+    tab.run(f"{head}.click()")
+    assert tab.run(ROWS) == [long, "b", "b"]
+    tab.run(f"{TYPE}('only-table', 'finqa', 'change')")
+    assert tab.run(ROWS) == ["b"]
+    tab.run(f"{TYPE}('only-table', '', 'change')")
+    tab.run(f"{TYPE}('only-model', 'LONG, nobody', 'input')")
+    assert tab.run(ROWS) == [long]
+    plotted = (
+        "[...document.querySelectorAll('.plot [data-model]')].filter((n) => n.offsetParent).map((n) => n.dataset.model)"
+    )
+    assert tab.run(plotted) == [long]
+    assert tab.run("document.getElementById('filter-status').textContent") == "1 of 3 results are shown."
+    assert tab.faults == []
+
+
+def test_what_is_shown_can_be_had_as_csv(tab, page):
+    tab.run(f"{TYPE}('only-model', 'long', 'input')")
+    tab.run("URL.createObjectURL = (blob) => { window.got = blob.text(); return '#'; }")
+    tab.run("document.getElementById('csv').click()")
+    head, row, end = tab.run("window.got").split("\n")
+    assert head.startswith('Model,Task,"Accuracy, %"') and row.startswith(
+        "a model with a long name of its own,ledger,33.3,"
+    )
+    assert end == ""

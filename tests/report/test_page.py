@@ -72,7 +72,8 @@ def test_untrusted_text_stays_text(cell, run, page, sample):
     about = (cells[0] / "cell.json").read_text().replace('"model": "a"', '"model": "<img onerror=x>"')
     (cells[0] / "cell.json").write_text(about)
     text, tree = page(cells, {"<svg onload=x>": run("r", SFT)}, title=EVIL, note=EVIL, skipped=[EVIL])
-    assert [attrs.get("type") for attrs in tree.named("script")] == ["application/json", None]
+    kinds = [attrs.get("type") for attrs in tree.named("script")]
+    assert kinds == ["application/json", *["text/plain"] * 4, None]  # two tables of one model, each with its prompts
     assert tree.named("img") == []
     assert not [name for _, attrs in tree.tags for name in attrs if name.startswith("on")]
     assert "".join(tree.text).count(EVIL) >= 4
@@ -92,7 +93,7 @@ def test_the_page_needs_and_allows_nothing_from_outside(cell, run, page):
 
 
 def test_odd_characters_are_shown_and_encodable(cell, page, sample):
-    text, tree = page([cell("a", [sample(0, completion="a\x00b\x1b[31m\ud800 \u202e end\r\n")])])
+    text, tree = page([cell("a", [sample(0, question="a\x00b\x1b[31m\ud800 \u202e end\r\n")])])
     assert "a␀b␛[31m� \u202e end" in "".join(tree.text)
 
 
@@ -109,7 +110,7 @@ def test_without_a_script_the_page_says_where_the_samples_are(cell, page):
     text, tree = page([cell("a", [True] * 3)])
     assert len(tree.named("noscript")) == 1
     assert "The 3 samples are opened by a script" in text
-    assert [attrs["id"] for _, attrs in tree.tags if "hidden" in attrs] == ["browser", "more"]
+    assert [attrs["id"] for _, attrs in tree.tags if "hidden" in attrs] == ["board-controls", "browser", "more"]
 
 
 def test_a_page_without_samples_has_no_script(run, page):

@@ -6,8 +6,15 @@ import json
 import pytest
 
 from fino1 import cells, report
-from fino1.report import published
+from fino1.report import leaderboard, published
 from fino1.report.published import Figure
+
+
+def compare(*paths):
+    """The comparisons of the cells in these directories."""
+    found = [cells.read_cell(path) for path in paths]
+    return published.compare(found, leaderboard.build(found).rows)
+
 
 TABLES = published.read_tables()
 ROWS = [(table, row) for table in TABLES["tables"] for row in table["rows"]]
@@ -57,20 +64,20 @@ def test_averages_show_that_no_column_is_misread():
 )  # fmt: skip
 def test_a_cell_stands_beside_the_newest_figure_of_its_model(cell, name, model, task, expected):
     path = cell(name, [True] * 4, task, settings={"model": model})
-    (found,) = published.compare([cells.read_cell(path)])
+    (found,) = compare(path)
     figure = found.figure
     assert (figure.version, figure.printed, figure.percent, figure.k) == expected
 
 
 def test_other_models_and_tasks_have_none(cell):
     paths = [cell("mine", [True]), cell("fino1-8b", [True], "ledger"), cell("fino1", [True], "finqa")]
-    assert published.compare([cells.read_cell(path) for path in paths]) == []
+    assert compare(*paths) == []
 
 
 def test_ours_is_counted_as_theirs_was(cell, sample):
     lines = [sample(i, i < 3, docmath_compat=i < 6) for i in range(10)]
     lines += [sample(i, True, target=True, value=True) for i in range(10, 14)]  # yes or no: left out in the paper
-    found = published.compare([cells.read_cell(cell("fino1-8b", lines, "finqa"))])[0]
+    (found,) = compare(cell("fino1-8b", lines, "finqa"))
     assert (found.k, found.n) == (6, 10)
     assert found.reading == "no difference shown"
 
@@ -93,7 +100,7 @@ def test_a_difference_counts_beyond_noise(cell, tmp_path, right, asked, reading)
 
 def test_holm_corrects_a_task_s_comparisons(cell):
     paths = [cell(name, [i < 60 for i in range(90)], "xbrl_math") for name in ("fino1-8b", "gpt-4o", "qwen3-8b")]
-    found = published.compare([cells.read_cell(path) for path in paths])
+    found = compare(*paths)
     assert [each.p_holm for each in sorted(found, key=lambda f: f.p)][0] == 3 * min(each.p for each in found)
 
 

@@ -1,5 +1,7 @@
+import base64
 import json
 import re
+import zlib
 
 import pytest
 
@@ -17,9 +19,29 @@ def data(tmp_path):
     def write(*directories):
         report.write(list(directories), {}, tmp_path / "out", "T")
         text = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
-        return json.loads(re.search(r'id="samples-data">(.*?)</script>', text, re.S)[1])
+        found = json.loads(re.search(r'id="samples-data">(.*?)</script>', text, re.S)[1])
+        parts = dict(re.findall(r'id="part-(\d+)">([A-Za-z0-9+/=]*)</script>', text))
+        return found | {"tasks": [unpack(task, parts) for task in found["tasks"]]}
 
     return write
+
+
+STATES = {state[0]: state for state in ("right", "wrong", "unparsed", "truncated")}
+
+
+def unpack(task, parts):
+    """The task with prompts, and with questions that have their answers, as the script puts them together."""
+    prompts, *of_models = (
+        json.loads(zlib.decompress(base64.b64decode(parts[str(number)])))
+        for number in (task["prompts"], *task["answers"])
+    )
+    questions = []
+    for i, (key, question, target) in enumerate(task["questions"]):
+        states = [of[i] for of in task["states"]]
+        answers = [of[i] and of[i] | {"state": STATES[s]} for of, s in zip(of_models, states, strict=True)]
+        assert [answer is None for answer in answers] == [s == "-" for s in states]
+        questions.append({"id": key, "question": question, "target": target, "answers": answers})
+    return {"task": task["task"], "models": task["models"], "prompts": prompts, "questions": questions}
 
 
 def facts(found, model, question=0, task=0):
@@ -100,7 +122,7 @@ def test_a_prompt_is_there_once_and_a_shortened_one_apart(cell, data, sample):
 
 
 def test_long_texts_keep_both_ends_and_say_so(cell, data, sample):
-    long = "x" * (samples.COMPLETION_CHARS + 500) + "END"
+    long = "x" * (samples.COMPLETION_CHARS[0] + 500) + "END"
     found = data(cell("a", [sample(0, completion=long, prompt="p" * samples.PROMPT_CHARS + "LAST")]))
     ((_, said),) = found["tasks"][0]["questions"][0]["answers"][0]["parts"]
     assert said.endswith("xEND") and "503 characters left out" in said

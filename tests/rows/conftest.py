@@ -15,9 +15,9 @@ from fino1.paths.output import Result
 from fino1.paths.records import ReasoningPath, Step, Turn
 from fino1.spec import canonical, load
 from fino1.tasks import task
-from fino1.tasks.finqa import TASK
 from fino1.tasks.record import Record
 
+TASK = task("finqa")
 SETTINGS = {
     "tasks": [{"task": "finqa", "path": "train.json"}],
     "writer": {"base_url": "http://x/v1", "model_id": "gpt-w"},

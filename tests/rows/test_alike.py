@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from fino1.tasks import ledger
-from fino1.tasks.finqa import TASK, read
+from fino1.tasks.finqa import read
 from fino1.tasks.ngrams import compare, is_figure, split_words
-from tests.rows.conftest import lines, path, question, write_evaluation, write_rows, write_run
+from tests.rows.conftest import TASK, lines, path, question, write_evaluation, write_rows, write_run
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "finqa"
 if not REAL.is_dir():

@@ -146,10 +146,11 @@ def test_a_run_that_has_not_finished_has_the_sizes_of_its_run_file(tmp_path):
 
 
 def test_a_run_of_a_recipe_is_its_stage():
-    """The demo's `sft` is `sft-tiny`, and so it is for the stage beside it."""
+    """The demo's `sft` goes on from its `writer`; both are `sft-tiny`, and so they are for the stage beside them."""
     models = Finder(NOWHERE, next(path for path in recipe.built_in() if path.name == "ppo-tiny.yaml"))
     tiny = recipe.read_run("sft-tiny", [], [], None)[0].model.init
-    assert models.find("model", ModelRef(run="sft")) == shapes.of_init(tiny)
+    writer = tiny.model_copy(update={"vocab_size": 512, "max_position_embeddings": 640})
+    assert models.find("model", ModelRef(run="sft")) == shapes.of_init(writer)
 
 
 def test_a_verifier_gives_the_reward_model():
@@ -185,6 +186,12 @@ def test_a_served_model_by_hand():
     assert found["parts"]["weights"] == LLAMA.parameters  # bf16, halved
     # one request of 16,384 tokens × keys and values × 4 heads of 128 × 2 bytes × 32 layers
     assert found["parts"]["KV cache"] == 16384 * 2 * 4 * 128 * 2 * 32
+
+
+def test_a_model_with_gpus_of_its_own_is_divided_over_those():
+    model = {"name": "a", "hub": "meta-llama/Llama-3.1-8B-Instruct", "context_length": 16384}
+    own, both = (evaluation({**model, **gpus}, gpus_per_node=n)[0] for gpus, n in (({"gpus": 2}, 8), ({}, 2)))
+    assert own["parts"] == both["parts"]
 
 
 def test_more_gpus_than_key_value_heads_hold_one_head_each():

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from fino1.tasks import finqa
+from fino1.tasks import finqa, task
 from fino1.tasks.basis import read_basis
 from fino1.tasks.corrections import CORRECTED, find_correction
 from fino1.tasks.record import judge
@@ -74,7 +74,7 @@ def read(tmp_path, **fields):
     ],
 )
 def test_a_scale_word_is_judged_by_the_tables_unit(tmp_path, completion, strict):
-    assert judge(finqa.TASK.score, completion, read(tmp_path)).strict is strict
+    assert judge(task("finqa").score, completion, read(tmp_path)).strict is strict
 
 
 @pytest.mark.parametrize(
@@ -88,15 +88,15 @@ def test_a_scale_word_is_judged_by_the_tables_unit(tmp_path, completion, strict)
 )
 def test_the_program_says_whether_the_gold_is_in_percent(tmp_path, program, gold, completion, strict):
     record = read(tmp_path, question="what was the percentage change in rent ?", program=program, exe_ans=gold)
-    assert judge(finqa.TASK.score, completion, record).strict is strict
+    assert judge(task("finqa").score, completion, record).strict is strict
 
 
 def test_corrected_golds(tmp_path):
     row = {"id": "DG/2005/page_44.pdf-2"}
     record = read(tmp_path, row=row, program="add(0.6, 0.5), add(#0, 4.7)", exe_ans=5.8)
     assert (record.target, record.other_gold) == (5.8, 2.1)
-    assert judge(finqa.TASK.score, "2.1", record).strict is False
-    assert judge(finqa.TASK.score, "2.1", replace(record, target=record.other_gold)).strict is True
+    assert judge(task("finqa").score, "2.1", record).strict is False
+    assert judge(task("finqa").score, "2.1", replace(record, target=record.other_gold)).strict is True
     assert read(tmp_path, row=row, exe_ans=2.1).other_gold is None
     assert [find_correction(identity, gold) for identity, (gold, _) in CORRECTED.items()] == [
         99.86,

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from fino1.errors import SpecError
-from fino1.tasks import docmath, task
+from fino1.tasks import TASK_IDS, docmath, task
 
 ROW = {
     "question_id": "simplong-testmini-0",
@@ -29,7 +29,7 @@ def test_read(tmp_path, lines):
     assert record.before == tuple(ROW["paragraphs"])
 
 
-@pytest.mark.parametrize("name", sorted(docmath.TASKS))
+@pytest.mark.parametrize("name", [name for name in TASK_IDS if name.startswith("docmath_")])
 def test_prompts_and_score(tmp_path, name):
     path = tmp_path / "rows.json"
     path.write_text(json.dumps([ROW]))

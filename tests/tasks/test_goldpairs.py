@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from fino1.tasks import finqa, goldpairs
+from fino1.tasks import finqa, goldpairs, task
 from fino1.tasks.record import Record, judge
 from tests.tasks.test_sources import written
 
@@ -16,7 +16,7 @@ TABLE = [
     ["debt", "2,350", "3,000"],
     ["tax", "12%", "11%"],
 ]
-SCORE = finqa.TASK.score
+SCORE = task("finqa").score
 
 
 def rows(n=40):

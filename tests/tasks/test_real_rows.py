@@ -4,19 +4,19 @@ from pathlib import Path
 
 import pytest
 
-from fino1.tasks import finqa, xbrl_math
+from fino1.tasks import task
 from fino1.tasks.record import judge, solution, well_formed
 from fino1.tasks.scoring.digits import read_precision
 from fino1.tasks.scoring.question import read_facts
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 FILES = {
-    "finqa_train_100_raw.json": ("finqa", finqa.TASK, 100),
-    "finqa_dev_200_raw.json": ("finqa", finqa.TASK, 200),
-    "finqa_dev_facts.jsonl": ("finqa", finqa.TASK, 883),
-    "finqa_test_250_simplified.json": ("finqa", finqa.TASK, 250),
-    "Task7-XBRL-financial_math-testing.tsv": ("xbrl_math", xbrl_math.TASK, 90),
-    "Task7-XBRL-financial_math-validation.csv": ("xbrl_math", xbrl_math.TASK, 100),
+    "finqa_train_100_raw.json": ("finqa", task("finqa"), 100),
+    "finqa_dev_200_raw.json": ("finqa", task("finqa"), 200),
+    "finqa_dev_facts.jsonl": ("finqa", task("finqa"), 883),
+    "finqa_test_250_simplified.json": ("finqa", task("finqa"), 250),
+    "Task7-XBRL-financial_math-testing.tsv": ("xbrl_math", task("xbrl_math"), 90),
+    "Task7-XBRL-financial_math-validation.csv": ("xbrl_math", task("xbrl_math"), 100),
 }
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"the real rows are not at hand: no {DATA}")
 

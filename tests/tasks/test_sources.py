@@ -7,7 +7,7 @@ import pytest
 from fino1.errors import SpecError
 from fino1.spec.evaluation import EvalTask
 from fino1.spec.inputs import DataBlock
-from fino1.tasks import convfinqa, finqa, task
+from fino1.tasks import finqa, task
 from fino1.tasks.fold import take
 from fino1.tasks.overlap import leave_out
 from fino1.tasks.record import judge, solution, well_formed
@@ -77,13 +77,13 @@ def test_the_last_turn_is_asked_after_those_before(tmp_path):
     assert (whole.question, whole.target, whole.page) == (TURNS[-1], 0.14136, "ABC/2019/page_28.pdf")
     assert (turn.question, turn.target, turn.page) == (TURNS[1], 181001.0, "ABC/2019/page_28.pdf")
     for preset in ("fino1", "paper"):
-        prompt = convfinqa.TASK.prompt(whole, preset)
+        prompt = task("convfinqa").prompt(whole, preset)
         assert f"\nAsked before:\n1. {TURNS[0]}\n" in prompt
         assert prompt.index("1. " + TURNS[0]) < prompt.index("2. " + TURNS[1]) < prompt.index(f"Question: {TURNS[2]}")
     first = TURN | {"annotation": TURN["annotation"] | {"cur_dial": TURNS[:1]}}
-    assert "Asked before" not in convfinqa.TASK.prompt(*read("convfinqa", tmp_path, first))
-    assert judge(convfinqa.TASK.score, "It rose by 14.14%.", whole).strict is True
-    assert judge(convfinqa.TASK.score, "It fell by 14.14%.", whole).strict is False
+    assert "Asked before" not in task("convfinqa").prompt(*read("convfinqa", tmp_path, first))
+    assert judge(task("convfinqa").score, "It rose by 14.14%.", whole).strict is True
+    assert judge(task("convfinqa").score, "It fell by 14.14%.", whole).strict is False
 
 
 def test_its_programs_give_worked_solutions(tmp_path):
@@ -92,7 +92,7 @@ def test_its_programs_give_worked_solutions(tmp_path):
     assert turn.cot == "The report gives 181001 in the row net cash."
     for record in (whole, turn):
         text = solution(record.cot, record.response)
-        assert well_formed(text) and judge(convfinqa.TASK.score, text, record).strict is True
+        assert well_formed(text) and judge(task("convfinqa").score, text, record).strict is True
     block = DataBlock(task="convfinqa", path=str(written(tmp_path, CONVERSATION, TURN)), eval_size=0)
     assert len(rows.read_rows(block, "sft", 1).train) == 2
 
@@ -226,3 +226,91 @@ def test_a_file_of_a_hub_dataset_is_read_as_it_is(tmp_path, monkeypatch):
         assert (len(found), found.left_out) == (7, 2)
     with pytest.raises(SpecError, match="tatqa: some/rows: expected a hub dataset, got "):
         rows.read_file(DataBlock(task="tatqa", hub="some/rows", split="test.json"), "ppo")
+
+
+QUESTION = "What is the yield? (Unit: percent)"
+XFIN = {"id": "v0", "task": "calcu", "question": QUESTION, "choice": "", "ground_truth": "7.26", "figure": None}
+MCQ = XFIN | {"task": "mcq", "choice": "A. It falls\nB. It rises\nfast\nC. Nothing", "ground_truth": "B"}
+
+
+@pytest.mark.parametrize(
+    ("row", "answer", "strict"),
+    [
+        (XFIN, "7.26%", True),
+        (XFIN, "7.29%", True),  # 0.4 % off: XFinBench allows 0.5
+        (XFIN, "0.0726", True),  # docs/scoring.md §4: a percentage is asked for
+        (XFIN, "0.00726", False),
+        (XFIN, "7.3%", False),
+        (XFIN | {"question": "What is it? (Unit: million dollars)"}, "$7.26 million", True),
+        (XFIN | {"question": "What is it? (Unit: million dollars)"}, "$7.26 billion", False),
+        (XFIN | {"question": "What is it? (Unit: dollar)", "ground_truth": "4310000.0"}, "$4.31 million", True),
+        (XFIN | {"task": "bool", "ground_truth": "0.0"}, "Therefore, my answer is FALSE.", True),
+        (XFIN | {"task": "bool", "ground_truth": "1.0"}, "The statement is false.", False),
+        (MCQ, "Therefore, my answer is B.", True),
+        (MCQ, "It falls.", False),
+        (MCQ, "Who knows.", None),
+    ],
+)
+def test_xfinbench(tmp_path, row, answer, strict):
+    (record,) = found = read("xfinbench", tmp_path, row, XFIN | {"figure": "figure_1"})
+    assert found.left_out == 1
+    assert judge(task("xfinbench").score, answer, record).strict is strict
+
+
+def test_xfinbench_s_csv_and_prompts(tmp_path):
+    path = tmp_path / "validation_set.csv"
+    header = "id,task,question,choice,ground_truth,figure,fin_capability,gold_fin_term_id\n"
+    path.write_text(f'{header}v0,mcq,"What, now?","A. Up\nB. Down",A,,TU,t\nv1,bool,Money is old.,,1.0,,TU,t\n')
+    choice, statement = task("xfinbench").read(path)
+    assert (choice.target, choice.basis["options"], statement.target) == ("A", ("Up", "Down"), True)
+    for preset in ("fino1", "paper"):
+        prompt = task("xfinbench").prompt(choice, preset)
+        assert "What, now?\nA. Up\nB. Down\n" in prompt and "letter" in prompt
+        assert "true or false" in task("xfinbench").prompt(statement, preset).lower()
+
+
+FINANCE = {
+    "question_id": "test-0",
+    "question": "What is the ratio?",
+    "context": "| a | b |\n| 1 | 2 |",
+    "python_solution": "def solution():\n    return 0.5",
+    "ground_truth": 0.5,
+    "level": "hard",
+    "source": "made",
+}
+
+
+def test_financereasoning(tmp_path):
+    found = read("financereasoning", tmp_path, FINANCE, FINANCE | {"ground_truth": True, "context": ""})
+    assert [(record.id, record.target, record.before) for record in found] == [
+        ("test-0", 0.5, ("| a | b |", "| 1 | 2 |")),
+        ("test-0", True, ()),
+    ]
+    assert task("financereasoning").prompt(found[0], "paper").count("\nContext: | a | b |\n| 1 | 2 |\nQuestion: ") == 1
+    assert "Context" not in task("financereasoning").prompt(found[1], "paper")
+    assert judge(task("financereasoning").score, "The answer is 0.5.", found[0]).strict is True
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "problem"),
+    [
+        (
+            "xfinbench",
+            XFIN | {"ground_truth": ""},
+            "ground_truth: expected a number (older test sets hide it), got nothing",
+        ),
+        ("xfinbench", XFIN | {"task": "essay"}, 'task: expected one of bool, mcq, calcu, got "essay"'),
+        ("xfinbench", MCQ | {"choice": "red or blue"}, 'choice: expected lines such as "A. text", got "red or blue"'),
+        ("xfinbench", MCQ | {"ground_truth": "D"}, "ground_truth: expected the letter or the text of an option "),
+        (
+            "financereasoning",
+            FINANCE | {"ground_truth": None},
+            "ground_truth: expected a number or yes/no, got nothing",
+        ),
+    ],
+)
+def test_bad_rows_of_these_are_named(tmp_path, name, row, problem):
+    path = written(tmp_path, row)
+    with pytest.raises(SpecError) as caught:
+        task(name).read(path)
+    assert caught.value.problems[0].startswith(f"{path}:0: {problem}")

@@ -3,7 +3,7 @@
 import pytest
 
 from fino1.errors import SpecError
-from fino1.tasks import xbrl_math
+from fino1.tasks import task, xbrl_math
 
 HEADER = "Formula Name\tFormula\tExplanation\tQuestion\tAnswer\n"
 LINE = 'Return on Investment (ROI)\tROI = gain / cost\tgain: profit\t"1. ""What is the ROI of $10,000?"""\t0.5\n'
@@ -20,9 +20,9 @@ def test_test_file(tmp_path):
     assert (record.question, record.target) == ("What is the ROI of $10,000?", 0.5)
     assert record.fields["formula"] == "ROI = gain / cost"
     for preset in ("fino1", "paper"):
-        prompt = xbrl_math.TASK.prompt(record, preset)
+        prompt = task("xbrl_math").prompt(record, preset)
         assert record.question in prompt and "ROI = gain / cost" in prompt and "gain: profit" in prompt
-    assert xbrl_math.TASK.prompt(record, "paper").endswith("OUTPUT:")
+    assert task("xbrl_math").prompt(record, "paper").endswith("OUTPUT:")
 
 
 def test_validation_file(tmp_path):
@@ -77,7 +77,7 @@ def test_spaces_in_the_header_empty_cells_at_the_end_and_empty_rows(tmp_path):
 
 
 def test_amounts_are_written_out():
-    score = xbrl_math.TASK.score
+    score = task("xbrl_math").score
     assert score("The enterprise value is $12 billion.", "Calculate the Enterprise Value.", 1.2e10).strict is True
     assert score("The enterprise value is $12 million.", "Calculate the Enterprise Value.", 1.2e10).strict is False
     assert score("$12", "Calculate the Enterprise Value.", 1.2e10).strict is False

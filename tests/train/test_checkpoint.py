@@ -8,7 +8,7 @@ import subprocess
 import pytest
 import torch
 
-from fino1 import errors
+from fino1 import errors, exits
 from fino1.train import checkpoint
 from tests.needs import missing
 
@@ -159,7 +159,7 @@ def wrapped(inner):
     ],
 )
 def test_which_errors_are_the_disks(error, is_disk):
-    assert checkpoint.is_disk_error(error) is is_disk
+    assert exits.is_disk_error(error) is is_disk
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def test_what_libraries_raise_on_a_full_disk_is_known(full_disk, library):
     }
     with pytest.raises(Exception) as caught:  # noqa: B017, each library raises its own
         how[library]()
-    assert checkpoint.is_disk_error(caught.value), repr(caught.value)
+    assert exits.is_disk_error(caught.value), repr(caught.value)
 
 
 def test_tied_weights_come_back_bit_for_bit_and_tied(tmp_path):

@@ -28,6 +28,7 @@ with the same path; tests/charts compares.
 {{- else -}}
 {{- include "fino1.check.batch" . -}}
 {{- include "fino1.check.data" . -}}
+{{- include "fino1.check.dataAnswer" . -}}
 {{- include "fino1.check.launch" . -}}
 {{- end -}}
 {{- if eq .doc.method "ppo" -}}
@@ -35,40 +36,4 @@ with the same path; tests/charts compares.
 {{- else if and (eq .doc.method "verifier") .doc.model.chat_template_kwargs -}}
 {{- include "fino1.problem" (list .state "model.chat_template_kwargs" "none with method verifier" "some") -}}
 {{- end -}}
-{{- end -}}
-
-{{/* A path in a pod: (list STATE PATH BLOCK). */}}
-{{- define "fino1.check.path" -}}
-{{- $path := (index . 2).path -}}
-{{- if and $path (not (hasPrefix "/" $path)) -}}
-{{- $key := printf "%s.path" (index . 1) -}}
-{{- include "fino1.problem" (list (index . 0) $key "an absolute path on a volume (/work, /models)" $path) -}}
-{{- end -}}
-{{- end -}}
-
-{{/* A part that is among the parts, of rows that are read: (list STATE PATH BLOCK). */}}
-{{- define "fino1.check.fold" -}}
-{{- $rows := index . 2 -}}
-{{- $parts := splitList "/" $rows.fold -}}
-{{- $last := index $parts 1 -}}
-{{- $path := printf "%s.fold" (index . 1) -}}
-{{- if gt (index $parts 0 | int) (int $last) -}}
-{{- $expected := printf "a part from 1/%s to %s/%s" $last $last $last -}}
-{{- include "fino1.problem" (list (index . 0) $path $expected $rows.fold) -}}
-{{- else if not (or $rows.path $rows.hub) -}}
-{{- include "fino1.problem" (list (index . 0) $path "none for rows that are generated" $rows.fold) -}}
-{{- end -}}
-{{- end -}}
-
-{{/* Where rows come from: (list STATE PATH BLOCK). */}}
-{{- define "fino1.check.rows" -}}
-{{- $rows := index . 2 -}}
-{{- if and $rows.path $rows.hub -}}
-{{- include "fino1.problem" (list (index . 0) (index . 1) "one of path, hub" "both") -}}
-{{- else if and (ne (default "" $rows.task) "ledger") (not (or $rows.path $rows.hub)) -}}
-{{- include "fino1.problem" (list (index . 0) (index . 1) "path or hub, or task: ledger" "none") -}}
-{{- else if $rows.fold -}}
-{{- include "fino1.check.fold" . -}}
-{{- end -}}
-{{- include "fino1.check.path" . -}}
 {{- end -}}

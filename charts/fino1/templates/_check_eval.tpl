@@ -44,7 +44,9 @@
 {{- end -}}
 {{- range $key := list "tasks" "exclude" -}}
 {{- range $i, $rows := get (get $.doc $.doc.method) $key | default list -}}
-{{- include "fino1.check.rows" (list $.state (printf "%s.%s.%d" $.doc.method $key $i) $rows) -}}
+{{- $path := printf "%s.%s.%d" $.doc.method $key $i -}}
+{{- include "fino1.check.rows" (list $.state $path $rows) -}}
+{{- include "fino1.check.askedAnswer" (list $.state $path $rows $.doc.method (get $.doc $.doc.method).prompt) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -5,6 +5,9 @@ itself. A pod that asks models has neither. The port is PORT of fino1/k8s/object
 {{- define "fino1.launchEnv" -}}
 {{- if not .asked }}
 {{- include "fino1.attemptEnv" . }}
+{{- if .isGitops }}
+FINO1_ONCE: "1"
+{{- end }}
 {{- if ne .kind "TrainJob" }}
 PET_MASTER_ADDR: {{ include "fino1.firstPod" . | quote }}
 PET_MASTER_PORT: "29500"

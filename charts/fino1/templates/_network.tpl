@@ -32,7 +32,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* URLs of endpoints, of the reward's judge and of trackers' servers, as JSON. */}}
+{{/* URLs of endpoints, of the reward's judge, of trackers' servers and of a store, as JSON. */}}
 {{- define "fino1.urls" -}}
 {{- $env := .doc.env -}}
 {{- $urls := list -}}
@@ -46,6 +46,10 @@
 {{- end -}}
 {{- if and (has "mlflow" .doc.report_to) $env.MLFLOW_TRACKING_URI -}}
 {{- $urls = append $urls $env.MLFLOW_TRACKING_URI -}}
+{{- end -}}
+{{- with and (eq .doc.method "eval") .doc.eval.store -}}
+{{- $endpoint := coalesce $env.AWS_ENDPOINT_URL_S3 $env.AWS_ENDPOINT_URL "https://s3.amazonaws.com" -}}
+{{- $urls = append $urls (ternary $endpoint (regexReplaceAll "^[a-z0-9]+:" . "https:") (regexMatch "^s3a?:" .)) -}}
 {{- end -}}
 {{- toJson $urls -}}
 {{- end -}}
@@ -67,12 +71,10 @@
 {{- end -}}
 {{- $found := not (or .asked .doc.data.task .doc.data.path .doc.data.run) -}}
 {{- range concat $blocks $models -}}
-{{- $found = or $found (hasKey . "hub") -}}
+{{- $found = or $found (hasKey . "hub") (and (not .path) (ne (include "fino1.ownTask" .) "")) -}}
 {{- end -}}
 {{- range $models -}}
 {{- $found = or $found (not (or .path .run .init)) -}}
 {{- end -}}
-{{- if $found -}}
-true
-{{- end -}}
+{{- ternary "true" "" $found -}}
 {{- end -}}

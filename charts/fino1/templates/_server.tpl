@@ -59,7 +59,7 @@ args: ["serve", "--config", "/etc/fino1/config.json", "--port", "8000"]
 - "8000"
 - --tensor-parallel-size
 - {{ max .doc.gpus_per_node 1 | quote }}
-{{- range (get .doc .doc.method).server.args }}
+{{- range concat (get .doc .doc.method).server.args (.served.server_args | default list) }}
 - {{ quote . }}
 {{- end }}
 {{- end -}}

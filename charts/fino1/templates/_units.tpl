@@ -18,6 +18,9 @@ A unit has instance, name, full (its objects' name), doc (its complete document)
 {{- $expected := "a letter and at most 33 lower-case letters, digits and -, the last no -" -}}
 {{- include "fino1.problem" (list $state "name" $expected .Release.Name) -}}
 {{- end -}}
+{{- if and (include "fino1.isGitops" .) (kindIs "invalid" .Values.method) -}}
+{{- include "fino1.problem" (list $state "method" "a value" "none") -}}
+{{- end -}}
 {{- $values := omit .Values "global" -}}
 {{- $root := dict "value" $values "node" $spec.root "path" "" "state" $state -}}
 {{- $doc := include "fino1.complete" $root | fromJson -}}
@@ -38,43 +41,11 @@ A unit has instance, name, full (its objects' name), doc (its complete document)
 {{- end -}}
 {{- end -}}
 
-{{/* An evaluation has a unit for each model, so that one more changes no other's objects; other runs are one. */}}
-{{- define "fino1.units.json" -}}
-{{- if ne .doc.method "eval" -}}
-{{- include "fino1.unit" . -}}
-{{- else -}}
-{{- $units := list -}}
-{{- range $i, $model := .doc.eval.models -}}
-{{- $name := printf "%s-%s" $.root.Release.Name (replace "." "-" $model.name) | trunc 34 | trimAll "-" -}}
-{{- $doc := deepCopy $.doc -}}
-{{- $_ := set $doc.eval "models" (list $model) -}}
-{{- $given := deepCopy $.given -}}
-{{- $_ := set $given.eval "models" (index $.given.eval.models $i | list) -}}
-{{- $unit := dict "root" $.root "spec" $.spec "doc" $doc "given" $given "name" $name -}}
-{{- $units = append $units (include "fino1.unit" $unit) -}}
-{{- end -}}
-{{- join "," $units -}}
+{{/* Does Argo CD apply this? manifests/gitops/argocd/values.yaml says so (docs/gitops.md); takes the root. */}}
+{{- define "fino1.isGitops" -}}
+{{- with .Values.global -}}
+{{- if .gitops -}}
+true
 {{- end -}}
 {{- end -}}
-
-{{/*
-JSON of one unit: takes root, spec, doc, given (doc without added keys that have their default), name. Its pods run
-`verb` and ask the models `asked`, of which one at most is `served` in the pod.
-*/}}
-{{- define "fino1.unit" -}}
-{{- $config := include "fino1.only" (list .given (get .spec.configKeys .doc.method)) -}}
-{{- $object := include "fino1.only" (list .given (get .spec.objectKeys .doc.method)) -}}
-{{- $unit := dict "instance" .root.Release.Name "name" .name "doc" .doc "config" $config -}}
-{{- $_ := set $unit "full" (include "fino1.hashed" (list .name $object)) -}}
-{{- $_ := set $unit "directory" (include "fino1.hashed" (list .name $config)) -}}
-{{- $_ := set $unit "kind" (include "fino1.kind" .doc) -}}
-{{- $_ := set $unit "verb" (get (dict "eval" "evaluate" "paths" "paths") .doc.method | default "train") -}}
-{{- $_ := set $unit "asked" (include "fino1.asked" .doc | fromJsonArray) -}}
-{{- $_ := set $unit "served" (include "fino1.served" $unit.asked | fromJson) -}}
-{{- $_ := set $unit "ranks" (include "fino1.ranks" .doc) -}}
-{{- $_ := set $unit "chart" (include "fino1.chart" .root) -}}
-{{- $_ := set $unit "version" .root.Chart.AppVersion -}}
-{{- $_ := set $unit "fatal" .spec.fatal -}}
-{{- $_ := set $unit "vllm" .spec.vllm -}}
-{{- toJson $unit -}}
 {{- end -}}

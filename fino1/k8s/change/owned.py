@@ -1,5 +1,6 @@
 """Which objects on the cluster belong to a run, who else may own them, and how are they removed?"""
 
+import functools
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -76,6 +77,29 @@ def find_owner(thing: Object) -> str:
     return ""
 
 
+def find_foreign(api: Api, things: Iterable[Object]) -> dict[str, list[Object]]:
+    """What others manage, by `find_owner`'s words, without what an Argo CD application has left behind (docs/gitops.md)."""
+    found: dict[str, list[Object]] = {}
+    for thing in things:
+        held = _list_held(api) if (owner := find_owner(thing)).startswith("Argo CD") else None
+        if owner and (held is None or (thing["kind"], thing["metadata"]["name"]) in held):
+            found.setdefault(owner, []).append(thing)
+    return found
+
+
+@functools.cache
+def _list_held(api: Api) -> set[tuple[str, str]] | None:
+    """Kind and name of what Argo CD applications hold; None where this user may not list them, or Argo CD runs elsewhere."""
+    try:
+        applications = api.list("argoproj.io/v1alpha1", "Application", namespace="")
+    except ClusterError:
+        return None
+    things = [thing for each in applications for thing in each.get("status", {}).get("resources", [])]
+    # Where the repository cannot be read all seem to need pruning, and their status is Unknown.
+    left = [thing for thing in things if thing.get("requiresPruning") and thing["status"] == "OutOfSync"]
+    return {(thing["kind"], thing["name"]) for thing in things if thing not in left}
+
+
 def remove(api: Api, things: Sequence[Object], propagation: Literal["Foreground", "Background"] = "Background") -> None:
     """Delete these very objects, not others that have got their names since."""
 
@@ -117,7 +141,8 @@ def wait_until_gone(list_remaining: Callable[[], Sequence[Object]], timeout_s: f
     Raises ClusterError that names what is left when time is up. An old rank must not join a new attempt (docs/design.md C12).
     """
     end = 0.0
-    while things := list_remaining() or _look_again(list_remaining):
+    # Twice: a controller may still create a pod of an object that was just deleted.
+    while things := list_remaining() or (time.sleep(_LATE_S) or list_remaining()):
         which = join_names(map(label, things))
         if not end:
             if timeout_s is None:
@@ -131,12 +156,6 @@ def wait_until_gone(list_remaining: Callable[[], Sequence[Object]], timeout_s: f
             advice = "a pod whose node is lost ends only with `kubectl delete pod --force`; then type this again"
             raise ClusterError(f"still there after {timeout_s:.0f} s: {which}; {advice}")
         time.sleep(_PAUSE_S)
-
-
-def _look_again(list_remaining: Callable[[], Sequence[Object]]) -> Sequence[Object]:
-    """Look again after _LATE_S: a controller may still create a pod of an object that was just deleted."""
-    time.sleep(_LATE_S)
-    return list_remaining()
 
 
 def count_kinds(things: Iterable[Object]) -> str:

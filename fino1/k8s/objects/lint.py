@@ -9,6 +9,7 @@ from typing import Any
 
 from fino1.k8s.finding import Finding, Level
 from fino1.spec import load
+from fino1.spec.inputs import names_file
 from fino1.spec.run import RunSpec
 
 _GRACE_S = 60
@@ -88,7 +89,7 @@ def _check_images(spec: RunSpec) -> Iterator[Broken]:
 def _check_strings(spec: RunSpec) -> Iterator[Broken]:
     """Paths that are on no volume, and secrets as values; no message repeats these."""
     for key, name, value in _strings(load.config(spec)):
-        if name == "path" and not re.match(r"/(work|models)(/|$)", value):
+        if names_file(name, value) and not re.match(r"/(work|models)(/|$)", value):
             yield "warning", "config-path-outside-volumes", key, "a path under /work or /models", value
     for key, name, value in _strings({**load.effective(spec), "secretEnv": {}}):
         if _is_secret(name, value) or _SECRET_VALUE.search(value):

@@ -153,7 +153,7 @@ def _make_server_containers(unit: Unit) -> list[dict[str, Any]]:
     server = unit.block["server"]
     engine = server.get("engine", "vllm" if document["gpus_per_node"] else "transformers")
     if engine == "vllm":
-        default, args = VLLM_IMAGE, [*_vllm(document, model), *server["args"]]
+        default, args = VLLM_IMAGE, [*_vllm(document, model), *server["args"], *model.get("server_args", [])]
     else:  # reads the further arguments from its config
         default, args = image(document, "train"), ["serve", "--config", CONFIG, "--port", str(SERVER_PORT)]
     to_link = ["link", "--config", CONFIG, "--to", LINK]

@@ -1,7 +1,7 @@
 """Which numbers and names follow from a run, before anything is rendered? (docs/design.md C3)
 
 A *unit* is what one object runs: the whole run, or one model of an evaluation, so that a model more or less leaves the
-others' objects as they are. `charts/fino1/templates/_units.tpl` says the same in Helm's language.
+others' objects as they are. `charts/fino1/templates/_unit.tpl` says the same in Helm's language.
 """
 
 import functools
@@ -12,6 +12,7 @@ from typing import Any
 
 from fino1.errors import SpecError
 from fino1.spec import load
+from fino1.spec.inputs import names_file, reads_hub
 from fino1.spec.run import ASKING, RunSpec
 
 NAME = r"[a-z]([-a-z0-9]{0,32}[a-z0-9])?"  # DNS-1035, which PyTorchJob wants; with the hash 45 characters
@@ -92,9 +93,8 @@ def units(spec: RunSpec, name: str) -> list[Unit]:
         raise SpecError(problems)
     if spec.method != "eval":
         return [Unit(name, name, spec)]
-    alone = [spec.model_copy(update={"eval": spec.eval.model_copy(update={"models": [m]})}) for m in spec.eval.models]
     names = [f"{name}-{model.name.replace('.', '-')}"[:34].rstrip("-") for model in spec.eval.models]
-    return [Unit(name, *each) for each in zip(names, alone, strict=True)]
+    return [Unit(name, *each) for each in zip(names, spec.alone, strict=True)]
 
 
 def _models(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -141,19 +141,19 @@ def _complaints(document: Mapping[str, Any], name: str) -> list[str]:
     }
     places |= models | _rows(document)
     expected = "expected an absolute path on a volume (/work, /models)"
-    paths = {place: block["path"] for place, block in places.items() if "path" in block}
-    return found + [f"{place}.path: {expected}, got {path}" for place, path in paths.items() if path[:1] != "/"]
+    named = [(f"{at}.{key}", text) for at, of in places.items() for key, text in of.items() if names_file(key, text)]
+    return found + [f"{key}: {expected}, got {path}" for key, path in named if path[:1] != "/"]
 
 
 def ports(unit: Unit) -> list[int]:
-    """TCP ports that the unit must reach outside the cluster: HTTPS for a hub, those of endpoints and of trackers' servers."""
+    """TCP ports that the unit must reach outside the cluster: HTTPS for a hub, endpoints, trackers' servers and a store."""
     found = set()
     if not unit.document["offline"] and _has_hub(unit):
         found.add(443)
     is_judged = unit.spec.ppo.reward.asks_judge
     asked = unit.asked if not unit.spec.trains else _find_asked(unit.document).values() if is_judged else []
     urls = [model["base_url"] for model in asked if "base_url" in model]
-    for url in urls + _tracker_servers(unit.document):
+    for url in urls + _tracker_servers(unit.document) + unit.spec.store_servers:
         if server := re.match(r"http(s?)://[^/?#]*", url):
             port = re.search(r":([0-9]{1,5})$", server[0])
             found.add(int(port[1]) if port else 443 if server[1] else 80)
@@ -182,4 +182,4 @@ def _has_hub(unit: Unit) -> bool:
         has_default = any(not model.keys() & {"path", "run", "init"} for model in models)
         if has_default or not document["data"].keys() & {"task", "path", "run"}:
             return True
-    return any("hub" in block for block in [*_rows(document).values(), *models])
+    return any(reads_hub(block) for block in [*_rows(document).values(), *models])

@@ -96,9 +96,8 @@ def _list_classes(api: Api) -> list[dict[str, Any]]:
     ]
 
 
-_PARTS: Mapping[
-    str, tuple[str, Callable[[Api], list[Any]], Callable[[Any], str]]
-] = {  # key → heading, items, an item's text
+# key → heading, items, an item's text
+_PARTS: Mapping[str, tuple[str, Callable[[Api], list[Any]], Callable[[Any], str]]] = {
     "operators": ("operators", _list_operators, lambda each: f"{each['name']} {', '.join(each['versions'])}"),
     "backends": ("backends", _list_backends, str),
     "gang": ("gang", _list_gangs, str),

@@ -38,7 +38,7 @@ def judge_fit(api: Api, spec: RunSpec, pods: Sequence[PodSpec], count: int) -> I
 def smallest_gpu(api: Api, spec: RunSpec, pods: Sequence[PodSpec]) -> int | None:
     """Bytes of the smallest GPU that the run may get, by the nodes' labels; None where they do not say."""
     sizes = []
-    for node in map(Node, api.list("v1", "Node")) if spec.gpus_per_node else ():
+    for node in map(Node, api.list("v1", "Node")) if any(spec.pod_gpus) else ():
         if node.allocatable.get(spec.gpu.resource) and not any(node.refuses(pod) for pod in pods):
             mib = node.labels.get(f"{spec.gpu.resource}.memory", "")
             product = GpuBlock(resource=spec.gpu.resource, product=node.labels.get(PRODUCT))

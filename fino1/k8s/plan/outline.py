@@ -50,7 +50,8 @@ def _describe(report: dict[str, Any]) -> list[Line]:
     if len(runs) > _SHOWN:
         lines.append(("", f"and {len(runs) - _SHOWN} more"))
     gpus = "{gpus_per_pod} {resource} ({product})".format_map({**pods, "product": pods["product"] or "any product"})
-    text = f"{count(pods['count'], 'pod')} × {gpus if pods['gpus_per_pod'] else 'no GPU'}"
+    most = "up to " if pods["gpus"] < pods["count"] * pods["gpus_per_pod"] else ""
+    text = f"{count(pods['count'], 'pod')} × {most + gpus if pods['gpus_per_pod'] else 'no GPU'}"
     text += f", {count(pods['gpus'], 'GPU')} in all" if pods["gpus"] else ""
     lines.append(("pods", text + (f", {count(pods['ranks'], 'rank')}" if pods["ranks"] else "")))
     if batch:
@@ -70,12 +71,11 @@ def _describe(report: dict[str, Any]) -> list[Line]:
 
 def count_pods(spec: RunSpec) -> dict[str, Any]:
     """Pods, their GPUs, and ranks (None: of what asks models). A pod that asks endpoints alone has no GPUs."""
-    served = spec.pods if spec.trains else sum(not m.base_url for m in spec.asked.values()) * spec.asking.shards
-    gpus = spec.gpus_per_node if served else 0
+    gpus = max(spec.pod_gpus, default=0)
     return {
         "count": spec.pods,
         "gpus_per_pod": gpus,
-        "gpus": served * gpus,
+        "gpus": sum(spec.pod_gpus),
         "resource": spec.gpu.resource if gpus else None,
         "product": spec.gpu.product if gpus else None,
         "ranks": spec.world_size if spec.trains else None,

@@ -17,8 +17,8 @@ def main(arguments: argparse.Namespace) -> int:
     if not things:
         print(f"{name}: nothing of it is in namespace {api.namespace}, nothing to cancel")
         return exits.DONE
-    if foreign := {owner: thing for thing in things if (owner := owned.find_owner(thing))}:
-        raise SpecError(f"{label(thing)} belongs to {owner}" for owner, thing in foreign.items())
+    if foreign := owned.find_foreign(api, things):
+        raise SpecError(f"{label(theirs[-1])} belongs to {owner}" for owner, theirs in foreign.items())
     runs, others = ([thing for thing in things if is_run(thing) == wanted] for wanted in (True, False))
     # The network stays as it is until the last pod has written its checkpoint: ranks find each other by their Service.
     owned.end_runs(api, runs, {run_of(thing) for thing in things}, arguments.timeout)

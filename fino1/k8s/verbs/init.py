@@ -18,16 +18,12 @@ def main(arguments: argparse.Namespace) -> int:
         text = f"# From {path.stem}\n{as_yaml([document])}"
     if arguments.out is None:
         print(text, end="")
-    elif arguments.out.exists():
-        raise SpecError(f"--out: {arguments.out}: expected a new file, got one that exists")
+    elif (out := arguments.out).exists():
+        raise SpecError(f"--out: {out}: expected a new file, got one that exists")
     else:
         try:
-            arguments.out.write_text(text, encoding="utf-8")
+            out.write_text(text, encoding="utf-8")
         except OSError as error:
-            raise SpecError(
-                f"--out: {arguments.out}: expected a file that can be written, got {error.strerror}"
-            ) from error
-        print(
-            f"{arguments.out}: change it, then `fino1-k8s plan {arguments.out}` and `fino1-k8s submit {arguments.out}`"
-        )
+            raise SpecError(f"--out: {out}: expected a file that can be written, got {error.strerror}") from error
+        print(f"{out}: change it, then `fino1-k8s plan {out}` and `fino1-k8s submit {out}`")
     return exits.DONE

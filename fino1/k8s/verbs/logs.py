@@ -12,7 +12,7 @@ from fino1.k8s.cluster.client import Api, connect
 from fino1.k8s.state import status
 from fino1.k8s.state.container_log import LogLine, Window
 from fino1.k8s.state.logs import follow, read
-from fino1.k8s.state.pods import INDEX, Pod, read_index
+from fino1.k8s.state.pods import INDEX, read_index
 from fino1.k8s.state.run import Run, latest_runs, run_of
 from fino1.k8s.state.watching import Watched
 
@@ -35,15 +35,11 @@ def main(arguments: argparse.Namespace) -> int:
         most = max(run.expected_pods for run in runs)
         if not pods and rank is not None and not 0 <= rank < most:  # one that the run could have is no mistake
             raise SpecError(f"--rank: expected 0 to {most - 1}, got {rank}")
-        lines = read(api, sorted(pods, key=_order), arguments.container, window)
+        pods.sort(key=lambda pod: (run_of(pod), read_index(pod), pod["metadata"]["creationTimestamp"]))
+        lines = read(api, pods, arguments.container, window)
     is_alone = sum(run.expected_pods for run in runs) == 1 or (len(runs) == 1 and rank is not None)
     _print(api, runs, lines, arguments.output, is_alone)
     return exits.DONE
-
-
-def _order(pod: Pod) -> tuple[str, int, str]:
-    """By run, rank, and age."""
-    return run_of(pod), read_index(pod), pod["metadata"]["creationTimestamp"]
 
 
 def _print(api: Api, runs: Sequence[Run], lines: Iterator[LogLine], form: str, is_alone: bool) -> None:

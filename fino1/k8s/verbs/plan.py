@@ -32,7 +32,7 @@ def main(arguments: argparse.Namespace) -> int:
     found, gpu_bytes = ([], None) if arguments.offline else _ask_cluster(arguments, spec, name)
     report["memory"] = None
     models = Finder(WORK, recipe.find(arguments.run))
-    if spec.gpus_per_node:
+    if report["pods"]["gpus"]:
         report["memory"] = memory.estimate(spec, models, gpu_bytes or gpu_memory(spec.gpu))
     findings = [*_judge_file(spec, report, models), *found]
     report["checks"] = [

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from fino1 import exits
 from fino1.k8s import times
-from fino1.k8s.change.owned import RUN, SURROUNDINGS, Object, count_kinds, find_owner, is_run, remove
+from fino1.k8s.change.owned import RUN, SURROUNDINGS, Object, count_kinds, find_foreign, is_run, remove
 from fino1.k8s.cluster.client import connect
 from fino1.k8s.state.run import OURS, Run, list_ours, list_runs, run_of
 from fino1.k8s.text import print_table
@@ -33,9 +33,9 @@ def main(arguments: argparse.Namespace) -> int:
         for thing in surroundings
         if run_of(thing) in old or (run_of(thing) not in kept and is_old(thing["metadata"]["creationTimestamp"]))
     ]
-    for owner in sorted({find_owner(thing) for thing in to_delete} - {""}):
+    for owner, theirs in sorted(find_foreign(api, to_delete).items()):
         print(f"kept: what belongs to {owner}", file=sys.stderr)
-    to_delete = [thing for thing in to_delete if not find_owner(thing)]
+        to_delete = [thing for thing in to_delete if thing not in theirs]
     _print_deletions(to_delete, old, arguments.dry_run)
     if not arguments.dry_run:
         remove(api, [thing for thing in to_delete if is_run(thing)])

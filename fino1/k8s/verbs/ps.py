@@ -11,7 +11,7 @@ from fino1.k8s.cluster.client import connect
 from fino1.k8s.state import status
 from fino1.k8s.state.run import list_runs, summarize
 from fino1.k8s.state.status import ReadAccess, Standing
-from fino1.k8s.text import print_structured, print_table, print_unread
+from fino1.k8s.text import print_structured, print_table
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -32,7 +32,7 @@ def main(arguments: argparse.Namespace) -> int:
     now = times.now()
     rows = [_row(group, now, bool(access.unread)) for group in _groups(every)]
     print_table(rows, list(rows[0])[0 if arguments.all_namespaces else 1 :])
-    print_unread(access.unread)
+    print(*(f"not read: {line}\n" for line in access.unread), sep="", end="")
     return exits.DONE
 
 

@@ -11,7 +11,7 @@ from fino1.k8s.state.pods import Ended
 from fino1.k8s.state.queue import Queue, describe_position, list_queues
 from fino1.k8s.state.run import latest_runs, summarize
 from fino1.k8s.state.status import ReadAccess, Standing
-from fino1.k8s.text import print_structured, print_table, print_unread
+from fino1.k8s.text import print_structured, print_table
 
 _NEXT = {  # phase → the verb to type then
     "Suspended": "resume",
@@ -37,7 +37,7 @@ def main(arguments: argparse.Namespace) -> int:
         _print_one(every[0], queues.get(every[0].run.full), blind)
     else:
         _print_many(every, queues)
-    print_unread(access.unread)
+    print(*(f"not read: {line}\n" for line in access.unread), sep="", end="")
     return exits.DONE
 
 
@@ -58,18 +58,11 @@ def _print_one(each: Standing, queue: Queue | None, blind: bool) -> None:
             print(f"{key:<10}{text}")
     if each.ranks:
         print()
-        rows = [
-            {
-                "rank": rank.index,
-                "pod": rank.name,
-                "phase": rank.phase,
-                "restarts": rank.restarts,
-                "node": rank.node or "-",
-                "last exit": _describe_end(rank.last_end),
-                "progress": str(each.progress.get(rank.name, "")),
-            }
-            for rank in each.ranks
-        ]
+        rows = []
+        for rank in each.ranks:
+            row = {"rank": rank.index, "pod": rank.name, "phase": rank.phase, "restarts": rank.restarts}
+            row |= {"node": rank.node or "-", "last exit": _describe_end(rank.last_end)}
+            rows.append(row | {"progress": str(each.progress.get(rank.name, ""))})
         print_table(rows, list(rows[0])[: None if len(each.progress) > 1 else -1])
 
 

@@ -71,9 +71,8 @@ def _warn(lines: Iterable[str]) -> None:
 def _heed(findings: Sequence[Finding]) -> None:
     """Warn of what the user should know. Raises SpecError or ClusterError where the run would fail."""
     _warn(each.says for each in findings if each.level in ("note", "wait"))
-    refused = [
-        each for each in findings if each.level == "missing"
-    ]  # what no server has refused is the run file's fault
+    refused = [each for each in findings if each.level == "missing"]
+    # What no server has refused is the run file's fault.
     dryrun.raise_all([ApiError(each.says, each.numbers.get("status", 422)) for each in refused])
 
 

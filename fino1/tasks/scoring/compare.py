@@ -38,6 +38,8 @@ class Gold(NamedTuple):
     """Where the row does not say: golds from here on may be in percent."""
     step: float | None = None
     """Unit of its last decimal where the task fixes it (FinQA: 1e-5); None where the printed digits say it."""
+    tolerance: tuple[float, float] | None = None
+    """What the task allows instead of §8: a share of the gold and an absolute difference; None: §8."""
 
 
 def compare(answer: Answer, gold: Gold, facts: QuestionFacts) -> tuple[float | None, bool, bool]:
@@ -51,7 +53,7 @@ def compare(answer: Answer, gold: Gold, facts: QuestionFacts) -> tuple[float | N
         answer.is_decrease and facts.change and not facts.year
     )
     is_counted = _is_counted(gold.value, facts)
-    near = 0.0 if is_counted else RELATIVE * abs(gold.value)
+    near = 0.0 if is_counted else _compute_near(gold)
     farthest = 1.0 if gold.step is None else gold.step + ABSOLUTE
     first: float | None = None
     for factor in _list_factors(answer, gold, facts):
@@ -64,12 +66,20 @@ def compare(answer: Answer, gold: Gold, facts: QuestionFacts) -> tuple[float | N
             return value, True, False
         if abs(abs(value) - abs(gold.value)) > near + farthest + number.step * factor:
             continue
-        allowed = 0.0 if is_counted else _compute_tolerance(number, factor, gold)
+        allowed = near if is_counted or gold.tolerance else _compute_tolerance(number, factor, gold)
         if abs(value - gold.value) <= allowed:
             return value, True, False
         if facts.decrease and abs(abs(value) - abs(gold.value)) <= allowed:  # §7: the magnitude decides
             return value, True, True
     return first, False, False
+
+
+def _compute_near(gold: Gold) -> float:
+    """Compute the difference that is allowed whatever digits are printed."""
+    if gold.tolerance is None:
+        return RELATIVE * abs(gold.value)
+    share, absolute = gold.tolerance
+    return max(share * abs(gold.value), absolute) * (1 + 1e-9)
 
 
 def _is_counted(gold: float, facts: QuestionFacts) -> bool:

@@ -12,12 +12,11 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NoReturn
 
-from fino1 import weights
+from fino1 import exits
 from fino1.errors import SpecError, first_line
 from fino1.spec.inputs import DEFAULT_DATA, DataBlock, RowsBlock
 from fino1.tasks.record import FINAL, THINKING, Record
-from fino1.tasks.rows import is_finite, read_json_rows
-from fino1.train import checkpoint
+from fino1.tasks.rows import is_finite, read_json_rows, read_parquet
 from fino1.train.data import chains, formats, published
 from fino1.train.data.formats import ANSWER, QUESTION, REASONING, Numbered
 
@@ -78,17 +77,7 @@ def load_local(path: Path) -> tuple[Numbered, list[str]]:
     if path.suffix != ".parquet":
         numbered, problems = read_json_rows(path, "")
         return numbered, problems.found
-    import pyarrow
-    from pyarrow import parquet
-
-    try:
-        if weights.is_pointer(path):
-            raise SpecError(f"{path}: expected Parquet, got a Git LFS pointer; run `git lfs pull` in its repository")
-        return list(enumerate(parquet.read_table(path).to_pylist())), []
-    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:  # the last two of texts and times
-        if checkpoint.is_disk_error(error):
-            raise
-        raise SpecError(f"{path}: expected Parquet, got {first_line(error)}") from error
+    return read_parquet(path), []
 
 
 def _load_hub(hub: str, block: RowsBlock) -> Numbered:
@@ -97,7 +86,7 @@ def _load_hub(hub: str, block: RowsBlock) -> Numbered:
     try:
         return list(enumerate(datasets.load_dataset(hub, revision=block.revision, split=block.split)))
     except (datasets.exceptions.DatasetNotFoundError, ConnectionError, OSError, ValueError) as error:
-        if checkpoint.is_disk_error(error):
+        if exits.is_disk_error(error):
             raise
         raise SpecError(f"data.hub: {hub}: expected a dataset that can be read, got {first_line(error)}") from error
 

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from fino1.errors import SpecError
 from fino1.paths.calls import make_calls
-from fino1.spec.inputs import DataBlock, RowsBlock
-from fino1.tasks import ledger, task
+from fino1.spec.inputs import TASK_IDS, AnsweredRows, DataBlock, RowsBlock
+from fino1.tasks import ledger, locate, task
 from fino1.tasks.fold import group, take
+from fino1.tasks.forms import as_asked, to_program
 from fino1.tasks.hub import read_hub
 from fino1.tasks.overlap import leave_out
-from fino1.tasks.record import Record, Records
+from fino1.tasks.record import Record, Records, Task
 from fino1.train.data import columns
 
 
@@ -26,7 +27,7 @@ class Counts:
 
     read: int = 0
     left_out: int = 0
-    """A benchmark's questions whose answer is neither a number nor yes or no; not in `read`."""
+    """A benchmark's questions that its task leaves out, such as those answered by a text; not in `read`."""
     without_solution: int = 0
     excluded: int = 0
     train: int = 0
@@ -66,7 +67,8 @@ def read_rows(block: DataBlock, method: str, seed: int) -> Rows:
         records = read_file(block, method)
         counts.read, counts.left_out = len(records), records.left_out
         if method == "sft":
-            records = [r for r in records if r.response and (r.cot or block.task is None)]
+            has_cot = block.task in TASK_IDS and block.answer == "text"
+            records = [r for r in records if r.response and (r.cot or not has_cot)]
             counts.without_solution = counts.read - len(records)
         kept = leave_out(block.task, records, [r for other in block.exclude for r in read_evaluation_set(other, seed)])
         counts.excluded = len(records) - len(kept)
@@ -84,8 +86,10 @@ def _renderer(block: RowsBlock) -> Callable[[Record], str]:
         return lambda record: "".join(
             (record.fields["head"], *record.before, *record.table, *record.after, record.question)
         )
-    chosen = task(block.task)
+    chosen = find_task(block.task, block)
     preset = getattr(block, "prompt", "fino1")
+    if preset not in chosen.prompts:
+        raise SpecError(f"data.prompt: expected one of {', '.join(chosen.prompts)} of task {chosen.name}, got {preset}")
     return lambda record: chosen.prompt(record, preset)
 
 
@@ -98,13 +102,21 @@ def read_evaluation_set(block: RowsBlock, seed: int) -> list[Record]:
 
 def read_file(block: RowsBlock, method: str) -> Records:
     """Read the records of a file or a hub dataset: of the fold asked for, the first `limit`."""
+    block = locate(block)
     if block.task is None:
         records = Records(columns.read(block, method))
+        if isinstance(block, DataBlock) and block.answer == "program":
+            records = Records(to_program(record) for record in records)
     elif block.path is not None:
-        records = task(block.task).read(Path(block.path))
+        records = find_task(block.task, block).read(Path(block.path))
     else:
-        records, _ = read_hub(block, task(block.task))
+        records, _ = read_hub(block, find_task(block.task, block))
     return Records(take(records, block.fold, block.limit), records.left_out)
+
+
+def find_task(name: str, block: RowsBlock) -> Task:
+    """Find the task of this name, answered as the block says if it is one of rows that are asked."""
+    return as_asked(task(name), block) if isinstance(block, AnsweredRows) else task(name)
 
 
 def hold_out(records: list[Record], eval_size: int, seed: int) -> tuple[list[Record], list[Record]]:

@@ -104,6 +104,8 @@ def start_ranks(config: Path, name: str, work: Path, source: str | None = None) 
     is_first = node.number == 0
     spec = load.build(json.loads(config.read_text()), source or str(config), node.world_size)
     directory = runs.directory(work, name, spec)
+    if os.environ.get("FINO1_ONCE"):
+        inputs.link_to_same(directory, spec)
     runs.check_work(directory)
     done = directory / "done.json"
     with contextlib.ExitStack() as stack:

@@ -136,7 +136,7 @@ def _train(run: Run) -> int:
     except Fino1Error:
         raise
     except Exception as error:
-        if checkpoint.is_disk_error(error):
+        if exits.is_disk_error(error):
             print(f"{run.directory}: expected a disk that can be written, got {first_line(error)}", file=sys.stderr)
             return exits.DISK
         if run.world_size > 1 and any(text in str(error) for text in _PEER_LOST):

@@ -4,6 +4,7 @@ The scale 0, 0.1, 1 is described in docs/recipe.md#ppo-an-update.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,11 +13,11 @@ from fino1 import runs
 from fino1.errors import Fino1Error, SpecError
 from fino1.spec.run import RunSpec
 from fino1.spec.train import RewardBlock
-from fino1.tasks import task
+from fino1.tasks.programs import answer as programs
 from fino1.tasks.record import Record, Scorer, judge, well_formed
 from fino1.tasks.scoring import answer
 from fino1.train import model
-from fino1.train.data.rows import Rows
+from fino1.train.data.rows import Rows, find_task
 from fino1.train.verifier import classifier
 
 Reward = Callable[[Sequence[str], Sequence[Record]], list[float]]
@@ -36,13 +37,15 @@ class Unjudged(Exception):  # noqa: N818, it ends a run that goes on later
 
 def scorer(spec: RunSpec) -> Scorer:
     """The matcher that judges this run's answers; rows in Fino1's columns, which name no task, get the one all tasks share."""
-    return answer.score if spec.data.task is None else task(spec.data.task).score
+    if spec.data.task is not None:
+        return find_task(spec.data.task, spec.data).score
+    return partial(programs.score, answer.score) if spec.data.answer == "program" else answer.score
 
 
 def check_targets(spec: RunSpec, rows: Rows) -> None:
     """Raise SpecError where the rule cannot judge a row: its reference answer is neither a number nor yes or no."""
-    if spec.ppo.reward.source != "rule":
-        return
+    if spec.ppo.reward.source != "rule" or spec.data.task is not None:
+        return  # a task's reader has seen to its golds
     bad = [r for r in (*rows.train, *rows.evaluation) if answer.read_target(r.target) is None]
     if bad:
         raise SpecError(
@@ -86,14 +89,30 @@ def make(
     score = scorer(spec)
     if ask is not None:
         return _judged_reward(block, score, ask)
+    return _program_reward(block, score) if spec.data.answer == "program" else _rule_reward(block, score)
 
-    def rule(texts: Sequence[str], records: Sequence[Record]) -> list[float]:
+
+def _rule_reward(block: RewardBlock, score: Scorer) -> Reward:
+    def by_rule(texts: Sequence[str], records: Sequence[Record]) -> list[float]:
         return [
             MALFORMED if not well_formed(text) else RIGHT if judge(score, text, record).strict else block.wrong
             for text, record in zip(texts, records, strict=True)
         ]
 
-    return rule
+    return by_rule
+
+
+def _program_reward(block: RewardBlock, score: Scorer) -> Reward:
+    """A program that cannot be run is malformed, one whose value is not right is wrong."""
+
+    def by_value(texts: Sequence[str], records: Sequence[Record]) -> list[float]:
+        found = (
+            judge(score, text, record).strict if programs.is_formed(text) else None
+            for text, record in zip(texts, records, strict=True)
+        )
+        return [MALFORMED if strict is None else RIGHT if strict else block.wrong for strict in found]
+
+    return by_value
 
 
 def _judged_reward(block: RewardBlock, score: Scorer, ask: Ask) -> Reward:

@@ -66,7 +66,7 @@ class Instance:
 
     def _begin(self) -> None:
         """Choose what the instance is known by, and record it first: a folder without that file is not ours to empty."""
-        self.ports = dict(zip(("kube-apiserver", "etcd", "etcd-peer"), _free_ports(3), strict=True))
+        self.ports = dict(zip(("kube-apiserver", "etcd", "etcd-peer"), free_ports(3), strict=True))
         self.token = secrets.token_hex(16)
         self.folder.chmod(0o700)  # it will hold the administrator's token
         self._record()
@@ -184,7 +184,7 @@ class Instance:
         file.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def _free_ports(count: int) -> Iterator[int]:
+def free_ports(count: int) -> Iterator[int]:
     """Which ports are free? Below the range of outgoing connections, so that none is taken while a server restarts."""
     candidates = random.sample(range(20000, 32000), 500)
     for port in candidates:
