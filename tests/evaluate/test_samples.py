@@ -137,11 +137,11 @@ def marks(completions, record=None, **fields):
     record = record or Record("row", "what was the change in net revenue in 2015 ?", 94.0)
     found = {}
     for number, completion in enumerate(completions):
-        verdict = finqa.TASK.score(completion, record.question, record.target, **record.basis)
+        verdict = task("finqa").score(completion, record.question, record.target, **record.basis)
         about = {"completion": completion, "value": verdict.value, "strict": verdict.strict}
         sample = Sample(**LINE | about | {"id": "row", "number": number} | fields.get(str(number), {}))
         found[sample.key] = sample
-    return [sample.same_as for sample in votes.mark_equal(finqa.TASK, {"row": record}, found).values()]
+    return [sample.same_as for sample in votes.mark_equal(task("finqa"), {"row": record}, found).values()]
 
 
 def test_answers_that_the_scorer_holds_equal_are_one():
