@@ -13,7 +13,7 @@ from fino1.evaluate.endpoint import EndpointLost
 from fino1.evaluate.main import main
 from fino1.evaluate.samples import INDEX
 from fino1.spec import load
-from fino1.tasks import finqa, ledger
+from fino1.tasks import ledger, task
 from fino1.tasks.record import Record
 from tests.test_cells import LINE
 
