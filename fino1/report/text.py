@@ -41,7 +41,8 @@ def _tabulate(table: Table) -> tuple[Sequence[str], list[Sequence[str]]]:
     head = _ROW_HEAD[:2] + ("Differs in",) * table.is_mixed + _ROW_HEAD[2:]
     if table.k:
         head = tuple(name.replace("Accuracy", f"avg@{table.k}") for name in head)
-        head += tuple(f"{name}@{table.k}, % (95 %)" for name in table.shares)
+        at = head.index("95 % interval, %") + 1
+        head = (*head[:at], *(f"{name}@{table.k}, % (95 %)" for name in table.shares), *head[at:])
     return head, [
         (escape(row["model"]), escape(row["task"]))
         + (escape(row["differs"]),) * table.is_mixed
@@ -54,10 +55,10 @@ def _list_figures(row: dict[str, Any], table: Table) -> Iterable[str]:
     yield f"{row['k']:,}/{row['n']:,}"
     yield format_percent(row["accuracy"])
     yield format_interval(row)
-    yield from (f"{row[count]:,}" for count in ("unparsed", "truncated", "cut"))
-    yield format_percent(row["docmath_compat"])
     for name in table.shares:
         yield f"{format_percent(row[name])} ({format_interval(row, f'{name}_')})" if name in row else ""
+    yield from (f"{row[count]:,}" for count in ("unparsed", "truncated", "cut"))
+    yield format_percent(row["docmath_compat"])
 
 
 def _write_pairs(board: Leaderboard) -> list[str]:
