@@ -60,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
             number = server.asked[prompt]
             server.times.setdefault(prompt, []).append(time.monotonic())
             server.bodies.append(body)
-            server.headers_seen.append(dict(self.headers))
+            server.headers_seen.append({name.lower(): value for name, value in self.headers.items()})
             server.busy += 1
             server.busiest = max(server.busy, server.busiest)
         try:
