@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -43,9 +44,15 @@ def read_all(paths: Sequence[Path]) -> tuple[list[Row], list[Source]]:
     sources: list[Source] = []
     for path in paths:
         try:
-            found, source = _read_run(path) if path.is_dir() else _read_file(path)
+            found, source = _read_run(path) if os.path.isdir(path) else _read_file(path)
         except SpecError as error:
             problems += error.problems
+            continue
+        except (KeyError, TypeError, UnicodeDecodeError) as error:
+            if not path.is_dir():
+                raise
+            got = f"{type(error).__name__}: {error}"
+            problems.append(f"{path}: expected files as method paths writes them, got others ({got})")
             continue
         rows += found
         sources.append(source)
