@@ -23,6 +23,14 @@ from fino1.evaluate.endpoint import Answer
 from fino1.evaluate.samples import Shard
 from fino1.paths.search import Role
 
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("key", "item", "role", "prompt", "text"), (str,)),
+    **dict.fromkeys(("finish_reason", "answered_by", "reasoning"), (str, type(None))),
+    **dict.fromkeys(("prompt_tokens", "completion_tokens"), (int, type(None))),
+    "unanswered": (int,),
+    "seconds": (int, float),
+}
+
 
 @dataclass(frozen=True)
 class Call:
@@ -132,10 +140,11 @@ class Journal:
     def tidy(self, name: str) -> None:
         """Make the file of this name, without the torn line at its end: nothing may be appended to that."""
         path = self._directory / name
-        data = path.read_bytes() if path.exists() else b""
-        whole = data[: data.rfind(b"\n") + 1]
-        if whole != data or not path.exists():
+        data = path.read_bytes() if path.exists() else None
+        whole = data[: data.rfind(b"\n") + 1] if data else b""
+        if whole != data:
             files.write_bytes(path, whole)
+        path.open("ab").close()  # raises where it may not be written, before a call is paid for
 
     def _keep(self, call: Call) -> None:
         if call.key not in self._found and call.role in self._tariffs:
@@ -150,14 +159,15 @@ def name_of(shard: Shard) -> str:
 
 def read(path: Path) -> Iterator[Call]:
     """Yield the calls of a file that were written whole."""
-    for line in path.read_bytes().split(b"\n")[:-1]:
-        yield _parse(path, line)
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
+        yield _parse(f"{path}:{number}", line)
 
 
-def _parse(path: Path, line: bytes) -> Call:
+def _parse(where: str, line: bytes) -> Call:
     """Read a line. Raises SpecError for one that is no call: it may have been paid for, so it is not passed over."""
-    found: dict[str, Any] = jsonlines.parse(line, str(path))
-    try:
-        return Call(**found)
-    except TypeError as error:
-        raise SpecError(f"{path}: expected lines with the fields of a call, got {sorted(found)}") from error
+    found: dict[str, Any] = jsonlines.parse(line, where)
+    problems = [f"{where}: {problem}" for problem in jsonlines.find_faults(found, _TYPES)]
+    problems += [f"{where}: {name}: expected no such field of a call" for name in sorted(found.keys() - _TYPES.keys())]
+    if problems:
+        raise SpecError(problems)
+    return Call(**found)

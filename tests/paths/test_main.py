@@ -375,6 +375,37 @@ def test_fino1_run(writer, tmp_path, capfd):
     )
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"text": None}, "text: expected text, got 'null'"),
+        ({"key": [1]}, "key: expected text"),
+        ({"new": 1}, "new: ex"),
+    ],
+)
+def test_a_line_that_is_no_call_is_named(writer, tmp_path, changes, told):
+    """It may have been paid for: the search does not pass it over."""
+    main(spec_of(writer, 1), "paths", tmp_path)
+    (file,) = tmp_path.glob("paths/*/calls.jsonl")
+    first, *others = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([first, json.dumps(json.loads(others[0]) | changes) + "\n", *others[1:]]))
+    with pytest.raises(SpecError) as caught:
+        main(spec_of(writer, 1), "paths", tmp_path)
+    (line,) = caught.value.problems
+    assert line.startswith(f"paths.tasks: {file}:2: {told}")
+
+
+def test_what_cannot_be_written_is_told_before_a_request(writer, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    with pytest.raises(SpecError, match="--work: .*file: expected a directory that can be written, got File exists"):
+        main(spec_of(writer), "paths", file)
+    (tmp_path / "paths").write_text("mine")
+    with pytest.raises(SpecError, match="expected what paths may read and write, got not a directory"):
+        main(spec_of(writer), "paths", tmp_path)
+    assert writer.asked.total() == 0
+
+
 PAGES = [("ACE/2015/page_1.pdf-1", "what was the change in sales ?"), ("ACE/2015/page_1.pdf-2", "what was the sum ?")]
 PAGES += [
     ("BDF/2015/page_9.pdf-1", "What was the change in sales?"),

@@ -1,5 +1,6 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -252,6 +253,17 @@ def test_a_run_that_is_not_finished_or_was_changed(make, tmp_path, found):
     (run / "done.json").write_text("{}")
     rows.unlink()
     assert "expected a finished run of method paths, got no rows.jsonl in it" in make(run, code=2)
+
+
+def test_two_questions_with_one_id_keep_their_own_golds(make, tmp_path):
+    """Of two files of a task whose ids are row numbers, say."""
+    records = [
+        replace(question(number, f"P{number}/2010/page_1.pdf"), id="1", target=float(number)) for number in (3, 9)
+    ]
+    found = [(r, path(r, turn(f"{r.target:g}", True))) for r in records]
+    out = make(write_run(tmp_path, found), "--rl-share", "1")
+    golds = {row["page"]: row["Ground-True Answer"] for row in lines(out / "rl.jsonl")}
+    assert golds == {"P3/2010/page_1.pdf": "3.0", "P9/2010/page_1.pdf": "9.0"}
 
 
 def test_row_files(make, tmp_path, found):
