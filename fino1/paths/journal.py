@@ -20,6 +20,7 @@ from fino1 import files, jsonlines
 from fino1.errors import SpecError
 from fino1.evaluate.budget import Cost, Tariff
 from fino1.evaluate.endpoint import Answer
+from fino1.evaluate.journal import FULL, reserve, write_whole
 from fino1.evaluate.samples import Shard
 from fino1.paths.search import Role
 
@@ -90,6 +91,8 @@ class Journal:
         self._lock, self._syncing = threading.Lock(), threading.Lock()
         self._written = self._synced = 0  # calls that were appended, and how many of the first of them are on disk
         self._error: OSError | None = None
+        self._full: OSError | None = None  # why nothing more may be asked
+        self._reserve: Path | None = None
         self.load()
 
     def load(self) -> None:
@@ -111,12 +114,13 @@ class Journal:
         return sum((self._found[key][1] for key in keys), Cost())
 
     def append(self, call: Call, name: str) -> None:
-        """Add a call to the file of this name, on disk when this returns."""
+        """Add a call to the file of this name, on disk when this returns. Raises OSError where it is not, and where it is but
+        the disk is full.
+        """
         line = json.dumps(asdict(call)).encode() + b"\n"  # in ASCII: a reply may hold half a surrogate pair
         with (self._directory / name).open("ab") as file:
             with self._lock, self._once():
-                file.write(line)
-                file.flush()
+                self._write(file.fileno(), line)
                 self._written += 1
                 mine = self._written
             with self._syncing, self._once():
@@ -125,6 +129,32 @@ class Journal:
                     os.fdatasync(file.fileno())
                     self._synced = written
         self._keep(call)
+        if self._full:
+            raise self._full
+
+    def _write(self, handle: int, line: bytes) -> None:
+        """Append a line; where the disk is full, into the room that is reserved for the calls under way."""
+        size = os.fstat(handle).st_size
+        try:
+            write_whole(handle, line)
+        except OSError as error:
+            if error.errno not in FULL or self._reserve is None:
+                raise
+            self._reserve.unlink(missing_ok=True)
+            os.ftruncate(handle, size)  # half a line may be there
+            write_whole(handle, line)
+            self._full = self._full or error
+
+    @contextlib.contextmanager
+    def reserve(self, name: str, size: int) -> Iterator[None]:
+        """Hold so many bytes for the calls under way when the disk fills up. Raises OSError where it has not so many left."""
+        self._reserve = self._directory / f".{name}.reserve"
+        try:
+            reserve(self._reserve, size)
+            yield
+        finally:
+            self._reserve.unlink(missing_ok=True)
+            self._reserve = None
 
     @contextlib.contextmanager
     def _once(self) -> Iterator[None]:

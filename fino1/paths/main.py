@@ -102,7 +102,10 @@ def _search_pool(
     buy = functools.partial(pool.buy, endpoints, account, shard, slots)
     first = len(searched) - len(left)
     threads = 2 * pool.block.concurrency  # while some wait for a reply, others write, read and render
-    with contextlib.closing(Progress("paths", len(searched), first, task=pool.task.name, **shard.labels)) as progress:
+    with (
+        pool.journal.reserve(name_of(shard), pool.bound_bytes(left)),
+        contextlib.closing(Progress("paths", len(searched), first, task=pool.task.name, **shard.labels)) as progress,
+    ):
         for done, (_, path) in enumerate(iterate_answers(buy, left, threads, stop), first + 1):
             outcomes[_outcome(path)] += 1
             cost = account.spent.to_dict(_is_priced(pool))

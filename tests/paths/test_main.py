@@ -8,11 +8,14 @@ import pytest
 from fino1 import __main__ as entry
 from fino1 import exits, report, runs
 from fino1.errors import SpecError
-from fino1.evaluate.endpoint import EndpointLost
+from fino1.evaluate.budget import Tariff
+from fino1.evaluate.endpoint import Answer, EndpointLost
 from fino1.evaluate.samples import INDEX
+from fino1.paths.journal import Call, Journal, read
 from fino1.paths.main import main
 from fino1.spec import load
 from fino1.tasks import ledger
+from tests.evaluate.test_journal import full
 from tests.paths.conftest import PROBLEM, SEED, Writer, chain, rows, spec_of, stage
 
 NO_DIGITS = str.maketrans("", "", "0123456789%")
@@ -404,6 +407,20 @@ def test_what_cannot_be_written_is_told_before_a_request(writer, tmp_path):
     with pytest.raises(SpecError, match="expected what paths may read and write, got not a directory"):
         main(spec_of(writer), "paths", tmp_path)
     assert writer.asked.total() == 0
+
+
+def test_a_full_disk_costs_no_call_that_is_under_way(tmp_path, monkeypatch):
+    """Those that end after it is full go into the room that was reserved for them, and each says that nothing more fits."""
+    monkeypatch.setattr("fino1.evaluate.journal.os.write", full(2))
+    journal = Journal(tmp_path, {"writer": Tariff(None, 64)})
+    with journal.reserve("calls.jsonl", 9000):
+        assert (tmp_path / ".calls.jsonl.reserve").stat().st_size == 9000
+        journal.append(Call.of("a", "q", "writer", "?", Answer("x", "stop", 1, 1, 0.1)), "calls.jsonl")
+        for key in "bc":
+            with pytest.raises(OSError, match="No space left"):
+                journal.append(Call.of(key, "q", "writer", "?", Answer("x", "stop", 1, 1, 0.1)), "calls.jsonl")
+    assert [call.key for call in read(tmp_path / "calls.jsonl")] == ["a", "b", "c"]
+    assert [path.name for path in tmp_path.iterdir()] == ["calls.jsonl"]
 
 
 PAGES = [("ACE/2015/page_1.pdf-1", "what was the change in sales ?"), ("ACE/2015/page_1.pdf-2", "what was the sum ?")]
