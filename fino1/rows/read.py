@@ -15,8 +15,8 @@ from fino1.inputs import digest
 from fino1.paths.output import PATHS, RL_ROWS, ROWS
 from fino1.rows.row import Row, split_prompt
 from fino1.spec import canonical
-from fino1.tasks.rows import is_finite
-from fino1.train.data.columns import DOCUMENT, RL_COLUMNS, SFT_COLUMNS, first_problems, load_local
+from fino1.tasks.rows import first_problems, is_finite
+from fino1.train.data.columns import DOCUMENT, RL_COLUMNS, SFT_COLUMNS, load_local
 
 _TEXTS = ("id", "task", "page", "table", DOCUMENT)  # columns that a row may have besides
 
