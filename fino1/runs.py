@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fino1 import files, jsonlines
+from fino1 import exits, files, jsonlines
 from fino1.errors import SpecError
 from fino1.spec import canonical, load
 from fino1.spec.fields import NAME
@@ -38,7 +38,9 @@ def check_work(work: Path) -> None:
         work.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=work):
             pass
-    except (PermissionError, FileExistsError, NotADirectoryError, FileNotFoundError) as error:
+    except OSError as error:
+        if error.errno in exits.DISK_ERRORS:
+            raise
         raise SpecError(f"--work: {work}: expected a directory that can be written, got {error.strerror}") from error
 
 

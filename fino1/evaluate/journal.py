@@ -47,24 +47,34 @@ class Journal:
                 self.failure = error
 
     def _write(self, lines: bytes) -> None:
-        left = memoryview(lines)
-        while left:
-            left = left[os.write(self._handle, left) :]
+        write_whole(self._handle, lines)
         os.fsync(self._handle)
+
+
+def write_whole(handle: int, lines: bytes) -> None:
+    """Append to an open file."""
+    left = memoryview(lines)
+    while left:
+        left = left[os.write(handle, left) :]
+
+
+def reserve(path: Path, size: int) -> None:
+    """Make a file of this size. Raises OSError where the disk has not so many bytes left."""
+    with path.open("wb") as file, _where_files_can_be_reserved():
+        os.posix_fallocate(file.fileno(), 0, max(size, 1))
 
 
 @contextlib.contextmanager
 def open_journal(path: Path, store: Store | None, reserved_bytes: int = 0) -> Iterator[Journal]:
     """Open a file of answers. Raises OSError where the disk has not so many bytes left, and at the end what failed."""
-    reserve = path.with_name(f".{path.name}.reserve")
+    reserved = path.with_name(f".{path.name}.reserve")
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     try:
-        with reserve.open("wb") as file, _where_files_can_be_reserved():
-            os.posix_fallocate(file.fileno(), 0, max(reserved_bytes, 1))
-        journal = Journal(handle, path, reserve, store)
+        reserve(reserved, reserved_bytes)
+        journal = Journal(handle, path, reserved, store)
         yield journal
     finally:
-        reserve.unlink(missing_ok=True)
+        reserved.unlink(missing_ok=True)
         os.close(handle)
     if journal.failure is not None:
         raise journal.failure

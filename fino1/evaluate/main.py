@@ -52,6 +52,7 @@ def main(spec: RunSpec, name: str, work: Path, server: str | None = None) -> int
         started = time.monotonic()
         shard = find_shard(spec.eval.shards, os.environ)
         sidecar = Sidecar(server, stop) if server is not None else None
+        runs.check_work(work)
         directory = runs.directory(work, name, spec)
         inputs.check(directory, spec)
         planned = plan(spec, work, stop, sidecar)
@@ -76,6 +77,11 @@ def run_until_stopped(run: Callable[[threading.Event], None], method: str, bough
         except Cancelled:
             print(f"{method}: terminated; the {bought} so far are on disk", file=sys.stderr)
             return exits.TERMINATED
+        except (PermissionError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+            if error.filename is None:
+                raise
+            got = error.strerror.lower()
+            raise SpecError(f"{error.filename}: expected what {method} may read and write, got {got}") from error
         except OSError as error:
             if error.errno not in exits.DISK_ERRORS:
                 raise

@@ -20,8 +20,17 @@ from fino1 import files, jsonlines
 from fino1.errors import SpecError
 from fino1.evaluate.budget import Cost, Tariff
 from fino1.evaluate.endpoint import Answer
+from fino1.evaluate.journal import FULL, reserve, write_whole
 from fino1.evaluate.samples import Shard
 from fino1.paths.search import Role
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("key", "item", "role", "prompt", "text"), (str,)),
+    **dict.fromkeys(("finish_reason", "answered_by", "reasoning"), (str, type(None))),
+    **dict.fromkeys(("prompt_tokens", "completion_tokens"), (int, type(None))),
+    "unanswered": (int,),
+    "seconds": (int, float),
+}
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,8 @@ class Journal:
         self._lock, self._syncing = threading.Lock(), threading.Lock()
         self._written = self._synced = 0  # calls that were appended, and how many of the first of them are on disk
         self._error: OSError | None = None
+        self._full: OSError | None = None  # why nothing more may be asked
+        self._reserve: Path | None = None
         self.load()
 
     def load(self) -> None:
@@ -103,12 +114,13 @@ class Journal:
         return sum((self._found[key][1] for key in keys), Cost())
 
     def append(self, call: Call, name: str) -> None:
-        """Add a call to the file of this name, on disk when this returns."""
+        """Add a call to the file of this name, on disk when this returns. Raises OSError where it is not, and where it is but
+        the disk is full.
+        """
         line = json.dumps(asdict(call)).encode() + b"\n"  # in ASCII: a reply may hold half a surrogate pair
         with (self._directory / name).open("ab") as file:
             with self._lock, self._once():
-                file.write(line)
-                file.flush()
+                self._write(file.fileno(), line)
                 self._written += 1
                 mine = self._written
             with self._syncing, self._once():
@@ -117,6 +129,32 @@ class Journal:
                     os.fdatasync(file.fileno())
                     self._synced = written
         self._keep(call)
+        if self._full:
+            raise self._full
+
+    def _write(self, handle: int, line: bytes) -> None:
+        """Append a line; where the disk is full, into the room that is reserved for the calls under way."""
+        size = os.fstat(handle).st_size
+        try:
+            write_whole(handle, line)
+        except OSError as error:
+            if error.errno not in FULL or self._reserve is None:
+                raise
+            self._reserve.unlink(missing_ok=True)
+            os.ftruncate(handle, size)  # half a line may be there
+            write_whole(handle, line)
+            self._full = self._full or error
+
+    @contextlib.contextmanager
+    def reserve(self, name: str, size: int) -> Iterator[None]:
+        """Hold so many bytes for the calls under way when the disk fills up. Raises OSError where it has not so many left."""
+        self._reserve = self._directory / f".{name}.reserve"
+        try:
+            reserve(self._reserve, size)
+            yield
+        finally:
+            self._reserve.unlink(missing_ok=True)
+            self._reserve = None
 
     @contextlib.contextmanager
     def _once(self) -> Iterator[None]:
@@ -132,10 +170,11 @@ class Journal:
     def tidy(self, name: str) -> None:
         """Make the file of this name, without the torn line at its end: nothing may be appended to that."""
         path = self._directory / name
-        data = path.read_bytes() if path.exists() else b""
-        whole = data[: data.rfind(b"\n") + 1]
-        if whole != data or not path.exists():
+        data = path.read_bytes() if path.exists() else None
+        whole = data[: data.rfind(b"\n") + 1] if data else b""
+        if whole != data:
             files.write_bytes(path, whole)
+        path.open("ab").close()  # raises where it may not be written, before a call is paid for
 
     def _keep(self, call: Call) -> None:
         if call.key not in self._found and call.role in self._tariffs:
@@ -150,14 +189,15 @@ def name_of(shard: Shard) -> str:
 
 def read(path: Path) -> Iterator[Call]:
     """Yield the calls of a file that were written whole."""
-    for line in path.read_bytes().split(b"\n")[:-1]:
-        yield _parse(path, line)
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
+        yield _parse(f"{path}:{number}", line)
 
 
-def _parse(path: Path, line: bytes) -> Call:
+def _parse(where: str, line: bytes) -> Call:
     """Read a line. Raises SpecError for one that is no call: it may have been paid for, so it is not passed over."""
-    found: dict[str, Any] = jsonlines.parse(line, str(path))
-    try:
-        return Call(**found)
-    except TypeError as error:
-        raise SpecError(f"{path}: expected lines with the fields of a call, got {sorted(found)}") from error
+    found: dict[str, Any] = jsonlines.parse(line, where)
+    problems = [f"{where}: {problem}" for problem in jsonlines.find_faults(found, _TYPES)]
+    problems += [f"{where}: {name}: expected no such field of a call" for name in sorted(found.keys() - _TYPES.keys())]
+    if problems:
+        raise SpecError(problems)
+    return Call(**found)

@@ -7,7 +7,6 @@ questions; the one that finds all of them searched writes the rows.
 
 import contextlib
 import functools
-import json
 import os
 import threading
 import time
@@ -15,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fino1 import files, inputs, runs
+from fino1 import files, inputs, jsonlines, runs
 from fino1.evaluate import samples
 from fino1.evaluate.budget import Account, BudgetSpent, Cost
 from fino1.evaluate.cell import iterate_answers
@@ -51,6 +50,7 @@ def main(spec: RunSpec, name: str, work: Path, server: str | None = None) -> int
     def run(stop: threading.Event) -> None:
         started = time.monotonic()
         shard = find_shard(spec.paths.shards, os.environ, "paths.shards")
+        runs.check_work(work)
         directory = runs.directory(work, name, spec)
         inputs.check(directory, spec)
         sidecar = Sidecar(server, stop) if server is not None else None
@@ -102,7 +102,10 @@ def _search_pool(
     buy = functools.partial(pool.buy, endpoints, account, shard, slots)
     first = len(searched) - len(left)
     threads = 2 * pool.block.concurrency  # while some wait for a reply, others write, read and render
-    with contextlib.closing(Progress("paths", len(searched), first, task=pool.task.name, **shard.labels)) as progress:
+    with (
+        pool.journal.reserve(name_of(shard), pool.bound_bytes(left)),
+        contextlib.closing(Progress("paths", len(searched), first, task=pool.task.name, **shard.labels)) as progress,
+    ):
         for done, (_, path) in enumerate(iterate_answers(buy, left, threads, stop), first + 1):
             outcomes[_outcome(path)] += 1
             cost = account.spent.to_dict(_is_priced(pool))
@@ -157,7 +160,7 @@ def _finish(pools: Sequence[Pool], directory: Path, name: str, seconds: float) -
     names = (output.ROWS, output.RL_ROWS, output.PATHS)
     artefact = canonical.digest({name: (directory / name).read_text(encoding="utf-8") for name in names})
     done = directory / "done.json"
-    if done.is_file() and json.loads(done.read_text(encoding="utf-8")).get("artefact_sha256") == artefact:
+    if done.is_file() and jsonlines.read_object(done).get("artefact_sha256") == artefact:
         return
     document = {
         "method": "paths",

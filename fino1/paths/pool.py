@@ -6,6 +6,7 @@ the search goes is no part of it, so a run that searches further, or longer, tak
 
 import functools
 import hashlib
+import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,7 @@ from fino1.errors import SpecError
 from fino1.evaluate import counter, models, questions
 from fino1.evaluate.budget import Account, Tariff
 from fino1.evaluate.endpoint import Cancelled, Endpoint
+from fino1.evaluate.journal import LINE_BYTES, TOKEN_BYTES
 from fino1.evaluate.main import open_endpoint
 from fino1.evaluate.models import Source
 from fino1.evaluate.plan import set_engine
@@ -26,7 +28,7 @@ from fino1.evaluate.samples import Shard
 from fino1.evaluate.sidecar import Sidecar
 from fino1.paths.journal import Call, Journal, name_of
 from fino1.paths.records import ReasoningPath
-from fino1.paths.search import QuestionSpent, Role, Search
+from fino1.paths.search import LONGEST_SHOWN, QuestionSpent, Role, Search
 from fino1.spec import canonical
 from fino1.spec.evaluation import EvalBlock
 from fino1.spec.paths import JudgeBlock, PathsBlock, PathsTask, WriterBlock
@@ -151,6 +153,13 @@ class Pool:
             raise _Unbought
 
         return [self._search(question, refuse) for question in shard.select(self.questions)]
+
+    def bound_bytes(self, questions: Sequence[Question]) -> int:
+        """Bound the bytes of the calls under way at once: a prompt may have the problem, all replies and a malformed one."""
+        longest = max((len(json.dumps(question.prompt)) for question in questions), default=0)
+        tokens = (self.block.depth + 3) * max(model.block.max_tokens for model in self.models.values())
+        at_once = min(self.block.concurrency, len(questions))
+        return at_once * (longest + tokens * TOKEN_BYTES + LONGEST_SHOWN + 2 * LINE_BYTES)
 
     def _search(self, question: Question, make: Callable[[Role, str, str], str]) -> Searched:
         """Search with the journal's replies, and with `make` for those that it does not have."""

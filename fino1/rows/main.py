@@ -21,9 +21,15 @@ from fino1.tasks.ngrams import compare
 
 def main(arguments: argparse.Namespace) -> int:
     """Read, filter, split, write, and where asked upload. Raises SpecError for what the user must mend."""
-    if arguments.public and not arguments.push:
+    if arguments.public and arguments.push is None:
         raise SpecError("--public: expected --push ORG/NAME with it, got none")
+    if arguments.push is not None:
+        push.check_name(arguments.push)
     output.check_directory(arguments.output)
+    if inside := [path for path in arguments.input if path.resolve().parent == arguments.output.resolve()]:
+        raise SpecError(
+            f"--output: {arguments.output}: expected another directory than that of {inside[0]}, got the same"
+        )
     rows, sources = read.read_all(arguments.input)
     sets = contamination.read_sets(arguments.exclude)
     licenses = options.read_licenses(arguments.license, sorted({row.task for row in rows}))

@@ -47,7 +47,10 @@ def read_licenses(arguments: list[str], tasks: list[str]) -> dict[str, str]:
         if not re.fullmatch(r"[a-z0-9.-]+", name):
             raise SpecError(f"--license: expected a name such as mit or cc-by-4.0, got {argument}")
         if task and task not in tasks:
-            raise SpecError(f"--license: {argument}: expected one of {', '.join(filter(None, tasks)) or 'no task'}")
+            known = f"one of {', '.join(filter(None, tasks))}" if any(tasks) else "no task, since the rows name none"
+            raise SpecError(f"--license: expected {known}, got {task} in {argument}")
+        if task in found:
+            raise SpecError(f"--license: expected one for {task or 'all tasks'}, got {found[task]} and {name}")
         found[task] = name
     return {task: found.get(task, found.get("", "unknown")) for task in tasks}
 

@@ -8,13 +8,15 @@ summary.json        counts at each step, where the rows come from
 README.md           the same as a dataset card
 """
 
+import contextlib
 import errno
+import fcntl
 import io
 import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,9 +98,9 @@ def _encode_parquet(name: str, lines: Sequence[Line]) -> bytes:
 
 def check_directory(directory: Path) -> None:
     """Refuse a directory that cannot be made, or has something else in it, before anything is read or computed."""
-    if directory.exists() and not directory.is_dir():
-        raise SpecError(f"--output: {directory}: expected a directory, got a file")
     try:
+        if directory.exists() and not directory.is_dir():
+            raise SpecError(f"--output: {directory}: expected a directory, got a file")
         directory.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         if error.errno in exits.DISK_ERRORS:
@@ -106,7 +108,8 @@ def check_directory(directory: Path) -> None:
         raise SpecError(f"--output: {directory}: expected a place that can be written, got {error.strerror}") from error
     if not os.access(directory.resolve().parent, os.W_OK):
         raise SpecError(f"--output: {directory}: expected a place that can be written, got {os.strerror(errno.EACCES)}")
-    others = sorted(path.name for path in directory.iterdir() if path.name not in NAMES) if directory.exists() else []
+    there = directory.iterdir() if directory.exists() else ()
+    others = sorted(path.name for path in there if path.name not in NAMES or not path.is_file())
     if others:
         raise SpecError(
             f"--output: {directory}: expected a directory that `fino1 rows` wrote, or none, got one with {others[0]}"
@@ -118,6 +121,23 @@ def write(directory: Path, found: Mapping[str, bytes], overwrite: bool) -> bool:
 
     Raises SpecError for one with other content, unless it may `overwrite`.
     """
+    with _lock(directory.resolve().parent):
+        return _write(directory, found, overwrite)
+
+
+@contextlib.contextmanager
+def _lock(parent: Path) -> Iterator[None]:
+    """Wait until no other process writes a data set in this directory, where its file system has locks."""
+    handle = os.open(parent, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _write(directory: Path, found: Mapping[str, bytes], overwrite: bool) -> bool:
     check_directory(directory)
     there = {path.name: path.read_bytes() for path in directory.iterdir()} if directory.exists() else {}
     if there == found:

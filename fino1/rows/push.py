@@ -6,6 +6,17 @@ from fino1.errors import SpecError, ToolError, first_line
 from fino1.rows.output import PUBLISHED
 
 
+def check_name(repository: str) -> None:
+    """Raise SpecError for a name that no repository may have."""
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repository)
+    except HFValidationError as error:
+        raise SpecError(f"--push: {repository}: expected ORG/NAME, got {first_line(error)}") from error
+
+
 def push(directory: Path, repository: str, public: bool) -> str:
     """Upload the files that may be published to a dataset repository, made private unless `public`; returns its address.
 
@@ -13,8 +24,9 @@ def push(directory: Path, repository: str, public: bool) -> str:
     ToolError where the hub cannot be reached.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import HfHubHTTPError
 
+    check_name(repository)
     api = HfApi()
     try:
         address = api.create_repo(repository, repo_type="dataset", private=not public, exist_ok=True)
@@ -27,8 +39,6 @@ def push(directory: Path, repository: str, public: bool) -> str:
             allow_patterns=sorted(PUBLISHED),
             commit_message="Rows of fino1",
         )
-    except HFValidationError as error:
-        raise SpecError(f"--push: {repository}: expected ORG/NAME, got {first_line(error)}") from error
     except HfHubHTTPError as error:
         status = error.response.status_code
         hint = {401: "; HF_TOKEN needs a valid token", 403: "; HF_TOKEN needs the right to write there"}.get(status, "")

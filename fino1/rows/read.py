@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,8 +15,8 @@ from fino1.inputs import digest
 from fino1.paths.output import PATHS, RL_ROWS, ROWS
 from fino1.rows.row import Row, split_prompt
 from fino1.spec import canonical
-from fino1.tasks.rows import is_finite
-from fino1.train.data.columns import DOCUMENT, RL_COLUMNS, SFT_COLUMNS, first_problems, load_local
+from fino1.tasks.rows import first_problems, is_finite
+from fino1.train.data.columns import DOCUMENT, RL_COLUMNS, SFT_COLUMNS, load_local
 
 _TEXTS = ("id", "task", "page", "table", DOCUMENT)  # columns that a row may have besides
 
@@ -43,9 +44,15 @@ def read_all(paths: Sequence[Path]) -> tuple[list[Row], list[Source]]:
     sources: list[Source] = []
     for path in paths:
         try:
-            found, source = _read_run(path) if path.is_dir() else _read_file(path)
+            found, source = _read_run(path) if os.path.isdir(path) else _read_file(path)
         except SpecError as error:
             problems += error.problems
+            continue
+        except (KeyError, TypeError, ValueError) as error:
+            if not path.is_dir():
+                raise
+            got = f"{type(error).__name__}: {error}"
+            problems.append(f"{path}: expected files as method paths writes them, got others ({got})")
             continue
         rows += found
         sources.append(source)
@@ -66,15 +73,12 @@ def _read_run(directory: Path) -> tuple[list[Row], Source]:
     sha256 = canonical.digest({name: (directory / name).read_text(encoding="utf-8") for name in (ROWS, RL_ROWS, PATHS)})
     if jsonlines.read_object(directory / "done.json").get("artefact_sha256") != sha256:
         raise SpecError(f"{directory}: expected the files that done.json has the hash of, got others")
-    searched = {(line["task"], line["id"]): line for line in jsonlines.read_lines(directory / PATHS)}
-    golds = {
-        (line["task"], line["id"]): _write_gold(line[RL_COLUMNS[1]])
-        for line in jsonlines.read_lines(directory / RL_ROWS)
-    }
-    rows = []
-    for line in jsonlines.read_lines(directory / ROWS):
-        key = line["task"], line["id"]
-        rows.append(_make_row(directory.name, line, searched[key], golds.get(key)))
+    # In one order. Ids name no question: two files of one task may have the same ones.
+    solved = [line for line in jsonlines.read_lines(directory / PATHS) if line["failure"] is None]
+    rows = [
+        _make_row(directory.name, line, path)
+        for line, path in zip(jsonlines.read_lines(directory / ROWS), solved, strict=True)
+    ]
     config = jsonlines.read_object(directory / "config.json")["paths"]
     inputs = directory / INPUTS
     known = jsonlines.read_object(inputs).values() if inputs.is_file() else ()
@@ -89,7 +93,7 @@ def _read_run(directory: Path) -> tuple[list[Row], Source]:
     return rows, source
 
 
-def _make_row(source: str, line: dict[str, Any], path: dict[str, Any], gold: str | None) -> Row:
+def _make_row(source: str, line: dict[str, Any], path: dict[str, Any]) -> Row:
     return Row(
         source=source,
         **{name: line.get(name, "") for name in ("id", "task", "page", "table")},
@@ -98,7 +102,7 @@ def _make_row(source: str, line: dict[str, Any], path: dict[str, Any], gold: str
         question=path["question"],
         cot=line["Complex_CoT"],
         response=line["Response"],
-        gold=gold,
+        gold=None if line["shows_gold"] else _write_gold(path["target"]),
         shows_gold=line["shows_gold"],
         rejected=_find_rejected(path["turns"]),
     )

@@ -15,6 +15,7 @@ from fino1.errors import SpecError, first_line
 from fino1.tasks.record import Record, Records
 
 csv.field_size_limit(2**31 - 1)  # a cell may hold a whole report; the package's limit is 131,072 characters
+SHOWN = 20  # problems listed of one file
 _KINDS = {str: "text", list: "a list", dict: "an object", float: "a number"}
 
 
@@ -31,9 +32,15 @@ class Problems:
         self.found.append(f"{self.path}:{row}: {field}: expected {expected}, got {str(shown)[:80]}")
 
     def raise_all(self) -> None:
-        """Raise SpecError with all of them, if there are any."""
+        """Raise SpecError with the first of them, if there are any."""
         if self.found:
-            raise SpecError(self.found)
+            raise SpecError(first_problems(self.found, str(self.path)))
+
+
+def first_problems(problems: list[str], source: str) -> list[str]:
+    """Return the first SHOWN problems, and a line that says how many more there are."""
+    more = [f"{source}: and {len(problems) - SHOWN} more problems"] if len(problems) > SHOWN else []
+    return problems[:SHOWN] + more
 
 
 class Missing:

@@ -8,11 +8,14 @@ import pytest
 from fino1 import __main__ as entry
 from fino1 import exits, report, runs
 from fino1.errors import SpecError
-from fino1.evaluate.endpoint import EndpointLost
+from fino1.evaluate.budget import Tariff
+from fino1.evaluate.endpoint import Answer, EndpointLost
 from fino1.evaluate.samples import INDEX
+from fino1.paths.journal import Call, Journal, read
 from fino1.paths.main import main
 from fino1.spec import load
 from fino1.tasks import ledger
+from tests.evaluate.test_journal import full
 from tests.paths.conftest import PROBLEM, SEED, Writer, chain, rows, spec_of, stage
 
 NO_DIGITS = str.maketrans("", "", "0123456789%")
@@ -373,6 +376,51 @@ def test_fino1_run(writer, tmp_path, capfd):
         "- my-paths: 2 rows of 2 questions (100.0 %), 6 calls, 84 tokens"
         in (tmp_path / "report" / "leaderboard.md").read_text()
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"text": None}, "text: expected text, got 'null'"),
+        ({"key": [1]}, "key: expected text"),
+        ({"new": 1}, "new: ex"),
+    ],
+)
+def test_a_line_that_is_no_call_is_named(writer, tmp_path, changes, told):
+    """It may have been paid for: the search does not pass it over."""
+    main(spec_of(writer, 1), "paths", tmp_path)
+    (file,) = tmp_path.glob("paths/*/calls.jsonl")
+    first, *others = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([first, json.dumps(json.loads(others[0]) | changes) + "\n", *others[1:]]))
+    with pytest.raises(SpecError) as caught:
+        main(spec_of(writer, 1), "paths", tmp_path)
+    (line,) = caught.value.problems
+    assert line.startswith(f"paths.tasks: {file}:2: {told}")
+
+
+def test_what_cannot_be_written_is_told_before_a_request(writer, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    with pytest.raises(SpecError, match="--work: .*file: expected a directory that can be written, got File exists"):
+        main(spec_of(writer), "paths", file)
+    (tmp_path / "paths").write_text("mine")
+    with pytest.raises(SpecError, match="expected what paths may read and write, got not a directory"):
+        main(spec_of(writer), "paths", tmp_path)
+    assert writer.asked.total() == 0
+
+
+def test_a_full_disk_costs_no_call_that_is_under_way(tmp_path, monkeypatch):
+    """Those that end after it is full go into the room that was reserved for them, and each says that nothing more fits."""
+    monkeypatch.setattr("fino1.evaluate.journal.os.write", full(2))
+    journal = Journal(tmp_path, {"writer": Tariff(None, 64)})
+    with journal.reserve("calls.jsonl", 9000):
+        assert (tmp_path / ".calls.jsonl.reserve").stat().st_size == 9000
+        journal.append(Call.of("a", "q", "writer", "?", Answer("x", "stop", 1, 1, 0.1)), "calls.jsonl")
+        for key in "bc":
+            with pytest.raises(OSError, match="No space left"):
+                journal.append(Call.of(key, "q", "writer", "?", Answer("x", "stop", 1, 1, 0.1)), "calls.jsonl")
+    assert [call.key for call in read(tmp_path / "calls.jsonl")] == ["a", "b", "c"]
+    assert [path.name for path in tmp_path.iterdir()] == ["calls.jsonl"]
 
 
 PAGES = [("ACE/2015/page_1.pdf-1", "what was the change in sales ?"), ("ACE/2015/page_1.pdf-2", "what was the sum ?")]

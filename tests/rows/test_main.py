@@ -1,4 +1,6 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -188,6 +190,25 @@ def test_a_directory_that_cannot_be_made_is_said_before_anything_is_read(make, t
     (tmp_path / "file").write_text("mine")
     wanted = "expected a place that can be written, got File exists"
     assert wanted in make(tmp_path / "no.jsonl", to="file/out", code=2)
+    assert "got File name too long" in make(tmp_path / "no.jsonl", to="x" * 300, code=2)
+    (tmp_path / "out" / "summary.json").mkdir(parents=True)
+    assert "got one with summary.json" in make(tmp_path / "no.jsonl", "--overwrite", code=2)
+
+
+def test_the_rows_are_never_written_over_what_they_are_read_from(make, tmp_path, found):
+    out = make(write_run(tmp_path, found))
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+    assert "expected another directory than that of" in make(out / "sft.jsonl", "--overwrite", code=2)
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+
+
+def test_two_at_once_leave_one_of_both_whole(tmp_path):
+    """Either content, and no error."""
+    contents = [dict.fromkeys(output.NAMES, bytes([number]) * 10_000) for number in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda i: output.write(tmp_path / "out", contents[i % 2], overwrite=True), range(40)))
+    assert {p.name: p.read_bytes() for p in (tmp_path / "out").iterdir()} in contents
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
 def test_nothing_half_written_is_left(make, tmp_path, found):
@@ -212,7 +233,9 @@ def test_the_card(make, tmp_path, found):
         assert said in body
     assert str(tmp_path) not in text
     assert yaml.safe_load((make(run, to="b") / "README.md").read_text().split("---\n")[1])["license"] == "unknown"
-    assert "expected one of finqa" in make(run, "--license", "docmath=mit", to="c", code=2)
+    assert "expected one of finqa, got docmath" in make(run, "--license", "docmath=mit", to="c", code=2)
+    twice = ("--license", "finqa=mit", "--license", "finqa=apache-2.0")
+    assert "expected one for finqa, got mit and apache-2.0" in make(run, *twice, to="c", code=2)
 
 
 def test_a_run_that_is_not_finished_or_was_changed(make, tmp_path, found):
@@ -220,11 +243,27 @@ def test_a_run_that_is_not_finished_or_was_changed(make, tmp_path, found):
     rows = run / "rows.jsonl"
     rows.write_text(rows.read_text().replace("I add them", "I guess them"))
     assert "expected the files that done.json has the hash of" in make(run, code=2)
+    (run / "config.json").write_text("{}")
+    rows.write_text(rows.read_text().replace("I guess them", "I add them"))
+    assert "paths-" in (said := make(run, code=2)) and "expected files as method paths writes them" in said
+    rows.write_bytes(b"\xff")
+    assert "can't decode byte 0xff" in make(run, code=2)
     (run / "done.json").unlink()
     assert "expected a finished run of method paths, got no done.json in it" in make(run, code=2)
     (run / "done.json").write_text("{}")
     rows.unlink()
     assert "expected a finished run of method paths, got no rows.jsonl in it" in make(run, code=2)
+
+
+def test_two_questions_with_one_id_keep_their_own_golds(make, tmp_path):
+    """Of two files of a task whose ids are row numbers, say."""
+    records = [
+        replace(question(number, f"P{number}/2010/page_1.pdf"), id="1", target=float(number)) for number in (3, 9)
+    ]
+    found = [(r, path(r, turn(f"{r.target:g}", True))) for r in records]
+    out = make(write_run(tmp_path, found), "--rl-share", "1")
+    golds = {row["page"]: row["Ground-True Answer"] for row in lines(out / "rl.jsonl")}
+    assert golds == {"P3/2010/page_1.pdf": "3.0", "P9/2010/page_1.pdf": "9.0"}
 
 
 def test_row_files(make, tmp_path, found):

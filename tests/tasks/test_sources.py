@@ -314,3 +314,13 @@ def test_bad_rows_of_these_are_named(tmp_path, name, row, problem):
     with pytest.raises(SpecError) as caught:
         task(name).read(path)
     assert caught.value.problems[0].startswith(f"{path}:0: {problem}")
+
+
+def test_of_many_bad_rows_the_first_are_named(tmp_path):
+    """A file of another format would otherwise fill the screen."""
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([{}] * 50))
+    with pytest.raises(SpecError) as caught:
+        task("finqa").read(path)
+    assert len(caught.value.problems) == 21
+    assert caught.value.problems[-1] == f"{path}: and 230 more problems"

@@ -16,7 +16,7 @@ from fino1 import exits
 from fino1.errors import SpecError, first_line
 from fino1.spec.inputs import DEFAULT_DATA, DataBlock, RowsBlock
 from fino1.tasks.record import FINAL, THINKING, Record
-from fino1.tasks.rows import is_finite, read_json_rows, read_parquet
+from fino1.tasks.rows import first_problems, is_finite, read_json_rows, read_parquet
 from fino1.train.data import chains, formats, published
 from fino1.train.data.formats import ANSWER, QUESTION, REASONING, Numbered
 
@@ -26,7 +26,6 @@ PAIR_COLUMNS = (*RL_COLUMNS, "Response", "label")
 DOCUMENT = "Document"  # a column that rows of method `paths` have: the part of the prompt that may be cut
 _CONTEXT = re.compile(r"\A(.*?context:)(.*?)(\bquestion:.*)\Z", re.DOTALL | re.IGNORECASE)
 _LABELS = {"True": "true", "1": "true", "False": "false", "0": "false"}  # by the text of what JSON may hold
-SHOWN = 20  # problems listed of one file
 
 
 def read(block: RowsBlock, method: str) -> list[Record]:
@@ -56,12 +55,6 @@ def _refuse(source: str, problems: list[str], there: set[str], wanted: Sequence[
     hint = "; data.columns maps other names, data.task reads a benchmark's own format" if has_names else ""
     line = f"{source}: expected columns {', '.join(wanted)}, got {got[:200]}{hint}"
     raise SpecError(first_problems([line, *problems], source))
-
-
-def first_problems(problems: list[str], source: str) -> list[str]:
-    """Return the first SHOWN problems, and a line that says how many more there are."""
-    more = [f"{source}: and {len(problems) - SHOWN} more problems"] if len(problems) > SHOWN else []
-    return problems[:SHOWN] + more
 
 
 def load_local(path: Path) -> tuple[Numbered, list[str]]:

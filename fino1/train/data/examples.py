@@ -10,8 +10,8 @@ from typing import Any
 from fino1.errors import SpecError
 from fino1.spec.train import PpoBlock
 from fino1.tasks.record import Record, fit, solution
+from fino1.tasks.rows import SHOWN, first_problems
 from fino1.train.data.chat import Chat
-from fino1.train.data.columns import SHOWN, first_problems
 from fino1.train.data.rows import Rows
 
 Example = dict[str, list[int]]
