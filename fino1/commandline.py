@@ -70,6 +70,17 @@ def add_run_file(
     command.add_argument("--name", help="name of the run (default: the file's)")
 
 
+def add_name(command: argparse.ArgumentParser) -> None:
+    """Add the name of a run on the cluster."""
+
+    def read(text: str) -> str:
+        if not text:
+            raise argparse.ArgumentTypeError("expected a run's name, got ''")
+        return text
+
+    command.add_argument("name", type=read, metavar="NAME", help="the run's name, or its object's full name")
+
+
 def add_run(command: argparse.ArgumentParser) -> None:
     """Add what the verb `run` takes, which both commands have."""
     command.add_argument(

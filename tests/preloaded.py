@@ -6,6 +6,7 @@ socket FD, and ends with who asks.
 
 import atexit
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -131,8 +132,8 @@ def _load():
         from fino1.spec import load  # noqa: F401
         from fino1.train.launch import launch, rank  # noqa: F401
 
-        for method in rank._METHODS:
-            rank.load_modules(method, use_cpu=True)
+        for module in rank._METHODS.values():
+            importlib.import_module(module)
         get_checkpoint_conversion_mapping("llama")  # makes those of all models
 
 

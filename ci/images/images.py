@@ -40,7 +40,7 @@ def build(part: str, torch: str = "cpu", base: str = "debootstrap", builder: Eng
     """
     builder = builder or engine.find()
     reference = name_of(part, torch)
-    arguments = [f"--build-arg=VERSION={_version()}", f"--build-arg=REVISION={_revision()}"]
+    arguments = [f"--build-arg=VERSION={_version()}", f"--build-arg=REVISION={revision()}"]
     if part == "train" and torch == "cpu":
         arguments.append("--build-arg=REQUIREMENTS=requirements-cpu.txt")
     arguments.append(f"--file={inputs.REPOSITORY / 'images' / part / 'Dockerfile'}")
@@ -84,7 +84,7 @@ def _version() -> str:
     return found[1]
 
 
-def _revision() -> str:
+def revision() -> str:
     """Which commit is the work tree at? With `-dirty` where it is no commit."""
     command = ["git", "-C", inputs.REPOSITORY, "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
     ran = subprocess.run(command, capture_output=True, text=True)

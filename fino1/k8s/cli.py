@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--context", metavar="NAME", help="context of the kubeconfig (default: its current one)")
         command.add_argument("-n", "--namespace", metavar="NAME", help="(default: the context's)")
     for verb in ("status", "logs", "why", "wait", "suspend", "resume", "retry", "cancel", "fetch"):
-        commands[verb].add_argument("name", metavar="NAME", help="the run's name, or its object's full name")
+        commandline.add_name(commands[verb])
     for verb in ("runs", "lint", "plan", "diff", "ps", "status", "why", "doctor"):
         commands[verb].add_argument("-o", "--output", choices=_OUTPUT, default="text", help="format (default: text)")
     _of_single_verbs(commands)

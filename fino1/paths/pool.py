@@ -211,7 +211,7 @@ def plan(spec: RunSpec, work: Path, stop: threading.Event, sidecar: Sidecar | No
             try:
                 asked[role] = Asked(models.find(model, work), model)
             except SpecError as error:
-                problems += [f"paths.{role}: {problem}" for problem in error.problems]
+                problems += [f"paths.{role}: {text.removeprefix(f'{model.name}: ')}" for text in error.problems]
     try:
         sources = set_engine([each.source for each in asked.values()], spec, sidecar, is_sound=not problems)
         asked = {role: replace(asked[role], source=source) for role, source in zip(asked, sources, strict=True)}

@@ -23,6 +23,16 @@ ROOT = Path(__file__).parents[2]
 RUNS = ROOT / "manifests" / "runs"
 OWNER = 10001  # as whom our containers run; a hostPath knows no fsGroup
 CLAIMS = ("fino1-work", "fino1-models")
+# They test the way, not the learning (make demo does): 40 steps, two updates of 64 episodes.
+SHORT_SFT = "data.size=640"
+SHORT_PPO = (
+    "ppo.total_episodes=128",
+    "ppo.global_batch_size=64",
+    "ppo.num_mini_batches=2",
+    "ppo.value_warmup_updates=1",
+    "data.size=1000",  # of 20,000 the prompts alone take more than training
+    "data.eval_size=16",
+)
 START_S = 120  # a pod of ours: container, imports, first line; 20 on an idle machine
 
 

@@ -15,22 +15,14 @@ import pytest
 
 from tests.cluster.tools import machine
 from tests.cluster.tools.node import Node
-from tests.e2e.shell import Shell
+from tests.e2e.shell import SHORT_PPO, Shell
 
 pytestmark = pytest.mark.timeout(1500)
 
 MODEL, COMMIT = "fino1/tiny", "c0ffee" + "0" * 34
 OFFLINE = ("offline=true", "volumes.models.readOnly=true")
 SFT = ("data.size=160", "sft.save_steps=1000")
-PPO = (
-    "ppo.total_episodes=128",
-    "ppo.global_batch_size=64",
-    "ppo.num_mini_batches=2",
-    "ppo.value_warmup_updates=1",
-    "ppo.value_model.init=null",
-    f"ppo.value_model.hub={MODEL}",
-    "data.eval_size=16",
-)
+PPO = (*SHORT_PPO, "ppo.value_model.init=null", f"ppo.value_model.hub={MODEL}")
 EVAL = (f'eval.models=[{{"name": "tiny", "hub": "{MODEL}"}}]', 'eval.tasks=[{"task": "ledger", "size": 20}]')
 _QUERY = re.compile(r'^\[INFO\] ([\d.]+):\d+ - \d+ "\S+ IN (\S+) ', re.MULTILINE)
 

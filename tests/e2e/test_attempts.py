@@ -18,7 +18,7 @@ KINDS = {
     "jobset": "jobsets.jobset.x-k8s.io",
     "trainjob": "trainjobs.trainer.kubeflow.org",
 }
-SFT = ["data.size=3200", "sft.per_device_train_batch_size=8", "sft.save_steps=10", "launch.zero_stage=0"]
+SFT = ["data.size=2048", "sft.per_device_train_batch_size=8", "sft.save_steps=10", "launch.zero_stage=0"]
 TWO_PODS = [*SFT, "nodes=2", "processes_per_node=1"]
 
 
@@ -50,10 +50,10 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.parametrize("backend", KINDS)
 def test_made_again_at_once_and_robbed_of_a_pod(shell: Shell, undisturbed: str, backend: str) -> None:
     settings = [*TWO_PODS, f"backend={backend}"]
+    objects = shell.run("fino1-k8s", "render", RUNS / "sft-tiny.yaml", "--name", "two", *options(*settings))
     run = shell.submit("sft-tiny", "two", *settings, wait=False)
     shell.until("the first attempt trains", lambda: shell.step("two") >= 10)
     old = {pod["metadata"]["uid"] for pod in shell.pods(run)}
-    objects = shell.run("fino1-k8s", "render", RUNS / "sft-tiny.yaml", "--name", "two", *options(*settings))
     shell.kubectl("delete", KINDS[backend], run, "--wait=false")
     shell.kubectl("apply", "--server-side", "-f", "-", stdin=objects)
 

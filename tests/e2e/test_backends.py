@@ -6,8 +6,8 @@ from typing import Any
 from tests.e2e.shell import Shell
 
 KINDS = {"pytorchjob": "PyTorchJob", "job": "Job", "jobset": "JobSet", "trainjob": "TrainJob"}
-STEPS = 40
-SHORT = ("data.size=640", "sft.save_steps=10")  # so many steps
+STEPS = 20
+SHORT = ("data.size=320", "sft.save_steps=10")  # so many steps
 LONG = ("sft.save_steps=10",)  # 1200 steps
 PATIENCE_S = 300  # four pods at once on two cores
 

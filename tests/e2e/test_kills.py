@@ -8,7 +8,7 @@ import os
 import random
 import secrets
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,17 +23,18 @@ pytestmark = [pytest.mark.alone, pytest.mark.timeout(3000)]
 
 STEPS = 100
 SFT = ("data.size=1600", "sft.logging_steps=1", "sft.save_steps=20")
-UPDATES = 20
+UPDATES = 12
 PPO = (
-    "ppo.total_episodes=1280",
+    f"ppo.total_episodes={64 * UPDATES}",
     "ppo.global_batch_size=64",
     "ppo.num_mini_batches=2",
     "ppo.save_steps=3",
-    "ppo.eval_steps=20",
+    f"ppo.eval_steps={UPDATES}",
+    "data.size=1000",  # of 20,000 the prompts are made anew at each start
     "data.eval_size=16",
 )
-QUESTIONS = 100
-EVAL = ('eval.tasks=[{"task": "ledger", "size": 100}]',)
+QUESTIONS = 60
+EVAL = (f'eval.tasks=[{{"task": "ledger", "size": {QUESTIONS}}}]',)
 
 Begin = Callable[..., Ordeal]
 
@@ -76,16 +77,22 @@ def ordeals(shell: Shell, seed: int, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="module")
-def sft(shell: Shell) -> str:
-    """An undisturbed run's hash. The undisturbed PPO can start now, and runs while an SFT is killed."""
-    shell.submit("sft-tiny", "sft", *SFT)
-    shell.submit("ppo-tiny", "ppo", *PPO, wait=False)
-    return shell.artefact("sft")
+def sft(shell: Shell) -> Iterator[Future[str]]:
+    """An undisturbed run's hash, once it is over; it runs while another SFT is killed, and then the undisturbed PPO does."""
+
+    def train() -> str:
+        shell.submit("sft-tiny", "sft", *SFT)
+        shell.submit("ppo-tiny", "ppo", *PPO, wait=False)
+        return shell.artefact("sft")
+
+    with ThreadPoolExecutor() as pool:
+        yield pool.submit(train)
 
 
 @pytest.fixture(scope="module")
-def ppo(shell: Shell, sft: str) -> str:
+def ppo(shell: Shell, sft: Future[str]) -> str:
     """An undisturbed run's hash. The undisturbed evaluation can start now, and runs while a PPO is killed."""
+    sft.result()
     shell.fino1("wait", "ppo")
     shell.submit("eval-tiny", "eval", *EVAL, wait=False)
     return shell.artefact("ppo")
@@ -98,13 +105,14 @@ def cells(shell: Shell, ppo: str) -> Path:
     return (shell.work / "cells").rename(shell.work / "cells-undisturbed")
 
 
-def test_sft(shell: Shell, ordeals: Begin, chance: random.Random, sft: str) -> None:
+def test_sft(shell: Shell, ordeals: Begin, chance: random.Random, sft: Future[str]) -> None:
     run = shell.submit("sft-tiny", "sft-killed", *SFT, wait=False)
     ordeal = ordeals(run, "pytorch", "runs/sft-killed-*/metrics.jsonl")
     ways = [killing.delete_by_force, killing.evict, killing.kill_rank, killing.exhaust_memory]
     ordeal.kill(killing.delete, 0)  # while it starts: process 1 has no handler for SIGTERM of its own accord
     for way, line in killing.plan(chance, ways, STEPS):
         ordeal.kill(way, line)
+    sft.result()
     ends_as(shell, ordeal, "sft-killed", "sft")
 
 
@@ -140,8 +148,9 @@ def test_evaluation(shell: Shell, ordeals: Begin, chance: random.Random, cells: 
         list(pool.map(torture, plans))
 
 
-def test_pressure_on_the_node(shell: Shell, ordeals: Begin, chance: random.Random, sft: str) -> None:
+def test_pressure_on_the_node(shell: Shell, ordeals: Begin, chance: random.Random, sft: Future[str]) -> None:
     """Last: the kubelet starts anew, twice."""
+    sft.result()
     priority = f"{shell.namespace}-first-to-go"
     shell.kubectl("create", "priorityclass", priority, "--value=-1000")
     try:

@@ -16,7 +16,7 @@ from fino1 import exits
 from tests.cluster.tools.node import REGISTRY, Node
 from tests.e2e.shell import OWNER, Shell
 
-LONGER = ("data.size=1600", "sft.save_steps=20")  # 100 steps
+LONGER = ("data.size=960", "sft.save_steps=20")  # 60 steps
 SIZE = 512 << 20  # bytes of the disk
 NO_ROWS = 'data={"task": null, "path": "/work/rows.jsonl", "size": 20000}'
 ROWS_ARE_MISSING = "/work/rows.jsonl: expected a JSON, JSONL or Parquet file, got none"
@@ -111,7 +111,7 @@ def test_a_full_disk_ends_a_run_which_then_goes_on(shell: Shell, disk: Path) -> 
     shell.submit("sft-tiny", "undisturbed", *LONGER)
     run = shell.submit("sft-tiny", "full", *LONGER, wait=False)
     shell.until("its first checkpoint", lambda: shell.step("full") and _checkpoints(shell), PATIENCE_S)
-    step = shell.directory("undisturbed") / "checkpoints" / "step-00000100"
+    step = shell.directory("undisturbed") / "checkpoints" / "step-00000060"
     checkpoint = sum(file.stat().st_size for file in step.iterdir())
     _resize(disk, shutil.disk_usage(disk).used + checkpoint // 2)
     shell.fino1("wait", "full", code=exits.DISK)

@@ -1,4 +1,4 @@
-"""Does `fino1-k8s run` do what a pod does? The same runs under the same contract, without a cluster; and the same models."""
+"""Do the CLI's runs run, to the leaderboard? And does `fino1-k8s run` make the same models here, without a cluster?"""
 
 import json
 import os
@@ -6,13 +6,25 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fino1 import exits
-from tests.e2e.shell import RUNS, Shell
-from tests.e2e.test_install import SHORT_EVAL, SHORT_PPO, SHORT_SFT
+from tests.cluster.tools.node import Node
+from tests.e2e.shell import RUNS, SHORT_PPO, SHORT_SFT, Shell, new_shell
+
+SHORT_EVAL = 'eval.tasks=[{"task": "ledger", "size": 20}]'
+
+
+@pytest.fixture(scope="module")
+def trained(node: Node) -> Iterator[Shell]:
+    """Where the runs `sft` and `ppo` were made, in pods."""
+    with new_shell(node) as shell:
+        shell.submit("sft-tiny", "sft", SHORT_SFT)
+        shell.submit("ppo-tiny", "ppo", *SHORT_PPO)
+        yield shell
 
 
 def run(work: Path, name: str, *settings: str) -> subprocess.Popen:
@@ -40,21 +52,34 @@ def kill_the_rank_after(work: Path, name: str, step: int) -> None:
 
 
 @pytest.mark.timeout(1200)
-def test_a_run_here_killed_or_not_makes_what_the_pod_makes(shell: Shell, tmp_path: Path) -> None:
-    here = run(tmp_path, "sft", SHORT_SFT, "sft.save_steps=20")
-    kill_the_rank_after(tmp_path, "sft", 30)
+def test_ppo_and_the_evaluation_take_what_the_runs_before_them_made(trained: Shell, tmp_path: Path) -> None:
+    shell = trained
+    assert shell.artefact("ppo") != shell.artefact("sft")
+    shell.submit("eval-tiny", "eval", SHORT_EVAL)
+    shell.fino1("fetch", "eval", "--to", tmp_path / "eval")
+    shell.fino1("fetch", "ppo", "--to", tmp_path / "ppo")
+    assert list(tmp_path.glob("ppo/**/model/config.json"))
+    samples = [json.loads(line) for file in tmp_path.glob("eval/**/samples.jsonl") for line in file.open()]
+    assert len(samples) == 2 * 20 and all(sample["completion"] for sample in samples)
+    said = shell.fino1("report", "sft", "ppo", "eval", "--to", tmp_path / "report")
+    board = json.loads((tmp_path / "report" / "report" / "leaderboard.json").read_text())
+    assert "| sft |" in said and "| ppo |" in said and board
+
+
+@pytest.mark.timeout(1200)
+def test_a_run_here_killed_or_not_makes_what_the_pod_makes(trained: Shell, tmp_path: Path) -> None:
+    here = run(tmp_path, "sft", SHORT_SFT, "sft.save_steps=10")
+    kill_the_rank_after(tmp_path, "sft", 20)
     assert here.wait() == 0, (tmp_path / "sft.log").read_text()
     assert "attempt 2" in (tmp_path / "sft.log").read_text()
-    assert run(tmp_path, "ppo", SHORT_PPO).wait() == 0, (tmp_path / "ppo.log").read_text()
+    assert run(tmp_path, "ppo", *SHORT_PPO).wait() == 0, (tmp_path / "ppo.log").read_text()
     assert run(tmp_path, "eval", SHORT_EVAL).wait() == 0, (tmp_path / "eval.log").read_text()
-    shell.submit("sft-tiny", "sft", SHORT_SFT)
-    shell.submit("ppo-tiny", "ppo", SHORT_PPO)
     for name in ("sft", "ppo"):
-        assert artefact(tmp_path, name) == shell.artefact(name)
+        assert artefact(tmp_path, name) == trained.artefact(name)
 
 
 def test_a_mistake_here_is_told_once(tmp_path: Path) -> None:
-    here = run(tmp_path, "ppo", SHORT_PPO)  # there is no run `sft`
+    here = run(tmp_path, "ppo", *SHORT_PPO)  # there is no run `sft`
     assert here.wait() == exits.USER
     said = (tmp_path / "ppo.log").read_text()
     assert said.count("expected a finished run") == 1 and "attempt" not in said

@@ -39,6 +39,12 @@ def part(request):
 
 @pytest.fixture(scope="module")
 def image(part, podman):
+    """The image of this work tree: where it is a commit whose image is there (`make node-up` built it), that one."""
+    there, revision = images.name_of(part, "cpu"), images.revision()
+    if there in podman.ask("images", "--format={{.Repository}}:{{.Tag}}").split() and not revision.endswith("-dirty"):
+        labels = inspect(podman, there)["Config"]["Labels"]
+        if labels["org.opencontainers.image.revision"] == revision:
+            return there
     return images.build(part, "cpu", "debootstrap", podman)
 
 

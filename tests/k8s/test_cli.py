@@ -261,12 +261,13 @@ def test_wrong_usage_is_the_user_s_mistake(capsys, arguments):
         (cli.main, ["logs", "x", "--rank", "1.5"], "--rank: expected a whole number of at least 0, got '1.5'"),
         (cli.main, ["wait", "x", "--timeout", "-1"], "--timeout: expected a number of at least 0, got '-1'"),
         (cli.main, ["cancel", "x", "--timeout", "nan"], "--timeout: expected a number of at least 0, got 'nan'"),
+        (cli.main, ["cancel", ""], "argument NAME: expected a run's name, got ''"),
         (cli.main, ["plan", "x", "--hours", "inf"], "--hours: expected a number of at least 0, got 'inf'"),
         (entry.main, ["serve", "--config", "x", "--port", "70000"], "--port: expected a whole number from 1 to 65535,"),
         (entry.main, ["doctor", "--gpus", "²"], "--gpus: expected a whole number of at least 0, got '²'"),
     ],
 )
-def test_numbers_that_an_option_does_not_take(capsys, main, arguments, said):
+def test_what_an_option_does_not_take(capsys, main, arguments, said):
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2

@@ -82,6 +82,14 @@ def test_an_address_that_is_no_kubernetes(serve, capsys, verb, answer, said):
     assert asked == ["/version"]
 
 
+@pytest.mark.parametrize("verb", [["ps"], ["cancel", "foo"], ["status", "foo"], ["why", "foo"]])
+def test_a_server_that_has_only_a_version(serve, capsys, verb):
+    path, address, _ = serve({"/version": VERSION, "*": MISSING})
+    assert cli.main([*verb, "--kubeconfig", path]) == 1
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1) and f"http://{address} is no Kubernetes API server" in err
+
+
 def test_a_server_that_keeps_its_version_to_itself(serve):
     refused = json.dumps({"kind": "Status", "code": 403, "message": "no"}).encode()
     resources = json.dumps({"resources": [{"name": "pods", "kind": "Pod", "namespaced": True}]}).encode()

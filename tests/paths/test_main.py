@@ -316,7 +316,7 @@ def test_all_mistakes_are_told_before_a_request(writer, tmp_path):
     with pytest.raises(SpecError) as caught:
         main(spec_of(writer, **block, tasks=[{"task": "finqa", "path": "/nowhere.json"}]), "paths", tmp_path)
     text = str(caught.value)
-    for part in ("paths.writer: writer: base_url", "NOT_SET_ANYWHERE", "paths.judge: judge: run: nowhere", "/nowhere"):
+    for part in ("paths.writer: base_url", "NOT_SET_ANYWHERE", "paths.judge: run: nowhere", "/nowhere"):
         assert part in text, part
     assert writer.asked.total() == 0
 

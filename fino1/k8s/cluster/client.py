@@ -61,11 +61,9 @@ class Api:
         try:
             answer = self.connection.ask("GET", "/version")[1]
         except ApiError as error:
-            if error.status == 403:
-                return ""
-            if error.status != 404:
+            if error.status not in (403, 404):
                 raise
-            raise ClusterError(f"{self.who.url} is no Kubernetes API server ({self.who.source}): {error}") from error
+            answer = {"gitVersion": ""} if error.status == 403 else error
         if not isinstance(answer, dict) or not isinstance(answer.get("gitVersion"), str):
             raise ClusterError(f"{self.who.url} is no Kubernetes API server ({self.who.source}): /version: {answer}")
         return answer["gitVersion"]
@@ -92,7 +90,10 @@ class Api:
     def _read_discovery(self, path: str) -> dict[str, Any]:
         """A document that says what is served; empty where there is none."""
         _ = self.version  # of what is no Kubernetes server, 404 says nothing
-        return self._find("GET", path) or {}
+        found = self._find("GET", path)
+        if found is None and path in ("/api/v1", "/apis/batch/v1"):  # every Kubernetes has these
+            raise ClusterError(f"{self.who.url} is no Kubernetes API server ({self.who.source}): no {path}")
+        return found or {}
 
     def serves(self, api_version: str, kind: str) -> bool:
         """Whether the server has this kind."""
@@ -124,8 +125,7 @@ class Api:
         request = self._request("list", api_version, kind, "", namespace)
         query = {"labelSelector": label_selector, "fieldSelector": field_selector}
         items = self.connection.ask("GET", request, query)[1]["items"]
-        type_ = {"apiVersion": api_version, "kind": kind}  # lists of built-in kinds leave it out
-        return [{**type_, **item} for item in items]
+        return [{"apiVersion": api_version, "kind": kind, **item} for item in items]  # built-in ones leave it out
 
     def apply(
         self,
