@@ -70,7 +70,13 @@ class Simulated(Instance):
         """Start the controllers, with more requests a second than a small cluster needs."""
         account, key = ["--leader-elect=false", "--bind-address=127.0.0.1"], self.pki / "apiserver.key"
         fast = ["--kube-api-qps=500", "--kube-api-burst=1000", f"--kubeconfig={self.kubeconfig}", *account]
-        manager = ["--concurrent-job-syncs=20", f"--service-account-private-key-file={key}", "--secure-port=0"]
+        # kwok's next instance takes a node over once the lease of the one before has run out.
+        manager = [
+            "--concurrent-job-syncs=20",
+            "--node-monitor-grace-period=20m",
+            f"--service-account-private-key-file={key}",
+            "--secure-port=0",
+        ]
         folder = programs.kubernetes()
         self._start("kube-controller-manager", [str(folder / "kube-controller-manager"), *fast, *manager])
         self._start("kube-scheduler", [str(folder / "kube-scheduler"), *fast, "--secure-port=0"])
@@ -81,7 +87,7 @@ class Simulated(Instance):
         (self.folder / "stages.yaml").write_text(stages)
         (own,) = free_ports(1)  # without an address it would listen everywhere
         options = [f"--kubeconfig={self.kubeconfig}", f"--config={self.folder / 'stages.yaml'}", "--manage-all-nodes"]
-        options += [f"--server-address=127.0.0.1:{own}", "--node-lease-duration-seconds=200"]
+        options += [f"--server-address=127.0.0.1:{own}", "--node-lease-duration-seconds=60"]
         options += ["--node-ip=127.0.0.1", f"--node-port={kubelet_port}"]
         self._start("kwok", [str(_build_kwok()), *options])
 
@@ -203,7 +209,7 @@ def _wait(what: str, count: int, ask: Callable[[], int]) -> None:
             print(f"{seen} of {count} {what}", flush=True)
         said = seen
         assert time.monotonic() < deadline, what
-        time.sleep(3)
+        time.sleep(8)
 
 
 def _count(api: Api) -> Counter[str]:
