@@ -30,7 +30,7 @@ from pathlib import Path
 from benchmarks import score
 from fino1.evaluate.main import main as evaluate
 from fino1.spec import load
-from fino1.tasks import finqa
+from fino1.tasks import finqa, task
 
 LATENCY_S, CONCURRENCY, ROWS, TURNS, MAX_TOKENS = 0.05, 64, 1127, 5, 512
 LM_EVAL = Path(".venv-lm-eval/bin/python")
@@ -89,7 +89,7 @@ def _run_ours(url: str, rows: Path, work: Path) -> float:
 def _run_lm_eval(url: str, rows: Path, folder: Path) -> None:
     """Ask the same prompts by local-chat-completions; its answers are judged and written as ours are."""
     records = finqa.read(rows)
-    lines = [{"prompt": finqa.TASK.prompt(record), "target": str(record.target)} for record in records]
+    lines = [{"prompt": task("finqa").prompt(record), "target": str(record.target)} for record in records]
     (folder / "asked.json").write_text(json.dumps(lines))
     (folder / "asked.yaml").write_text(TASK.format(rows=folder / "asked.json", max_tokens=MAX_TOKENS))
     model = f"model=m,base_url={url}/chat/completions,num_concurrent={CONCURRENCY}"

@@ -37,8 +37,8 @@ def files(folder):
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def packed(volume, what="results", directory=RUN):
-    command = [sys.executable, "-c", Path(pack.__file__).read_text(), str(volume), directory, what]
+def packed(volume, what="results", *directories):
+    command = [sys.executable, "-c", Path(pack.__file__).read_text(), str(volume), what, *(directories or (RUN,))]
     return subprocess.run(command, capture_output=True)
 
 
@@ -81,9 +81,19 @@ def test_there_and_back(volume, tmp_path, what):
 
 
 def test_a_directory_that_is_not_there(volume):
-    ran = packed(volume, directory="sft-ffffffffff")
+    ran = packed(volume, "results", "sft-ffffffffff")
     assert ran.returncode == 2 and ran.stdout == b""
     assert b"runs/sft-ffffffffff: expected the run's directory, got none" in ran.stderr
+
+
+def test_runs_that_share_a_cell_and_one_that_has_not_begun(volume, tmp_path):
+    runs = RUN, "eval-ffffffffff", "eval-0123456789"
+    (volume / "runs" / runs[2]).mkdir()
+    (volume / "runs" / runs[2] / "cells.json").write_text(f'{{"cells": ["{KEY}"]}}')
+    ran = packed(volume, "results", *runs)
+    assert ran.returncode == 0 and ran.stderr == b""
+    came = unpack(chunks(ran.stdout), tmp_path / "here", *runs)
+    assert came.runs == [runs[2], RUN] and [path.name for path in came.directories] == [KEY, *came.runs]
 
 
 @pytest.mark.parametrize(

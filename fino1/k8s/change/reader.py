@@ -3,7 +3,7 @@
 import contextlib
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fino1.errors import ClusterError
@@ -20,9 +20,10 @@ _KEPT = ("securityContext", "serviceAccountName", "imagePullSecrets", "toleratio
 
 
 @contextlib.contextmanager
-def open_reader(api: Api, run: Run) -> Iterator[tuple[str, str]]:
-    """Names of a pod and its container that have the run's volume at /work. One that was made is deleted at the end."""
-    for pod in api.list("v1", "Pod", label_selector=run.pods):
+def open_reader(api: Api, runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
+    """Names of a pod and its container that have the runs' volume at /work. One that was made is deleted at the end."""
+    run, names = runs[0], ",".join(run.full for run in runs)
+    for pod in api.list("v1", "Pod", label_selector=f"fino1/run in ({names}),app.kubernetes.io/component!=test"):
         if Rank(0, pod).is_running and not pod["metadata"].get("deletionTimestamp"):
             yield pod["metadata"]["name"], main_container(pod)
             return

@@ -1,4 +1,4 @@
-"""Writes a run's results as a tar stream to standard output. Runs in the pod: `python3 -c TEXT WORK DIRECTORY all|results`.
+"""Writes runs' results as a tar stream to standard output. Runs in the pod: `python3 -c TEXT WORK all|results DIRECTORY…`.
 
 Only the standard library, and no word of the installed fino1: the text of this module is sent along, so that `fetch` and what
 it reads are of one version. Files that are being written (names that begin with a dot) stay out, and so do links.
@@ -11,18 +11,18 @@ import sys
 import tarfile
 
 
-def main(work: str, directory: str, what: str) -> int:
-    """Pack `runs/DIRECTORY`, of an evaluation its cells too; without checkpoints unless `what` is all."""
-    folder = os.path.join(work, "runs", directory)
-    if not os.path.isdir(folder):
-        print(
-            f"{folder}: expected the run's directory, got none: it has not started, or not on this volume",
-            file=sys.stderr,
-        )
+def main(work: str, what: str, *directories: str) -> int:
+    """Pack those `runs/DIRECTORY` that are there, of evaluations their cells too; without checkpoints unless `what` is all."""
+    folders = [os.path.join(work, "runs", directory) for directory in directories]
+    there = [folder for folder in folders if os.path.isdir(folder)]
+    if not there:
+        wanted = "expected the run's directory, got none: it has not started, or not on this volume"
+        print(f"{folders[0]}: {wanted}", file=sys.stderr)
         return 2
     with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", bufsize=1 << 20) as tar:
-        pack(tar, work, os.path.join("runs", directory), () if what == "all" else ("checkpoints",))
-        for key in cells(folder):
+        for folder in there:
+            pack(tar, work, os.path.relpath(folder, work), () if what == "all" else ("checkpoints",))
+        for key in dict.fromkeys(key for folder in there for key in cells(folder)):
             pack(tar, work, os.path.join("cells", key), ())
     return 0
 

@@ -3,7 +3,7 @@
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
@@ -20,27 +20,32 @@ class Fetched:
     files: int
     size: int
 
+    @property
+    def runs(self) -> list[str]:
+        """The names of those that are runs'."""
+        return [path.name for path in self.directories if path.parent.name == "runs"]
 
-def unpack(chunks: Iterable[bytes], work: Path, directory: str) -> Fetched:
-    """Write what comes below `work`, as a run of this machine lies there; what is there of the same run is replaced.
+
+def unpack(chunks: Iterable[bytes], work: Path, *directories: str) -> Fetched:
+    """Write what comes below `work`, as runs of this machine lie there; what is there of the same run is replaced.
 
     Raises SpecError where checkpoints would be lost by that, ClusterError for a stream that is no such archive.
     """
-    final = work / "runs" / directory
     work.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=".fetch-", dir=work))
     try:
-        count, size = _extract(iter(chunks), temporary, directory)
-        if (final / "checkpoints").is_dir() and not (temporary / "runs" / directory / "checkpoints").is_dir():
-            raise SpecError(
-                f"--to: {final}: expected none with checkpoints, which would be lost; use --all, or another --to"
-            )
+        count, size = _extract(iter(chunks), temporary, directories)
+        for run in temporary.glob("runs/*"):
+            final = work / "runs" / run.name
+            if (final / "checkpoints").is_dir() and not (run / "checkpoints").is_dir():
+                wanted = "none with checkpoints, which would be lost; use --all, or another --to"
+                raise SpecError(f"--to: {final}: expected {wanted}")
         return Fetched(tuple(_publish(temporary, work)), count, size)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _extract(chunks: Iterator[bytes], temporary: Path, directory: str) -> tuple[int, int]:
+def _extract(chunks: Iterator[bytes], temporary: Path, directories: Sequence[str]) -> tuple[int, int]:
     """Write all files of the archive; returns how many, and their bytes. To the end: there it is known if the command failed."""
     count = size = 0
     # tarfile is content with more or less than it asks for
@@ -48,7 +53,7 @@ def _extract(chunks: Iterator[bytes], temporary: Path, directory: str) -> tuple[
     try:
         with tarfile.open(fileobj=source, mode="r|") as tar:  # type: ignore[call-overload]
             for member in tar:
-                path = temporary / _check_path(member, directory)
+                path = temporary / _check_path(member, directories)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 content = tar.extractfile(member)
                 assert content is not None, member
@@ -56,19 +61,19 @@ def _extract(chunks: Iterator[bytes], temporary: Path, directory: str) -> tuple[
                     shutil.copyfileobj(content, file, 1 << 20)
                 count, size = count + 1, size + member.size
     except (tarfile.TarError, FileExistsError, NotADirectoryError, IsADirectoryError) as error:
-        raise ClusterError(f"runs/{directory}: expected a tar archive of it from the pod, got: {error}") from error
+        raise ClusterError(f"runs/{directories[0]}: expected a tar archive of it from the pod, got: {error}") from error
     for _ in chunks:
         pass
     return count, size
 
 
-def _check_path(member: tarfile.TarInfo, directory: str) -> PurePosixPath:
-    """The path of a file below the run's own directory or a cell's; any other is refused: the pod is not trusted."""
+def _check_path(member: tarfile.TarInfo, directories: Sequence[str]) -> PurePosixPath:
+    """The path of a file below a run's own directory or a cell's; any other is refused: the pod is not trusted."""
     path = PurePosixPath(member.name)
     is_below = len(path.parts) > 2 and ".." not in path.parts and not path.is_absolute()
-    is_ours = is_below and (path.parts[:2] == ("runs", directory) or path.parts[0] == "cells")
+    is_ours = is_below and (path.parts[0] == "cells" or path.parts[0] == "runs" and path.parts[1] in directories)
     if not (is_ours and member.isreg()) or "\\" in member.name:
-        raise ClusterError(f"runs/{directory}: expected files of this run or of cells, got {member.name!r}")
+        raise ClusterError(f"runs/{directories[0]}: expected files of this run or of cells, got {member.name!r}")
     return path
 
 

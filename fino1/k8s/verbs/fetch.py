@@ -16,33 +16,33 @@ from fino1.k8s.cluster import pack
 from fino1.k8s.cluster.client import connect
 from fino1.k8s.cluster.exec import read_output
 from fino1.k8s.cluster.unpack import Fetched, unpack
-from fino1.k8s.state.run import Run, latest_runs
+from fino1.k8s.state.run import latest_runs, summarize
+
+_AT_ONCE = 32  # runs of one request: their names are in its URL
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Fetch the newest of the run objects called NAME; of an evaluation, every model's."""
-    for run, came in fetch_runs(arguments, arguments.name, arguments.all):
-        for path in came.directories:
-            print(path)
-        print_fetched(run, came)
+    for came in fetch_runs(arguments, arguments.name, arguments.all):
+        print(*came.directories, sep="\n")
     return exits.DONE
 
 
-def fetch_runs(arguments: argparse.Namespace, name: str, everything: bool) -> Iterator[tuple[Run, Fetched]]:
-    """Copy the newest run objects called `name` into the work directory, one after the other."""
+def fetch_runs(arguments: argparse.Namespace, name: str, everything: bool) -> Iterator[Fetched]:
+    """Copy the newest run objects called `name` into the work directory, some at a time; say how much has come."""
     api = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
     script = Path(pack.__file__).read_text(encoding="utf-8")
-    for run in latest_runs(api, name):
+    runs = latest_runs(api, name)
+    for run in runs:
         if not run.directory:
             got = "got none: it is not of this version"
             raise ClusterError(f"{run.kind}/{run.full}: expected the annotation fino1/directory, {got}")
-        command = ["python3", "-c", script, "/work", run.directory, "all" if everything else "results"]
-        with open_reader(api, run) as (pod, container):
-            came = unpack(read_output(api, pod, container, command), arguments.to or WORK, run.directory)
-        yield run, came
-
-
-def print_fetched(run: Run, came: Fetched) -> None:
-    """Print how much of a run has come."""
-    part = "" if run.is_over else f" ({run.phase}: not all)"
-    print(f"{run.full}: {came.files} files, {came.size / 2**20:.1f} MiB{part}")
+    for some in (runs[at : at + _AT_ONCE] for at in range(0, len(runs), _AT_ONCE)):
+        directories = [run.directory for run in some]
+        command = ["python3", "-c", script, "/work", "all" if everything else "results", *directories]
+        with open_reader(api, some) as (pod, container):
+            came = unpack(read_output(api, pod, container, command), arguments.to or WORK, *directories)
+        yield came
+        title = some[0].full if len(some) == 1 else f"{name}, {len(came.runs)} of {len(some)} runs"
+        part = "" if all(run.is_over for run in some) else f" ({summarize(some)}: not all)"
+        print(f"{title}: {came.files} files, {came.size / 2**20:.1f} MiB{part}")

@@ -3,16 +3,15 @@
 import argparse
 
 from fino1.commandline import WORK
-from fino1.k8s.verbs.fetch import fetch_runs, print_fetched
+from fino1.k8s.verbs.fetch import fetch_runs
 from fino1.local import page
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Fetch what is named; write the evaluations' leaderboard and the others' curves as one page."""
-    directories = []
+    directories: list[str] = []
     for name in arguments.names:
-        for run, came in fetch_runs(arguments, name, everything=False):
-            print_fetched(run, came)
-            directories.append(run.directory)
+        for came in fetch_runs(arguments, name, everything=False):
+            directories += came.runs
     print()
     return page.write(arguments.to or WORK, directories, "--title", arguments.title)
