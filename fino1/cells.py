@@ -159,6 +159,11 @@ class Cell:
     cost: dict[str, Any] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
 
+    @property
+    def samples_per_question(self) -> int:
+        """The number of answers to each question, k of avg@k."""
+        return self.settings.get("samples", 1)
+
 
 def find_finished(directory: Path) -> Cell | None:
     """Read cell.json of a finished cell; None where the cell is not there or not finished."""
@@ -174,6 +179,7 @@ def read_cell(directory: Path) -> Cell:
     cell = _read_heading(directory / CELL_FILE)
     samples = _read_samples(directory / SAMPLES_FILE)
     _check_summary(cell.summary, samples, directory / SAMPLES_FILE)
+    _check_numbers(cell.samples_per_question, samples, directory / SAMPLES_FILE)
     return replace(cell, samples=samples)
 
 
@@ -229,6 +235,19 @@ def _check_summary(summary: Summary, samples: Sequence[Sample], file: Path) -> N
     ]
     if problems:
         raise SpecError(problems)
+
+
+def _check_numbers(each: int, samples: Sequence[Sample], file: Path) -> None:
+    """Raise SpecError where a question has not the answers 0 … each − 1."""
+    numbers: dict[str, list[int]] = {}
+    for sample in samples:
+        numbers.setdefault(sample.id, []).append(sample.number)
+    wrong = next((name for name, there in numbers.items() if sorted(there) != list(range(each))), None)
+    if wrong is not None:
+        got = f"those numbered {', '.join(map(str, sorted(numbers[wrong])))} to {wrong!r}"
+        raise SpecError(
+            f"{file}: expected {each} answers to each question (settings.samples of {CELL_FILE}), got {got}"
+        )
 
 
 def _find_faults(found: Mapping[str, Any], cls: type) -> list[str]:

@@ -1,4 +1,4 @@
-"""Which answers to a question are the same, so that the most frequent one can be told? (maj@k, docs/endpoints.md)"""
+"""Which answers to a question are the same, so that the most frequent one can be told? (maj@k, docs/run.md)"""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,7 +13,7 @@ def mark_equal(task: Task, records: Mapping[str, Record], found: Mapping[Key, Sa
     """Note in each answer the number of the first one to the same question that it equals, itself if none before; same order.
 
     An answer equals an earlier one where the scorer would call it right if that one's value were the gold. The gold itself has no
-    say. An answer that is unparsed or truncated equals none and has no vote.
+    say. A choice is compared by its letter. An answer that is unparsed or truncated equals none and has no vote.
     """
     ordered = [found[key] for key in sorted(found)]
     marked = {
@@ -30,17 +30,23 @@ def _mark(task: Task, record: Record, samples: list[Sample]) -> list[Sample]:
     marked = []
     for sample in samples:
         first = None
-        if sample.value is not None and not sample.truncated:
-            if sample.value not in known:
-                known[sample.value] = next(
+        answer = _read_answer(sample)
+        if answer is not None and not sample.truncated:
+            if answer not in known:
+                known[answer] = next(
                     (each.number for each in firsts if _is_same(task, record, sample, each)), sample.number
                 )
-            first = known[sample.value]
+            first = known[answer]
             firsts += [sample] if first == sample.number else []
         marked.append(replace(sample, same_as=first))
     return marked
 
 
 def _is_same(task: Task, record: Record, sample: Sample, earlier: Sample) -> bool:
-    as_gold = replace(record, target=earlier.value, other_gold=None)
+    as_gold = replace(record, target=_read_answer(earlier), other_gold=None)
     return judge(task.score, sample.completion, as_gold).strict is True
+
+
+def _read_answer(sample: Sample) -> float | bool | str | None:
+    """Return what was read out of an answer: a number, a truth value, the letter of a choice, or None."""
+    return sample.extracted if sample.value is None else sample.value

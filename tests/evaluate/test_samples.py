@@ -12,6 +12,7 @@ from fino1.evaluate import votes
 from fino1.evaluate.endpoint import EndpointLost
 from fino1.evaluate.main import main
 from fino1.evaluate.samples import INDEX
+from fino1.evaluate.verdicts import read_verdict
 from fino1.spec import load
 from fino1.tasks import ledger, task
 from fino1.tasks.record import Record
@@ -137,8 +138,7 @@ def marks(completions, record=None, **fields):
     record = record or Record("row", "what was the change in net revenue in 2015 ?", 94.0)
     found = {}
     for number, completion in enumerate(completions):
-        verdict = task("finqa").score(completion, record.question, record.target, **record.basis)
-        about = {"completion": completion, "value": verdict.value, "strict": verdict.strict}
+        about = {"completion": completion, **read_verdict(task("finqa"), record, completion)}
         sample = Sample(**LINE | about | {"id": "row", "number": number} | fields.get(str(number), {}))
         found[sample.key] = sample
     return [sample.same_as for sample in votes.mark_equal(task("finqa"), {"row": record}, found).values()]
@@ -155,6 +155,11 @@ def test_the_gold_has_no_say():
 def test_truth_values_vote():
     record = Record("row", "did it rise ?", True)
     assert marks(["yes", "no", "The answer is yes.", "maybe"], record) == [0, 1, 0, None]
+
+
+def test_choices_vote_by_their_letters():
+    record = Record("row", "which one ?", "B", basis={"options": ("low", "high", "none")})
+    assert marks(["B", "C", "The answer is (B).", "high", "E", "either", "E"], record) == [0, 1, 0, 0, 4, None, 4]
 
 
 def test_a_truncated_answer_has_no_vote():
