@@ -1,7 +1,7 @@
 """How do cells look in lm-evaluation-harness' sample format? As `lm_eval --output_path DIR --log_samples` writes its own.
 
     DIR/<model>/results_<date>.json              metrics and settings of a model's tasks
-    DIR/<model>/samples_<task>_<date>.jsonl      a line a question
+    DIR/<model>/samples_<task>_<date>.jsonl      a line a question and filter
 
 The fields are those of lm_eval 0.4.13 (result_schema.py there). What its loader reads is here, and what no cell knows is left
 out: Python environment, tokenizer, times. The date in the names is always the same one, so that equal cells give equal bytes.
@@ -12,13 +12,16 @@ import json
 import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, product
 from typing import Any
 
 from fino1.cells import Cell, Sample
 
 DATE = "1970-01-01T00-00-00"  # cells hold no time; lm_eval takes the file of the latest date, so any of its own goes before
-FILTER = "rule"
+RULE, MODEL = (
+    "rule",
+    "model",
+)  # filters, as lm_eval calls what finds an answer in a completion; `model`: eval.extraction
 METRICS = {"exact_match": True, "docmath_compat": True, "unparsed": False, "truncated": False}
 """Metric → whether higher is better. `exact_match` counts as our accuracy does (docs/design.md C8)."""
 _NO_ANSWER = "[invalid]"  # as lm_eval's own filters write it
@@ -35,7 +38,11 @@ def export(cells: Sequence[Cell]) -> Iterator[tuple[str, str]]:
             task = _clean_name(cell.task)
             if [each.task for each in mine].count(cell.task) > 1:  # they differ in their settings
                 task += f"-{cell.key[:_KEY_DIGITS]}"
-            lines = [_make_line(i, samples, cell) for i, samples in enumerate(_group(cell.samples))]
+            lines = [
+                _make_line(i, samples, cell, name)
+                for name in _list_filters(cell)
+                for i, samples in enumerate(_group(cell.samples))
+            ]
             tasks[task] = cell, lines
             yield f"{folder}/samples_{task}_{DATE}.jsonl", "".join(_dump(line) + "\n" for line in lines)
         yield f"{folder}/results_{DATE}.json", _dump(_summarize(model, tasks), indent=2) + "\n"
@@ -50,11 +57,15 @@ def _group(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
     return (list(answers) for _, answers in groupby(samples, key=lambda sample: sample.id))
 
 
-def _make_line(number: int, samples: Sequence[Sample], cell: Cell) -> dict[str, Any]:
-    """Make the line of a question from the answers to it."""
+def _list_filters(cell: Cell) -> list[str]:
+    return [RULE, MODEL] if "extraction" in cell.settings else [RULE]
+
+
+def _make_line(number: int, samples: Sequence[Sample], cell: Cell, name: str) -> dict[str, Any]:
+    """Make the line of a question from the answers to it, and from what the filter found in them."""
     first = samples[0]
     doc = {"id": first.id, "question": first.question}
-    answers = [_NO_ANSWER if sample.extracted is None else sample.extracted for sample in samples]
+    answers = [_find_answer(sample, name) for sample in samples]
     return {
         "doc_id": number,
         "doc": doc,
@@ -62,20 +73,29 @@ def _make_line(number: int, samples: Sequence[Sample], cell: Cell) -> dict[str, 
         "arguments": {"gen_args_0": {"arg_0": first.prompt, "arg_1": _list_options(cell)}},
         "resps": [[sample.completion for sample in samples]],
         "filtered_resps": answers if len(answers) == 1 else [answers],
-        "filter": FILTER,
+        "filter": name,
         "metrics": list(METRICS),
         "doc_hash": _hash(_dump(doc, indent=2)),
         "prompt_hash": _hash(first.prompt),
         "target_hash": _hash(str(first.target)),
-        **{metric: statistics.fmean(_measure(sample)[metric] for sample in samples) for metric in METRICS},
+        **{metric: statistics.fmean(_measure(sample, name)[metric] for sample in samples) for metric in METRICS},
     }
 
 
-def _measure(sample: Sample) -> dict[str, bool]:
+def _find_answer(sample: Sample, name: str) -> str:
+    found = sample.extracted if name == RULE else (sample.extraction or {}).get("text")
+    return _NO_ANSWER if found is None else found
+
+
+def _measure(sample: Sample, name: str) -> dict[str, bool]:
+    by_model = sample.extraction or {"strict": None, "docmath_compat": None}
+    strict, docmath_compat = (
+        (sample.strict, sample.docmath_compat) if name == RULE else (by_model["strict"], by_model["docmath_compat"])
+    )
     return {
-        "exact_match": sample.right,
-        "docmath_compat": sample.docmath_compat is True,
-        "unparsed": sample.strict is None,
+        "exact_match": strict is True and not sample.truncated,
+        "docmath_compat": docmath_compat is True,
+        "unparsed": strict is None,
         "truncated": sample.truncated,
     }
 
@@ -90,7 +110,7 @@ def _list_options(cell: Cell) -> dict[str, Any]:
 def _summarize(model: str, tasks: Mapping[str, tuple[Cell, list[dict[str, Any]]]]) -> dict[str, Any]:
     """Make results.json of a model's tasks."""
     first = next(cell for cell, _ in tasks.values())
-    sizes = {task: len(lines) for task, (_, lines) in tasks.items()}
+    sizes = {task: sum(line["filter"] == RULE for line in lines) for task, (_, lines) in tasks.items()}
     return {
         "results": {task: _average(task, lines) for task, (_, lines) in tasks.items()},
         "group_subtasks": {task: [] for task in tasks},
@@ -109,12 +129,13 @@ def _summarize(model: str, tasks: Mapping[str, tuple[Cell, list[dict[str, Any]]]
 
 def _average(task: str, lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Compute each metric's mean over the questions, and its standard error as lm_eval does."""
-    found: dict[str, Any] = {"name": task, "alias": task, "sample_len": len(lines)}
-    for metric in METRICS:
-        values = [line[metric] for line in lines]
-        found[f"{metric},{FILTER}"] = statistics.fmean(values)
+    names = dict.fromkeys(line["filter"] for line in lines)
+    found: dict[str, Any] = {"name": task, "alias": task, "sample_len": len(lines) // len(names)}
+    for name, metric in product(names, METRICS):
+        values = [line[metric] for line in lines if line["filter"] == name]
+        found[f"{metric},{name}"] = statistics.fmean(values)
         error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else "N/A"
-        found[f"{metric}_stderr,{FILTER}"] = error
+        found[f"{metric}_stderr,{name}"] = error
     return found
 
 
@@ -130,7 +151,7 @@ def _describe(task: str, cell: Cell) -> dict[str, Any]:
         "metric_list": [
             {"metric": metric, "aggregation": "mean", "higher_is_better": higher} for metric, higher in METRICS.items()
         ],
-        "filter_list": [{"name": FILTER, "filter": [{"function": "fino1"}]}],
+        "filter_list": [{"name": name, "filter": [{"function": "fino1"}]} for name in _list_filters(cell)],
         "metadata": {"version": cell.settings.get("scorer"), "key": cell.key, "settings": cell.settings},
     }
 

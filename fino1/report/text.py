@@ -37,12 +37,11 @@ def _write_rows(board: Leaderboard) -> list[str]:
 
 
 def _tabulate(table: Table) -> tuple[Sequence[str], list[Sequence[str]]]:
-    """Return a table's head and rows; a mixed one has a column for what differs, several answers have those of maj@k, pass@k."""
+    """Return a table's head and rows; a mixed one has a column for what differs, and some have those of `shares`."""
     head = _ROW_HEAD[:2] + ("Differs in",) * table.is_mixed + _ROW_HEAD[2:]
     if table.k:
         head = tuple(name.replace("Accuracy", f"avg@{table.k}") for name in head)
-        head += tuple(f"{name}@{table.k}, % (95 %)" for name in table.shares)
-    return head, [
+    return head + tuple(table.shares.values()), [
         (escape(row["model"]), escape(row["task"]))
         + (escape(row["differs"]),) * table.is_mixed
         + tuple(_list_figures(row, table))

@@ -89,6 +89,26 @@ def test_files_and_fields(exported):
     assert odd["resps"] == [["café ? \u2028 end"]]
 
 
+def test_a_result_that_a_model_read_is_a_filter(cell, sample):
+    reply = {"text": "0", "strict": True, "docmath_compat": True, "finish_reason": "stop"}
+    lines = [sample(0, None, extraction=reply), sample(1, None), sample(2, True, extraction=reply | {"strict": None})]
+    path = cell("m", lines, settings=SETTINGS | {"extraction": {"model": {"model_id": "judge"}}})
+    (_, text), (_, results) = lm_eval.export([read_cell(path)])
+    found = [json.loads(line) for line in text.splitlines()]
+    said = [(line["doc_id"], line["filter"], line["filtered_resps"], line["exact_match"]) for line in found]
+    assert said == [
+        (0, "rule", ["[invalid]"], 0.0),
+        (1, "rule", ["[invalid]"], 0.0),
+        (2, "rule", ["2"], 1.0),
+        (0, "model", ["0"], 1.0),
+        (1, "model", ["[invalid]"], 0.0),
+        (2, "model", ["0"], 0.0),
+    ]
+    averages = json.loads(results)["results"]["ledger"]
+    assert (averages["sample_len"], averages["unparsed,rule"], averages["unparsed,model"]) == (3, 2 / 3, 2 / 3)
+    assert averages["docmath_compat,model"] == 2 / 3
+
+
 def test_several_answers_are_repeats_of_one_line(exported):
     (line,) = read_lines(exported / f"k/samples_ledger_{lm_eval.DATE}.jsonl")
     assert [len(line["resps"]), len(line["resps"][0]), line["filtered_resps"]] == [1, 2, [["0", "0"]]]
