@@ -21,8 +21,8 @@ LEGEND = (
 )
 PAIRS_LEGEND = (
     "Paired on the questions that both models were asked (x of y and z: x in common, a was asked y, b was asked z). "
-    "p: exact two-sided McNemar test. p (Holm): corrected for all the comparisons made in that table. "
-    f"A model is called better where p (Holm) is below {SIGNIFICANT:g}."
+    "p: exact two-sided McNemar test, of several answers to each question one of sign flips. p (Holm): corrected for all the "
+    f"comparisons made in that table. A model is called better where p (Holm) is below {SIGNIFICANT:g}."
 )
 
 

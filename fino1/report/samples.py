@@ -32,7 +32,7 @@ PAGE_CHARS = (
     60_000_000  # of all completions, about 25 MB as packed: a page opens in less than a second (benchmarks/page.py)
 )
 LABELS = ("Extracted", "Read as", "Strict verdict", "DocMath-compatible", "Prompt tokens", "Completion tokens")
-LABELS += ("Seconds", "Finish reason", "Document", "Sign", "Vote", "By extraction")
+LABELS += ("Seconds", "Finish reason", "Document", "Sign", "By extraction", "Vote")
 
 _VISIBLE = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
 _VISIBLE |= dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)  # half of a surrogate pair, as json reads "\ud800"
@@ -186,9 +186,9 @@ def _list_facts(sample: Sample) -> list[str | None]:
         sample.finish_reason and show_controls(sample.finish_reason),
         "cut to fit the model" if sample.cut else None,
         "accepted by magnitude: the question asks for a decrease" if sample.sign_from_question else None,
-        None if sample.same_as is None else f"for answer {sample.same_as + 1}",
         sample.extraction
         and f"{_WORDS[sample.extraction['strict']]}: {shorten(sample.extraction['text'], RESULT_CHARS)}",
+        None if sample.same_as is None else f"for answer {sample.same_as + 1}",
     ]
 
 

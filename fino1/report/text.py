@@ -41,7 +41,9 @@ def _tabulate(table: Table) -> tuple[Sequence[str], list[Sequence[str]]]:
     head = _ROW_HEAD[:2] + ("Differs in",) * table.is_mixed + _ROW_HEAD[2:]
     if table.k:
         head = tuple(name.replace("Accuracy", f"avg@{table.k}") for name in head)
-    return head + tuple(table.shares.values()), [
+    at = head.index("95 % interval, %") + 1
+    head = (*head[:at], *table.shares.values(), *head[at:])
+    return head, [
         (escape(row["model"]), escape(row["task"]))
         + (escape(row["differs"]),) * table.is_mixed
         + tuple(_list_figures(row, table))
@@ -53,10 +55,10 @@ def _list_figures(row: dict[str, Any], table: Table) -> Iterable[str]:
     yield f"{row['k']:,}/{row['n']:,}"
     yield format_percent(row["accuracy"])
     yield format_interval(row)
-    yield from (f"{row[count]:,}" for count in ("unparsed", "truncated", "cut"))
-    yield format_percent(row["docmath_compat"])
     for name in table.shares:
         yield f"{format_percent(row[name])} ({format_interval(row, f'{name}_')})" if name in row else ""
+    yield from (f"{row[count]:,}" for count in ("unparsed", "truncated", "cut"))
+    yield format_percent(row["docmath_compat"])
 
 
 def _write_pairs(board: Leaderboard) -> list[str]:

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from fino1 import cells, runs
+from fino1 import cells, report, runs
 from fino1.errors import SpecError
 from fino1.evaluate.budget import TEMPLATE_TOKENS
 from fino1.evaluate.endpoint import EndpointLost
@@ -93,6 +93,10 @@ def test_an_extractor_that_is_down_ends_as_a_model_that_is(right, reader, tmp_pa
     (answers,) = cells_of(tmp_path)
     assert "extraction" not in answers.settings
     assert not (runs.directory(tmp_path, "eval", spec(right, reader, concurrency=1)) / "done.json").exists()
+    board = report.write_runs(tmp_path, ["eval"], tmp_path / "report", "T")
+    assert board["rows"] == []
+    missing = "a on ledger: missing, not all of its questions are answered with an extraction"
+    assert missing in (tmp_path / "report" / "leaderboard.md").read_text()
     reader.fault = lambda prompt, number: None
     assert main(spec(right, reader, concurrency=1), "eval", tmp_path) == 0
     assert (right.asked.total(), set(reader.answered.values())) == (N, {1})

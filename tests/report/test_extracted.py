@@ -27,9 +27,11 @@ def test_both_figures(cell, sample, tmp_path):
     (line,) = csv.DictReader((tmp_path / "out" / "leaderboard.csv").open())
     assert line["extracted_docmath_compat"] == "0.5"
     markdown, page = ((tmp_path / "out" / name).read_text() for name in ("leaderboard.md", "index.html"))
-    head = "By extraction, % (95 %) | By extraction, DocMath-compatible, % (95 %) |"
-    assert f"{head}\n" in markdown
-    assert "| 25.0 (4.6–69.9) | 50.0 (15.0–85.0) |\n" in markdown
+    assert (
+        "| 95 % interval, % | By extraction, % (95 %) | By extraction, DocMath-compatible, % (95 %) | Unparsed"
+        in markdown
+    )
+    assert "| 25.0 | 4.6–69.9 | 25.0 (4.6–69.9) | 50.0 (15.0–85.0) |" in markdown
     assert "extraction judge" in markdown
     for text in ("By extraction, DocMath-compatible, % (95 %)</th>", "25.0 (4.6–69.9)", "extraction <b>judge</b>"):
         assert text in page
@@ -50,4 +52,4 @@ def test_cells_with_and_without_stand_apart_unless_asked(cell, sample, tmp_path)
     assert "### ledger (extraction judge)\n" in text and "### ledger (extraction none)\n" in text
     report.write(cells, {}, tmp_path / "out", "T", allow_mixed=True)
     (row,) = (line for line in (tmp_path / "out" / "leaderboard.md").read_text().splitlines() if line[:4] == "| b ")
-    assert row.endswith("|  |  |")
+    assert "| 2/2 | 100.0 | 34.2–100.0 |  |  |" in row

@@ -149,6 +149,7 @@ def test_report_writes_them_the_same_again(cell, sample, tmp_path):
     done = {"method": "eval", "cells": ["ab" * 32], "models": ["shown"], "tasks": ["ledger"]}
     (run / "done.json").write_text(json.dumps(done))
     (run / "cells.json").write_text(json.dumps(done))
+    (run / "config.json").write_text(json.dumps({"eval": {}}))
     found = []
     for name in ("first", "second"):
         options = ["--work", str(tmp_path), "--out", str(tmp_path / "out"), "--run", "eval"]
