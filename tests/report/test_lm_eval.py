@@ -12,7 +12,9 @@ from fino1 import __main__ as entry
 from fino1.cells import read_cell
 from fino1.report import lm_eval
 
-PYTHON = Path(".venv-lm-eval/bin/python")  # as benchmarks/evaluate.py makes it
+PYTHON = Path(
+    ".venv-lm-eval/bin/python"
+)  # python3 -m venv .venv-lm-eval && .venv-lm-eval/bin/pip install 'lm_eval[api]==0.4.13'
 SETTINGS = {"max_tokens": 64, "temperature": 0.5, "prompt": "{{ question }}", "scorer": "3", "model": {"hub": "a/b"}}
 SETTINGS |= {"server": "vllm"}
 READ = """
@@ -160,7 +162,7 @@ def test_report_writes_them_the_same_again(cell, sample, tmp_path):
     assert {path.parts[0] for path in found[0]} == {"shown"}
 
 
-@pytest.mark.skipif(not PYTHON.exists(), reason=f"no {PYTHON} (benchmarks/evaluate.py says how it is made)")
+@pytest.mark.skipif(not PYTHON.exists(), reason=f"no {PYTHON}, an environment with lm_eval")
 def test_lm_eval_reads_them(exported):
     for model, lines in (("org__m", 2), ("k", 1)):
         command = [PYTHON.absolute(), "-c", READ, exported / model]
