@@ -95,6 +95,8 @@ def _add_report(command: argparse.ArgumentParser) -> None:
     command.add_argument("--skipped", action="append", default=[], metavar="TEXT", help=text)
     text = "put cells that differ in more than the model, such as the prompt, in one table, with a column that says in what"
     command.add_argument("--allow-mixed", action="store_true", help=text)
+    text = "also write the samples there, as lm-evaluation-harness writes its own (docs/run.md)"
+    command.add_argument("--lm-eval", type=Path, metavar="DIR", help=text)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -172,6 +174,8 @@ def _report(arguments: argparse.Namespace) -> int:
 
     texts = (arguments.title, arguments.note, arguments.skipped)
     report.write_runs(arguments.work, arguments.run, arguments.out, *texts, arguments.allow_mixed)
+    if arguments.lm_eval:
+        report.write_samples(arguments.work, arguments.run, arguments.lm_eval)
     return exits.DONE
 
 

@@ -32,8 +32,8 @@ class Sample:
     were sent and not answered. `strict_by_other_gold` is the verdict by the row's second gold, published or corrected
     (docs/scoring.md §10), `same_program` says of an answer that is a program whether it is the gold one. With several samples
     `number` counts a question's answers from 0, and `same_as` is the number of the first one that the scorer holds equal, None
-    where the answer has no vote. The six are in the file only where there are some. Token counts are None where the endpoint
-    gave none.
+    where the answer has no vote. `extraction` is what another model read in the completion (evaluate/extractor.py). The seven
+    are in the file only where there are some. Token counts are None where the endpoint gave none.
     """
 
     id: str
@@ -59,6 +59,7 @@ class Sample:
     same_program: bool | None = None
     number: int = 0
     same_as: int | None = None
+    extraction: dict[str, Any] | None = None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -81,6 +82,11 @@ class Sample:
         if self.strict_by_other_gold is None:
             return self.right
         return self.strict_by_other_gold and not self.truncated
+
+    @property
+    def right_by_extraction(self) -> bool:
+        """True if the result that another model read in it is right, and it is not truncated."""
+        return (self.extraction or {}).get("strict") is True and not self.truncated
 
     @property
     def state(self) -> str:

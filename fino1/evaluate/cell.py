@@ -5,20 +5,20 @@
 """
 
 import contextlib
-import math
-import queue
+import functools
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from fino1 import cells
 from fino1.cells import SAMPLES_FILE, Cell, Sample, Summary
 from fino1.evaluate import samples
-from fino1.evaluate.budget import Tariff
+from fino1.evaluate.batches import iterate_batches
+from fino1.evaluate.budget import Cost, Tariff
 from fino1.evaluate.endpoint import Answer, Cancelled
+from fino1.evaluate.extractor import Extractor
 from fino1.evaluate.journal import bound_bytes, open_journal
 from fino1.evaluate.models import Source
 from fino1.evaluate.questions import Question
@@ -30,16 +30,16 @@ from fino1.progress import Progress
 from fino1.spec import canonical
 from fino1.tasks.record import Task
 
-GRACE_S = 10.0  # after SIGTERM: time for the requests under way; Kubernetes' default grace period is 30 s
-_TICK_S = 0.2
-
-Ask = Callable[[Question, threading.Event], Answer]
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Ask = Callable[[Question, threading.Event], Answer | None]
+Make = Callable[[Question, Answer | None], Sample]
 
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell to evaluate. `key` is the digest of `settings`; `questions` is empty if the cell is finished."""
+    """A cell to evaluate. `key` is the digest of `settings`; `questions` is empty if the cell is finished.
+
+    One with an `extractor` is made of the cell with its `answers`, whose settings name no extractor.
+    """
 
     key: str
     source: Source
@@ -49,11 +49,28 @@ class PlannedCell:
     provenance: dict[str, Any]
     questions: tuple[Question, ...] = ()
     store: Store | None = None
+    extractor: Extractor | None = None
+    answers: "PlannedCell | None" = None
+
+    @property
+    def asked(self) -> "PlannedCell":
+        """The cell whose questions the model is asked."""
+        return self.answers or self
+
+    @property
+    def most_tokens(self) -> int:
+        """The most tokens that a sample can hold."""
+        return self.settings["max_tokens"] + (self.extractor.block.max_tokens if self.extractor else 0)
 
     @property
     def tariff(self) -> Tariff:
         """The price of the cell's questions and the most tokens of an answer."""
         return Tariff(self.source.price, self.settings["max_tokens"])
+
+    @property
+    def is_priced(self) -> bool:
+        """True if anything that is asked has a price."""
+        return bool(self.source.price or (self.extractor and self.extractor.source.price))
 
     def read_answered(self, shard: Shard = WHOLE) -> list[Sample]:
         """Read the samples of a shard that are on disk."""
@@ -67,9 +84,38 @@ class PlannedCell:
         done = samples.load(self.directory, self.questions)
         return [question for question in shard.select(self.questions) if question.key not in done]
 
+    def sum_samples(self, found: Sequence[Sample]) -> Cost:
+        """Add up what these samples cost."""
+        extracted = self.extractor.sum_samples(found) if self.extractor else Cost()
+        return self.tariff.sum_samples(found) + extracted
 
-def run_cell(cell: PlannedCell, ask: Ask, concurrency: int, stop: threading.Event, shard: Shard = WHOLE) -> Cell | None:
+    def sum_costs(self, shard: Shard = WHOLE) -> Cost:
+        """Add up what the answers and extractions of a shard that are on disk cost, whichever run bought them."""
+        found = self.read_answered(shard)
+        if self.extractor is None or self.answers is None or not self.questions:
+            return self.sum_samples(found)
+        return self.answers.sum_costs(shard) + self.extractor.sum_samples(found)
+
+    def estimate_remaining(self, shard: Shard = WHOLE) -> list[Cost]:
+        """Estimate the cost of each request that a shard has left."""
+        found = [self.tariff.estimate(question.prompt) for question in self.asked.find_remaining(shard)]
+        if self.extractor is None:
+            return found
+        most = self.settings["max_tokens"]
+        return found + [self.extractor.estimate(q.record.question, most) for q in self.find_remaining(shard)]
+
+
+def run_cell(
+    cell: PlannedCell,
+    ask: Ask,
+    concurrency: int,
+    stop: threading.Event,
+    shard: Shard = WHOLE,
+    make: Make | None = None,
+) -> Cell | None:
     """Ask the questions left in a shard; write cell.json if no shard has any left. Returns the cell if it is finished, else None.
+
+    `make` makes a sample of a question and the answer to it; None: the answer is the model's, and is judged.
 
     Raises Cancelled on `stop`, and the errors of `ask`; the samples so far are on disk then.
     """
@@ -78,7 +124,7 @@ def run_cell(cell: PlannedCell, ask: Ask, concurrency: int, stop: threading.Even
         finished = cells.find_finished(cell.directory)
         if finished is not None:
             return finished
-        _ask_remaining(cell, ask, concurrency, stop, shard)
+        _ask_remaining(cell, ask, concurrency, stop, shard, make or functools.partial(_judge, cell.task))
         if cell.store is not None:
             cell.store.fetch(cell.directory)  # other shards' answers
             if finished := cells.find_finished(cell.directory):
@@ -90,7 +136,9 @@ def run_cell(cell: PlannedCell, ask: Ask, concurrency: int, stop: threading.Even
         return _finish(cell, found)
 
 
-def _ask_remaining(cell: PlannedCell, ask: Ask, concurrency: int, stop: threading.Event, shard: Shard) -> None:
+def _ask_remaining(
+    cell: PlannedCell, ask: Ask, concurrency: int, stop: threading.Event, shard: Shard, make: Make
+) -> None:
     path = cell.directory / shard.file
     samples.tidy(path, cell.questions)
     left = cell.find_remaining(shard)
@@ -98,26 +146,27 @@ def _ask_remaining(cell: PlannedCell, ask: Ask, concurrency: int, stop: threadin
         return
     total = len(shard.select(cell.questions))
     done = total - len(left)
-    room = bound_bytes(left, cell.settings["max_tokens"], concurrency)
+    room = bound_bytes(left, cell.most_tokens, concurrency)
     with (
         open_journal(path, cell.store, room) as journal,
         contextlib.closing(_show(cell, shard, total, done)) as progress,
     ):
 
-        def ask_unless_lost(question: Question, halt: threading.Event) -> Answer:
+        def ask_unless_lost(question: Question, halt: threading.Event) -> Answer | None:
             if journal.failure is not None:
                 raise Cancelled
             return ask(question, halt)
 
         for batch in iterate_batches(ask_unless_lost, left, concurrency, stop):
-            journal.append(b"".join(_judge(cell.task, *answered).to_line() for answered in batch))
+            journal.append(b"".join(make(*answered).to_line() for answered in batch))
             for _ in batch:
                 done += 1
                 progress.update(done)
 
 
 def _show(cell: PlannedCell, shard: Shard, total: int, done: int) -> Progress:
-    return Progress("evaluate", total, done, model=cell.source.name, task=cell.task.name, **shard.labels)
+    stage = "extract" if cell.extractor else "evaluate"
+    return Progress(stage, total, done, model=cell.source.name, task=cell.task.name, **shard.labels)
 
 
 def _finish(cell: PlannedCell, found: Mapping[Key, Sample]) -> Cell:
@@ -125,15 +174,20 @@ def _finish(cell: PlannedCell, found: Mapping[Key, Sample]) -> Cell:
         found = mark_equal(cell.task, {question.id: question.record for question in cell.questions}, found)
     samples.write(cell.directory / SAMPLES_FILE, cell.questions, found)
     ordered = [found[question.key] for question in cell.questions]
-    answered_by = sorted({sample.answered_by for sample in ordered if sample.answered_by})
+    origin = {"answered_by": sorted({sample.answered_by for sample in ordered if sample.answered_by})}
+    if cell.answers is not None:
+        of_answers = cells.find_finished(cell.answers.directory)  # the shard that made the last answer has finished it
+        origin = of_answers.provenance if of_answers else origin
+        by = {(sample.extraction or {}).get("answered_by") for sample in ordered}
+        origin |= {"extracted_by": sorted(by - {None})}
     finished = Cell(
         key=cell.key,
         model=cell.source.name,
         task=cell.task.name,
         settings=cell.settings,
-        provenance=cell.provenance | {"answered_by": answered_by},
+        provenance=cell.provenance | origin,
         summary=Summary.count(ordered),
-        cost=cell.tariff.sum_samples(ordered).to_dict(is_priced=cell.source.price is not None),
+        cost=cell.sum_samples(ordered).to_dict(is_priced=cell.is_priced),
     )
     cells.write_cell(cell.directory, finished)
     if cell.store is not None:
@@ -167,87 +221,3 @@ def digest_results(finished: Sequence[Cell]) -> str:
     return canonical.digest(
         [[cell.key, {k: v for k, v in vars(cell.summary).items() if k != "seconds"}] for cell in finished]
     )
-
-
-_Done = tuple[Item | None, Any, threading.Event]
-_Ask = Callable[[Item, threading.Event], Result]
-
-
-def iterate_answers(
-    ask: _Ask[Item, Result], questions: Sequence[Item], concurrency: int, stop: threading.Event
-) -> Iterator[tuple[Item, Result]]:
-    """Yield answers as `iterate_batches` does, one by one."""
-    for batch in iterate_batches(ask, questions, concurrency, stop):
-        yield from batch
-
-
-def iterate_batches(
-    ask: _Ask[Item, Result], questions: Sequence[Item], concurrency: int, stop: threading.Event
-) -> Iterator[list[tuple[Item, Result]]]:
-    """Yield the answers that have come since the last batch, `concurrency` requests at once.
-
-    On `stop`, or the first error, no further question is sent, and then Cancelled or the error is raised. Requests under way
-    are paid for, so they are waited for; after `stop` for GRACE_S seconds only. Threads that hang are daemons, which do not
-    keep the process from ending.
-    """
-    todo: queue.SimpleQueue[Item] = queue.SimpleQueue()
-    done: queue.SimpleQueue[_Done] = queue.SimpleQueue()
-    halt = threading.Event()
-    for question in questions:
-        todo.put(question)
-    threads = min(concurrency, len(questions))
-    for _ in range(threads):
-        threading.Thread(target=_answer_in_turn, args=(ask, todo, done, halt), daemon=True).start()
-    failure: BaseException | None = None
-    deadline = math.inf
-    try:
-        while threads and time.monotonic() < deadline:
-            come = _take_all(done)
-            ended = [answer for question, answer, _ in come if question is None]
-            threads -= len(ended)
-            failure = failure or next(filter(None, ended), None)
-            if batch := [(question, answer) for question, answer, _ in come if question is not None]:
-                yield batch
-            for *_, taken in come:
-                taken.set()
-            if stop.is_set() or failure:
-                halt.set()
-            if stop.is_set() and deadline == math.inf:
-                deadline = time.monotonic() + GRACE_S
-    finally:
-        halt.set()
-    if failure:
-        raise failure
-    if stop.is_set():
-        raise Cancelled
-
-
-def _take_all(done: queue.SimpleQueue[_Done]) -> list[_Done]:
-    """Take what has come, or wait a moment for something to come."""
-    found = []
-    with contextlib.suppress(queue.Empty):
-        found.append(done.get(timeout=_TICK_S))
-        while True:
-            found.append(done.get_nowait())
-    return found
-
-
-def _answer_in_turn(ask: Callable, todo: queue.SimpleQueue, done: queue.SimpleQueue, halt: threading.Event) -> None:
-    """Answer questions of `todo` until it is empty or `halt` is set.
-
-    Puts (question, answer) into `done` for each, and at the end (None, error or None).
-
-    The next question is sent only once the answer before is written: a kill loses at most one answer a thread.
-    """
-    end: BaseException | None = None
-    try:
-        while not halt.is_set():
-            question = todo.get_nowait()
-            taken = threading.Event()
-            done.put((question, ask(question, halt), taken))
-            taken.wait()
-    except (queue.Empty, Cancelled):
-        pass
-    except BaseException as error:  # noqa: BLE001, raised again in the main thread
-        end = error
-    done.put((None, end, threading.Event()))

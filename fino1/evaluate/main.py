@@ -22,10 +22,11 @@ from typing import Any
 from fino1 import cells, exits, files, inputs, runs
 from fino1.cells import Cell
 from fino1.errors import SpecError, ToolError
-from fino1.evaluate import serve
+from fino1.evaluate import extraction, serve
 from fino1.evaluate.budget import Account, BudgetSpent, Cost
 from fino1.evaluate.cell import PlannedCell, digest_results, run_cell
 from fino1.evaluate.endpoint import Answer, Cancelled, Endpoint
+from fino1.evaluate.extraction import Extract
 from fino1.evaluate.models import Source
 from fino1.evaluate.plan import plan, read_versions
 from fino1.evaluate.questions import Question
@@ -62,7 +63,9 @@ def main(spec: RunSpec, name: str, work: Path, server: str | None = None) -> int
         planned = [adopt(cell, shard, stop) for cell in planned]
         connect = functools.partial(open_endpoint, spec.eval, sidecar, directory, stop)
         account = Account(spec.eval.budget, shard.count, _sum_costs(planned, shard))
-        _ask_all(planned, spec.eval, connect, account, shard, stop)
+        with _open_extractor(planned, connect) as extractor:
+            extract = functools.partial(extraction.extract, extractor, account, spec.eval.concurrency, stop, shard)
+            _ask_all(planned, spec.eval, connect, account, shard, stop, extract)
         _write_done(directory, name, planned, time.monotonic() - started)
 
     return run_until_stopped(run, "evaluate", "samples")
@@ -92,7 +95,16 @@ def run_until_stopped(run: Callable[[threading.Event], None], method: str, bough
 
 def _sum_costs(planned: Sequence[PlannedCell], shard: Shard) -> Cost:
     """Add up what the answers on disk cost, whichever run bought them."""
-    return sum((cell.tariff.sum_samples(cell.read_answered(shard)) for cell in planned), Cost())
+    return sum((cell.sum_costs(shard) for cell in planned), Cost())
+
+
+def _open_extractor(
+    planned: Sequence[PlannedCell], connect: Connect
+) -> contextlib.AbstractContextManager[Endpoint | None]:
+    """Open the extractor's endpoint, one for all cells, so that its rates hold for the run; None where none is needed."""
+    found = (cell.extractor for cell in planned if cell.extractor and cell.questions)
+    extractor = next(found, None)
+    return connect(extractor.source) if extractor else contextlib.nullcontext()
 
 
 def _ask_all(
@@ -102,6 +114,7 @@ def _ask_all(
     account: Account,
     shard: Shard,
     stop: threading.Event,
+    extract: Extract,
 ) -> None:
     """Ask one model after the other; once the budget is spent, no further model.
 
@@ -112,9 +125,12 @@ def _ask_all(
         group = [c for c in planned if c.source.name == name and cells.find_finished(c.directory) is None]
         try:
             if group:
-                _ask_model(group, block, connect, account, shard, stop)
+                _ask_model([cell.asked for cell in group], block, connect, account, shard, stop)
+            for cell in group:
+                if cell.extractor:
+                    extract(cell)
         except BudgetSpent as error:
-            left = [c.tariff.estimate(question.prompt) for c in planned for question in c.find_remaining(shard)]
+            left = [cost for cell in planned for cost in cell.estimate_remaining(shard)]
             failures.append(error.explain(len(left), sum(left, Cost())))
             break
         except (SpecError, ToolError) as error:
@@ -221,7 +237,7 @@ def _write_done(directory: Path, name: str, planned: Sequence[PlannedCell], seco
             **_list_cells(planned),
             "seconds": round(seconds, 3),
             "artefact_sha256": artefact,
-            "cost": _sum_costs(planned, WHOLE).to_dict(is_priced=any(cell.source.price for cell in planned)),
+            "cost": _sum_costs(planned, WHOLE).to_dict(is_priced=any(cell.is_priced for cell in planned)),
             "versions": read_versions(("fino1", "openai", "transformers", "torch")),
         },
     )

@@ -13,6 +13,7 @@ from fino1 import cells, doctor
 from fino1.errors import SpecError
 from fino1.evaluate import counter, models, questions
 from fino1.evaluate.cell import PlannedCell
+from fino1.evaluate.extractor import Extractor
 from fino1.evaluate.models import Source
 from fino1.evaluate.questions import Rows
 from fino1.evaluate.sidecar import Sidecar
@@ -42,13 +43,17 @@ def plan(spec: RunSpec, work: Path, stop: threading.Event, sidecar: Sidecar | No
                 known = ", ".join(rows.task.prompts)
                 raise SpecError(f"{rows.task.name}: prompt: expected one of {known}, got {spec.eval.prompt}")
             tables.append((rows, task))
+    extractor = None
+    if spec.eval.extraction:
+        with _collect(problems, "eval.extraction: "):
+            extractor = Extractor(models.find(spec.eval.extraction, work), spec.eval.extraction)
     with _collect(problems, ""):
         sources = set_engine(sources, spec, sidecar, is_sound=not problems)
     planned: list[PlannedCell] = []
     store = Store(spec.eval.store, stop) if spec.eval.store and not problems else None
     for source in sources:
         with _collect(problems, f"eval.models: {source.name}: "):
-            planned += _plan_model(source, tables, spec, work, stop, store)
+            planned += _plan_model(source, tables, spec, work, stop, store, extractor)
     problems += _find_repeated(planned)
     if problems:
         raise SpecError(problems)
@@ -61,7 +66,7 @@ def set_engine(sources: Sequence[Source], spec: RunSpec, sidecar: Sidecar | None
     Raises SpecError for an engine that is not installed, or models that are not served here.
     """
     names = [source.name for source in sources if source.served]
-    arguments = {model.name: spec.list_server_args(model) for model in spec.asked.values()}
+    arguments = {model.name: spec.list_server_args(model) for model in spec.asked.values() if not model.base_url}
     engine = spec.asking.server.engine
     if sidecar is None:
         if problems := doctor.missing_server(spec) if names else []:
@@ -86,13 +91,18 @@ def _plan_model(
     work: Path,
     stop: threading.Event,
     store: Store | None,
+    extractor: Extractor | None,
 ) -> list[PlannedCell]:
     """Plan the cells of one model. Its tokenizer is read only where something is left to ask."""
     problems: list[str] = []
     block, seed = spec.eval, spec.seed
     planned = [dataclasses.replace(_plan_cell(source, rows, asked, spec, work), store=store) for rows, asked in tables]
+    if extractor is not None:
+        planned = [_add_extractor(cell, extractor, asked) for cell, (_, asked) in zip(planned, tables, strict=True)]
     for cell in planned if store else []:
         store.fetch(cell.directory)
+        if cell.answers is not None:
+            store.fetch(cell.answers.directory)
     todo = [i for i, cell in enumerate(planned) if cells.find_finished(cell.directory) is None]
     budget = _limit_prompt(source, block) if todo else None
     counts = todo and (budget is not None or source.served)
@@ -101,7 +111,8 @@ def _plan_model(
         with _collect(problems, ""):
             asked = questions.make(tables[i][0], block.prompt, budget, count, stop)
             asked = questions.repeat(asked, block.samples, seed)
-            planned[i] = dataclasses.replace(planned[i], questions=asked)
+            answers = planned[i].answers and dataclasses.replace(planned[i].answers, questions=asked)
+            planned[i] = dataclasses.replace(planned[i], questions=asked, answers=answers)
     if problems:
         raise SpecError(problems)
     return planned
@@ -155,6 +166,16 @@ def _plan_cell(source: Source, rows: Rows, asked: EvalTask, spec: RunSpec, work:
         "preset": block.prompt,
     }
     return PlannedCell(key, source, rows.task, work / "cells" / key, settings, provenance)
+
+
+def _add_extractor(cell: PlannedCell, extractor: Extractor, asked: EvalTask) -> PlannedCell:
+    """Return the cell with what the extractor reads in this cell's answers. Answers that are programs have none."""
+    if asked.answer == "program":
+        return cell
+    settings = cell.settings | {"extraction": extractor.settings}
+    key = canonical.digest(settings)
+    directory = cell.directory.with_name(key)
+    return dataclasses.replace(cell, key=key, directory=directory, settings=settings, extractor=extractor, answers=cell)
 
 
 def _limit_prompt(source: Source, block: EvalBlock) -> int | None:

@@ -36,6 +36,8 @@ def adopt(cell: PlannedCell, shard: Shard, stop: threading.Event) -> PlannedCell
     """
     if not cell.questions:
         return cell
+    if cell.answers is not None:
+        cell = dataclasses.replace(cell, answers=adopt(cell.answers, shard, stop))
     earlier = list(_list_earlier(cell))
     for path in earlier if cell.store else []:
         cell.store.fetch(path)

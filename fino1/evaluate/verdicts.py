@@ -27,6 +27,17 @@ def read_verdict(task: Task, record: Record, completion: str) -> dict[str, Any]:
     }
 
 
+def judge_extraction(task: Task, record: Record, text: str, finish_reason: str | None) -> dict[str, Any]:
+    """Judge what an extractor replied; returns the fields of its Extraction. Of a reply that was cut off nothing is known."""
+    if finish_reason == "length":
+        return {"strict": None, "docmath_compat": None}
+    verdict = judge(task.score, text, record)
+    return {"strict": verdict.strict, "docmath_compat": verdict.docmath_compat}
+
+
 def judge_again(task: Task, record: Record, sample: Sample) -> Sample:
-    """Return the sample with the verdict that the scorer gives now."""
-    return dataclasses.replace(sample, **read_verdict(task, record, sample.completion))
+    """Return the sample with the verdicts that the scorer gives now."""
+    found = sample.extraction
+    if found is not None:
+        found = found | judge_extraction(task, record, found["text"], found["finish_reason"])
+    return dataclasses.replace(sample, **read_verdict(task, record, sample.completion), extraction=found)

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from fino1 import files, inputs, jsonlines, runs
 from fino1.evaluate import samples
+from fino1.evaluate.batches import iterate_answers
 from fino1.evaluate.budget import Account, BudgetSpent, Cost
-from fino1.evaluate.cell import iterate_answers
 from fino1.evaluate.endpoint import Endpoint
 from fino1.evaluate.main import run_until_stopped
 from fino1.evaluate.plan import read_versions

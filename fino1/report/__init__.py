@@ -3,19 +3,20 @@
     write_runs(work, names, out, title)      finished runs, by name
     write(cells, training, out, title)       cells and runs, by directory
     → out/index.html, out/leaderboard.md, out/leaderboard.json; out/leaderboard.csv, pairs.csv, published.csv
+    write_samples(work, names, out)          the samples of finished runs, for lm-evaluation-harness' tools (lm_eval.py)
 
 The same inputs give the same bytes: no dates, no randomness, no paths of this machine.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fino1 import files
 from fino1.errors import SpecError
-from fino1.report import inputs, leaderboard, page, published, tables, text
+from fino1.report import inputs, leaderboard, lm_eval, page, published, tables, text
 
-__all__ = ["write", "write_runs"]
+__all__ = ["write", "write_runs", "write_samples"]
 
 
 def write_runs(
@@ -31,8 +32,8 @@ def write_runs(
 
     The rest as `write`. Raises SpecError where neither a run nor a reason for its absence is given.
     """
-    if not names and not skipped:
-        raise SpecError("--run: expected the name of a finished run, got none")
+    if not skipped:
+        _check_named(names)
     found = inputs.find(work, names)
     skipped = [*skipped, *found.missing]
     return write(found.cells, found.training, out, title, note, skipped, found.models, found.searches, allow_mixed)
@@ -78,16 +79,31 @@ def write(
             "leaderboard.md": "\n\n".join(part.rstrip("\n") for part in markdown) + "\n",
             **tables.write_tables(board, compared),
             "leaderboard.json": board.to_json(),
-        },
+        }.items(),
     )
     return board.to_dict()
 
 
-def _replace(out: Path, texts: Mapping[str, str]) -> None:
+def write_samples(work: Path, names: Sequence[str], out: Path) -> None:
+    """Write the cells of these runs in `work` as lm_eval writes its own samples. Raises SpecError as `write_runs`."""
+    _check_named(names)
+    found = inputs.find(work, names)
+    if not found.cells:
+        raise SpecError(f"--run: expected a run with finished cells, got {', '.join(names)}")
+    cells, *_ = inputs.read(found.cells, found.models, {}, {})
+    _replace(out, lm_eval.export(cells))
+
+
+def _check_named(names: Sequence[str]) -> None:
+    if not names:
+        raise SpecError("--run: expected the name of a finished run, got none")
+
+
+def _replace(out: Path, texts: Iterable[tuple[str, str]]) -> None:
     """Write each file whole or not at all, even if the power fails."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise SpecError(f"{out}: expected a directory, got a file") from error
-    for name, content in texts.items():
+    for name, content in texts:
         files.write_bytes(out / name, content.encode("utf-8", "replace"))  # names may hold what UTF-8 cannot

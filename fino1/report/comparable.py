@@ -89,6 +89,8 @@ def _format(key: str, value: Any, cell: Cell) -> str:
         return preset
     if isinstance(value, dict) and "generated" in value:
         return f"{value['generated']}, size {value.get('size')}, seed {value.get('seed')}"
+    if key == "extraction" and value:
+        return value["model"]["model_id"]
     if value is None:
         return "none"
     if isinstance(value, int | float) and not isinstance(value, bool):

@@ -8,7 +8,7 @@ from typing import Any
 
 from fino1.cells import Cell
 from fino1.intervals import holm, mcnemar, sign_flip, wilson
-from fino1.report import comparable, several
+from fino1.report import comparable, extracted, several
 from fino1.report.comparable import Group
 
 SIGNIFICANT = 0.05
@@ -84,9 +84,11 @@ class Table:
         return "" if found == {1} else str(*found) if len(found) == 1 else "k"
 
     @property
-    def shares(self) -> tuple[str, ...]:
-        """What there is of several answers besides their accuracy."""
-        return ("maj", "pass") if self.k else ()
+    def shares(self) -> dict[str, str]:
+        """What there is besides the accuracy, of several answers and of extractions: its key in a row and its heading."""
+        found = {name: f"{name}@{self.k}" for name in ("maj", "pass")} if self.k else {}
+        found |= extracted.HEADINGS if any("extracted" in row for row in self.rows) else {}
+        return {name: f"{heading}, % (95 %)" for name, heading in found.items()}
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,8 @@ class Leaderboard:
     @property
     def legends(self) -> list[str]:
         """What explains the rows."""
-        return [LEGEND, several.LEGEND] if any(table.k for table in self.tables) else [LEGEND]
+        found = [LEGEND, several.LEGEND] if any(table.k for table in self.tables) else [LEGEND]
+        return found + [extracted.LEGEND] if any("extracted" in row for row in self.rows) else found
 
     def to_dict(self) -> dict[str, Any]:
         """Return what leaderboard.json holds."""
@@ -204,6 +207,8 @@ def _make_row(cell: Cell, group: Group) -> dict[str, Any]:
         "table": group.name,
         "differs": group.differs,
     }
+    if "extraction" in cell.settings:
+        row |= extracted.summarize(cell)
     return row | several.summarize(cell) if cell.samples_per_question > 1 else row
 
 

@@ -20,6 +20,7 @@ from fino1.report.curves import format_number
 from fino1.tasks.record import FINAL, THINKING
 
 PROMPT_CHARS = 16_000  # the longest page of FinQA's test rows has 8,715; documents of DocMath run to a hundred pages
+RESULT_CHARS = 400  # of what an extractor replied: a number, as a rule
 COMPLETION_CHARS = (
     12_000,
     6_000,
@@ -31,7 +32,7 @@ PAGE_CHARS = (
     60_000_000  # of all completions, about 25 MB as packed: a page opens in less than a second (benchmarks/page.py)
 )
 LABELS = ("Extracted", "Read as", "Strict verdict", "DocMath-compatible", "Prompt tokens", "Completion tokens")
-LABELS += ("Seconds", "Finish reason", "Document", "Sign", "Vote")
+LABELS += ("Seconds", "Finish reason", "Document", "Sign", "By extraction", "Vote")
 
 _VISIBLE = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
 _VISIBLE |= dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)  # half of a surrogate pair, as json reads "\ud800"
@@ -185,6 +186,8 @@ def _list_facts(sample: Sample) -> list[str | None]:
         sample.finish_reason and show_controls(sample.finish_reason),
         "cut to fit the model" if sample.cut else None,
         "accepted by magnitude: the question asks for a decrease" if sample.sign_from_question else None,
+        sample.extraction
+        and f"{_WORDS[sample.extraction['strict']]}: {shorten(sample.extraction['text'], RESULT_CHARS)}",
         None if sample.same_as is None else f"for answer {sample.same_as + 1}",
     ]
 

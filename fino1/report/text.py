@@ -37,12 +37,12 @@ def _write_rows(board: Leaderboard) -> list[str]:
 
 
 def _tabulate(table: Table) -> tuple[Sequence[str], list[Sequence[str]]]:
-    """Return a table's head and rows; a mixed one has a column for what differs, several answers have those of maj@k, pass@k."""
+    """Return a table's head and rows; a mixed one has a column for what differs, and some have those of `shares`."""
     head = _ROW_HEAD[:2] + ("Differs in",) * table.is_mixed + _ROW_HEAD[2:]
     if table.k:
         head = tuple(name.replace("Accuracy", f"avg@{table.k}") for name in head)
-        at = head.index("95 % interval, %") + 1
-        head = (*head[:at], *(f"{name}@{table.k}, % (95 %)" for name in table.shares), *head[at:])
+    at = head.index("95 % interval, %") + 1
+    head = (*head[:at], *table.shares.values(), *head[at:])
     return head, [
         (escape(row["model"]), escape(row["task"]))
         + (escape(row["differs"]),) * table.is_mixed

@@ -60,14 +60,16 @@ def count_calls(spec: RunSpec, questions: int | None) -> dict[str, Any] | None:
     """
     writer = spec.paths.writer
     if spec.method == "eval":
-        least = most = spec.eval.samples
+        reader, models = spec.eval.extraction, len(spec.eval.models)
+        least = most = spec.eval.samples * (2 if reader else 1)
         asked = [(spec.eval.max_tokens, model.price) for model in spec.eval.models]
+        asked += [(reader.max_tokens, reader.price)] * models if reader else []
     elif spec.method == "paths" and writer is not None:
         least, most = LEAST_CALLS, spec.paths.most_calls
         asked = [(writer.max_tokens, writer.price)]
     else:
         return None
-    budget, replies = spec.asking.budget, None if questions is None else questions // len(asked) * most
+    budget, replies = spec.asking.budget, None if questions is None else questions * most // len(asked)
     priced = [limit * price.output for limit, price in asked if price]
     return {
         "per_question": [least, most],

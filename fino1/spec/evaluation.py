@@ -92,6 +92,17 @@ class ServerBlock(Block):
     """Further arguments of the server, each an item of its own; part of a cell's key."""
 
 
+class ExtractionBlock(EvalModel):
+    """The model behind an API that names the final result of each answer, as DocMath-Eval has one do."""
+
+    name: Name = "extractor"
+    """Name in messages."""
+    max_tokens: Count = 64
+    """Most tokens of a reply; a model that thinks needs more."""
+    temperature: NonNegative = 0.0
+    """0 is greedy."""
+
+
 class BudgetBlock(Block):
     """What all answers of the run may take, those on disk from earlier attempts and runs included.
 
@@ -131,10 +142,19 @@ class EvalBlock(Block):
     """Tokens and dollars that may be spent; when they are, the run ends with exit code 2 and goes on once they are raised."""
     shards: Count = 1
     """Pods that share a model's questions; each takes every shards-th."""
+    extraction: Annotated[ExtractionBlock | None, ADDED] = None
+    """Asked of every answer for its final result, which the scorer then judges too: the report has both figures. Needs
+    `base_url`; its calls count for `eval.budget`. Null: the rules of docs/scoring.md alone."""
     server: ServerBlock = ServerBlock()
     store: Annotated[StoreUrl | None, ADDED] = None
     """Object store of the cells besides the disk, a URL that fsspec opens, such as `s3://bucket/prefix` (extra `s3`); its keys
     come by `secretEnv` (docs/endpoints.md). Null: the disk alone."""
+
+    @property
+    def asked(self) -> dict[str, EvalModel]:
+        """The models that are asked over HTTP, by their keys in the run file."""
+        found: dict[str, EvalModel] = {f"eval.models.{i}": model for i, model in enumerate(self.models)}
+        return found | ({"eval.extraction": self.extraction} if self.extraction else {})
 
 
 def task_complaints(path: str, task: EvalTask) -> list[tuple[str, str]]:
@@ -157,10 +177,12 @@ def evaluation_complaints(block: EvalBlock) -> list[tuple[str, str]]:
     if block.samples > 1 and block.temperature == 0:
         text = f"expected 1 with eval.temperature 0, whose answers are all the same, got {block.samples}"
         found.append(("eval.samples", text))
+    if block.extraction and not block.extraction.base_url:
+        found.append(("eval.extraction.base_url", "expected one, got none"))
     if block.budget and block.budget.dollars is not None:
         found += [
-            (f"eval.models.{i}.price", "expected one with eval.budget.dollars, got none")
-            for i, model in enumerate(block.models)
+            (f"{key}.price", "expected one with eval.budget.dollars, got none")
+            for key, model in block.asked.items()
             if model.base_url and not model.price
         ]
     names = [model.name for model in block.models]

@@ -70,7 +70,7 @@ class RunSpec(Placement):
     def asked(self) -> dict[str, EvalModel]:
         """The models that the run asks over HTTP, by their keys in the run file; none for one that trains."""
         if self.method == "eval":
-            return {f"eval.models.{i}": model for i, model in enumerate(self.eval.models)}
+            return self.eval.asked
         roles = {"paths.writer": self.paths.writer, "paths.judge": self.paths.judge}
         return {key: model for key, model in roles.items() if model and self.method == "paths"}
 

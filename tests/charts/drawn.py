@@ -216,7 +216,9 @@ def evaluation(draw: st.DrawFn) -> dict[str, Any]:
         [{}, {"gpus": "4", "server_args": ["--reasoning-parser", "qwen3"]}, {"gpus": 0}, {"gpus": None}]
     )
     models = [{**draw(model.filter(bool) | hosted), **draw(kwargs), **draw(own), "name": name} for name in names]
-    return {"models": models, **draw(asking(models))}
+    extraction = draw(st.none() | st.fixed_dictionaries({"max_tokens": st.sampled_from(["3e2", 16])}))
+    extraction = extraction and {**draw(hosted), **draw(kwargs), **extraction}
+    return {"models": models, "extraction": extraction, **draw(asking([*models, *filter(None, [extraction])]))}
 
 
 @st.composite

@@ -225,6 +225,27 @@ CROSSED = {
     "no key of a judge": (searches(judge={"base_url": "http://x", "api_key_env": "K"}), "paths.judge.api_key_env"),
     "dollars of paths": (searches(judge={"base_url": "http://x"}, budget={"dollars": 1}), "paths.judge.price"),
     "no source of a judge": ({"paths": {"judge": {"max_tokens": 9}}}, "paths.judge"),
+    "no endpoint of an extractor": (
+        {"method": "eval", "eval": {"extraction": {"hub": "a/b"}}},
+        "eval.extraction.base_url",
+    ),
+    "an extractor's key": (
+        {
+            "method": "eval",
+            "eval": {
+                "models": [{"name": "a", "run": "b"}],
+                "tasks": [{"task": "ledger"}],
+                "extraction": {"base_url": "http://x/v1", "api_key_env": "KEY"},
+            },
+        },
+        "eval.extraction.api_key_env",
+    ),
+    "an extractor's dollars": (
+        {"method": "eval", "eval": {"extraction": {"base_url": "http://x/v1"}, "budget": {"dollars": 1}}},
+        "eval.extraction.price",
+    ),
+    "an extractor's path": ({"eval": {"extraction": {"base_url": "http://x/v1", "path": "a"}}}, "eval.extraction.path"),
+    "no source of an extractor": ({"eval": {"extraction": {"max_tokens": 9}}}, "eval.extraction"),
     "samples of greedy answers": ({"method": "eval", "eval": {"samples": 4, "temperature": 0}}, "eval.samples"),
     "same name": ({"method": "eval", "eval": {"models": [{"name": "a", "run": "b"}] * 2}}, "eval.models"),
     "no key": (
@@ -351,6 +372,23 @@ def test_a_judge_s_port_and_key_reach_the_pods(helm, tmp_path):
         rule = {"ports": [{"port": 8000, "protocol": "TCP"}]}
         assert (rule in network["egress"]) == (source == "mix")
         assert "'secretKeyRef': {'name': 'a', 'key': 'b'" in str(mine)
+
+
+def test_an_extractor_s_port_and_key_reach_the_pods_of_every_model(helm, tmp_path):
+    """It is no further model of the evaluation; the run has another name."""
+    models = [{"name": name, "base_url": "http://gpu7:8000/v1"} for name in "ab"]
+    document = {"method": "eval", "offline": True, "eval": {"models": models, "tasks": [{"task": "ledger"}]}}
+    names = []
+    for extraction in (None, {"base_url": "https://api.example.com/v1", "api_key_env": "KEY"}):
+        changes = {"secretEnv": {"KEY": {"name": "a", "key": "b"}}, "eval": {"extraction": extraction}}
+        helms, mine = both(helm, load.merge(document, changes), tmp_path)
+        assert helms == mine
+        networks = [thing["spec"] for (kind, _), thing in mine.items() if kind == "NetworkPolicy"]
+        ports = [[port["port"] for rule in network["egress"] for port in rule.get("ports", [])] for network in networks]
+        assert [443 in each for each in ports] == [extraction is not None] * 2
+        names.append({name for kind, name in mine if kind == "Job"})
+    assert [len(each) for each in names] == [2, 2]
+    assert not names[0] & names[1]
 
 
 @pytest.mark.parametrize(

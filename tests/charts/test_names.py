@@ -229,14 +229,18 @@ def test_what_of_placement_is_in_the_objects_name(path):
 TODAY = {
     "data.calls",
     "data.run",
+    "eval.extraction",
     "eval.samples",
     "eval.store",
     "paths.wording",
     *(f"eval.models.*.{key}" for key in ("gpus", "server_args")),
-    *(f"{model}.chat_template_kwargs" for model in ("model", "eval.models.*", "paths.writer", "paths.judge")),
+    *(
+        f"{model}.chat_template_kwargs"
+        for model in ("model", "eval.models.*", "eval.extraction", "paths.writer", "paths.judge")
+    ),
     *(
         f"{model}.{limit}_per_minute"
-        for model in ("eval.models.*", "paths.writer", "paths.judge", "ppo.reward.judge")
+        for model in ("eval.models.*", "eval.extraction", "paths.writer", "paths.judge", "ppo.reward.judge")
         for limit in ("requests", "tokens")
     ),
     *(f"ppo.reward.{key}" for key in ("judge", "judge_weight", "judge.chat_template_kwargs")),

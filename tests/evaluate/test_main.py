@@ -14,7 +14,7 @@ import fino1.tasks
 from fino1 import exits, runs
 from fino1.cells import read_cell
 from fino1.errors import SpecError
-from fino1.evaluate import cell, journal
+from fino1.evaluate import batches, cell, journal
 from fino1.evaluate.endpoint import Answer, EndpointLost
 from fino1.evaluate.main import main
 from fino1.evaluate.plan import plan
@@ -347,7 +347,7 @@ def test_killed_and_run_again(right, tmp_path, number):
 
 
 def test_sigterm_does_not_wait_for_a_request_that_hangs(right, tmp_path, monkeypatch):
-    monkeypatch.setattr(cell, "GRACE_S", 0.5)
+    monkeypatch.setattr(batches, "GRACE_S", 0.5)
     right.delay_s = 30
     sent = []
 

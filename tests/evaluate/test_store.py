@@ -12,6 +12,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from fino1 import cells, exits
 from fino1.errors import SpecError
 from fino1.evaluate import store
+from fino1.evaluate.endpoint import EndpointLost
 from fino1.evaluate.main import main
 from fino1.evaluate.store import StoreLost
 from fino1.spec import load
@@ -172,3 +173,16 @@ def test_a_user_and_password_have_no_place_in_the_url(server):
 
 def test_a_run_without_a_store_is_named_as_before(server):
     assert "store" not in load.config(spec_of(server))["eval"]
+
+
+def test_extractions_lie_in_the_store_beside_their_answers(right, faulty, tmp_path, away):
+    reader = faulty()
+    settings = {"extraction": {"base_url": reader.base_url}, "concurrency": 1}
+    reader.fault = lambda prompt, number: None if reader.answered.total() < 5 else (503, {}, {"message": "down"})
+    with pytest.raises(EndpointLost):
+        main(stored(right, **settings), "eval", tmp_path / "a")
+    reader.fault = lambda prompt, number: None
+    for work in "bc":  # machines without the disk of the first
+        assert main(stored(right, **settings), "eval", tmp_path / work) == 0
+    assert (right.asked.total(), set(reader.answered.values())) == (N, {1})
+    assert away().count("cell.json") == 2

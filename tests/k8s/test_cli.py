@@ -179,7 +179,7 @@ FLAGS = {
     (entry, "evaluate"): H | {"--config", "--name", "--work", "--source", "--server", "--rescore"},
     (entry, "link"): H | {"--config", "--work", "--to"},
     (entry, "serve"): H | {"--config", "--work", "--port"},
-    (entry, "report"): H | {"--work", "--out", "--run", "--title", "--note", "--skipped", "--allow-mixed"},
+    (entry, "report"): H | {"--work", "--out", "--run", "--title", "--note", "--skipped", "--allow-mixed", "--lm-eval"},
     (entry, "rows"): H
     | {
         "--output",

@@ -75,6 +75,7 @@ def test_a_sample_has_what_was_read_and_said(cell, data, sample):
         "Document": None,
         "Sign": "accepted by magnitude: the question asks for a decrease",
         "Vote": None,
+        "By extraction": None,
     }
 
 

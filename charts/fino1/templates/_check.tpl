@@ -11,14 +11,12 @@ with the same path; tests/charts compares.
 {{- include "fino1.check.model" (list $.state (printf "eval.models.%d" $i) $model) -}}
 {{- include "fino1.check.evalModel" (list $.state (printf "eval.models.%d" $i) $model) -}}
 {{- end -}}
-{{- with .doc.ppo.reward.judge -}}
-{{- include "fino1.check.model" (list $.state "ppo.reward.judge" .) -}}
-{{- include "fino1.check.evalModel" (list $.state "ppo.reward.judge" .) -}}
-{{- end -}}
-{{- range $role := list "writer" "judge" -}}
-{{- with get $.doc.paths $role -}}
-{{- include "fino1.check.model" (list $.state (printf "paths.%s" $role) .) -}}
-{{- include "fino1.check.evalModel" (list $.state (printf "paths.%s" $role) .) -}}
+{{- $paths := .doc.paths -}}
+{{- $roles := dict "ppo.reward.judge" .doc.ppo.reward.judge "eval.extraction" .doc.eval.extraction -}}
+{{- range $at, $model := merge $roles (dict "paths.writer" $paths.writer "paths.judge" $paths.judge) -}}
+{{- with $model -}}
+{{- include "fino1.check.model" (list $.state $at .) -}}
+{{- include "fino1.check.evalModel" (list $.state $at .) -}}
 {{- end -}}
 {{- end -}}
 {{- if eq .doc.method "eval" -}}

@@ -10,6 +10,12 @@
 {{- $path := printf "eval.models.%d" $i -}}
 {{- include "fino1.check.endpoint" (merge (dict "model" $model "path" $path) $) -}}
 {{- end -}}
+{{- with .doc.eval.extraction -}}
+{{- if not .base_url -}}
+{{- include "fino1.problem" (list $.state "eval.extraction.base_url" "one" "none") -}}
+{{- end -}}
+{{- include "fino1.check.endpoint" (merge (dict "model" . "path" "eval.extraction") $) -}}
+{{- end -}}
 {{- include "fino1.check.evalNames" . -}}
 {{- if and (gt (int .doc.eval.samples) 1) (eq (float64 .doc.eval.temperature) 0.0) -}}
 {{- $expected := "1 with eval.temperature 0, whose answers are all the same" -}}
@@ -47,21 +53,6 @@
 {{- $path := printf "%s.%s.%d" $.doc.method $key $i -}}
 {{- include "fino1.check.rows" (list $.state $path $rows) -}}
 {{- include "fino1.check.askedAnswer" (list $.state $path $rows $.doc.method (get $.doc $.doc.method).prompt) -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-
-{{/* A model behind an endpoint: its key is of a Secret, and with a budget in dollars it has a price. */}}
-{{- define "fino1.check.endpoint" -}}
-{{- $key := .model.api_key_env -}}
-{{- if and $key (not (hasKey .doc.secretEnv $key)) -}}
-{{- include "fino1.problem" (list .state (printf "%s.api_key_env" .path) "a variable of secretEnv" $key) -}}
-{{- end -}}
-{{- $budget := default dict (get .doc .doc.method).budget -}}
-{{- range $key := list "dollars" "dollars_per_question" -}}
-{{- if and $.model.base_url (not $.model.price) (get $budget $key) -}}
-{{- $expected := printf "one with %s.budget.%s" $.doc.method $key -}}
-{{- include "fino1.problem" (list $.state (printf "%s.price" $.path) $expected "none") -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

@@ -52,3 +52,18 @@
 {{- include "fino1.problem" (list (index . 0) (index . 1) "one of hub, path, run, base_url" "none") -}}
 {{- end -}}
 {{- end -}}
+
+{{/* A model behind an endpoint: its key is of a Secret, and with a budget in dollars it has a price. */}}
+{{- define "fino1.check.endpoint" -}}
+{{- $key := .model.api_key_env -}}
+{{- if and $key (not (hasKey .doc.secretEnv $key)) -}}
+{{- include "fino1.problem" (list .state (printf "%s.api_key_env" .path) "a variable of secretEnv" $key) -}}
+{{- end -}}
+{{- $budget := default dict (get .doc .doc.method).budget -}}
+{{- range $key := list "dollars" "dollars_per_question" -}}
+{{- if and $.model.base_url (not $.model.price) (get $budget $key) -}}
+{{- $expected := printf "one with %s.budget.%s" $.doc.method $key -}}
+{{- include "fino1.problem" (list $.state (printf "%s.price" $.path) $expected "none") -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}

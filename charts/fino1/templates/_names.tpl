@@ -38,7 +38,7 @@ PyTorchJob
 {{/* JSON of the models that the pods of a document ask over HTTP; none for training. */}}
 {{- define "fino1.asked" -}}
 {{- if eq .method "eval" -}}
-{{- toJson .eval.models -}}
+{{- compact (list .eval.extraction) | concat .eval.models | toJson -}}
 {{- else if eq .method "paths" -}}
 {{- compact (list .paths.writer .paths.judge) | toJson -}}
 {{- else -}}

@@ -99,11 +99,10 @@ def units(spec: RunSpec, name: str) -> list[Unit]:
 
 def _models(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The models that any method asks, by their places in the run file."""
-    paths = document["paths"]
     found = {f"eval.models.{i}": model for i, model in enumerate(document["eval"]["models"])}
-    found |= {f"paths.{role}": paths[role] for role in ("writer", "judge") if role in paths}
-    reward = document["ppo"]["reward"]
-    return found | ({"ppo.reward.judge": reward["judge"]} if "judge" in reward else {})
+    blocks = {"eval": document["eval"], "paths": document["paths"], "ppo.reward": document["ppo"]["reward"]}
+    roles = ("extraction", "writer", "judge")
+    return found | {f"{at}.{role}": of[role] for at, of in blocks.items() for role in roles if role in of}
 
 
 def _find_asked(document: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -15,8 +15,8 @@ from accelerate.utils import broadcast_object_list, gather_object
 
 from fino1.errors import Fino1Error, SpecError
 from fino1.evaluate import models
+from fino1.evaluate.batches import iterate_answers
 from fino1.evaluate.budget import Account, BudgetSpent, Cost
-from fino1.evaluate.cell import iterate_answers
 from fino1.evaluate.endpoint import Cancelled, Endpoint
 from fino1.paths import journal, prompts
 from fino1.paths.journal import Call, Journal
