@@ -1,7 +1,7 @@
 """What does a cell, one model on one task, hold on disk? (docs/design.md C10)
 
     <work>/cells/<key>/cell.json       settings, provenance and summary; there once the cell is finished
-    <work>/cells/<key>/samples.jsonl   one line a question
+    <work>/cells/<key>/samples.jsonl   one line an answer
 
 The evaluation writes cells and the report reads them. The dataclasses below are the schema of both files.
 """
@@ -26,12 +26,13 @@ Kind = TypeVar("Kind")
 
 @dataclass(frozen=True)
 class Sample:
-    """One question, its answer and the verdict on it: a line of samples.jsonl.
+    """One answer to a question and the verdict on it: a line of samples.jsonl.
 
     `reasoning` is what the endpoint sent apart from the text; `unanswered` (`unheard` in the file) counts the attempts that
     were sent and not answered. `strict_by_other_gold` is the verdict by the row's second gold, published or corrected
-    (docs/scoring.md §10), `same_program` says of an answer that is a program whether it is the gold one. The four are in the
-    file only where there are some. Token counts are None where the endpoint
+    (docs/scoring.md §10), `same_program` says of an answer that is a program whether it is the gold one. With several samples
+    `number` counts a question's answers from 0, and `same_as` is the number of the first one that the scorer holds equal, None
+    where the answer has no vote. The six are in the file only where there are some. Token counts are None where the endpoint
     gave none.
     """
 
@@ -56,6 +57,13 @@ class Sample:
     unanswered: int = field(default=0, metadata={"key": "unheard"})  # finished cells on disk have this key
     strict_by_other_gold: bool | None = None
     same_program: bool | None = None
+    number: int = 0
+    same_as: int | None = None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Tells the answers of a cell apart: the question's id, which of its answers."""
+        return self.id, self.number
 
     @property
     def truncated(self) -> bool:
@@ -151,6 +159,11 @@ class Cell:
     cost: dict[str, Any] = field(default_factory=dict)
     samples: tuple[Sample, ...] = ()
 
+    @property
+    def samples_per_question(self) -> int:
+        """The number of answers to each question, k of avg@k."""
+        return self.settings.get("samples", 1)
+
 
 def find_finished(directory: Path) -> Cell | None:
     """Read cell.json of a finished cell; None where the cell is not there or not finished."""
@@ -166,6 +179,7 @@ def read_cell(directory: Path) -> Cell:
     cell = _read_heading(directory / CELL_FILE)
     samples = _read_samples(directory / SAMPLES_FILE)
     _check_summary(cell.summary, samples, directory / SAMPLES_FILE)
+    _check_numbers(cell.samples_per_question, samples, directory / SAMPLES_FILE)
     return replace(cell, samples=samples)
 
 
@@ -190,13 +204,17 @@ def _read_heading(file: Path) -> Cell:
 
 
 def _read_samples(file: Path) -> tuple[Sample, ...]:
-    seen: set[str] = set()
+    seen: set[tuple[str, int]] = set()
 
     def check(line: dict[str, Any]) -> list[str]:
-        problems = _find_faults(line, Sample)
-        if not problems and line["id"] in seen:
-            problems.append(f"id: expected each id once, got {line['id']!r} again")
-        seen.add(str(line.get("id")))
+        if problems := _find_faults(line, Sample):
+            return problems
+        key = line["id"], line.get("number", 0)
+        if key in seen:
+            problems.append(
+                f"id: expected each id once, got {key[0]!r} again" + (f" (number {key[1]})" if key[1] else "")
+            )
+        seen.add(key)
         return problems
 
     lines = jsonlines.read_lines(file, check)
@@ -217,6 +235,19 @@ def _check_summary(summary: Summary, samples: Sequence[Sample], file: Path) -> N
     ]
     if problems:
         raise SpecError(problems)
+
+
+def _check_numbers(each: int, samples: Sequence[Sample], file: Path) -> None:
+    """Raise SpecError where a question has not the answers 0 … each − 1."""
+    numbers: dict[str, list[int]] = {}
+    for sample in samples:
+        numbers.setdefault(sample.id, []).append(sample.number)
+    wrong = next((name for name, there in numbers.items() if sorted(there) != list(range(each))), None)
+    if wrong is not None:
+        got = f"those numbered {', '.join(map(str, sorted(numbers[wrong])))} to {wrong!r}"
+        raise SpecError(
+            f"{file}: expected {each} answers to each question (settings.samples of {CELL_FILE}), got {got}"
+        )
 
 
 def _find_faults(found: Mapping[str, Any], cls: type) -> list[str]:

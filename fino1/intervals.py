@@ -1,7 +1,10 @@
 """How precise is an accuracy, and is the difference between two models significant?"""
 
+import cmath
 import math
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 
 Z_95 = 1.959963984540054  # the normal quantile at 0.975, for two-sided 95 % intervals
@@ -85,21 +88,74 @@ def least_significant(n: int, alpha: float) -> int | None:
     return least if least <= n else None
 
 
-def least_difference(n: int, discordant: float, alpha: float, power: float = 0.8) -> float | None:
+def least_difference(
+    n: int, discordant: float, alpha: float, power: float = 0.8, most: float | None = None
+) -> float | None:
     """Compute the smallest difference of two accuracies that n paired questions show with this power; None for none.
 
     `discordant` is the share of questions that just one of both models gets right. Connor 1987 (Biometrics 43:207), solved
-    for the difference: √n·d = z(1−α/2)·√ψ + z(power)·√(ψ−d²).
+    for the difference: √n·d = z(1−α/2)·√ψ + z(power)·√(ψ−d²). With several answers to a question ψ is the mean square of the
+    questions' differences, and `most`, the largest difference that there can be, is its root.
     """
     z_alpha, z_power = NormalDist().inv_cdf(1 - alpha / 2), NormalDist().inv_cdf(power)
 
     def shows(d: float) -> bool:
         return math.sqrt(n) * d >= z_alpha * math.sqrt(discordant) + z_power * math.sqrt(max(0.0, discordant - d * d))
 
-    if not 0 < discordant <= 1 or not shows(discordant):
+    most = discordant if most is None else most
+    if not 0 < discordant <= 1 or not shows(most):
         return None
-    low, high = 0.0, discordant
+    low, high = 0.0, most
     for _ in range(50):
         middle = (low + high) / 2
         low, high = (low, middle) if shows(middle) else (middle, high)
     return high
+
+
+def bootstrap(counts: Sequence[int], of: int) -> tuple[float, float]:
+    """Compute the 95 % interval of a mean of counts/of over questions, by drawing questions with all of their answers.
+
+    Percentiles of the mean over n questions drawn with replacement (Efron 1979, Annals of Statistics 7:1). Their distribution
+    is computed, not sampled. Where every count is 0 or `of`, it is Wilson's interval: equal counts would give one of no width.
+    """
+    if set(counts) <= {0, of}:
+        return wilson(sum(count == of for count in counts), len(counts))
+    size = len(counts) * of + 1
+    turns, numbers = _list_turns(size), Counter(counts)
+    means = (sum(n * turns[j * count % size] for count, n in numbers.items()) / len(counts) for j in range(size))
+    cumulate = _invert([mean ** len(counts) for mean in means])
+    low, high = (bisect_left(range(size), share, key=cumulate) for share in (0.025, 0.975))
+    return low / (size - 1), high / (size - 1)
+
+
+def sign_flip(differences: Sequence[int]) -> float:
+    """Compute the p value of paired differences, under the hypothesis that each is as likely with the other sign.
+
+    Two-sided, over all choices of signs (Fisher 1935, The Design of Experiments, section 21). The distribution of their sums is
+    computed by Fourier inversion (Pagano and Tritchler 1983, JASA 78:435). Of differences 1 and −1 it is McNemar's exact test.
+    """
+    sizes, gap = Counter(abs(each) for each in differences if each), abs(sum(differences))
+    if not gap:
+        return 1.0
+    size = 1 + sum(value * n for value, n in sizes.items())
+    turns = _list_turns(size)
+    means = [math.prod(((1 + turns[j * value % size]) / 2) ** n for value, n in sizes.items()) for j in range(size)]
+    p = 2 * _invert(means)((size - 1 - gap) // 2)
+    return min(1.0, max(p, 2.0 ** (1 - sizes.total())))  # no sum is rarer; rounding errors are
+
+
+def _list_turns(size: int) -> list[complex]:
+    return [cmath.exp(2j * math.pi * j / size) for j in range(size)]
+
+
+def _invert(means: Sequence[complex]) -> Callable[[int], float]:
+    """Return P(S ≤ s) of a whole number S from 0 to N − 1 as a function of s, from the N means of exp(2πi·j·S/N)."""
+    size = len(means)
+    turns = _list_turns(size)
+    weights = [means[j] / (1 - turns[-j]) for j in range(1, size)]
+
+    def cumulate(s: int) -> float:
+        terms = (weight * (1 - turns[-j * (s + 1) % size]) for j, weight in enumerate(weights, 1))
+        return (s + 1 + math.fsum(term.real for term in terms)) / size
+
+    return cumulate

@@ -134,11 +134,18 @@ class Account:
         return self._spent
 
     def ask(
-        self, endpoint: Endpoint, tariff: Tariff, prompt: str, temperature: float, halt: threading.Event, label: str
+        self,
+        endpoint: Endpoint,
+        tariff: Tariff,
+        prompt: str,
+        temperature: float,
+        halt: threading.Event,
+        label: str,
+        seed: int | None = None,
     ) -> Answer:
         """Ask within the budget, and count what the answer cost. Raises as `request` and Endpoint.ask."""
         with self.request(tariff, prompt, halt) as request:
-            options: dict[str, Any] = {"label": label, "on_unanswered": request.count_unanswered}
+            options: dict[str, Any] = {"label": label, "on_unanswered": request.count_unanswered, "seed": seed}
             answer = endpoint.ask(prompt, tariff.max_tokens, temperature, halt, **options)
             request.count_answer(answer)
         return answer

@@ -22,9 +22,10 @@ from fino1.evaluate.endpoint import Answer, Cancelled
 from fino1.evaluate.journal import bound_bytes, open_journal
 from fino1.evaluate.models import Source
 from fino1.evaluate.questions import Question
-from fino1.evaluate.samples import WHOLE, Shard
+from fino1.evaluate.samples import WHOLE, Key, Shard
 from fino1.evaluate.store import Store
 from fino1.evaluate.verdicts import read_verdict
+from fino1.evaluate.votes import mark_equal
 from fino1.progress import Progress
 from fino1.spec import canonical
 from fino1.tasks.record import Task
@@ -59,12 +60,12 @@ class PlannedCell:
         if not self.questions:
             return list(shard.select(samples.read_all(self.directory / SAMPLES_FILE)))
         done = samples.load(self.directory, self.questions)
-        return [done[question.id] for question in shard.select(self.questions) if question.id in done]
+        return [done[question.key] for question in shard.select(self.questions) if question.key in done]
 
     def find_remaining(self, shard: Shard = WHOLE) -> list[Question]:
         """List the questions of a shard that have no sample on disk."""
         done = samples.load(self.directory, self.questions)
-        return [question for question in shard.select(self.questions) if question.id not in done]
+        return [question for question in shard.select(self.questions) if question.key not in done]
 
 
 def run_cell(cell: PlannedCell, ask: Ask, concurrency: int, stop: threading.Event, shard: Shard = WHOLE) -> Cell | None:
@@ -119,9 +120,11 @@ def _show(cell: PlannedCell, shard: Shard, total: int, done: int) -> Progress:
     return Progress("evaluate", total, done, model=cell.source.name, task=cell.task.name, **shard.labels)
 
 
-def _finish(cell: PlannedCell, found: Mapping[str, Sample]) -> Cell:
+def _finish(cell: PlannedCell, found: Mapping[Key, Sample]) -> Cell:
+    if cell.settings.get("samples", 1) > 1:
+        found = mark_equal(cell.task, {question.id: question.record for question in cell.questions}, found)
     samples.write(cell.directory / SAMPLES_FILE, cell.questions, found)
-    ordered = [found[question.id] for question in cell.questions]
+    ordered = [found[question.key] for question in cell.questions]
     answered_by = sorted({sample.answered_by for sample in ordered if sample.answered_by})
     finished = Cell(
         key=cell.key,
@@ -154,6 +157,7 @@ def _judge(task: Task, question: Question, answer: Answer) -> Sample:
         answered_by=answer.model,
         reasoning=answer.reasoning,
         unanswered=answer.unanswered,
+        number=question.number,
         **read_verdict(task, question.record, answer.text),
     )
 

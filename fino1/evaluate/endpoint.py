@@ -3,6 +3,7 @@
 The client's own retries are off: this module decides what is tried again and for how long, and ends a pause on SIGTERM. A
 parameter that a model refuses is renamed or left out after the first refusal: o1 and similar models take
 `max_completion_tokens` instead of `max_tokens` and no temperature (error codes `unsupported_parameter`, `unsupported_value`).
+`seed` is left out after any 400 or 422 that names it: servers that check their fields themselves have other codes.
 
 A 429 concerns the account, so its pause holds for every thread. All attempts of one request carry the same `Idempotency-Key`
 (draft-ietf-httpapi-idempotency-key-header), also after a restart: a server that knows the header answers, and charges, once.
@@ -13,7 +14,7 @@ import dataclasses
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,7 @@ from fino1.spec import canonical
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 60.0
 LONGEST_RETRY_AFTER_S = 600.0  # a server that asks for more is treated as if it asked for this
-ADAPTABLE = frozenset({"max_tokens", "temperature"})
+ADAPTABLE = frozenset({"max_tokens", "temperature", "seed"})
 RETRIED = frozenset({408, 409, 425, 429})  # and all from 500 on
 # What httpx raises where nothing was sent: such a request cannot have been charged.
 NOT_SENT = frozenset({"ConnectError", "ConnectTimeout", "LocalProtocolError", "PoolTimeout", "ProxyError"})
@@ -115,6 +116,7 @@ class Endpoint:
         temperature: float,
         halt: threading.Event,
         *,
+        seed: int | None = None,
         label: str | None = None,
         on_unanswered: Callable[[], None] = lambda: None,
     ) -> Answer:
@@ -125,12 +127,13 @@ class Endpoint:
         EndpointLost after the last retry, Cancelled when `halt` is set during a pause.
         """
         attempt, lost, adapted = 0, 0, set[str]()
+        wanted = {"max_tokens": max_tokens, "temperature": temperature} | ({} if seed is None else {"seed": seed})
         while True:
             try:
-                answer = self._send_in_turn(prompt, max_tokens, temperature, label, halt)
+                answer = self._send_in_turn(prompt, wanted, label, halt)
                 return dataclasses.replace(answer, unanswered=lost)
             except openai.APIStatusError as error:
-                if self._adapt(error, adapted):
+                if self._adapt(error, wanted.keys() - adapted, adapted):
                     continue
                 if _is_filtered(error):
                     return Answer("", "content_filter", None, None, 0.0, unanswered=lost)
@@ -161,15 +164,13 @@ class Endpoint:
         """Close the connections."""
         self._client.close()
 
-    def _send_in_turn(
-        self, prompt: str, max_tokens: int, temperature: float, label: str | None, halt: threading.Event
-    ) -> Answer:
+    def _send_in_turn(self, prompt: str, wanted: Mapping[str, Any], label: str | None, halt: threading.Event) -> Answer:
         """Send once the pause that the endpoint asked for is over and its rates allow it. Raises Cancelled on `halt`."""
-        turn = Turn(_estimate(prompt) + max_tokens)
+        turn = Turn(_estimate(prompt) + wanted["max_tokens"])
         while (left := self._opens_at - time.monotonic()) > 0 or (left := self._rates.take(turn, time.monotonic())) > 0:
             if halt.wait(min(left, _LOOK_S)):
                 raise Cancelled
-        answer = self._send(prompt, max_tokens, temperature, label)
+        answer = self._send(prompt, wanted, label)
         if answer.prompt_tokens is not None and answer.completion_tokens is not None:
             turn.tokens = answer.prompt_tokens + answer.completion_tokens
         return answer
@@ -185,11 +186,10 @@ class Endpoint:
                     self._opens_at = max(self._opens_at, time.monotonic() + (pause if asked is None else asked))
         return pause
 
-    def _send(self, prompt: str, max_tokens: int, temperature: float, label: str | None) -> Answer:
+    def _send(self, prompt: str, wanted: Mapping[str, Any], label: str | None) -> Answer:
         limit = "max_completion_tokens" if "max_tokens" in self.unsupported else "max_tokens"
-        options: dict[str, Any] = {limit: max_tokens}
-        if "temperature" not in self.unsupported:
-            options["temperature"] = temperature
+        options = {limit: wanted["max_tokens"]}
+        options |= {key: value for key, value in wanted.items() if key not in (*self.unsupported, "max_tokens")}
         headers = {}
         if label is not None and not self._is_local:  # of the body too: a key is never used for two requests
             headers["Idempotency-Key"] = canonical.digest([label, self.model, prompt, options])
@@ -209,10 +209,12 @@ class Endpoint:
         found |= {"model": None} if self._is_local else {}
         return Answer(**found, seconds=seconds)
 
-    def _adapt(self, error: openai.APIStatusError, adapted: set[str]) -> bool:
-        """Leave out, or rename, a parameter that the model refused. Returns True if the request is to go again, once for each."""
-        refused = str(error.param)
-        if error.code not in ("unsupported_parameter", "unsupported_value") or refused not in ADAPTABLE - adapted:
+    def _adapt(self, error: openai.APIStatusError, left: Set[str], adapted: set[str]) -> bool:
+        """Leave out, or rename, a parameter of `left` that the model refused. Returns True if the request is to go again."""
+        refused = str(error.param) if error.code in ("unsupported_parameter", "unsupported_value") else ""
+        if "seed" in left and error.status_code in (400, 422) and "seed" in error.response.text:
+            refused = "seed"
+        if refused not in ADAPTABLE & left:
             return False
         adapted.add(refused)
         self.unsupported += [] if refused in self.unsupported else [refused]

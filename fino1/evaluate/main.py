@@ -137,8 +137,8 @@ def _ask_model(
 
         def ask(cell: PlannedCell, question: Question, halt: threading.Event) -> Answer:
             assert endpoint is not None, f"{cell.key}: nothing was left to ask, now {question.id} is"
-            label = f"{cell.key} {question.id}"
-            return account.ask(endpoint, cell.tariff, question.prompt, block.temperature, halt, label)
+            label = f"{cell.key} {question.id}" + (f" {question.number}" if question.number else "")
+            return account.ask(endpoint, cell.tariff, question.prompt, block.temperature, halt, label, question.seed)
 
         for cell in group:
             if endpoint is not None:  # `unsupported` is filled while the model answers, before the cell is written

@@ -48,7 +48,7 @@ def plan(spec: RunSpec, work: Path, stop: threading.Event, sidecar: Sidecar | No
     store = Store(spec.eval.store, stop) if spec.eval.store and not problems else None
     for source in sources:
         with _collect(problems, f"eval.models: {source.name}: "):
-            planned += _plan_model(source, tables, spec.eval, work, stop, store)
+            planned += _plan_model(source, tables, spec, work, stop, store)
     problems += _find_repeated(planned)
     if problems:
         raise SpecError(problems)
@@ -83,14 +83,15 @@ def set_engine(sources: Sequence[Source], spec: RunSpec, sidecar: Sidecar | None
 def _plan_model(
     source: Source,
     tables: Sequence[tuple[Rows, EvalTask]],
-    block: EvalBlock,
+    spec: RunSpec,
     work: Path,
     stop: threading.Event,
     store: Store | None,
 ) -> list[PlannedCell]:
     """Plan the cells of one model. Its tokenizer is read only where something is left to ask."""
     problems: list[str] = []
-    planned = [dataclasses.replace(_plan_cell(source, rows, asked, block, work), store=store) for rows, asked in tables]
+    block, seed = spec.eval, spec.seed
+    planned = [dataclasses.replace(_plan_cell(source, rows, asked, spec, work), store=store) for rows, asked in tables]
     for cell in planned if store else []:
         store.fetch(cell.directory)
     todo = [i for i, cell in enumerate(planned) if cells.find_finished(cell.directory) is None]
@@ -100,18 +101,20 @@ def _plan_model(
     for i in todo:
         with _collect(problems, ""):
             asked = questions.make(tables[i][0], block.prompt, budget, count, stop)
+            asked = questions.repeat(asked, block.samples, seed)
             planned[i] = dataclasses.replace(planned[i], questions=asked)
     if problems:
         raise SpecError(problems)
     return planned
 
 
-def _plan_cell(source: Source, rows: Rows, asked: EvalTask, block: EvalBlock, work: Path) -> PlannedCell:
+def _plan_cell(source: Source, rows: Rows, asked: EvalTask, spec: RunSpec, work: Path) -> PlannedCell:
     """Plan one cell, without its questions.
 
     Everything that can change the numbers goes into the key. The name in the leaderboard, concurrency, time-outs and
     retries do not.
     """
+    block = spec.eval
     settings = {
         "model": source.identity,
         "server": source.kind,
@@ -124,6 +127,8 @@ def _plan_cell(source: Source, rows: Rows, asked: EvalTask, block: EvalBlock, wo
         "scorer": scoring.SCORER_VERSION,
         "limit": asked.limit,
     }
+    if block.samples > 1:
+        settings |= {"samples": block.samples, "seed": spec.seed}
     if rows.task.decides:
         settings["task_file"] = rows.task.decides
     if asked.fold:

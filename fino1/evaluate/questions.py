@@ -24,12 +24,22 @@ SHOWN_PROBLEMS = 5  # rows that do not fit, per cell
 
 @dataclass(frozen=True)
 class Question:
-    """One prompt; `id` is unique in its cell, `cut` says that the document lost text."""
+    """One prompt that is asked once; `cut` says that the document lost text.
+
+    `id` is unique among a cell's rows. With several samples a row is a question for each, with its own `number` and `seed`.
+    """
 
     id: str
     record: Record
     prompt: str
     cut: bool
+    number: int = 0
+    seed: int | None = None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Tells the questions of a cell apart, as Sample.key its answers."""
+        return self.id, self.number
 
     @property
     def prompt_sha256(self) -> str:
@@ -92,6 +102,20 @@ def make(
         more = [f"{rows.where}: and {len(problems) - SHOWN_PROBLEMS} rows more"] if problems[SHOWN_PROBLEMS:] else []
         raise SpecError(problems[:SHOWN_PROBLEMS] + more)
     return tuple(questions)
+
+
+def repeat(questions: Sequence[Question], samples: int, seed: int) -> tuple[Question, ...]:
+    """Ask each question `samples` times, one after the other: a server's cache may hold its prompt.
+
+    A seed follows from the run's, the question and the number: equal ones would give the random numbers of one question to all.
+    """
+    if samples == 1:
+        return tuple(questions)
+    return tuple(
+        replace(question, number=number, seed=int(canonical.digest([seed, question.id, number])[:8], 16) % 2**31)
+        for question in questions
+        for number in range(samples)
+    )
 
 
 def name_records(records: Sequence[Record]) -> dict[str, Record]:

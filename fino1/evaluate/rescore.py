@@ -1,7 +1,8 @@
-"""Which answers were bought under an earlier scorer, and what does this one say of them? (docs/design.md C10)
+"""Which answers were bought before, under an earlier scorer or with fewer samples, and what does this one say of them?
 
-The scorer's version is part of a cell's key, and its answers do not depend on it. An evaluation takes them from the same cell
-under earlier versions (`adopt`); `fino1 evaluate --rescore` judges a run's finished cells and asks nobody (`main`).
+The scorer's version and the number of samples are parts of a cell's key (docs/design.md C10), and no answer depends on them.
+An evaluation takes answers from the same cell under earlier versions and other numbers (`adopt`); `fino1 evaluate --rescore`
+judges a run's finished cells and asks nobody (`main`).
 """
 
 import dataclasses
@@ -19,8 +20,9 @@ from fino1.evaluate.questions import Rows
 from fino1.evaluate.samples import Shard
 from fino1.evaluate.store import Store
 from fino1.evaluate.verdicts import judge_again
+from fino1.evaluate.votes import mark_equal
 from fino1.spec import canonical
-from fino1.spec.evaluation import EvalTask
+from fino1.spec.evaluation import MOST_SAMPLES, EvalTask
 from fino1.spec.run import RunSpec
 from fino1.tasks import scoring
 
@@ -28,16 +30,17 @@ Table = tuple[Rows, EvalTask]
 
 
 def adopt(cell: PlannedCell, shard: Shard, stop: threading.Event) -> PlannedCell:
-    """Take over a shard's answers under earlier scorers, judged again. Raises Cancelled on `stop`.
+    """Take over a shard's answers from cells that were asked the same, judged again. Raises Cancelled on `stop`.
 
-    Returns the cell; where one of the earlier cells was finished, with the provenance of its answers.
+    Returns the cell; where one with as many samples was finished under an earlier scorer, with the provenance of its answers.
     """
     if not cell.questions:
         return cell
     earlier = list(_list_earlier(cell))
     for path in earlier if cell.store else []:
         cell.store.fetch(path)
-    finished = next((found for path in earlier if (found := cells.find_finished(path))), None)
+    there = [found for path in earlier if (found := cells.find_finished(path))]
+    finished = next((each for each in there if each.settings.get("samples") == cell.settings.get("samples")), None)
     if finished is not None:
         cell = dataclasses.replace(cell, provenance=finished.provenance | {"rescored": finished.key})
     if not _find_earlier(cell, shard, earlier):
@@ -53,9 +56,16 @@ def adopt(cell: PlannedCell, shard: Shard, stop: threading.Event) -> PlannedCell
 
 
 def _list_earlier(cell: PlannedCell) -> Iterator[Path]:
-    """Yield the directories that the cell had under earlier scorers, the latest first."""
-    for version in range(int(scoring.SCORER_VERSION) - 1, 0, -1):
-        yield cell.directory.with_name(canonical.digest(cell.settings | {"scorer": str(version)}))
+    """Yield the directories of cells that were asked the same, of the latest scorer first.
+
+    They differ in the scorer's version, or in the number of samples; not in 1 sample, whose answer had no seed. In an object
+    store only in the version: a request for each number would be too many.
+    """
+    counts = range(2, MOST_SAMPLES + 1) if "samples" in cell.settings and not cell.store else ()
+    for version in range(int(scoring.SCORER_VERSION), 0, -1):
+        settings = cell.settings | {"scorer": str(version)}
+        keys = [canonical.digest(settings), *(canonical.digest(settings | {"samples": count}) for count in counts)]
+        yield from (cell.directory.with_name(key) for key in dict.fromkeys(keys) if key != cell.key)
 
 
 def _find_earlier(cell: PlannedCell, shard: Shard, earlier: list[Path]) -> list[Sample]:
@@ -63,8 +73,8 @@ def _find_earlier(cell: PlannedCell, shard: Shard, earlier: list[Path]) -> list[
     left, found = cell.find_remaining(shard), []
     for path in earlier if left else []:
         there = samples.load(path, left)
-        found += [judge_again(cell.task, q.record, there[q.id]) for q in left if q.id in there]
-        left = [question for question in left if question.id not in there]
+        found += [judge_again(cell.task, q.record, there[q.key]) for q in left if q.key in there]
+        left = [question for question in left if question.key not in there]
     return found
 
 
@@ -115,6 +125,8 @@ def _rescore(folder: Path, cell: Cell, model: str, tables: Sequence[Table]) -> s
     if strange is not None:
         raise SpecError(f"--rescore: {rows.where}: expected the rows that {model} was asked, got none named {strange}")
     judged = tuple(judge_again(rows.task, records[sample.id], sample) for sample in cell.samples)
+    if cell.settings.get("samples", 1) > 1:
+        judged = tuple(mark_equal(rows.task, records, {sample.key: sample for sample in judged}).values())
     settings = cell.settings | {"scorer": scoring.SCORER_VERSION}
     key, summary = canonical.digest(settings), Summary.count(judged)
     print(

@@ -24,6 +24,8 @@ from fino1.evaluate.questions import Question
 INDEX = "JOB_COMPLETION_INDEX"  # Kubernetes sets it in the pods of an Indexed Job
 LOOK_S = 0.2  # between two tries to take a lock
 
+Key = tuple[str, int]
+"""Of a Sample: its question's id, which of the answers to it."""
 Item = TypeVar("Item")
 
 
@@ -62,11 +64,11 @@ def find_shard(count: int, environment: Mapping[str, str], key: str = "eval.shar
     return Shard(int(index), count)
 
 
-def load(directory: Path, questions: Sequence[Question]) -> dict[str, Sample]:
-    """Read the samples that are there, by id. Torn lines, repeated ones and those of other prompts do not count."""
+def load(directory: Path, questions: Sequence[Question]) -> dict[Key, Sample]:
+    """Read the samples that are there, by key. Torn lines, repeated ones and those of other prompts do not count."""
     # The finished file last: it is whole before the first of the others goes.
     paths = [*sorted(directory.glob("samples-*.jsonl")), directory / SAMPLES_FILE]
-    found: dict[str, Sample] = {}
+    found: dict[Key, Sample] = {}
     for path in paths:
         found = _read(path, questions) | found
     return found
@@ -83,9 +85,9 @@ def tidy(path: Path, questions: Sequence[Question]) -> None:
         write(path, questions, _read(path, questions))
 
 
-def write(path: Path, questions: Sequence[Question], samples: Mapping[str, Sample]) -> None:
+def write(path: Path, questions: Sequence[Question], samples: Mapping[Key, Sample]) -> None:
     """Write the samples in the order of the rows, unless the file holds just that; concurrent writers write the same."""
-    data = b"".join(samples[question.id].to_line() for question in questions if question.id in samples)
+    data = b"".join(samples[question.key].to_line() for question in questions if question.key in samples)
     if not path.is_file() or path.read_bytes() != data:
         files.write_bytes(path, data)
 
@@ -120,12 +122,12 @@ def _acquire(handle: int, kind: int, stop: Event) -> None:
             raise Cancelled
 
 
-def _read(path: Path, questions: Sequence[Question]) -> dict[str, Sample]:
-    asked = {question.id: question.prompt_sha256 for question in questions}
-    found: dict[str, Sample] = {}
+def _read(path: Path, questions: Sequence[Question]) -> dict[Key, Sample]:
+    asked = {question.key: question.prompt_sha256 for question in questions}
+    found: dict[Key, Sample] = {}
     for sample in _parse(path):
-        if asked.get(sample.id) == sample.prompt_sha256:
-            found.setdefault(sample.id, sample)
+        if asked.get(sample.key) == sample.prompt_sha256:
+            found.setdefault(sample.key, sample)
     return found
 
 

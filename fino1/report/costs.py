@@ -47,7 +47,7 @@ def draw_costs(tables: Sequence[Table], cells: Iterable[Cell]) -> list[CostChart
     for table in tables:
         pairs = [(row, by_key[row["key"], row["model"]]) for row in table.rows]
         kinds = {
-            "Dollars per 1,000 questions": [_count_dollars(cell) for _, cell in pairs],
+            f"Dollars per 1,000 {'answers' if table.k else 'questions'}": [_count_dollars(cell) for _, cell in pairs],
             "Tokens per answer": [_count_tokens(cell) for _, cell in pairs],
         }
         for unit, costs in kinds.items():

@@ -53,12 +53,14 @@ def _find_evaluation(work: Path, name: str) -> Path | None:
 def _add_cells(found: Inputs, work: Path, directory: Path) -> None:
     listed = runs.read_cells(directory)
     tasks = listed.get("tasks", [""] * len(listed["cells"]))
+    k = jsonlines.read_object(directory / "config.json")["eval"].get("samples", 1)
+    lack = "are answered" if k == 1 else f"have their {k} answers"
     for key, model, task in zip(listed["cells"], listed["models"], tasks, strict=True):
         if (directory / "done.json").is_file() or cells.find_finished(work / "cells" / key):
             found.cells.append(work / "cells" / key)
             found.models.append(model)
         else:
-            found.missing.append(f"{model} on {task}: missing, not all of its questions are answered")
+            found.missing.append(f"{model} on {task}: missing, not all of its questions {lack}")
 
 
 def read(

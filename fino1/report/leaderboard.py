@@ -7,8 +7,8 @@ from itertools import combinations
 from typing import Any
 
 from fino1.cells import Cell
-from fino1.intervals import holm, mcnemar, wilson
-from fino1.report import comparable
+from fino1.intervals import holm, mcnemar, sign_flip, wilson
+from fino1.report import comparable, several
 from fino1.report.comparable import Group
 
 SIGNIFICANT = 0.05
@@ -21,14 +21,18 @@ LEGEND = (
 )
 PAIRS_LEGEND = (
     "Paired on the questions that both models were asked (x of y and z: x in common, a was asked y, b was asked z). "
-    "p: exact two-sided McNemar test. p (Holm): corrected for all the comparisons made in that table. "
-    f"A model is called better where p (Holm) is below {SIGNIFICANT:g}."
+    "p: exact two-sided McNemar test, of several answers to each question one of sign flips. p (Holm): corrected for all the "
+    f"comparisons made in that table. A model is called better where p (Holm) is below {SIGNIFICANT:g}."
 )
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two models in one table: how they did on the questions (same id, text and target) that both were asked."""
+    """Two models in one table: how they did on the questions (same id, text and target) that both were asked.
+
+    `only_a` counts those that a alone gets right, or of several answers more often than b. `difference` is the mean of the
+    questions' differences in accuracy, a's less b's, as a fraction, and `mean_square` that of their squares.
+    """
 
     task: str
     table: str
@@ -39,6 +43,8 @@ class Pair:
     common: int
     only_a: int
     only_b: int
+    difference: float
+    mean_square: float
     p: float
     p_holm: float
 
@@ -47,7 +53,7 @@ class Pair:
         """The result in words."""
         if self.p_holm >= SIGNIFICANT:
             return "no difference shown"
-        return f"{self.a if self.only_a > self.only_b else self.b} better"
+        return f"{self.a if self.difference > 0 else self.b} better"
 
     @property
     def questions(self) -> str:
@@ -71,6 +77,17 @@ class Table:
         """True if its rows differ in more than the model."""
         return len({row["table"] for row in self.rows}) > 1
 
+    @property
+    def k(self) -> str:
+        """The number of answers to each question, "k" where its rows differ in it, "" where there is one."""
+        found = {row.get("samples", 1) for row in self.rows}
+        return ("" if found == {1} else str(*found)) if len(found) == 1 else "k"
+
+    @property
+    def shares(self) -> tuple[str, ...]:
+        """What there is of several answers besides their accuracy."""
+        return ("maj", "pass") if self.k else ()
+
 
 @dataclass(frozen=True)
 class Leaderboard:
@@ -88,6 +105,11 @@ class Leaderboard:
     """What differs by FinQA's other golds, a line each."""
     apart: tuple[str, ...] = ()
     """Tasks whose cells differ in more than the model, a line each."""
+
+    @property
+    def legends(self) -> list[str]:
+        """What explains the rows."""
+        return [LEGEND, several.LEGEND] if any(table.k for table in self.tables) else [LEGEND]
 
     def to_dict(self) -> dict[str, Any]:
         """Return what leaderboard.json holds."""
@@ -142,7 +164,7 @@ def _make_table(groups: Sequence[Group], rows: Sequence[dict[str, Any]]) -> Tabl
 
 def _list_facts(settings: Mapping[str, str], rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """List what stands above a table: questions, settings that say something, and the share of answers that were cut off."""
-    asked = sorted({row["n"] for row in rows})
+    asked = sorted({row.get("questions", row["n"]) for row in rows})
     n, truncated = sum(row["n"] for row in rows), sum(row["truncated"] for row in rows)
     said = {label: text for label, text in settings.items() if text != comparable.UNSAID.get(label, "none")}
     return {
@@ -165,7 +187,7 @@ def _list_apart(groups: Sequence[Group]) -> tuple[str, ...]:
 def _make_row(cell: Cell, group: Group) -> dict[str, Any]:
     s = cell.summary
     low, high = wilson(s.k, s.n)
-    return {
+    row = {
         "model": cell.model,
         "task": cell.task,
         "k": s.k,
@@ -181,6 +203,7 @@ def _make_row(cell: Cell, group: Group) -> dict[str, Any]:
         "table": group.name,
         "differs": group.differs,
     }
+    return row | several.summarize(cell) if cell.samples_per_question > 1 else row
 
 
 def _compare_golds(cell: Cell) -> str:
@@ -194,19 +217,37 @@ def _compare_golds(cell: Cell) -> str:
 
 
 def _test_pair(a: Cell, b: Cell) -> dict[str, Any] | None:
-    of_b = {sample.question_key: sample.right for sample in b.samples}
-    both = [(s.right, of_b[s.question_key]) for s in a.samples if s.question_key in of_b]
-    if not both:
+    k = a.samples_per_question
+    of_a, of_b = (
+        {key: several.count_right(answers) for key, answers in several.group_answers(cell).items()} for cell in (a, b)
+    )
+    gaps = [right - of_b[key] for key, right in of_a.items() if key in of_b]
+    if not gaps:
         return None
-    only_a = sum(x and not y for x, y in both)
-    only_b = sum(y and not x for x, y in both)
-    counts = {"n_a": a.summary.n, "n_b": b.summary.n, "common": len(both), "only_a": only_a, "only_b": only_b}
-    return {"task": a.task, "a": a.model, "b": b.model, **counts, "p": mcnemar(only_a, only_b)}
+    only_a, only_b = sum(gap > 0 for gap in gaps), sum(gap < 0 for gap in gaps)
+    return {
+        "task": a.task,
+        "a": a.model,
+        "b": b.model,
+        "n_a": len(of_a),
+        "n_b": len(of_b),
+        "common": len(gaps),
+        "only_a": only_a,
+        "only_b": only_b,
+        "difference": sum(gaps) / (k * len(gaps)),
+        "mean_square": sum(gap * gap for gap in gaps) / (k * k * len(gaps)),
+        "p": mcnemar(only_a, only_b) if k == 1 else sign_flip(gaps),
+    }
 
 
 def format_percent(share: float) -> str:
     """Write a share of 0…1 in percent, with one decimal, as is right for up to some thousand questions."""
     return f"{100 * share:.1f}"
+
+
+def format_interval(row: Mapping[str, Any], of: str = "") -> str:
+    """Write the interval of a row's accuracy in percent, or of `maj_` and `pass_`."""
+    return f"{format_percent(row[of + 'low'])}–{format_percent(row[of + 'high'])}"
 
 
 def format_p(p: float) -> str:

@@ -27,33 +27,55 @@ const parts = () => [task().prompts, ...shown().map((model) => task().answers[mo
 const task = () => data.tasks[taskBox.value];
 const modelA = () => Number(aBox.value);
 const modelB = () => (bBox.value === "" || bBox.value === aBox.value ? null : Number(bBox.value));
-const state = (model, i) => task().states[model][i];
+const k = () => task().k; // answers to each question
+const states = (model, i) => task().states[model].slice(i * k(), (i + 1) * k());
+const rights = (model, i) => states(model, i).replaceAll(/[^r]/g, "").length;
 const OUTCOMES = { r: "right", w: "wrong", u: "unparsed", t: "truncated" };
 const shown = () => (modelB() === null ? [modelA()] : [modelA(), modelB()]);
 
 function asked() {
-  return task().questions.map((_, i) => i).filter((i) => shown().every((model) => state(model, i) !== "-"));
+  return task().questions.map((_, i) => i).filter((i) => shown().every((model) => states(model, i)[0] !== "-"));
 }
 
-// What may be asked for, in words, and which questions it holds. Two models are split as McNemar's test splits them.
+// What may be asked for, in words, and which questions it holds. Two models are split as the paired test splits them.
 function kinds() {
-  const [a, b] = [modelA(), modelB()];
-  if (b === null) {
-    const kind = ([letter, name]) => [name, `${data.signs[name]} ${name}`, (i) => state(a, i) === letter];
-    return [["all", "All", () => true], ...Object.entries(OUTCOMES).map(kind)];
-  }
-  const split = (x, y) => (i) => (state(a, i) === "r") === x && (state(b, i) === "r") === y;
+  const all = ["all", "All", () => true];
+  return [all, ...(modelB() === null ? kindsOfOne(modelA()) : kindsOfTwo(modelA(), modelB()))];
+}
+
+function kindsOfOne(a) {
+  const holding = ([letter, name]) => [name, `${data.signs[name]} ${name}`, (i) => states(a, i).includes(letter)];
+  if (k() === 1) return Object.entries(OUTCOMES).map(holding);
   return [
-    ["all", "All", () => true],
-    ["only_a", `Only ${task().models[a]} right`, split(true, false)],
-    ["only_b", `Only ${task().models[b]} right`, split(false, true)],
-    ["both", "Both right", split(true, true)],
-    ["neither", "Neither right", split(false, false)],
+    ["always", "Always right", (i) => rights(a, i) === k()],
+    ["sometimes", "Sometimes right", (i) => rights(a, i) > 0 && rights(a, i) < k()],
+    ["never", "Never right", (i) => rights(a, i) === 0],
+    ...Object.entries(OUTCOMES).slice(2).map(holding),
   ];
 }
 
+function kindsOfTwo(a, b) {
+  const [first, second] = [a, b].map((model) => task().models[model]);
+  const ahead = (sign) => (i) => Math.sign(rights(a, i) - rights(b, i)) === sign;
+  const even = (test) => (i) => ahead(0)(i) && test(rights(a, i));
+  if (k() > 1)
+    return [
+      ["only_a", `${first} right more often`, ahead(1)],
+      ["only_b", `${second} right more often`, ahead(-1)],
+      ["even", "Right equally often", ahead(0)],
+    ];
+  return [
+    ["only_a", `Only ${first} right`, ahead(1)],
+    ["only_b", `Only ${second} right`, ahead(-1)],
+    ["both", "Both right", even((count) => count === 1)],
+    ["neither", "Neither right", even((count) => count === 0)],
+  ];
+}
+
+const textOf = (answer) => answer.parts.map((each) => each[1]).join("\n");
+
 function holds(i, wanted, answers) {
-  const said = answers.map((of) => of[i].parts.map((each) => each[1]).join("\n"));
+  const said = answers.flatMap((of) => of[i].map(textOf));
   const text = [...task().questions[i], ...said].join("\n").toLowerCase();
   return wanted.every((word) => text.includes(word));
 }
@@ -100,14 +122,22 @@ function chooseTask(index, a, b) {
 
 // ---- The list
 
-function chip(model, i, named) {
-  const name = OUTCOMES[state(model, i)];
-  return el("span", { class: `chip ${name}` }, `${data.signs[name]}${named ? ` ${task().models[model]}:` : ""} ${name}`);
+function chip(name, owner) {
+  return el("span", { class: `chip ${name}` }, `${data.signs[name]}${owner && ` ${owner}:`} ${name}`);
+}
+
+// Of several answers it says how many are right.
+function chipOf(model, i) {
+  const owner = modelB() === null ? "" : task().models[model];
+  if (k() === 1) return chip(OUTCOMES[states(model, i)], owner);
+  const count = rights(model, i);
+  const kind = count === k() ? "right" : count ? "some" : "wrong";
+  return el("span", { class: `chip ${kind}` }, `${owner && `${owner}: `}${count} of ${k()} right`);
 }
 
 function row(i, number) {
   const [id, question] = task().questions[i];
-  const chips = shown().map((model) => chip(model, i, modelB() !== null));
+  const chips = shown().map((model) => chipOf(model, i));
   const button = el(
     "button",
     { type: "button", "aria-expanded": "false", "aria-controls": `sample-${number}` },
@@ -156,14 +186,16 @@ function content(i, prompts, answers) {
   const names = models.map((model) => task().models[model]);
   const said = answers.map((of) => of[i]);
   const nodes = [el("p", {}, el("b", {}, "Target: "), el("bdi", {}, task().questions[i][2]))];
-  const sent = [...new Set(said.map((answer) => answer.prompt))];
+  const sent = [...new Set(said.map(([first]) => first.prompt))];
   for (const number of sent) {
-    const whose = sent.length > 1 ? names[said.findIndex((answer) => answer.prompt === number)] : "";
+    const whose = sent.length > 1 ? names[said.findIndex(([first]) => first.prompt === number)] : "";
     nodes.push(...asking(prompts[number], whose));
   }
-  nodes.push(el("div", { class: "answers" }, ...models.map((model, m) => tell(model, i, said[m]))));
-  const texts = said.map((answer) => answer.parts.map((each) => each[1]).join("\n"));
-  if (models.length > 1) nodes.push(difference(texts, names));
+  const told = models.map((model, m) => said[m].map((answer, number) => tell(model, i, answer, number)));
+  for (const cards of k() > 1 ? told : [told.flat()]) nodes.push(el("div", { class: "answers" }, ...cards));
+  const [here, all] = [said[0].length, k()];
+  if (here < all) nodes.push(el("p", { class: "small" }, `${here} of ${all} answers are in this page; samples.jsonl has all.`));
+  if (models.length > 1 && all === 1) nodes.push(difference(said.map(([first]) => textOf(first)), names));
   return nodes;
 }
 
@@ -187,7 +219,7 @@ function table(rows, name) {
   return el("div", { class: "scroll given", role: "region", "aria-label": name, tabindex: "0" }, made);
 }
 
-function tell(model, i, answer) {
+function tell(model, i, answer, number) {
   const facts = data.labels.flatMap((label, i) =>
     answer.facts[i] ? [el("dt", {}, label), el("dd", {}, el("bdi", {}, answer.facts[i]))] : [],
   );
@@ -195,7 +227,8 @@ function tell(model, i, answer) {
     el("h5", {}, title),
     text ? el("pre", { dir: "auto", tabindex: "0" }, text) : el("p", { class: "small" }, "None."),
   ]);
-  const head = el("h4", {}, el("span", {}, task().models[model]), chip(model, i, false));
+  const name = task().models[model] + (k() > 1 ? `, answer ${number + 1} of ${k()}` : "");
+  const head = el("h4", {}, el("span", {}, name), chip(OUTCOMES[states(model, i)[number]], ""));
   return el("div", { class: "answer" }, head, el("dl", {}, ...facts), ...texts);
 }
 

@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from fino1.cells import Cell
 from fino1.report import costs, curves, published, samples, searches, standing
-from fino1.report.leaderboard import LEGEND, PAIRS_LEGEND, Leaderboard, Pair, Table, format_p, format_percent
+from fino1.report.leaderboard import PAIRS_LEGEND, Leaderboard, Pair, Table, format_interval, format_p, format_percent
 from fino1.report.published import Comparison
 from fino1.report.searches import Search
 
@@ -64,7 +64,6 @@ def render(
         title=title,
         paragraphs=[part.strip() for part in note.split("\n\n") if part.strip()],
         board=board,
-        legend=LEGEND,
         pairs_legend=PAIRS_LEGEND,
         searches=found,
         causes=searches.CAUSES,
@@ -109,7 +108,7 @@ def _make_environment() -> jinja2.Environment:
         keep_trailing_newline=True,
         finalize=lambda value: samples.show_controls(value) if type(value) is str else value,
     )
-    environment.filters |= {"percent": format_percent, "probability": format_p}
+    environment.filters |= {"percent": format_percent, "probability": format_p, "interval": format_interval}
     environment.filters["embed"] = samples.embed
     environment.filters["shorten"] = lambda text: samples.shorten(text, searches.TEXT_CHARS)
     return environment

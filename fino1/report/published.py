@@ -20,13 +20,14 @@ from fino1.report.markdown import escape, write_table
 LEGEND = (
     "Ours: share accepted by the rules of the public DocMath-Eval evaluator, truncated answers included, of the questions "
     "whose answer is a number. Published: k rebuilt from the printed percentage; ≈ where no k of n gives it, and the nearest "
-    "is taken. Difference: ours less published, in points, with its 95 % interval (Newcombe). p: two-sided exact test of "
-    "Fisher; which questions were right in the published evaluation is not known, so the test cannot pair them. p (Holm): "
-    f"corrected for all the comparisons made on that task. Ours differs where p (Holm) is below {SIGNIFICANT:g}."
+    "is taken. With several answers to each question their average counts; interval and test take it for that of one answer, "
+    "which is on the safe side. Difference: ours less published, in points, with its 95 % interval (Newcombe). p: two-sided "
+    "exact test of Fisher; which questions were right in the published evaluation is not known, so the test cannot pair "
+    f"them. p (Holm): corrected for all the comparisons made on that task. Ours differs where p (Holm) is below {SIGNIFICANT:g}."
 )
 HEAD = ("Task", "Model", "Settings", "Reading", "Ours, k/n", "Ours, %", "Published, k/n", "Published, %", "Difference")
 HEAD += ("p", "p (Holm)")
-_AS_PUBLISHED = {"preset": "paper", "max_tokens": 1024, "temperature": 0}
+_AS_PUBLISHED = {"preset": "paper", "max_tokens": 1024, "temperature": 0, "samples": 1}
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,14 @@ class Figure:
 class Comparison:
     """One of our cells beside the published figure of its model and task; `low` and `high` of the difference, as fractions.
 
-    `table` is the name of the table that it stands in.
+    `table` is the name of the table that it stands in. With several answers to each question `k` is the sum of their shares.
     """
 
     table: str
     model: str
     task: str
     settings: str
-    k: int
+    k: float
     n: int
     figure: Figure
     low: float
@@ -78,6 +79,11 @@ class Comparison:
     def difference(self) -> float:
         """Ours less published, as a fraction."""
         return self.k / self.n - self.figure.k / self.figure.n
+
+    @property
+    def counted(self) -> str:
+        """Ours as k/n."""
+        return f"{round(self.k, 1):,}/{self.n:,}"
 
     @property
     def reading(self) -> str:
@@ -120,20 +126,18 @@ def find_key(cell: Cell) -> str | None:
 
 
 def compare(cells: Sequence[Cell], rows: Sequence[Mapping[str, Any]]) -> list[Comparison]:
-    """Compare each cell that has a published figure with the newest one; `rows` are the leaderboard's, of the same cells.
-
-    Of several answers to a question the first counts, as one answer was asked for.
-    """
+    """Compare each cell that has a published figure with the newest one; `rows` are the leaderboard's, of the same cells."""
     known = {(key, figure.task): figure for key, figure in list_figures() if key}
     found = []
     for cell, row in zip(cells, rows, strict=True):
         figure = known.get((find_key(cell) or "", cell.task))
-        first = {sample.id: sample for sample in reversed(cell.samples)}.values()
-        accepted = [sample.docmath_compat is True for sample in first if not isinstance(sample.target, bool)]
+        accepted = [sample.docmath_compat is True for sample in cell.samples if not isinstance(sample.target, bool)]
         if figure and accepted:
-            counts = (sum(accepted), len(accepted), figure.k, figure.n)
-            of = (row["table"], cell.model, cell.task, _describe_settings(cell), counts[0], counts[1], figure)
-            found.append(Comparison(*of, *newcombe(*counts), p=fisher(*counts), p_holm=1.0))
+            each = cell.samples_per_question
+            k, n = sum(accepted) if each == 1 else sum(accepted) / each, len(accepted) // each
+            of = (row["table"], cell.model, cell.task, _describe_settings(cell), k, n, figure)
+            p = fisher(round(k), n, figure.k, figure.n)
+            found.append(Comparison(*of, *newcombe(k, n, figure.k, figure.n), p=p, p_holm=1.0))
     return _correct(found)
 
 
@@ -164,7 +168,7 @@ def format_row(each: Comparison) -> tuple[str, ...]:
         each.model,
         each.settings,
         each.reading,
-        f"{each.k:,}/{each.n:,}",
+        each.counted,
         format_percent(each.k / each.n),
         f"{each.figure.counted} ({each.figure.version})",
         f"{each.figure.percent:.2f}",

@@ -15,7 +15,7 @@ from typing import Any
 from markupsafe import Markup
 
 from fino1.cells import Cell, Sample
-from fino1.report import comparable
+from fino1.report import comparable, several
 from fino1.report.curves import format_number
 from fino1.tasks.record import FINAL, THINKING
 
@@ -31,7 +31,7 @@ PAGE_CHARS = (
     60_000_000  # of all completions, about 25 MB as packed: a page opens in less than a second (benchmarks/page.py)
 )
 LABELS = ("Extracted", "Read as", "Strict verdict", "DocMath-compatible", "Prompt tokens", "Completion tokens")
-LABELS += ("Seconds", "Finish reason", "Document", "Sign")
+LABELS += ("Seconds", "Finish reason", "Document", "Sign", "Vote")
 
 _VISIBLE = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
 _VISIBLE |= dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)  # half of a surrogate pair, as json reads "\ud800"
@@ -43,16 +43,17 @@ Piece = str | list[list[str]]
 def collect(cells: Sequence[Cell]) -> tuple[dict[str, Any], list[Markup]]:
     """Collect the samples as the page's script reads them: what it reads at once, and the packed parts.
 
-    {chars, tasks}: `chars` is the most of a text that is shown. A task is {task, models, questions, states, prompts, answers}:
-    `questions` in the order of the data, each [id, question, target]; `states` a text a model, a letter for each question, `-`
-    where that model was not asked; `prompts` the number of the part with the prompts, and `answers` those of the models' parts,
-    lists in the order of the questions. A prompt that several models got is there once; an answer holds its number. A task whose
-    cells differ in more than the model is there once for each of their settings.
+    {chars, most, tasks}: `chars` is the most of a text that is shown, `most` the most answers to a question, 0 for all. A task
+    is {task, k, models, questions, states, prompts, answers}: `k` the number of answers to each question, `questions` in the
+    order of the data, each [id, question, target]; `states` a text a model, k letters for each question, `-` where that model
+    was not asked; `prompts` the number of the part with the prompts, and `answers` those of the models' parts, lists in the
+    order of the questions, of lists of answers. A prompt that several models got is there once; an answer holds its number. A
+    task whose cells differ in more than the model is there once for each of their settings.
     """
-    chars = _limit(cells)
+    chars, most = _limit(cells)
     parts: list[Markup] = []
-    tasks = [_make_task(group.name, group.cells, chars, parts) for group in comparable.group(cells)]
-    return {"chars": chars, "tasks": tasks}, parts
+    tasks = [_make_task(group.name, group.cells, chars, most, parts) for group in comparable.group(cells)]
+    return {"chars": chars, "most": most if any(most < task["k"] for task in tasks) else 0, "tasks": tasks}, parts
 
 
 def pack(value: Any) -> Markup:
@@ -101,31 +102,43 @@ def split_headings(completion: str) -> list[tuple[str, str]]:
     return [*found, ("Final response", response.strip("\n") if final else "")]
 
 
-def _limit(cells: Sequence[Cell]) -> int:
-    """Choose how much of each text is shown, so that all together are not too much for a page."""
+def _limit(cells: Sequence[Cell]) -> tuple[int, int]:
+    """Choose how much of each text is shown, and of how many answers to a question, so that all are not too much for a page."""
     sizes = [
-        len(text) for cell in cells for sample in cell.samples for text in (sample.completion, sample.reasoning or "")
+        (sample.number, len(text))
+        for cell in cells
+        for sample in cell.samples
+        for text in (sample.completion, sample.reasoning or "")
     ]
-    fitting = (most for most in COMPLETION_CHARS if sum(min(size, most) for size in sizes) <= PAGE_CHARS)
-    return next(fitting, COMPLETION_CHARS[-1])
+    k = max((cell.samples_per_question for cell in cells), default=1)
+    choices = [(chars, k) for chars in COMPLETION_CHARS]
+    choices += [(COMPLETION_CHARS[-1], k >> halved) for halved in range(1, k.bit_length())]
+    for chars, most in choices:
+        if sum(min(size, chars) for number, size in sizes if number < most) <= PAGE_CHARS:
+            break
+    return chars, most
 
 
-def _make_task(name: str, cells: Sequence[Cell], chars: int, parts: list[Markup]) -> dict[str, Any]:
-    asked: dict[tuple[str, str, str], dict[int, Sample]] = {}
+def _make_task(name: str, cells: Sequence[Cell], chars: int, most: int, parts: list[Markup]) -> dict[str, Any]:
+    asked: dict[tuple[str, str, str], dict[int, list[Sample]]] = {}
     for model, cell in enumerate(cells):
-        for sample in cell.samples:
-            asked.setdefault(sample.question_key, {})[model] = sample
-    prompts: dict[str, int] = {}
+        for key, answers in several.group_answers(cell).items():
+            asked.setdefault(key, {})[model] = answers
+    k, prompts = cells[0].samples_per_question, dict[str, int]()
     made = {
         "task": show_controls(name),
+        "k": k,
         "models": [show_controls(cell.model) for cell in cells],
-        "questions": [_make_question(next(iter(answers.values()))) for answers in asked.values()],
-        "states": [_list_states(answers.get(model) for answers in asked.values()) for model in range(len(cells))],
+        "questions": [_make_question(next(iter(answers.values()))[0]) for answers in asked.values()],
+        "states": [
+            "".join(_list_states(answers.get(model), k) for answers in asked.values()) for model in range(len(cells))
+        ],
         "answers": [],
     }
     for model in range(len(cells)):
-        found = [answers.get(model) for answers in asked.values()]
-        made["answers"].append(_add(parts, [sample and _make_answer(sample, prompts, chars) for sample in found]))
+        found = [answers.get(model, [])[:most] for answers in asked.values()]
+        packed = [[_make_answer(sample, prompts, chars) for sample in answers] for answers in found]
+        made["answers"].append(_add(parts, packed))
     return made | {"prompts": _add(parts, [split_tables(prompt) for prompt in prompts])}
 
 
@@ -134,8 +147,8 @@ def _add(parts: list[Markup], value: Any) -> int:
     return len(parts) - 1
 
 
-def _list_states(samples: Iterable[Sample | None]) -> str:
-    return "".join(sample.state[0] if sample else "-" for sample in samples)
+def _list_states(answers: Sequence[Sample] | None, k: int) -> str:
+    return "".join(sample.state[0] for sample in answers) if answers else "-" * k
 
 
 def _make_question(sample: Sample) -> list[str]:
@@ -172,6 +185,7 @@ def _list_facts(sample: Sample) -> list[str | None]:
         sample.finish_reason and show_controls(sample.finish_reason),
         "cut to fit the model" if sample.cut else None,
         "accepted by magnitude: the question asks for a decrease" if sample.sign_from_question else None,
+        None if sample.same_as is None else f"for answer {sample.same_as + 1}",
     ]
 
 

@@ -1,5 +1,6 @@
 """Which models can the paired tests not tell apart, and how small a difference could they show at all? One table at a time."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -10,7 +11,7 @@ from fino1.report.leaderboard import SIGNIFICANT, Pair, Table
 
 LEGEND = (
     "Models are sorted by accuracy. Those that share a letter are not told apart by the paired tests; rank: one more than the "
-    "number of models that are better by these tests, up to the number of those that are not worse. Bars: 95 %, Wilson. "
+    "number of models that are better by these tests, up to the number of those that are not worse. Bars: 95 % intervals. "
     "They say how precise one accuracy is; two that overlap may yet differ in a paired test."
 )
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -44,7 +45,7 @@ def stand(table: Table, pairs: Sequence[Pair]) -> list[Standing]:
     for pair in pairs:
         a, b = (place.get((pair.table, name)) for name in (pair.a, pair.b))
         if a is not None and b is not None and pair.p_holm < SIGNIFICANT:
-            low, high = (b, a) if pair.only_a > pair.only_b else (a, b)
+            low, high = (b, a) if pair.difference > 0 else (a, b)
             better[low].add(high)
     worse = [{j for j, others in enumerate(better) if i in others} for i in range(len(rows))]
     groups = _find_groups([{*range(len(rows))} - {i} - better[i] - worse[i] for i in range(len(rows))])
@@ -86,31 +87,36 @@ def describe_power(table: Table, pairs: Sequence[Pair]) -> str:
         return ""
     n, tests = max(pair.common for pair in mine), len(mine)
     alone = len([pair for pair in mine if pair.p_holm >= SIGNIFICANT])
-    discordant = median((pair.only_a + pair.only_b) / pair.common for pair in mine)
+    k, square = table.rows[0].get("samples", 1), median(pair.mean_square for pair in mine)
     parts = [
         f"n = {n:,} does not tell {alone:,} of {tests:,} pairs apart."
         if alone
         else f"n = {n:,} tells all pairs apart.",
-        _describe_least(n, tests),
-        _describe_usual(n, tests, discordant),
+        _describe_least(n, tests, k),
+        _describe_usual(n, tests, k, square),
     ]
     return " ".join(parts)
 
 
-def _describe_least(n: int, tests: int) -> str:
+def _describe_least(n: int, tests: int, k: int) -> str:
+    """Say which difference is too small for any test: as many questions as it needs, each with one more right answer of k."""
     least, corrected = least_significant(n, SIGNIFICANT), least_significant(n, SIGNIFICANT / tests)
     if least is None:
         return f"No difference on {n:,} questions can have p below {SIGNIFICANT:g}."
-    text = f"Below {_points(least / n)} ({least:,} questions) no difference can have p below {SIGNIFICANT:g}"
+    text = f"Below {_points(least / n / k)} ({least:,} questions) no difference can have p below {SIGNIFICANT:g}"
     if tests == 1:
         return f"{text}, even where one model is right on all that the other is."
-    strictest = f"below {_points(corrected / n)}" if corrected else "at any size"
+    strictest = f"below {_points(corrected / n / k)}" if corrected else "at any size"
     return f"{text}; none {strictest} passes the strictest of Holm's {tests:,} steps."
 
 
-def _describe_usual(n: int, tests: int, discordant: float) -> str:
-    seen = f"Where just one of two models is right on {100 * discordant:.0f} % of the questions, the median here,"
-    usual, corrected = (least_difference(n, discordant, SIGNIFICANT / count) for count in (1, tests))
+def _describe_usual(n: int, tests: int, k: int, square: float) -> str:
+    seen = f"Where just one of two models is right on {100 * square:.0f} % of the questions, the median here,"
+    most = square
+    if k > 1:
+        most = math.sqrt(square)
+        seen = f"Where two models differ by {_points(most)} a question (root mean square, the median here),"
+    usual, corrected = (least_difference(n, square, SIGNIFICANT / count, most=most) for count in (1, tests))
     if usual is None:
         return f"{seen} a single test finds no difference four times of five."
     text = f"{seen} a single test finds a difference of {_points(usual)} four times of five"

@@ -24,11 +24,11 @@ def _flatten(each: Comparison) -> dict[str, Any]:
 
 
 def _write(rows: Iterable[Mapping[str, Any]]) -> str:
-    """Write rows with the same keys, which are the header; "" for no rows."""
+    """Write rows; the header has the keys of them all, and what a row has not is empty. "" for no rows."""
     rows = list(rows)
     file = io.StringIO()
     if rows:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     return file.getvalue()

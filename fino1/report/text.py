@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from fino1.report.leaderboard import LEGEND, PAIRS_LEGEND, Leaderboard, Table, format_p, format_percent
+from fino1.report.leaderboard import PAIRS_LEGEND, Leaderboard, Table, format_interval, format_p, format_percent
 from fino1.report.markdown import escape, write_table
 
 _ROW_HEAD = ("Model", "Task", "k/n", "Accuracy, %", "95 % interval, %", "Unparsed", "Truncated", "Cut")
@@ -30,27 +30,33 @@ def _write_rows(board: Leaderboard) -> list[str]:
     for table in board.tables:
         facts = " · ".join(f"{escape(label)} {escape(text)}" for label, text in table.facts.items())
         parts += [f"### {escape(table.name)}", facts, write_table(*_tabulate(table), text_columns=2 + table.is_mixed)]
-    parts.append(LEGEND)
+    parts += board.legends
     if lines := [*board.apart, *board.golds]:
         parts.append("\n".join(f"- {escape(line)}" for line in lines))
     return parts
 
 
 def _tabulate(table: Table) -> tuple[Sequence[str], list[Sequence[str]]]:
-    """Return a table's head and rows; a mixed one has a column for what differs."""
+    """Return a table's head and rows; a mixed one has a column for what differs, several answers have those of maj@k, pass@k."""
     head = _ROW_HEAD[:2] + ("Differs in",) * table.is_mixed + _ROW_HEAD[2:]
+    if table.k:
+        head = tuple(name.replace("Accuracy", f"avg@{table.k}") for name in head)
+        at = head.index("95 % interval, %") + 1
+        head = (*head[:at], *(f"{name}@{table.k}, % (95 %)" for name in table.shares), *head[at:])
     return head, [
         (escape(row["model"]), escape(row["task"]))
         + (escape(row["differs"]),) * table.is_mixed
-        + tuple(_list_figures(row))
+        + tuple(_list_figures(row, table))
         for row in table.rows
     ]
 
 
-def _list_figures(row: dict[str, Any]) -> Iterable[str]:
+def _list_figures(row: dict[str, Any], table: Table) -> Iterable[str]:
     yield f"{row['k']:,}/{row['n']:,}"
     yield format_percent(row["accuracy"])
-    yield f"{format_percent(row['low'])}–{format_percent(row['high'])}"
+    yield format_interval(row)
+    for name in table.shares:
+        yield f"{format_percent(row[name])} ({format_interval(row, f'{name}_')})" if name in row else ""
     yield from (f"{row[count]:,}" for count in ("unparsed", "truncated", "cut"))
     yield format_percent(row["docmath_compat"])
 

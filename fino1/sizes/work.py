@@ -1,14 +1,19 @@
 """How much work is a run: its batches, steps, questions and calls, as far as the run file says?"""
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 from fino1 import jsonlines, runs
 from fino1.commandline import WORK
 from fino1.errors import SpecError
+from fino1.spec import canonical
 from fino1.spec.inputs import DataBlock, RowsBlock
 from fino1.spec.paths import LEAST_CALLS
 from fino1.spec.run import RunSpec
+
+Line = tuple[str, str]
+"""Heading and text of a line of `plan`."""
 
 
 def divide_batch(spec: RunSpec) -> dict[str, int] | None:
@@ -49,22 +54,48 @@ def count_steps(spec: RunSpec) -> dict[str, Any]:
 
 
 def count_calls(spec: RunSpec, questions: int | None) -> dict[str, Any] | None:
-    """Count the calls of a search's writer, and what their replies take at most; None for what is not known.
+    """Count the calls of an evaluation's models or a search's writer, and what their replies take at most.
 
-    None for other methods.
+    Dollars are those of models with a price. None for what is not known, and for other methods.
     """
     writer = spec.paths.writer
-    if spec.method != "paths" or writer is None:
+    if spec.method == "eval":
+        least = most = spec.eval.samples
+        asked = [(spec.eval.max_tokens, model.price) for model in spec.eval.models]
+    elif spec.method == "paths" and writer is not None:
+        least, most = LEAST_CALLS, spec.paths.most_calls
+        asked = [(writer.max_tokens, writer.price)]
+    else:
         return None
-    most, price = spec.paths.most_calls, writer.price
-    tokens = None if questions is None else questions * most * writer.max_tokens
+    budget, replies = spec.asking.budget, None if questions is None else questions // len(asked) * most
+    priced = [limit * price.output for limit, price in asked if price]
     return {
-        "per_question": [LEAST_CALLS, most],
-        "all": None if questions is None else [questions * LEAST_CALLS, questions * most],
-        "reply_tokens": tokens,
-        "reply_dollars": None if price is None or tokens is None else tokens * price.output / 1e6,
-        "budget": spec.paths.budget and spec.paths.budget.given(),
+        "per_question": [least, most],
+        "all": None if questions is None else [questions * least, questions * most],
+        "reply_tokens": None if replies is None else sum(replies * limit for limit, _ in asked),
+        "reply_dollars": None if replies is None or not priced else replies * sum(priced) / 1e6,
+        "budget": budget and budget.given(),
     }
+
+
+def describe_calls(found: dict[str, Any] | None) -> Iterator[Line]:
+    """Yield the lines of `plan` about these calls."""
+    if found is None:
+        return
+    least, most = found["per_question"]
+    each, every = (_format_range(found[key]) for key in ("per_question", "all"))
+    others = ", and those of the judge and for malformed replies" if least < most else ""
+    yield "calls", f"{every} ({each} a question){others}"
+    if found["reply_tokens"]:
+        dollars = "" if found["reply_dollars"] is None else f", {found['reply_dollars']:.2f} dollars"
+        yield "", f"their replies take at most {found['reply_tokens']} tokens{dollars}; prompts are not in it"
+    budget = found["budget"] or {}
+    limits = [f"{canonical.dumps(budget[unit])} {unit}" for unit in ("tokens", "dollars") if budget.get(unit)]
+    yield "budget", f"{' or '.join(limits)}, then the run ends" if limits else "none"
+
+
+def _format_range(ends: list[int] | None) -> str:
+    return "not known" if ends is None else " … ".join(map(str, dict.fromkeys(ends)))
 
 
 def count_rows(block: RowsBlock) -> int | None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from fino1.spec.fields import (
     ADDED,
@@ -16,8 +16,11 @@ from fino1.spec.fields import (
     Positive,
     StoreUrl,
     Text,
+    integer,
 )
 from fino1.spec.inputs import AnsweredRows, ChatModelRef, TaskId, answer_complaints, fold_complaints
+
+MOST_SAMPLES = 256
 
 
 class PriceBlock(Block):
@@ -115,6 +118,9 @@ class EvalBlock(Block):
     """Most tokens of an answer (paper: 1,024)."""
     temperature: NonNegative = 0.0
     """0 is greedy."""
+    samples: Annotated[Annotated[int, Field(ge=1, le=MOST_SAMPLES), BeforeValidator(integer)], ADDED] = 1
+    """Answers to each question, each asked and paid for by itself, with a seed of its own where the endpoint takes `seed`. More
+    than one need a `temperature` above 0; the report then has avg@k, maj@k and pass@k."""
     concurrency: Count = 4
     """Requests under way at once."""
     timeout_s: Positive = 600.0
@@ -148,6 +154,9 @@ def evaluation_complaints(block: EvalBlock) -> list[tuple[str, str]]:
         found += task_complaints(f"eval.tasks.{i}", task)
         if task.answer == "program" and block.prompt != "fino1":
             found.append(("eval.prompt", f"expected fino1 with answer: program, got {block.prompt}"))
+    if block.samples > 1 and block.temperature == 0:
+        text = f"expected 1 with eval.temperature 0, whose answers are all the same, got {block.samples}"
+        found.append(("eval.samples", text))
     if block.budget and block.budget.dollars is not None:
         found += [
             (f"eval.models.{i}.price", "expected one with eval.budget.dollars, got none")

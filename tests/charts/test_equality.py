@@ -225,6 +225,7 @@ CROSSED = {
     "no key of a judge": (searches(judge={"base_url": "http://x", "api_key_env": "K"}), "paths.judge.api_key_env"),
     "dollars of paths": (searches(judge={"base_url": "http://x"}, budget={"dollars": 1}), "paths.judge.price"),
     "no source of a judge": ({"paths": {"judge": {"max_tokens": 9}}}, "paths.judge"),
+    "samples of greedy answers": ({"method": "eval", "eval": {"samples": 4, "temperature": 0}}, "eval.samples"),
     "same name": ({"method": "eval", "eval": {"models": [{"name": "a", "run": "b"}] * 2}}, "eval.models"),
     "no key": (
         {

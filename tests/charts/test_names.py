@@ -229,6 +229,7 @@ def test_what_of_placement_is_in_the_objects_name(path):
 TODAY = {
     "data.calls",
     "data.run",
+    "eval.samples",
     "eval.store",
     "paths.wording",
     *(f"eval.models.*.{key}" for key in ("gpus", "server_args")),

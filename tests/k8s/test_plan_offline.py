@@ -149,6 +149,29 @@ def test_an_evaluation(plan):
     assert [run["model"] for run in report["runs"]] == ["a", "b"]
 
 
+def test_the_calls_of_an_evaluation(plan, tmp_path, capsys):
+    """Four answers to each of 100 questions, of three models, one of them with a price."""
+    models = [{"name": name, "base_url": "https://x/v1"} for name in "abc"]
+    models[0]["price"] = {"input": 1, "output": 10}
+    tasks = [{"task": "ledger", "size": 60}, {"task": "finqa", "path": "/work/test.json", "limit": 40}]
+    block = {"models": models, "tasks": tasks, "samples": 4, "temperature": 0.7, "max_tokens": 1000}
+    document = {"method": "eval", "gpus_per_node": 0, "eval": block | {"budget": {"tokens": 2_000_000}}}
+    code, report = plan(document)
+    assert (code, report["steps"]["questions"]) == (0, 300)
+    assert report["calls"] == {
+        "per_question": [4, 4],
+        "all": [1200, 1200],
+        "reply_tokens": 1_200_000,
+        "reply_dollars": 4.0,
+        "budget": {"tokens": 2_000_000},
+    }
+    (tmp_path / "my-eval.yaml").write_text(json.dumps(document))
+    assert cli.main(["plan", str(tmp_path / "my-eval.yaml"), "--offline"]) == 0
+    lines = [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()]
+    assert ["calls", "1200 (4 a question)"] in lines
+    assert ["their", "replies take at most 1200000 tokens, 4.00 dollars; prompts are not in it"] in lines
+
+
 def test_cost(plan, tmp_path):
     book = tmp_path / "prices.yaml"
     book.write_text("currency: EUR\nprices: {NVIDIA-H100-80GB-HBM3: 2.5}\n")

@@ -6,17 +6,17 @@ import pytest
 from fino1.cells import Sample, Summary
 
 
-def make_sample(number, strict=True, **fields):
+def make_sample(row, strict=True, **fields):
     """One line of samples.jsonl as the evaluation writes it."""
     return {
-        "id": f"row-{number}",
+        "id": f"row-{row}",
         "prompt_sha256": "0" * 64,
-        "question": f"What is {number}?",
-        "prompt": f"Table\n\nWhat is {number}?",
-        "completion": f"## Thinking\n\n…\n\n## Final Response\n\nThe answer is {number}.",
-        "extracted": None if strict is None else str(number),
-        "value": None if strict is None else float(number),
-        "target": float(number),
+        "question": f"What is {row}?",
+        "prompt": f"Table\n\nWhat is {row}?",
+        "completion": f"## Thinking\n\n…\n\n## Final Response\n\nThe answer is {row}.",
+        "extracted": None if strict is None else str(row),
+        "value": None if strict is None else float(row),
+        "target": float(row),
         "strict": strict,
         "docmath_compat": strict,
         "sign_from_question": False,

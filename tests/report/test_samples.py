@@ -37,11 +37,12 @@ def unpack(task, parts):
     )
     questions = []
     for i, (key, question, target) in enumerate(task["questions"]):
-        states = [of[i] for of in task["states"]]
-        answers = [of[i] and of[i] | {"state": STATES[s]} for of, s in zip(of_models, states, strict=True)]
+        states = [of[i * task["k"]] for of in task["states"]]
+        answers = [of[i][0] | {"state": STATES[s]} if of[i] else None for of, s in zip(of_models, states, strict=True)]
         assert [answer is None for answer in answers] == [s == "-" for s in states]
         questions.append({"id": key, "question": question, "target": target, "answers": answers})
-    return {"task": task["task"], "models": task["models"], "prompts": prompts, "questions": questions}
+    kept = {key: task[key] for key in ("task", "models", "k", "states")}
+    return kept | {"prompts": prompts, "questions": questions, "every": of_models}
 
 
 def facts(found, model, question=0, task=0):
@@ -73,6 +74,7 @@ def test_a_sample_has_what_was_read_and_said(cell, data, sample):
         "Finish reason": "stop",
         "Document": None,
         "Sign": "accepted by magnitude: the question asks for a decrease",
+        "Vote": None,
     }
 
 

@@ -11,6 +11,10 @@
 {{- include "fino1.check.endpoint" (merge (dict "model" $model "path" $path) $) -}}
 {{- end -}}
 {{- include "fino1.check.evalNames" . -}}
+{{- if and (gt (int .doc.eval.samples) 1) (eq (float64 .doc.eval.temperature) 0.0) -}}
+{{- $expected := "1 with eval.temperature 0, whose answers are all the same" -}}
+{{- include "fino1.problem" (list .state "eval.samples" $expected .doc.eval.samples) -}}
+{{- end -}}
 {{- end -}}
 
 {{/* A search has tasks and a writer, and no pod serves two models; takes doc and state. */}}

@@ -26,13 +26,18 @@ def open_reader(api: Api, run: Run) -> Iterator[tuple[str, str]]:
         if Rank(0, pod).is_running and not pod["metadata"].get("deletionTimestamp"):
             yield pod["metadata"]["name"], main_container(pod)
             return
-    pod = api.create(_make_reader_pod(api, run))
+    pod = _make_reader_pod(api, run)
     name = pod["metadata"]["name"]
+    try:
+        api.create(pod)
+    except KeyboardInterrupt:  # it may have come between the server's answer and us
+        api.delete("v1", "Pod", name)
+        raise
     try:
         _wait(api, name)
         yield name, _CONTAINER
     finally:
-        api.delete("v1", "Pod", name, uid=pod["metadata"]["uid"])
+        api.delete("v1", "Pod", name)
 
 
 def _make_reader_pod(api: Api, run: Run) -> dict[str, Any]:

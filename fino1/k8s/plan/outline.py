@@ -1,18 +1,15 @@
 """What would a run do and take, by its run file alone? As JSON data and as lines for people; no cluster is asked."""
 
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 from fino1.k8s.objects.backends import pod_templates
 from fino1.k8s.objects.render import render
 from fino1.k8s.objects.unit import units
-from fino1.sizes.work import count, count_calls, count_steps, divide_batch
-from fino1.spec import canonical
+from fino1.sizes.work import Line, count, count_calls, count_steps, describe_calls, divide_batch
 from fino1.spec.run import RunSpec
 
 _SHOWN = 8  # runs of an evaluation that are named in the text
-Line = tuple[str, str]  # heading and text
 
 
 def outline_run(spec: RunSpec, name: str) -> tuple[dict[str, Any], list[Line]]:
@@ -60,7 +57,7 @@ def _describe(report: dict[str, Any]) -> list[Line]:
         lines.append(("batch", text + (f" × {mini} mini-batches" if mini > 1 else "")))
     counted = steps.get("steps", steps.get("questions"))
     lines.append(("steps" if batch else "questions", steps["of"] if counted is None else f"{counted} ({steps['of']})"))
-    lines += _describe_calls(report["calls"])
+    lines += describe_calls(report["calls"])
     lines.append(("image", ", ".join(report["images"])))
     for claim in report["claims"]:
         made = f"made with {claim['size']}" if claim["create"] else "expected to exist"
@@ -80,17 +77,3 @@ def count_pods(spec: RunSpec) -> dict[str, Any]:
         "product": spec.gpu.product if gpus else None,
         "ranks": spec.world_size if spec.trains else None,
     }
-
-
-def _describe_calls(found: dict[str, Any] | None) -> Iterator[Line]:
-    """The lines about the calls of method `paths`."""
-    if found is None:
-        return
-    each, every = ("{} … {}".format(*found[key]) if found[key] else "not known" for key in ("per_question", "all"))
-    yield "calls", f"{every} ({each} a question), and those of the judge and for malformed replies"
-    if found["reply_tokens"]:
-        dollars = "" if found["reply_dollars"] is None else f", {found['reply_dollars']:.2f} dollars"
-        yield "", f"their replies take at most {found['reply_tokens']} tokens{dollars}; prompts are not in it"
-    budget = found["budget"] or {}
-    limits = [f"{canonical.dumps(budget[unit])} {unit}" for unit in ("tokens", "dollars") if budget.get(unit)]
-    yield "budget", f"{' or '.join(limits)}, then the run ends" if limits else "none"
