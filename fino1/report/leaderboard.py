@@ -19,7 +19,10 @@ LEGEND = (
     "model. DocMath-compatible: share accepted by the rules of the public DocMath-Eval evaluator, truncated answers "
     "included, for comparison with published numbers only."
 )
-PROGRAMS_LEGEND = "Program accuracy: the share of all answers that are the gold program, up to the order of what is added or multiplied."
+PROGRAMS_LEGEND = (
+    "Program accuracy: the share of all answers that are the gold program, up to the order of what is added or "
+    "multiplied."
+)
 PAIRS_LEGEND = (
     "Paired on the questions that both models were asked (x of y and z: x in common, a was asked y, b was asked z). "
     "p: exact two-sided McNemar test, of several answers to each question one of sign flips. p (Holm): corrected for all the "
