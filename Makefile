@@ -10,7 +10,7 @@ DATA := ../shared/data
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup demo test test-fast test-gpu test-oldest test-s3 test-vllm tools cluster-up cluster-down node-up node-down e2e e2e-gitops images lock generate lint check finqa-tiny finqa-smollm2 bench bench-cli clean
+.PHONY: help setup demo test test-fast test-gpu test-oldest test-s3 test-vllm tools cluster-up cluster-down node-up node-down e2e e2e-gitops images lock generate lint check finqa-tiny finqa-smollm2 finqa-programs bench bench-cli clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | expand -t 14
@@ -39,6 +39,13 @@ finqa-tiny: $(VENV)/ready  ## The same code on real FinQA and XBRL-Math rows
 finqa-smollm2: export OMP_NUM_THREADS ?= 2
 finqa-smollm2: $(VENV)/ready out/models/smollm2-135m/config.json  ## The recipe with a real model on real rows (two hours on two cores)
 	$(BIN)/fino1 run finqa-smollm2 --work out/finqa-smollm2
+
+out/finqa-programs.jsonl: | $(VENV)/ready
+	$(BIN)/python ci/finqa_rows.py ../shared/data/finqa $@
+
+finqa-programs: export OMP_NUM_THREADS ?= 2
+finqa-programs: $(VENV)/ready out/models/smollm2-135m/config.json out/finqa-programs.jsonl  ## The same, answered by programs that are run (hours)
+	$(BIN)/fino1 run finqa-programs --work out/finqa-programs
 
 # Under CI a tool that cannot be had is an error; elsewhere the tests that need it are skipped, and say so.
 tools: $(VENV)/ready  ## Fetch and build what the tests run: helm, kubectl, etcd, kube-apiserver, CRDs (~/.cache/fino1)

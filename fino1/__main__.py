@@ -78,6 +78,8 @@ def parser() -> argparse.ArgumentParser:
     commands["score"].add_argument(
         "file", type=Path, metavar="FILE.jsonl", help="answers and targets (docs/scoring.md)"
     )
+    text = "program: the answers are programs, which are run (default: text)"
+    commands["score"].add_argument("--answer", choices=("text", "program"), default="text", help=text)
     doctor = commands["doctor"]
     doctor.add_argument(
         "--gpus", type=commandline.whole(0), default=0, metavar="N", help="GPUs that must be there (default: 0)"
@@ -188,7 +190,7 @@ def _rows(arguments: argparse.Namespace) -> int:
 def _score(arguments: argparse.Namespace) -> int:
     from fino1.tasks import scorefile
 
-    scorefile.main(arguments.task, arguments.file, sys.stdout)
+    scorefile.main(arguments.task, arguments.file, sys.stdout, arguments.answer)
     return exits.DONE
 
 

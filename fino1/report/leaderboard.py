@@ -19,6 +19,10 @@ LEGEND = (
     "model. DocMath-compatible: share accepted by the rules of the public DocMath-Eval evaluator, truncated answers "
     "included, for comparison with published numbers only."
 )
+PROGRAMS_LEGEND = (
+    "Program accuracy: the share of all answers that are the gold program, up to the order of what is added or "
+    "multiplied."
+)
 PAIRS_LEGEND = (
     "Paired on the questions that both models were asked (x of y and z: x in common, a was asked y, b was asked z). "
     "p: exact two-sided McNemar test, of several answers to each question one of sign flips. p (Holm): corrected for all the "
@@ -84,6 +88,11 @@ class Table:
         return "" if found == {1} else str(*found) if len(found) == 1 else "k"
 
     @property
+    def has_programs(self) -> bool:
+        """True if some of its rows are answered by programs that have a gold one."""
+        return any("same_program" in row for row in self.rows)
+
+    @property
     def shares(self) -> dict[str, str]:
         """What there is besides the accuracy, of several answers and of extractions: its key in a row and its heading."""
         found = {name: f"{name}@{self.k}" for name in ("maj", "pass")} if self.k else {}
@@ -111,8 +120,14 @@ class Leaderboard:
     @property
     def legends(self) -> list[str]:
         """What explains the rows."""
-        found = [LEGEND, several.LEGEND] if any(table.k for table in self.tables) else [LEGEND]
-        return found + [extracted.LEGEND] if any("extracted" in row for row in self.rows) else found
+        found = [LEGEND]
+        if any(table.k for table in self.tables):
+            found.append(several.LEGEND)
+        if any("extracted" in row for row in self.rows):
+            found.append(extracted.LEGEND)
+        if any(table.has_programs for table in self.tables):
+            found.append(PROGRAMS_LEGEND)
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Return what leaderboard.json holds."""
@@ -209,6 +224,8 @@ def _make_row(cell: Cell, group: Group) -> dict[str, Any]:
     }
     if "extraction" in cell.settings:
         row |= extracted.summarize(cell)
+    if any(sample.same_program is not None for sample in cell.samples):
+        row["same_program"] = sum(sample.same_program is True and not sample.truncated for sample in cell.samples) / s.n
     return row | several.summarize(cell) if cell.samples_per_question > 1 else row
 
 

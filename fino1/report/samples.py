@@ -32,7 +32,7 @@ PAGE_CHARS = (
     60_000_000  # of all completions, about 25 MB as packed: a page opens in less than a second (benchmarks/page.py)
 )
 LABELS = ("Extracted", "Read as", "Strict verdict", "DocMath-compatible", "Prompt tokens", "Completion tokens")
-LABELS += ("Seconds", "Finish reason", "Document", "Sign", "By extraction", "Vote")
+LABELS += ("Seconds", "Finish reason", "Document", "Sign", "By extraction", "Program", "Vote")
 
 _VISIBLE = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
 _VISIBLE |= dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)  # half of a surrogate pair, as json reads "\ud800"
@@ -188,6 +188,7 @@ def _list_facts(sample: Sample) -> list[str | None]:
         "accepted by magnitude: the question asks for a decrease" if sample.sign_from_question else None,
         sample.extraction
         and f"{_WORDS[sample.extraction['strict']]}: {shorten(sample.extraction['text'], RESULT_CHARS)}",
+        None if sample.same_program is None else "the gold one" if sample.same_program else "not the gold one",
         None if sample.same_as is None else f"for answer {sample.same_as + 1}",
     ]
 

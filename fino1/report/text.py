@@ -43,6 +43,8 @@ def _tabulate(table: Table) -> tuple[Sequence[str], list[Sequence[str]]]:
         head = tuple(name.replace("Accuracy", f"avg@{table.k}") for name in head)
     at = head.index("95 % interval, %") + 1
     head = (*head[:at], *table.shares.values(), *head[at:])
+    if table.has_programs:
+        head = (*head, "Program accuracy, %")
     return head, [
         (escape(row["model"]), escape(row["task"]))
         + (escape(row["differs"]),) * table.is_mixed
@@ -59,6 +61,8 @@ def _list_figures(row: dict[str, Any], table: Table) -> Iterable[str]:
         yield f"{format_percent(row[name])} ({format_interval(row, f'{name}_')})" if name in row else ""
     yield from (f"{row[count]:,}" for count in ("unparsed", "truncated", "cut"))
     yield format_percent(row["docmath_compat"])
+    if table.has_programs:
+        yield format_percent(row["same_program"]) if "same_program" in row else ""
 
 
 def _write_pairs(board: Leaderboard) -> list[str]:

@@ -9,6 +9,7 @@ from fino1 import tasks
 from fino1.errors import SpecError
 from fino1.tasks import rows
 from fino1.tasks.columns import read_unit
+from fino1.tasks.forms import answered_by_program
 from fino1.tasks.record import Task
 from fino1.tasks.scoring.answer import read_target
 from fino1.tasks.scoring.choice import read_choice
@@ -17,31 +18,38 @@ HOW_TO_GET = 'one JSON object a line: {"id", "question", "target", "completion"}
 FIELDS = ("id", "question", "target", "completion")
 
 
-def main(task: str, path: Path, out: TextIO) -> None:
+def main(task: str, path: Path, out: TextIO, answer: str = "text") -> None:
     """Write one verdict a line for each answer of `path`.
 
     Lines {"id", "question", "target", "completion"} give {"id", "extracted", "value", "strict", "docmath_compat"}. One of a
-    choice may have `options`, a list of texts. Raises SpecError with every problem before anything is written.
+    choice may have `options`, a list of texts. With `answer` "program" a line may have `table`, rows of cells as texts, and the
+    gold `program`; its verdict has `same_program`. Raises SpecError with every problem before anything is written.
     """
     problems: list[str] = []
     found: Task | None = None
     lines: list[dict[str, Any]] = []
     try:
         found = tasks.task(task)
+        found = answered_by_program(found) if answer == "program" else found
     except SpecError as error:
         problems += error.problems
     try:
-        lines = _read(path, found)
+        lines = _read(path, found, answer)
     except SpecError as error:
         problems += error.problems
     if problems or found is None:
         raise SpecError(problems)
     for line in lines:
         is_choice = _is_choice(line, found)
-        basis = {"options": line.get("options", ())} if is_choice else read_unit(found.unit, line["target"])
+        basis: dict[str, Any] = (
+            {"options": line.get("options", ())} if is_choice else read_unit(found.unit, line["target"])
+        )
+        if answer == "program":
+            basis |= {"cells": line.get("table", ()), "program": line.get("program", "")}
         verdict = found.score(line["completion"], line["question"], line["target"], **basis)
         shown = {"id": line["id"], "extracted": verdict.extracted, "value": verdict.value}
         shown |= {"strict": verdict.strict, "docmath_compat": verdict.docmath_compat}
+        shown |= {"same_program": verdict.same_program} if answer == "program" else {}
         text = json.dumps(shown, ensure_ascii=False)
         out.write((text if rows.is_unicode(text) else json.dumps(shown)) + "\n")
 
@@ -54,7 +62,7 @@ def _is_choice(line: dict[str, Any], task: Task | None) -> bool:
     return bool(line.get("options")) or (isinstance(target, str) and read_target(target) is None)
 
 
-def _read(path: Path, task: Task | None) -> list[dict[str, Any]]:
+def _read(path: Path, task: Task | None, answer: str) -> list[dict[str, Any]]:
     text = rows.read_text(path, HOW_TO_GET)
     problems = rows.Problems(path)
     lines = []
@@ -70,6 +78,8 @@ def _read(path: Path, task: Task | None) -> list[dict[str, Any]]:
             problems.add(number, "line", "a JSON object", row)
             continue
         _check(row, number, problems, task)
+        if answer == "program":
+            _check_program(row, number, problems)
         lines.append(row)
     if not lines and not problems.found:
         problems.add(1, "line", HOW_TO_GET, rows.Missing())
@@ -95,3 +105,14 @@ def _check(row: dict[str, Any], number: int, problems: rows.Problems, task: Task
     known = isinstance(target, str | int | float) and read_target(target) is not None
     if not known or (isinstance(target, float) and not math.isfinite(target)):
         problems.add(number, "target", "a number or yes/no", target)
+
+
+def _check_program(row: dict[str, Any], number: int, problems: rows.Problems) -> None:
+    """Note a table that is no rows of texts, and a gold program that is no text."""
+    table, program = row.get("table", []), row.get("program", "")
+    if not isinstance(table, list) or not all(
+        isinstance(line, list) and all(isinstance(cell, str) for cell in line) for line in table
+    ):
+        problems.add(number, "table", "rows of texts", table)
+    if not isinstance(program, str):
+        problems.add(number, "program", "text", program)

@@ -76,7 +76,10 @@ def test_a_sample_has_what_was_read_and_said(cell, data, sample):
         "Sign": "accepted by magnitude: the question asks for a decrease",
         "Vote": None,
         "By extraction": None,
+        "Program": None,
     }
+    program = facts(data(cell("b", [sample(5, True, extracted="add(2, 3)", value=5.0, same_program=False)])), 0)
+    assert (program["Extracted"], program["Read as"], program["Program"]) == ("add(2, 3)", "5", "not the gold one")
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,24 @@ def test_one_answer_each_looks_as_before(cell, tmp_path):
     assert "avg@" not in (tmp_path / "out" / "index.html").read_text().split("<script>")[0]
 
 
+def test_program_accuracy_has_a_column_where_there_are_programs(cell, sample, tmp_path):
+    lines = [
+        sample(0, True, same_program=True),
+        sample(1, True, same_program=False),
+        sample(2, True, same_program=True, finish_reason="length"),
+        sample(3, None),
+    ]
+    out = tmp_path / "out"
+    report.write([cell("a", lines, "finqa"), cell("b", [True])], {}, out, "T")
+    text = (out / "leaderboard.md").read_text()
+    assert text.count("| DocMath-compatible, % | Program accuracy, % |") == 1
+    assert "| 2/4 | 50.0 | 15.0–85.0 | 1 | 1 | 0 | 75.0 | 25.0 |" in text
+    assert text.count("Program accuracy: the share of all answers") == 1
+    page = (out / "index.html").read_text()
+    assert page.count('<th scope="col" class="n">Program accuracy, %</th>') == 1
+    assert '<td class="n">25.0</td>' in page
+
+
 def test_mixed_tables_name_no_number(several_cell, cell, tmp_path):
     paths = [several_cell("a", "rr", "ww"), cell("one", [True, False], settings={"temperature": 0.7})]
     report.write(paths, {}, tmp_path / "out", "T", allow_mixed=True)

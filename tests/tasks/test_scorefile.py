@@ -18,10 +18,10 @@ def line(**fields):
     return json.dumps({"id": "a", "question": QUESTION, "target": 94.0, "completion": "94"} | fields)
 
 
-def run(path, text, task="finqa"):
+def run(path, text, task="finqa", **options):
     path.write_text(text, encoding="utf-8")
     out = io.StringIO()
-    scorefile.main(task, path, out)
+    scorefile.main(task, path, out, **options)
     return [json.loads(row) for row in out.getvalue().splitlines()]
 
 
@@ -47,6 +47,35 @@ def test_verdicts(tmp_path):
         {"id": "a", "extracted": "yes", "value": True, "strict": False, "docmath_compat": None},
         {"id": "a", "extracted": None, "value": None, "strict": None, "docmath_compat": None},
         {"id": "a", "extracted": "15.3 %", "value": -0.153, "strict": True, "docmath_compat": True},
+    ]
+
+
+def test_programs_are_run(tmp_path):
+    path, table = tmp_path / "answers.jsonl", [["", "2015", "2014"], ["net revenue", "$ 5829", "5735"]]
+    rows = run(
+        path,
+        "\n".join(
+            [
+                line(completion="## Final Response\n\nsubtract(5829, 5735)", program="subtract(5829, 5735)"),
+                line(completion="5829 - 5734", program="subtract(5829, 5735)"),
+                line(completion="table_max(net revenue, none) - 5735", table=table),
+                line(completion="The answer is 94."),
+            ]
+        ),
+        answer="program",
+    )
+    assert [(row["extracted"], row["value"], row["strict"], row["same_program"]) for row in rows] == [
+        ("subtract(5829, 5735)", 94.0, True, True),
+        ("5829 - 5734", 95.0, False, False),
+        ("table_max(net revenue, none) - 5735", 94.0, True, None),
+        (None, None, None, None),
+    ]
+    path.write_text(line(table=[["a", 5]], program=5))
+    with pytest.raises(SpecError) as caught:
+        scorefile.main("finqa", path, io.StringIO(), "program")
+    assert [problem.partition(":1: ")[2].split(",")[0] for problem in caught.value.problems] == [
+        "table: expected rows of texts",
+        "program: expected text",
     ]
 
 
