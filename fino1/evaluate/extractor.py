@@ -6,7 +6,7 @@ The reply is judged by the scorer that judges completions, in place of the rules
 
 import functools
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +49,11 @@ class Extractor:
 
     source: Source
     block: ExtractionBlock
-    tariff: Tariff = field(init=False)
 
-    def __post_init__(self) -> None:
-        """Derive the price of a reply."""
-        object.__setattr__(self, "tariff", Tariff(self.source.price, self.block.max_tokens))
+    @property
+    def tariff(self) -> Tariff:
+        """The price of a reply, and its most tokens."""
+        return Tariff(self.source.price, self.block.max_tokens)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class Extractor:
         return found | ({"context_length": length} if length else {})
 
     def write_prompt(self, sample: Sample) -> str:
-        """Write what is asked of a sample. Of an answer that is too long for `context_length`, by an estimate, the end is kept."""
+        """Write what is asked of a sample. Of an answer too long for `context_length`, by an estimate, the end is kept."""
         completion, length = sample.completion, self.source.context_length
         if length is not None:
             room = length - self.block.max_tokens - TEMPLATE_TOKENS - _estimate(_render(sample.question, ""))
