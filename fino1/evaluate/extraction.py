@@ -12,7 +12,7 @@ from fino1.cells import Cell, Sample
 from fino1.evaluate.budget import Account
 from fino1.evaluate.cell import PlannedCell, run_cell
 from fino1.evaluate.endpoint import Answer, Endpoint
-from fino1.evaluate.extractor import add_extraction, write_prompt
+from fino1.evaluate.extractor import add_extraction
 from fino1.evaluate.questions import Question
 from fino1.evaluate.samples import Shard
 
@@ -35,7 +35,9 @@ def extract(
         if not sample.completion.strip():
             return None
         label = f"{cell.key} {question.id} {question.number} extraction"
-        return account.ask(endpoint, extractor.tariff, write_prompt(sample), extractor.block.temperature, halt, label)
+        return account.ask(
+            endpoint, extractor.tariff, extractor.write_prompt(sample), extractor.block.temperature, halt, label
+        )
 
     def make(question: Question, answer: Answer | None) -> Sample:
         sample = found[question.key]

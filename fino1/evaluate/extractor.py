@@ -6,15 +6,15 @@ The reply is judged by the scorer that judges completions, in place of the rules
 
 import functools
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from fino1.cells import Sample
-from fino1.evaluate.budget import Cost, Tariff
-from fino1.evaluate.counter import make_counter
+from fino1.evaluate.budget import TEMPLATE_TOKENS, Cost, Tariff
+from fino1.evaluate.counter import CHARACTERS_PER_TOKEN, make_counter
 from fino1.evaluate.endpoint import Answer
 from fino1.evaluate.models import Source
 from fino1.evaluate.verdicts import judge_extraction
@@ -49,29 +49,39 @@ class Extractor:
 
     source: Source
     block: ExtractionBlock
-    tariff: Tariff = field(init=False)
 
-    def __post_init__(self) -> None:
-        """Derive the price of a reply."""
-        object.__setattr__(self, "tariff", Tariff(self.source.price, self.block.max_tokens))
+    @property
+    def tariff(self) -> Tariff:
+        """The price of a reply, and its most tokens."""
+        return Tariff(self.source.price, self.block.max_tokens)
 
     @property
     def settings(self) -> dict[str, Any]:
         """What its replies depend on, as a cell's key has it."""
-        variables = self.source.chat_template_kwargs
-        return {
+        variables, length = self.source.chat_template_kwargs, self.source.context_length
+        found = {
             "model": self.source.identity,
             "max_tokens": self.block.max_tokens,
             "temperature": self.block.temperature,
             "prompt": _TEMPLATE,
-        } | ({"chat_template_kwargs": variables} if variables else {})
+        }
+        found |= {"chat_template_kwargs": variables} if variables else {}
+        return found | ({"context_length": length} if length else {})
+
+    def write_prompt(self, sample: Sample) -> str:
+        """Write what is asked of a sample. Of an answer too long for `context_length`, by an estimate, the end is kept."""
+        completion, length = sample.completion, self.source.context_length
+        if length is not None:
+            room = length - self.block.max_tokens - TEMPLATE_TOKENS - _estimate(_render(sample.question, ""))
+            completion = completion[-max(int(room * CHARACTERS_PER_TOKEN), 1) :]
+        return _render(sample.question, completion)
 
     def sum_samples(self, samples: Iterable[Sample]) -> Cost:
         """Add up what the extractions of these samples cost, with the attempts before them that were not answered."""
         total = Cost()
         for sample in samples:
             if sample.extraction is not None:
-                found, prompt = Extraction(**sample.extraction), write_prompt(sample)
+                found, prompt = Extraction(**sample.extraction), self.write_prompt(sample)
                 usage = found.prompt_tokens, found.completion_tokens
                 total += self.tariff.count_answer(prompt, found.text + (found.reasoning or ""), usage)
                 total += sum((self.tariff.count_unanswered(prompt) for _ in range(found.unheard)), Cost())
@@ -81,11 +91,6 @@ class Extractor:
         """Estimate the cost of a full-length reply to an answer of so many tokens."""
         asked = _estimate(_render(question, "")) + answer_tokens
         return self.tariff.count_answer("", "", (asked, self.block.max_tokens))
-
-
-def write_prompt(sample: Sample) -> str:
-    """Write what the extractor is asked of a sample."""
-    return _render(sample.question, sample.completion)
 
 
 def add_extraction(task: Task, record: Record, sample: Sample, answer: Answer) -> Sample:

@@ -2,20 +2,37 @@
 
 import json
 import signal
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from fino1 import cells, report, runs
 from fino1.errors import SpecError
+from fino1.evaluate import models
 from fino1.evaluate.budget import TEMPLATE_TOKENS
 from fino1.evaluate.endpoint import EndpointLost
-from fino1.evaluate.extractor import write_prompt
+from fino1.evaluate.extractor import Extractor
 from fino1.evaluate.main import main
 from fino1.evaluate.samples import INDEX
+from fino1.spec import canonical
+from fino1.spec.evaluation import ExtractionBlock
 from fino1.tasks import ledger, scoring
 from tests.evaluate.forks import Fork
 from tests.evaluate.test_main import N, records, spec_of, wait_for
 from tests.evaluate.test_rescore import rescore
+
+BLOCKS = [
+    ExtractionBlock(base_url=url, **more)
+    for url, more in (
+        ("http://x/v1", {}),
+        ("http://y/v1", {}),
+        ("http://x/v1", {"context_length": 1000}),
+        ("http://x/v1", {"max_tokens": 65}),
+        ("http://x/v1", {"temperature": 0.1}),
+        ("http://x/v1", {"chat_template_kwargs": {"enable_thinking": False}}),
+    )
+]
 
 
 @pytest.fixture
@@ -37,6 +54,11 @@ def cells_of(work):
     """The finished cells: the one with extractions, the one without."""
     found = [cells.read_cell(path.parent) for path in work.glob("cells/*/cell.json")]
     return sorted(found, key=lambda cell: "extraction" not in cell.settings)
+
+
+def write_prompt(sample, **block):
+    block = ExtractionBlock(base_url="http://x/v1", **block)
+    return Extractor(models.find(block, Path()), block).write_prompt(sample)
 
 
 def down(prompt, number):
@@ -193,6 +215,20 @@ def test_a_raised_scorer_version_judges_replies_again(right, reader, tmp_path, m
     later = [cell for cell in cells_of(tmp_path) if cell.settings["scorer"] == scoring.SCORER_VERSION]
     assert sum(sample.right_by_extraction for sample in later[0].samples) == N
     assert later[0].cost["tokens"] == 28 * N
+
+
+def test_of_an_answer_that_is_too_long_the_end_is_sent(right, reader, tmp_path):
+    main(spec_of(right), "eval", tmp_path)
+    sample = replace(cells_of(tmp_path)[0].samples[0], completion="x" * 9000 + " The answer is 12.")
+    short, whole = write_prompt(sample, context_length=1000), write_prompt(sample)
+    assert "x The answer is 12.\n</answer>" in short
+    assert "x" * 9000 in whole
+    assert 2500 < len(short) < 3 * (1000 - 64)
+
+
+def test_what_a_reply_depends_on_is_in_the_key():
+    keys = {canonical.digest(Extractor(models.find(block, Path()), block).settings) for block in BLOCKS}
+    assert len(keys) == len(BLOCKS)
 
 
 def test_rescore_judges_replies_again(right, reader, tmp_path):
