@@ -39,7 +39,7 @@ COLUMN = re.compile(r"(?<=[ |])([0-9]+(?:[-+][0-9]+)+)=(-?[0-9]+)(?=[ |])")
 
 def main(count: int | None) -> None:
     """Write the rows of both, run the recipe, print what came of it."""
-    path = recipe.find(results.RECIPE)
+    path = recipe.find(results.WORK.name)
     document = yamlfile.read_yaml(path)
     sft, evaluation = (next(s for s in document["stages"] if s["name"] == name) for name in ("sft", "eval"))
     WORK.mkdir(parents=True, exist_ok=True)

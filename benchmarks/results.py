@@ -1,16 +1,18 @@
-"""What came out of `make finqa-smollm2`? Prints the figures of docs/results.md as Markdown, from the files of the run.
+"""What came out of `make finqa-smollm2` or `finqa-programs`? Prints docs/results.md's figures as Markdown, from the run's files.
 
     python benchmarks/results.py [WORK]
 
 Beside the leaderboard: how the answers are wrong. `form` counts answers with both headings; `operands` those whose reasoning
-prints every number that the gold program names; `arithmetic` the lines "a op b = c" that are right.
+prints every number that the gold program names; `arithmetic` the lines "a op b = c" that are right. Of answers that are programs:
+how many are right by the number of steps of the gold program, and by its last operation.
 """
 
 import json
 import re
 import statistics
 import sys
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,11 @@ from fino1.evaluate import questions
 from fino1.report.inputs import read_metrics
 from fino1.spec import recipe, yamlfile
 from fino1.spec.evaluation import EvalTask
+from fino1.tasks.programs.grammar import parse
 from fino1.tasks.record import Record, well_formed
 from fino1.tasks.scoring.numbers import find_numbers, parse_number
 
-WORK = Path("out/finqa-smollm2")
-RECIPE = "finqa-smollm2"
+WORK = Path("out/finqa-smollm2")  # its last part is the recipe's name
 NUMBER = r"(-?[0-9]+(?:\.[0-9]+)?)"
 WORK_OF_STEP = r"(?:: [-+/|=0-9 ]+)?"  # benchmarks/digits.py
 STEP = re.compile(rf"{NUMBER}(%?) ([-+*/]) \(?{NUMBER}(%?)\)?{WORK_OF_STEP} = {NUMBER}")
@@ -33,7 +35,7 @@ COMPUTE = {"+": float.__add__, "-": float.__sub__, "*": float.__mul__, "/": floa
 def main(work: Path) -> None:
     """Print all tables."""
     for stage in ("sft", "ppo", "eval"):
-        (directory,) = (work / "runs").glob(f"{stage}-*")
+        (directory,) = (work / "runs").glob(f"{stage}-*[0-9a-f]")
         done = json.loads((directory / "done.json").read_text())
         counts = ", ".join(f"{done[key]} {key}" for key in ("rows", "steps", "updates", "episodes") if key in done)
         print(f"{stage}: {done['seconds'] / 60:.1f} min in its last attempt{f', {counts}' if counts else ''}")
@@ -70,11 +72,13 @@ def _ppo(lines: Sequence[dict[str, Any]]) -> None:
 
 def answers(work: Path) -> None:
     """Form, operands and arithmetic of each FinQA cell."""
-    path = recipe.find(RECIPE)
+    path = recipe.find(work.name)
     (stage,) = (each for each in recipe.build(yamlfile.read_yaml(path), str(path)).stages if each.name == "eval")
     (block,) = (EvalTask.model_validate(each) for each in stage.set["eval"]["tasks"] if each["task"] == "finqa")
     records = {record.id: record for record in questions.read(block, seed=1).records}
     rows = []
+    if block.answer == "program":
+        return programs(work, records)
     for file in sorted((work / "cells").glob("*/cell.json")):
         cell = cells.read_cell(file.parent)
         if cell.task != "finqa":
@@ -95,6 +99,26 @@ def answers(work: Path) -> None:
             )
         )
     _table(("model", "answers", "form", "operands", "arithmetic", "tokens (mean)"), rows)
+
+
+def programs(work: Path, records: Mapping[str, Record]) -> None:
+    """Answers that are right, of all, by the steps of the gold program and by its last operation."""
+    rows, kinds = [], Counter(kind for record in records.values() for kind in _list_kinds(record))
+    for file in sorted((work / "cells").glob("*/cell.json")):
+        cell = cells.read_cell(file.parent)
+        asked = [(sample, _list_kinds(records[sample.id.partition("#")[0]])) for sample in cell.samples]
+        right = Counter(kind for sample, found in asked if sample.right for kind in found)
+        n = Counter(kind for _, found in asked for kind in found)
+        rows.append(
+            (cell.model, cell.settings.get("samples", 1), *(f"{right[kind]}/{n[kind]}" for kind in sorted(kinds)))
+        )
+    _table(("model", "samples", *sorted(kinds)), rows)
+
+
+def _list_kinds(record: Record) -> tuple[str, ...]:
+    """The number of steps of the gold program, and its last operation."""
+    steps = record.fields["program"].count("(")
+    return f"{min(steps, 3)}{'+' if steps > 2 else ''} steps", parse(record.fields["program"])[-1].operation
 
 
 def _has_operands(record: Record, text: str) -> bool | None:
