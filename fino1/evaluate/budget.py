@@ -60,9 +60,9 @@ class Tariff:
         """Bound the cost of a request from above."""
         return self._price(len(prompt.encode()) + TEMPLATE_TOKENS, self.max_tokens)
 
-    def estimate(self, prompt: str) -> Cost:
-        """Estimate the cost of a full-length answer."""
-        return self._price(_estimate(prompt), self.max_tokens)
+    def estimate(self, prompt: str, more: int = 0) -> Cost:
+        """Estimate the cost of a full-length answer to a prompt and so many tokens more."""
+        return self._price(_estimate(prompt) + more, self.max_tokens)
 
     def count_answer(self, prompt: str, text: str, usage: tuple[int | None, int | None]) -> Cost:
         """Compute the cost of an answer from its usage (tokens of the prompt, tokens of the answer)."""

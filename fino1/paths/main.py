@@ -27,7 +27,7 @@ from fino1.evaluate.sidecar import Sidecar
 from fino1.paths import output
 from fino1.paths.journal import name_of
 from fino1.paths.output import Result
-from fino1.paths.pool import Asked, Pool, Searched, plan
+from fino1.paths.pool import RESERVED_TOKENS, Asked, Pool, Searched, plan
 from fino1.paths.records import ReasoningPath
 from fino1.paths.search import Role
 from fino1.progress import Progress
@@ -128,8 +128,10 @@ def _open(
 
 
 def _estimate(pool: Pool, prompt: str) -> Cost:
-    """Estimate the cost of a question's search where every conclusion is wrong: full-length replies, no repair."""
-    return sum((pool.models["writer"].tariff.estimate(prompt) for _ in range(pool.block.most_calls)), Cost())
+    """Estimate the writer's cost for a question where every conclusion is wrong: full-length replies, no repair."""
+    tariff, block = pool.models["writer"].tariff, pool.block
+    around = RESERVED_TOKENS[block.wording] + (block.depth + 1) * tariff.max_tokens
+    return sum((tariff.estimate(prompt, around) for _ in range(block.most_calls)), Cost())
 
 
 def _sum_costs(found: Sequence[tuple[Pool, Sequence[Searched]]]) -> Cost:
