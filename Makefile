@@ -5,12 +5,13 @@ VENV := .venv
 OLDEST := .venv-oldest
 S3 := .venv-s3
 VLLM := .venv-vllm
+TRL112 := .venv-trl112
 BIN := $(VENV)/bin
 DATA := ../shared/data
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup demo test test-fast test-gpu test-oldest test-s3 test-vllm tools cluster-up cluster-down node-up node-down e2e e2e-gitops images lock generate lint check finqa-tiny finqa-smollm2 finqa-programs bench bench-cli clean
+.PHONY: help setup demo test test-fast test-gpu test-oldest test-s3 test-vllm tools cluster-up cluster-down node-up node-down e2e e2e-gitops images lock generate lint check finqa-tiny finqa-smollm2 finqa-programs bench bench-cli bench-ppo clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | expand -t 14
@@ -143,5 +144,15 @@ bench: $(VENV)/ready  ## The demo's three seeds and the control, by hand (an hou
 bench-cli: tools  ## How fast fino1-k8s is, next to helm and kubectl (some minutes)
 	$(BIN)/python -m benchmarks.cli
 
+# trl 1.12.0 is the last with PPO; it is what ours is measured beside, never a dependency. PIP_FIND_LINKS works as above.
+$(TRL112)/ready:
+	$(PYTHON) -m venv $(TRL112)
+	$(TRL112)/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 transformers==5.23.0 trl==1.12.0
+	touch $@
+
+bench-ppo: $(VENV)/ready $(TRL112)/ready  ## How fast and how large an update of PPO is, next to trl 1.12.0's (half an hour; .venv-trl112, 2 GB)
+	$(BIN)/python -m benchmarks.ppo
+
 clean:  ## Remove the environments and all outputs
 	rm -rf $(VENV) $(OLDEST) $(S3) $(VLLM) out
+	rm -rf $(VENV) $(OLDEST) $(S3) $(TRL112) out

@@ -10,7 +10,7 @@ from fino1.sizes.shapes import Architecture
 
 LIVE = 10**9  # DeepSpeed's stage3_max_live_parameters: how many are gathered at once
 TILE = (4096, 32768)  # tokens and vocabulary of the logits that TRL's fused head holds at once
-CHUNK = 4096  # positions whose logits PPO holds at once (fino1.train.ppo.rl)
+CHUNK = 1024  # positions whose logits PPO holds at once (fino1.train.ppo.rl)
 Parts = dict[str, int]  # what takes memory → bytes
 
 
@@ -118,11 +118,17 @@ def fused_head(s: Sharding, a: Architecture, tokens: int) -> int:
 
 
 def chunked_head(s: Sharding, a: Architecture, tokens: int, learning: bool) -> int:
-    """Bytes of PPO's log-probabilities: three float32 tensors of a chunk's logits, the head cast and its gradient."""
+    """Bytes of PPO's log-probabilities: a chunk's logits, three float32 tensors of their size, and the head cast.
+
+    Learning makes the gradients at once: of the hidden states, and of the head a sum and a chunk's own, beside logits and theirs.
+    """
     cast = s.compute if s.residual != s.compute else 0
-    gradient = s.residual if learning and tokens > CHUNK else 0  # of one chunk, beside the sum of those before
-    logits = 12 * min(tokens, CHUNK) * a.vocab_size
-    return logits + tokens * a.hidden_size * s.residual + (cast + gradient) * a.embedding
+    states, logits = tokens * a.hidden_size * s.residual, min(tokens, CHUNK) * a.vocab_size
+    forward = (12 + s.compute) * logits
+    if not learning:
+        return states + forward + cast * a.embedding
+    backward = (4 + 2 * s.compute) * logits + (s.residual + cast) * a.embedding
+    return 2 * states + max(forward, backward) + (cast + s.residual) * a.embedding
 
 
 def step(s: Sharding, parameters: int) -> int:

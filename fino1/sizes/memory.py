@@ -103,13 +103,16 @@ def _ppo(spec: RunSpec, s: Sharding, models: Finder) -> Iterator[tuple[str, Part
     response, checkpointing = block.response_length, block.gradient_checkpointing
     prompt = max(1, min(block.max_prompt_length, min(a.max_position_embeddings for _, a in both) - response))
     row, rows = prompt + response, block.per_device_train_batch_size
-    batch = min(block.local_rollout_forward_batch_size, s.share(block.global_batch_size))
+    share = s.share(block.global_batch_size)
+    batch, looked = min(block.rollout_batch_size, share), min(block.forward_batch_size, share)
+    if block.per_device_train_tokens:
+        rows = max(1, block.per_device_train_tokens // row)
     copies = s.compute * policy.parameters if s.stage == 3 or s.bf16 else 0
     sampled = _larger(forward=footprint.forward(s, policy, batch, prompt), logits=36 * batch * policy.vocab_size)
     sampled |= {"KV cache": footprint.cache(s, policy, batch, row)}
     yield "rollout", held | sampled | {"gathered weights" if s.stage == 3 else "autocast copies": copies}
-    layer = max(footprint.forward(s, a, batch, row) for _, a in both)
-    scored = _larger(forward=layer, logits=footprint.chunked_head(s, policy, batch * response, learning=False))
+    layer = max(footprint.forward(s, a, looked, row) for _, a in both)
+    scored = _larger(forward=layer, logits=footprint.chunked_head(s, policy, looked * response, learning=False))
     yield "log-probabilities", held | footprint.gathered(s, both, training=False) | scored
     kept = sum(footprint.saved(s, a, rows, row, checkpointing) for _, a in both)
     layer = footprint.backward(s, [policy, value], rows, row, checkpointing, kept)
@@ -118,7 +121,7 @@ def _ppo(spec: RunSpec, s: Sharding, models: Finder) -> Iterator[tuple[str, Part
     yield "optimizer step", held | gradients | {"step": footprint.step(s, parameters)}
     if judge:
         whole = replace(s, stage=1, bf16=judge.dtype_bytes == 2)  # neither divided nor under autocast
-        yield "reward", held | {"forward": footprint.forward(whole, judge, batch, block.reward.max_length)}
+        yield "reward", held | {"forward": footprint.forward(whole, judge, looked, block.reward.max_length)}
 
 
 def _serve(spec: RunSpec, s: Sharding, models: Finder) -> Iterator[tuple[str, Parts]]:
@@ -160,5 +163,6 @@ def _list_changes(spec: RunSpec, stage: int, offloads: bool, peak: str) -> list[
         changes += [] if block.gradient_checkpointing else [f"{key}gradient_checkpointing: true"]
         changes += [f"smaller {key}{'response_length or max_prompt_length' if is_ppo else 'max_length'}"]
     elif peak != "optimizer step":
-        changes += ["smaller ppo.local_rollout_forward_batch_size", "smaller ppo.max_prompt_length"]
+        size = "rollout" if peak == "rollout" else "forward"
+        changes += [f"smaller ppo.per_device_{size}_batch_size", "smaller ppo.max_prompt_length"]
     return [change for change in (*changes, gpu) if change]

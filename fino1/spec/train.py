@@ -159,8 +159,16 @@ class PpoBlock(Block):
     """Optimizer steps of one pass over an update's episodes."""
     num_ppo_epochs: Count = 3
     """Passes over an update's episodes."""
+    per_device_train_tokens: Annotated[Count | None, ADDED] = None
+    """Tokens of prompts and responses in one forward and backward pass while optimising; null: as many episodes as
+    `per_device_train_batch_size` says. A longer episode has a pass of its own."""
     local_rollout_forward_batch_size: Count = 8
-    """Prompts sampled together on one rank, and rows of the reference, value and reward passes."""
+    """Prompts sampled together on one rank, and episodes in one pass of the reference, the value model and the reward
+    classifier, where the next two keys are null."""
+    per_device_rollout_batch_size: Annotated[Count | None, ADDED] = None
+    """Prompts sampled together on one rank."""
+    per_device_forward_batch_size: Annotated[Count | None, ADDED] = None
+    """Episodes in one pass of the reference, the value model and the reward classifier."""
     response_length: Count = 1300
     """Most tokens of a response; sampling stops at the end-of-sequence token (in the original recipe it never stops)."""
     max_prompt_length: Count = 4096
@@ -223,6 +231,16 @@ class PpoBlock(Block):
     """How often in the whole run an evaluation also writes some held-out responses to `generations.jsonl`; 0 or −1 never."""
     dataloader_num_workers: CountOrZero = 0
     """Threads that tokenise the prompts; 0 is one."""
+
+    @property
+    def rollout_batch_size(self) -> int:
+        """Prompts sampled together on one rank."""
+        return self.per_device_rollout_batch_size or self.local_rollout_forward_batch_size
+
+    @property
+    def forward_batch_size(self) -> int:
+        """Episodes in one pass of the reference, the value model and the reward classifier."""
+        return self.per_device_forward_batch_size or self.local_rollout_forward_batch_size
 
 
 class LaunchBlock(Block):

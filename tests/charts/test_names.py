@@ -243,6 +243,7 @@ TODAY = {
         for model in ("eval.models.*", "eval.extraction", "paths.writer", "paths.judge", "ppo.reward.judge")
         for limit in ("requests", "tokens")
     ),
+    *(f"ppo.per_device_{key}" for key in ("train_tokens", "rollout_batch_size", "forward_batch_size")),
     *(f"ppo.reward.{key}" for key in ("judge", "judge_weight", "judge.chat_template_kwargs")),
     *(f"paths.budget.{key}_per_question" for key in ("tokens", "dollars")),
     *(

@@ -271,7 +271,7 @@ def test_the_peak_of_a_pass_that_keeps_nothing(peak, stage, shapes):
 @pytest.mark.parametrize("tokens", [1300, 4096, 10400])
 @pytest.mark.parametrize("learning", [True, False])
 def test_the_peak_of_ppo_s_log_probabilities(peak, stage, tokens, learning):
-    """fino1.train.rl.token_logprobs with Llama-3.1-8B's head."""
+    """token_logprobs and head_loss of fino1.train.ppo.rl with Llama-3.1-8B's head."""
     import torch
 
     from fino1.train.ppo import rl
@@ -284,10 +284,15 @@ def test_the_peak_of_ppo_s_log_probabilities(peak, stage, tokens, learning):
     base = peak.start()
     hidden = torch.empty(tokens, LLAMA.hidden_size, dtype=dtype, requires_grad=True)
     targets = torch.zeros(tokens, dtype=torch.long)
-    with torch.set_grad_enabled(learning), torch.autocast("cpu", torch.bfloat16, enabled=stage == 0):
-        logprobs, _ = rl.token_logprobs(hidden, lambda h: torch.nn.functional.linear(h, head), targets, 0.5)
-    if learning:
-        logprobs.sum().backward()
+
+    def logits(h):
+        return torch.nn.functional.linear(h, head)
+
+    with torch.autocast("cpu", torch.bfloat16, enabled=stage == 0):
+        if learning:
+            rl.head_loss(hidden, logits, [head], targets, 0.5, lambda logprobs, _: logprobs.sum())[0].backward()
+        else:
+            rl.token_logprobs(hidden, logits, targets, 0.5, with_entropy=False)
     found = peak.over(base)
     assert 0.96 * found <= footprint.chunked_head(s, LLAMA, tokens, learning) <= 1.2 * found
 

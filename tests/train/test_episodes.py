@@ -5,6 +5,7 @@ import torch
 from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
 from fino1.spec.train import PpoBlock
+from fino1.train import attention
 from fino1.train.ppo import episodes, networks
 from fino1.train.ppo.episodes import Episode
 from tests.train.conftest import llama_config
@@ -52,10 +53,20 @@ def test_one_row_holds_all(sampled):
     assert found.ids.shape == (1, sum(len(e.prompt) + len(e.response) for e in sampled))
 
 
+def test_passes_hold_so_many_tokens_and_are_as_many_on_every_rank():
+    shares = [[5, 3, 4, 2], [9, 9, 1, 1]]
+    assert episodes.parts_within(shares, 1, 10) == [[0, 2], [1, 3]]
+    assert episodes.parts_within(shares, 0, 10) == [[0, 2], [1, 3]]
+    assert episodes.parts_within(shares, 1, 9) == [[0], [1], [2, 3]]
+    assert episodes.parts_within(shares, 0, 9) == [[1, 3], [0], [2]]  # two would do for itself
+    assert episodes.parts_within(shares, 1, 5) == [[0], [1], [2, 3]]  # 9 alone is over it
+
+
 @pytest.mark.parametrize("one_row", [False, True])
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_packed_passes_equal_those_of_single_episodes(sampled, attention, one_row):
-    policy, value = models(attention)
+@pytest.mark.parametrize("kind", ["eager", "sdpa", "separate"])
+def test_packed_passes_equal_those_of_single_episodes(sampled, kind, one_row):
+    policy, value = models("eager" if kind == "eager" else "sdpa")
+    assert kind != "separate" or (attention.separate(policy) and attention.separate(value))
     packed = episodes.pack(sampled, CPU, one_row)
     with torch.no_grad():
         logprobs, entropies = networks.policy_logprobs(policy, packed, 0.7)

@@ -183,12 +183,25 @@ def test_token_logprobs_equal_the_full_softmax(monkeypatch, chunk):
     hidden = torch.randn(5, 4, requires_grad=True)
     weight, bias = torch.randn(7, 4, requires_grad=True), torch.randn(7)
     targets = torch.tensor([0, 6, 3, 3, 1])
-    found, entropy = rl.token_logprobs(hidden, lambda h: F.linear(h, weight, bias), targets, temperature=0.7)
-    full = torch.log_softmax((hidden @ weight.T + bias) / 0.7, -1)
-    assert_close(found, full[range(5), targets].detach())
-    assert_close(entropy, torch.distributions.Categorical(logits=full).entropy().detach())
-    gradients = torch.autograd.grad(found.sum(), (hidden, weight))
-    for gradient, wanted in zip(
-        gradients, torch.autograd.grad(full[range(5), targets].sum(), (hidden, weight)), strict=True
-    ):
-        assert_close(gradient, wanted)
+    scale = torch.randn(5)
+
+    def logits(h):
+        return 3 * torch.tanh(F.linear(h, weight, bias) / 3)
+
+    full = torch.log_softmax(logits(hidden) / 0.7, -1)
+    wanted = (full[range(5), targets].detach(), torch.distributions.Categorical(logits=full).entropy().detach())
+    for found, each in zip(rl.token_logprobs(hidden, logits, targets, 0.7), wanted, strict=True):
+        assert_close(found, each)
+    assert rl.token_logprobs(hidden, logits, targets, 0.7, with_entropy=False)[1] is None
+
+    def loss(logprobs, place=slice(None)):
+        return (scale[place] * logprobs.exp()).sum()
+
+    total, *found = rl.head_loss(hidden, logits, [weight], targets, 0.7, loss)
+    for one, each in zip(found, wanted, strict=True):
+        assert_close(one, each)
+    whole = loss(full[range(5), targets])
+    assert_close(total, whole.detach())
+    gradients, others = (torch.autograd.grad(7 * each, (hidden, weight)) for each in (total, whole))
+    for gradient, other in zip(gradients, others, strict=True):
+        assert_close(gradient, other)

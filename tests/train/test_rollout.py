@@ -5,17 +5,21 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
+from fino1.train import attention
 from fino1.train.ppo import rollout
 from tests.train.conftest import llama_config
 
 STOP, PAD, LENGTH = 1, 0, 24
 
 
-@pytest.fixture(scope="module")
-def policy():
+@pytest.fixture(scope="module", params=["slab", "any"])
+def policy(request):
+    """Sampled from with our cache, and with the one that any architecture can have."""
     torch.manual_seed(3)
     config = llama_config(bos_token_id=None, eos_token_id=STOP, pad_token_id=PAD)
-    return LlamaForCausalLM(config).eval()
+    policy = LlamaForCausalLM(config).eval()
+    assert request.param == "any" or attention.separate(policy)
+    return policy
 
 
 @pytest.fixture(scope="module")
@@ -57,11 +61,27 @@ def test_rows_that_have_ended_leave_the_batch(policy, prompts):
     assert lengths[0] < lengths[-1]  # else nothing has been tried
     sizes = []
     hook = policy.register_forward_pre_hook(
-        lambda module, args, kwargs: sizes.append(len(kwargs["input_ids"])), with_kwargs=True
+        lambda module, args, kwargs: sizes.append(kwargs["input_ids"].numel()), with_kwargs=True
     )
     sample(policy, prompts, drawn(prompts))
     hook.remove()
-    assert sizes == [sum(length > step for length in lengths) for step in range(lengths[-1])]
+    is_padded = not attention.is_separate(policy)
+    read = len(prompts) * max(map(len, prompts)) if is_padded else sum(map(len, prompts))
+    assert sizes == [read, *(sum(length > step for length in lengths) for step in range(1, lengths[-1]))]
+
+
+def test_a_prompt_that_waits_takes_the_row_of_a_response_that_has_ended(policy, prompts):
+    """While one waits, each of 3 rows decodes; in batches rows are empty until all of a batch have ended."""
+    longer = [prompt for prompt in prompts if len(prompt) > 1]
+    shapes = []
+    hook = policy.register_forward_pre_hook(
+        lambda module, args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    sample(policy, longer, drawn(longer, update=1), batch_size=3)
+    hook.remove()
+    last = max(i for i, (_, columns) in enumerate(shapes) if columns > 1)
+    waited = [rows for rows, columns in shapes[:last] if columns == 1]
+    assert (set(waited) == {3}) == attention.is_separate(policy)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 5])
@@ -114,6 +134,16 @@ def test_tokens_are_drawn_in_proportion(policy):
     torch.testing.assert_close(logs, logits[0][picked])
     cold, _ = rollout._pick(logits.expand(len(draws), -1), draws, 0.5)  # squares: 4, 25, 0, 9 of 38
     assert torch.bincount(cold, minlength=4).tolist() == pytest.approx([105, 658, 0, 237], abs=1)
+
+
+def test_a_token_of_many_is_the_one_that_a_sum_over_all_finds():
+    """Of a vocabulary of several blocks, the last of them filled up; most tokens have next to no chance."""
+    generator = torch.Generator().manual_seed(2)
+    logits = 12 * torch.randn(64, 1000, generator=generator)
+    draws = torch.rand(64, dtype=torch.float64, generator=generator)
+    ends = torch.log_softmax(logits, -1).double().exp().cumsum(-1)
+    wanted = torch.searchsorted(ends, draws[:, None] * ends[:, -1:], right=True).squeeze(-1)
+    assert torch.equal(rollout._pick(logits, draws, 1.0)[0], wanted)
 
 
 def test_the_last_token_is_never_overrun():

@@ -14,7 +14,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from fino1 import files, runs
 from fino1.spec.inputs import DEFAULT_VALUE_MODEL
 from fino1.spec.train import PpoBlock
-from fino1.train import checkpoint, model, shard
+from fino1.train import attention, checkpoint, model, shard
 from fino1.train.data.chat import Chat
 from fino1.train.data.examples import make_ppo_prompts, prompt_budget
 from fino1.train.data.rows import read_rows
@@ -80,23 +80,27 @@ class Actors:
         if shard.stage(run.spec, run.world_size):
             self.sharding = shard.Sharding(device, self.block.bf16, run.is_main)
             self.sampler = shard.load_without_weights(model.load_policy, inputs.config, device).eval()
+            attention.separate(self.sampler)
         both = networks.ActorCritic(
             self._load(model.load_policy, inputs.config, inputs.policy),
             self._load(model.load_value, inputs.value_config, inputs.value),
         )
+        self.reference = networks.Reference(self._load(model.load_policy, inputs.config, inputs.policy))
+        separate = [attention.separate(part) for part in (both.policy, both.value, self.reference.policy)]
+        # flash attention too tells episodes apart in a single row only
+        self.needs_one_row = all(separate) or "flash" in (both.policy.config._attn_implementation or "")
         for part in (both.policy, both.value):
             networks.train_without_noise(part)
             if self.block.gradient_checkpointing:
                 part.gradient_checkpointing_enable({"use_reentrant": False})
         self._place(both)
-        self.reference = networks.Reference(self._load(model.load_policy, inputs.config, inputs.policy))
         self._place(self.reference)
         self.both, self.optimizer = both, self._make_optimizer(both)
         if self.sharding is None:
             self.both, self.optimizer = self.accelerator.prepare(both, self.optimizer)
         self.stop = checkpoint.StopSignal()
         ask = inputs.judge and functools.partial(inputs.judge, self.stop.event)
-        size = self.block.local_rollout_forward_batch_size
+        size = self.block.forward_batch_size
         self.reward = reward.make(run.spec, inputs.classifier, device, size, ask)
 
     def _make_optimizer(self, both: networks.ActorCritic) -> torch.optim.AdamW:
@@ -132,11 +136,6 @@ class Actors:
         """Ids of the tokens that end a response; none where it is sampled on to `response_length`."""
         return self.inputs.end_tokens if self.block.stop_token == "eos" else []
 
-    @property
-    def needs_one_row(self) -> bool:
-        """True where all episodes go into one row: flash attention tells episodes apart in a single row only."""
-        return "flash" in (self.unwrapped.policy.config._attn_implementation or "")
-
     def decode(self, tokens: list[int]) -> str:
         """The text of a response."""
         return self.inputs.tokenizer.decode(tokens, skip_special_tokens=True)
@@ -156,14 +155,14 @@ class Actors:
                 temperature=self.block.temperature,
                 stop_tokens=self.stop_tokens,
                 pad_token=self.inputs.tokenizer.pad_token_id,
-                batch_size=self.block.local_rollout_forward_batch_size,
+                batch_size=self.block.rollout_batch_size,
                 between=between,
             )
 
     @torch.no_grad()
     def add_reference_and_values(self, episodes: list[Episode]) -> None:
         """Fill in the reference's log-probabilities and the values of what was sampled."""
-        for part in parts(episodes, self.block.local_rollout_forward_batch_size):
+        for part in parts(episodes, self.block.forward_batch_size):
             packed = pack(part, self.accelerator.device, self.needs_one_row)
             with self.accelerator.autocast():
                 logprobs = self.reference(packed, self.block.temperature)
@@ -184,11 +183,11 @@ class Actors:
         """True while only the value model learns."""
         return update < self.block.value_warmup_updates
 
-    def forward(self, packed: Packed, with_policy_gradient: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probabilities, entropies and values (each (N,)), with gradients."""
+    def forward(self, packed: Packed, loss: rl.LossPart | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The policy's loss, log-probabilities, entropies and values (each (N,)); loss and values have gradients."""
         # without sharding `prepare` has put autocast into the module
         with nullcontext() if self.sharding is None else self.accelerator.autocast():
-            return self.both(packed, self.block.temperature, with_policy_gradient)
+            return self.both(packed, self.block.temperature, loss)
 
     def accumulate(self, is_summed: bool) -> AbstractContextManager:
         """Add up gradients over ranks only where `is_summed`; those of shards in each part, for memory."""

@@ -27,6 +27,11 @@ class Episode:
     ref_logprobs: Tensor | None = None  # (R,)
     values: Tensor | None = None  # (R,)
 
+    @property
+    def tokens(self) -> int:
+        """Tokens of prompt and response."""
+        return len(self.prompt) + len(self.response)
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -51,6 +56,7 @@ class Packed:
     positions: Tensor  # (K, L), from 0 in each episode: transformers keeps attention inside one
     index: Tensor  # (N,)
     targets: Tensor  # (N,)
+    lengths: tuple[int, ...] | None = None  # of the episodes of a single row, in order
 
 
 def parts(items: Sequence, size: int) -> list[Sequence]:
@@ -58,22 +64,42 @@ def parts(items: Sequence, size: int) -> list[Sequence]:
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
+def parts_within(lengths: Sequence[Sequence[int]], own: int, budget: int) -> list[list[int]]:
+    """Cut what rank `own` has, by index, into parts of at most `budget` tokens, as many for every rank; a longer one is alone.
+
+    `lengths` are those of every rank's share, which all know: ranks that compute together take as many passes each.
+    """
+    filled = [_fill(share, budget) for share in lengths]
+    found, count = filled[own], max(map(len, filled))
+    while len(found) < count:
+        largest = max(found, key=len)
+        found.remove(largest)
+        found += [largest[::2], largest[1::2]]
+    return found
+
+
+def _fill(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Indices in parts of at most `budget` tokens: first fit, longest first."""
+    found: list[list[int]] = []
+    used: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        part = next((k for k, u in enumerate(used) if u + lengths[i] <= budget), len(used))
+        if part == len(used):
+            found.append([])
+            used.append(0)
+        found[part].append(i)
+        used[part] += lengths[i]
+    return found
+
+
 def pack(episodes: Sequence[Episode], device: torch.device, one_row: bool = False) -> Packed:
-    """Lay episodes end to end, in rows no longer than the longest (`one_row`: all in one, as flash attention needs it).
+    """Lay episodes end to end, in rows no longer than the longest (`one_row`: all in one, where each can attend to itself).
 
     Targets come in the order of `episodes`. Short rows end in token 0, which attends to nothing else and predicts nothing.
     """
-    lengths = [len(e.prompt) + len(e.response) for e in episodes]
+    lengths = [e.tokens for e in episodes]
     length = sum(lengths) if one_row else max(lengths)
-    rows: list[list[int]] = []  # episodes of each row
-    used: list[int] = []
-    for i in sorted(range(len(episodes)), key=lambda i: -lengths[i]):  # first fit, longest first
-        row = next((k for k, u in enumerate(used) if u + lengths[i] <= length), len(rows))
-        if row == len(rows):
-            rows.append([])
-            used.append(0)
-        rows[row].append(i)
-        used[row] += lengths[i]
+    rows = _fill(lengths, length)
     ids, positions, start = [], [], {}
     for k, row in enumerate(rows):
         tokens: list[int] = []
@@ -90,6 +116,7 @@ def pack(episodes: Sequence[Episode], device: torch.device, one_row: bool = Fals
         positions=torch.tensor(positions, device=device),
         index=torch.tensor(index, device=device),
         targets=torch.tensor([token for e in episodes for token in e.response], device=device),
+        lengths=tuple(lengths[i] for i in rows[0]) if one_row else None,
     )
 
 

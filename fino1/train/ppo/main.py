@@ -24,7 +24,7 @@ from fino1.train import checkpoint
 from fino1.train.launch.rank import Run
 from fino1.train.ppo import reward, rl, rollout
 from fino1.train.ppo.actors import Actors, Inputs
-from fino1.train.ppo.episodes import Batch, Episode, batch, pack, parts
+from fino1.train.ppo.episodes import Batch, Episode, batch, pack, parts, parts_within
 from fino1.train.tracking import Log
 from fino1.train.trainer import any_rank
 
@@ -190,8 +190,7 @@ class _Ppo:
     ) -> Tensor:
         """One optimizer step on a mini-batch; return this rank's sums of the statistics over its tokens, and their number."""
         tokens = int(experience.mask[members].sum())
-        mine = members[self.run.rank :: self.run.world_size]
-        micro = list(parts(mine, self.block.per_device_train_batch_size))
+        micro = self._passes(members, episodes)
         sums = torch.zeros(len(_STATISTICS) + 1, dtype=torch.float64, device=self.accelerator.device)
         for number, part in enumerate(micro, start=1):
             packed = pack([episodes[i] for i in part], self.accelerator.device, self.actors.needs_one_row)
@@ -199,8 +198,9 @@ class _Ppo:
                 torch.cat([tensor[i][experience.mask[i]] for i in part]).to(self.accelerator.device)
                 for tensor in (experience.logprobs, experience.values, experience.advantages, experience.returns)
             ]
+            loss = self._policy_loss(old[0], old[2], tokens) if with_policy_gradient else None
             with self.actors.accumulate(is_summed=with_policy_gradient and number == len(micro)):
-                logprobs, entropy, values = self.actors.forward(packed, with_policy_gradient)
+                policy_loss, logprobs, entropy, values = self.actors.forward(packed, loss)
                 result = rl.ppo_loss(
                     logprobs,
                     values,
@@ -210,10 +210,28 @@ class _Ppo:
                     cliprange_value=self.block.cliprange_value,
                     vf_coef=self.block.vf_coef,
                 )
-                self.accelerator.backward(result.loss * self.run.world_size)  # averaged over ranks; this is a sum
+                # averaged over ranks; this is a sum
+                self.accelerator.backward((policy_loss + result.value_loss) * self.run.world_size)
             sums += _sums(result, entropy, logprobs)
         self.actors.step(with_policy_gradient)
         return sums
+
+    def _passes(self, members: Sequence[int], episodes: Sequence[Episode]) -> list[list[int]]:
+        """Episodes of a mini-batch that are this rank's, by index, in parts of one forward and backward pass."""
+        shares = [members[rank :: self.run.world_size] for rank in range(self.run.world_size)]
+        mine, budget = shares[self.run.rank], self.block.per_device_train_tokens
+        if budget is None:
+            return parts(mine, self.block.per_device_train_batch_size)
+        lengths = [[episodes[i].tokens for i in share] for share in shares]
+        return [[mine[k] for k in part] for part in parts_within(lengths, self.run.rank, budget)]
+
+    def _policy_loss(self, old_logprobs: Tensor, advantages: Tensor, tokens: int) -> rl.LossPart:
+        """Make the function from new log-probabilities to their part of the mini-batch's policy loss."""
+
+        def loss(logprobs: Tensor, place: slice) -> Tensor:
+            return rl.policy_loss(logprobs, old_logprobs[place], advantages[place], self.block.cliprange).sum() / tokens
+
+        return loss
 
 
 # Root mean square of what two passes of one policy may differ by in a log-probability, with and without bf16: one pads and

@@ -1,6 +1,7 @@
 """What do policy and value model compute in PPO? Passes over packed episodes, with and without gradients."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from fino1.errors import SpecError
+from fino1.train import attention
 from fino1.train.ppo import rl
 from fino1.train.ppo.episodes import Packed
 
@@ -22,14 +24,20 @@ class ActorCritic(nn.Module):
         self.value = value
 
     def forward(
-        self, packed: Packed, temperature: float | None, with_policy_gradient: bool = True
-    ) -> tuple[Tensor, Tensor, Tensor] | Tensor:
-        """Log-probabilities, entropies and values (each (N,)) of packed episodes; without a temperature the values alone."""
+        self, packed: Packed, temperature: float | None, loss: rl.LossPart | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor] | Tensor:
+        """The policy's loss, log-probabilities, entropies and values (each (N,)) of packed episodes.
+
+        Without `loss` the policy has no gradients and its loss is 0; without a temperature there are the values alone.
+        """
         if temperature is None:
             return values(self.value, packed)
-        with torch.set_grad_enabled(with_policy_gradient and torch.is_grad_enabled()):
-            logprobs, entropy = policy_logprobs(self.policy, packed, temperature)
-        return logprobs, entropy, values(self.value, packed).clone()  # fully_shard hooks outputs that are no views
+        if loss is None:
+            found = policy_logprobs(self.policy, packed, temperature)
+            found = (torch.zeros_like(found[0][0]), *found)
+        else:
+            found = policy_loss(self.policy, packed, temperature, loss)
+        return *found, values(self.value, packed).clone()  # fully_shard hooks outputs that are no views
 
 
 class Reference(nn.Module):
@@ -41,7 +49,7 @@ class Reference(nn.Module):
 
     def forward(self, packed: Packed, temperature: float) -> Tensor:
         """Log-probabilities (N,) of packed episodes."""
-        return policy_logprobs(self.policy, packed, temperature)[0]
+        return policy_logprobs(self.policy, packed, temperature, with_entropy=False)[0]
 
 
 def train_without_noise(model: PreTrainedModel) -> None:
@@ -58,9 +66,20 @@ def train_without_noise(model: PreTrainedModel) -> None:
                 setattr(module, name, 0.0)
 
 
-def policy_logprobs(policy: PreTrainedModel, packed: Packed, temperature: float) -> tuple[Tensor, Tensor]:
+@torch.no_grad()
+def policy_logprobs(
+    policy: PreTrainedModel, packed: Packed, temperature: float, with_entropy: bool = True
+) -> tuple[Tensor, Tensor | None]:
     """Log-probabilities and entropies (N,) of the packed response tokens; only their positions meet the head."""
-    return rl.token_logprobs(_hidden(policy, packed), logits_of(policy), packed.targets, temperature)
+    return rl.token_logprobs(_hidden(policy, packed), logits_of(policy), packed.targets, temperature, with_entropy)
+
+
+def policy_loss(
+    policy: PreTrainedModel, packed: Packed, temperature: float, loss: rl.LossPart
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The sum of `loss` over the packed response tokens with its gradients, log-probabilities and entropies (N,) without."""
+    weights = list(policy.get_output_embeddings().parameters())
+    return rl.head_loss(_hidden(policy, packed), logits_of(policy), weights, packed.targets, temperature, loss)
 
 
 def values(model: PreTrainedModel, packed: Packed) -> Tensor:
@@ -125,5 +144,6 @@ class _Output(BaseModelOutputWithPast):
 
 def _hidden(model: PreTrainedModel, packed: Packed) -> Tensor:
     """The last hidden states (N, H) from which the response tokens are predicted."""
-    output = model.base_model(input_ids=packed.ids, position_ids=packed.positions, use_cache=False)
+    with attention.episodes(packed.lengths) if packed.lengths else nullcontext():
+        output = model.base_model(input_ids=packed.ids, position_ids=packed.positions, use_cache=False)
     return output.last_hidden_state.flatten(0, 1)[packed.index]

@@ -5,14 +5,14 @@ H hidden size, V vocabulary. `mask` is True where a token counts. A score is one
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-CHUNK = 4096  # positions whose logits exist at once: 4096 × 128,256 floats are 2.1 GB
+CHUNK = 1024  # positions whose logits exist at once: 1024 × 128,256 floats are 0.5 GB
 
 
 def schedule(kind: str, warmup: int, updates: int) -> Callable[[int], float]:
@@ -95,9 +95,10 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float)
 
 @dataclass(frozen=True)
 class PpoLoss:
-    """The loss to minimise, and per-token tensors (N,) for the metrics."""
+    """The loss to minimise, the value model's part of it, and per-token tensors (N,) for the metrics."""
 
     loss: Tensor
+    value_loss: Tensor
     policy: Tensor
     value: Tensor
     ratio: Tensor
@@ -121,45 +122,127 @@ def ppo_loss(
 ) -> PpoLoss:
     """PPO's clipped policy and value losses, summed over N tokens and divided by the mini-batch's `tokens`.
 
-    Every tensor is (N,). Policy: max(−A ρ, −A clip(ρ, 1 ± cliprange)) (Schulman et al. 2017, eq. 7). Value: half the larger
-    of the squared errors with and without clipping to old ± cliprange_value (baselines' PPO2). Dividing by the mini-batch's
-    tokens, not the micro-batch's, makes the sum over micro-batches and ranks the same whatever their number.
+    Every tensor is (N,). Policy: `policy_loss`. Value: half the larger of the squared errors with and without clipping to old
+    ± cliprange_value (baselines' PPO2). Dividing by the mini-batch's tokens, not the micro-batch's, makes the sum over
+    micro-batches and ranks the same whatever their number.
     """
     ratio = torch.exp(logprobs - old_logprobs)
-    unclipped = -advantages * ratio
-    clipped = -advantages * ratio.clamp(1 - cliprange, 1 + cliprange)
-    policy = torch.maximum(unclipped, clipped)
+    policy = policy_loss(logprobs, old_logprobs, advantages, cliprange)
     near = old_values + (values - old_values).clamp(-cliprange_value, cliprange_value)
     error, near_error = (values - returns) ** 2, (near - returns) ** 2
     value = 0.5 * torch.maximum(error, near_error)
+    value_loss = vf_coef * value.sum() / tokens
     return PpoLoss(
-        loss=(policy.sum() + vf_coef * value.sum()) / tokens,
+        loss=policy.sum() / tokens + value_loss,
+        value_loss=value_loss,
         policy=policy.detach(),
         value=value.detach(),
         ratio=ratio.detach(),
         approxkl=(0.5 * (logprobs - old_logprobs) ** 2).detach(),
-        clipped=(clipped > unclipped).detach(),
+        clipped=(policy > -advantages * ratio).detach(),
         value_clipped=(near_error > error).detach(),
     )
 
 
-def token_logprobs(
-    hidden: Tensor, logits: Callable[[Tensor], Tensor], targets: Tensor, temperature: float
-) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of `targets` (N,) and entropies (N,) from `hidden` (N, H) and the function to its `logits` (N, V).
+def policy_loss(logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, cliprange: float) -> Tensor:
+    """max(−A ρ, −A clip(ρ, 1 ± cliprange)) of each token (N,) (Schulman et al. 2017, eq. 7)."""
+    ratio = torch.exp(logprobs - old_logprobs)
+    return torch.maximum(-advantages * ratio, -advantages * ratio.clamp(1 - cliprange, 1 + cliprange))
 
-    Runs over CHUNK positions at a time and computes their logits again in the backward pass, so that no (N, V) tensor
-    outlives its chunk. Logits are divided by `temperature`, as they were for sampling; the entropy carries no gradient.
+
+Logits = Callable[[Tensor], Tensor]
+"""From last hidden states (N, H) to logits (N, V)."""
+LossPart = Callable[[Tensor, slice], Tensor]
+"""From the log-probabilities of some tokens, and which those are, to their part of the loss."""
+
+
+@torch.no_grad()
+def token_logprobs(
+    hidden: Tensor, logits: Logits, targets: Tensor, temperature: float, with_entropy: bool = True
+) -> tuple[Tensor, Tensor | None]:
+    """Log-probabilities of `targets` (N,), and entropies (N,) where wanted, from `hidden` (N, H), without gradients.
+
+    Runs over CHUNK positions at a time, so that no (N, V) tensor outlives its chunk. Logits are divided by `temperature`, as
+    they were for sampling.
     """
 
-    def chunk(h: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        logs = torch.log_softmax(logits(h).float() / temperature, -1)  # (≤ CHUNK, V)
-        with torch.no_grad():
-            entropy = -(logs.exp() * logs).sum(-1)
-        return logs.gather(-1, target[:, None]).squeeze(-1), entropy
+    def chunk(h: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
+        logs = _log_softmax(logits(h), temperature)
+        return _take(logs, target), _entropy(logs, logs.exp()) if with_entropy else None
 
-    pairs = [
-        checkpoint(chunk, h, t, use_reentrant=False) if torch.is_grad_enabled() else chunk(h, t)
-        for h, t in zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True)
-    ]
-    return torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs])
+    found = [chunk(h, target) for h, target in zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True)]
+    return torch.cat([f[0] for f in found]), torch.cat([f[1] for f in found]) if with_entropy else None
+
+
+def head_loss(
+    hidden: Tensor, logits: Logits, weights: Sequence[Tensor], targets: Tensor, temperature: float, loss: LossPart
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The sum of `loss` over all tokens, their log-probabilities (N,) and entropies (N,), which have no gradients.
+
+    `weights` are those that `logits` multiplies by. The gradient of the loss is made as soon as its chunk's log-probabilities
+    are known, while its logits are there: the backward pass only hands it on, and nothing is computed twice.
+    """
+    return _HeadLoss.apply(hidden, targets, logits, temperature, loss, *weights)
+
+
+class _HeadLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        targets: Tensor,
+        logits: Logits,
+        temperature: float,
+        loss: LossPart,
+        *weights: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        def chunk(place: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+            with torch.enable_grad():
+                h = hidden[place].detach().requires_grad_()
+                raw = logits(h)  # (≤ CHUNK, V)
+            logs = _log_softmax(raw.detach(), temperature)
+            found, p = _take(logs, targets[place]), logs.exp()
+            entropy = _entropy(logs, p)
+            del logs
+            part, slope = _differentiate(loss, found, place)
+            slope = slope / temperature
+            p.mul_(-slope[:, None]).scatter_add_(1, targets[place][:, None], slope[:, None])
+            gradient, *more = torch.autograd.grad(raw, (h, *weights), p.to(raw.dtype))
+            for known, each in zip(sums, more, strict=True):
+                known += each
+            return part, found, entropy, gradient
+
+        sums = [torch.zeros_like(weight) for weight in weights]
+        places = [slice(start, start + CHUNK) for start in range(0, len(hidden), CHUNK)]
+        parts, logprobs, entropy, gradient = zip(*map(chunk, places), strict=True)
+        ctx.gradients = (torch.cat(gradient), *sums)
+        outputs = torch.stack(parts).sum(), torch.cat(logprobs), torch.cat(entropy)
+        ctx.mark_non_differentiable(*outputs[1:])
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor, *_: Tensor) -> tuple:
+        gradient, *sums = (each.mul_(slope) for each in ctx.gradients)
+        return gradient, None, None, None, None, *sums
+
+
+@torch.enable_grad()
+def _differentiate(loss: LossPart, logprobs: Tensor, place: slice) -> tuple[Tensor, Tensor]:
+    """The loss of some tokens and its gradient by each log-probability."""
+    known = logprobs.detach().requires_grad_()
+    part = loss(known, place)
+    return part.detach(), torch.autograd.grad(part, known)[0]
+
+
+def _log_softmax(logits: Tensor, temperature: float) -> Tensor:
+    logits = logits.float()
+    return torch.log_softmax(logits if temperature == 1.0 else logits / temperature, -1)
+
+
+def _take(logs: Tensor, targets: Tensor) -> Tensor:
+    return logs.gather(-1, targets[:, None]).squeeze(-1)
+
+
+def _entropy(logs: Tensor, p: Tensor) -> Tensor:
+    """Entropies (N,) of distributions (N, V)."""
+    return -torch.linalg.vecdot(p, logs)
