@@ -6,7 +6,6 @@ socket FD, and ends with who asks.
 
 import atexit
 import contextlib
-import importlib
 import json
 import os
 import signal
@@ -132,8 +131,8 @@ def _load():
         from fino1.spec import load  # noqa: F401
         from fino1.train.launch import launch, rank  # noqa: F401
 
-        for module in rank._METHODS.values():
-            importlib.import_module(module)
+        for method in rank._METHODS:
+            rank.load_modules(method, use_cpu=True)
         get_checkpoint_conversion_mapping("llama")  # makes those of all models
 
 

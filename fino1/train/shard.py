@@ -8,7 +8,6 @@ plain data parallelism, up to rounding.
 
 import logging
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -70,13 +69,8 @@ def deepspeed_config(spec: RunSpec, world_size: int) -> dict[str, Any] | None:
     }
 
 
-def prepare(spec: RunSpec, world_size: int, use_cpu: bool) -> None:
-    """Set DeepSpeed's device in the environment, before anything imports it. Where it has no part, make its import fail.
-
-    accelerate would import it at the first `unwrap_model`, in more than a second, and at each start.
-    """
-    if spec.method == "ppo" or stage(spec, world_size) == 0:
-        sys.modules.setdefault("deepspeed", None)  # type: ignore[arg-type]
+def prepare(use_cpu: bool) -> None:
+    """Set DeepSpeed's device in the environment, before anything imports it."""
     os.environ.setdefault("DS_ACCELERATOR", "cpu" if use_cpu else "cuda")
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
 

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from fino1 import exits, files, hub, inputs, processes, runs, trackers
 from fino1.errors import SpecError, first_line
 from fino1.spec import load
-from fino1.spec.run import RunSpec
 from fino1.train import checkpoint
 from fino1.train.launch import rank
 from fino1.train.launch.attempts import Attempts
@@ -125,7 +124,7 @@ def start_ranks(config: Path, name: str, work: Path, source: str | None = None) 
         attempts = Attempts(directory, int(limit)) if limit else None
         arguments = ["--config", str(config), "--name", name, "--work", str(work)]
         arguments += ["--source", source] if source else []
-        ranks = Ranks(node.ranks, _prepare(spec, node.world_size, arguments), locked)
+        ranks = Ranks(node.ranks, _prepare(spec.method, arguments), locked)
         if node.nodes == 1:
             return _run(ranks, node, attempts)
         identity = Identity(os.environ.get("FINO1_ATTEMPT", ""), load.run_hash(spec), node.nodes, node.ranks)
@@ -135,13 +134,13 @@ def start_ranks(config: Path, name: str, work: Path, source: str | None = None) 
         return group.end(_run(ranks, node, attempts, group))
 
 
-def _prepare(spec: RunSpec, world_size: int, arguments: list[str]) -> Enter:
+def _prepare(method: str, arguments: list[str]) -> Enter:
     """Return how a fork of this process becomes a rank. Where there is no GPU, load here what it will need."""
     import torch
 
     if sys.platform.startswith("linux") and torch.cuda.device_count() == 0:
         trackers.hide_others()  # before anything imports deepspeed or trl
-        rank.load_modules(spec, world_size, use_cpu=True)
+        rank.load_modules(method, use_cpu=True)
         return lambda explanation: rank.main([*arguments, "--explanation", str(explanation)])
 
     def start_anew(explanation: int) -> int:

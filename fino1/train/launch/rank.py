@@ -110,21 +110,21 @@ def main(argv: list[str]) -> int:
         return error.exit_code
 
 
-def load_modules(spec: RunSpec, world_size: int, use_cpu: bool) -> ModuleType:
-    """Import what a rank of the run needs, which takes seconds; return the module that trains with its method."""
+def load_modules(method: str, use_cpu: bool) -> ModuleType:
+    """Import what a rank needs, which takes seconds; return the module that trains with `method`."""
     with processes.pause_gc():
         from fino1.train import shard
 
-        shard.prepare(spec, world_size, use_cpu)
+        shard.prepare(use_cpu)
         _quiet()
-        return importlib.import_module(_METHODS[spec.method])
+        return importlib.import_module(_METHODS[method])
 
 
 def _train(run: Run) -> int:
     """Train, and turn what ends the training into an exit code of the table. Raises Fino1Error."""
     from fino1.train import checkpoint
 
-    method = load_modules(run.spec, run.world_size, run.use_cpu)
+    method = load_modules(run.spec.method, run.use_cpu)
     try:
         if run.is_main:
             for directory in (run.directory, run.checkpoints):

@@ -61,7 +61,7 @@ class Api:
         """Apply every CRD in `folder` and wait until the server serves them; their names."""
         collection = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
         names = []
-        for file in sorted(folder.glob("*/*.yaml")):
+        for file in sorted(folder.glob("*/*.json")):
             group, plural = file.stem.split("_")  # controller-gen names the file so
             names.append(f"{plural}.{group}")
             self.apply(f"{collection}/{names[-1]}", file.read_bytes())
