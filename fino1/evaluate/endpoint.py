@@ -11,6 +11,8 @@ The `openai` client sends none by itself.
 """
 
 import dataclasses
+import hashlib
+import json
 import random
 import threading
 import time
@@ -26,7 +28,6 @@ from fino1.evaluate import reply
 from fino1.evaluate.connections import Connections
 from fino1.evaluate.counter import make_counter
 from fino1.evaluate.rates import Rates, Turn
-from fino1.spec import canonical
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 60.0
@@ -194,7 +195,7 @@ class Endpoint:
         options |= {key: value for key, value in wanted.items() if key not in (*self.unsupported, "max_tokens")}
         headers = {}
         if label is not None and not self._is_local:  # of the body too: a key is never used for two requests
-            headers["Idempotency-Key"] = canonical.digest([label, self.model, prompt, options])
+            headers["Idempotency-Key"] = identify(label, self.model, prompt, options)
         start = time.monotonic()
         message = {"role": "user", "content": prompt}
         body = {"model": self.model, "messages": [message], **options, **self._extra_body}
@@ -277,3 +278,8 @@ def _read_message(error: Exception) -> str:
 def _compute_backoff(attempt: int) -> float:
     """Compute the seconds before attempt `attempt` + 1: doubling, with jitter so that threads do not come back at once."""
     return min(FIRST_PAUSE_S * 2 ** (attempt - 1), LONGEST_PAUSE_S) * random.uniform(0.75, 1.25)  # noqa: S311
+
+
+def identify(label: str, model: str, prompt: str, options: Mapping[str, Any]) -> str:
+    """Return a request's Idempotency-Key. By JSON's own encoder: the canonical one takes a quarter of a request's time."""
+    return hashlib.sha256(json.dumps([label, model, prompt, options], sort_keys=True).encode()).hexdigest()

@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 
 from fino1 import exits, runs
+from fino1.evaluate import endpoint
 from fino1.evaluate.samples import INDEX
 from fino1.paths.main import main
-from fino1.spec import canonical
 from tests.evaluate.forks import Fork
 from tests.paths.conftest import Writer, spec_of
 from tests.paths.test_main import directory_of, journal, results
@@ -44,7 +44,7 @@ def sent(server):
 def header_of(call):
     """The Idempotency-Key under which a call of the journal was made."""
     options = {"max_tokens": 64, "temperature": 0.5}
-    return canonical.digest([call["key"], "w", call["prompt"], options])
+    return endpoint.identify(call["key"], "w", call["prompt"], options)
 
 
 def on_disk(server, work):
