@@ -89,6 +89,14 @@ class PlannedCell:
         extracted = self.extractor.sum_samples(found) if self.extractor else Cost()
         return self.tariff.sum_samples(found) + extracted
 
+    def describe_cost(self, found: Sequence[Sample]) -> dict[str, Any]:
+        """Return these samples' cost as cell.json has it: that of the answers, and by itself that of their extractions."""
+        cost = self.tariff.sum_samples(found).to_dict(is_priced=self.source.price is not None)
+        if self.extractor is None:
+            return cost
+        is_priced = self.extractor.source.price is not None
+        return cost | {"extraction": self.extractor.sum_samples(found).to_dict(is_priced)}
+
     def sum_costs(self, shard: Shard = WHOLE) -> Cost:
         """Add up what the answers and extractions of a shard that are on disk cost, whichever run bought them."""
         found = self.read_answered(shard)
@@ -187,7 +195,7 @@ def _finish(cell: PlannedCell, found: Mapping[Key, Sample]) -> Cell:
         settings=cell.settings,
         provenance=cell.provenance | origin,
         summary=Summary.count(ordered),
-        cost=cell.sum_samples(ordered).to_dict(is_priced=cell.is_priced),
+        cost=cell.describe_cost(ordered),
     )
     cells.write_cell(cell.directory, finished)
     if cell.store is not None:

@@ -84,7 +84,7 @@ def test_both_verdicts(right, reader, tmp_path, capsys):
     assert all(sample.right_by_extraction for sample in extracted.samples)
     assert extracted.samples[0].extraction["docmath_compat"] is True
     assert extracted.provenance == answers.provenance | {"extracted_by": ["judge"]}
-    assert (answers.cost["tokens"], extracted.cost["tokens"]) == (14 * N, 28 * N)
+    assert (answers.cost["tokens"], extracted.cost["tokens"], extracted.cost["extraction"]["tokens"]) == (14 * N,) * 3
     done = json.loads((runs.directory(tmp_path, "eval", spec(right, reader)) / "done.json").read_text())
     assert (done["cells"], done["cost"]["tokens"]) == ([extracted.key], 28 * N)
     assert f"a on ledger: {N}/{N} right as extractor reads the answers" in capsys.readouterr().out
@@ -175,7 +175,10 @@ def test_its_dollars_count(right, reader, tmp_path):
     extraction = {"price": {"input": 0, "output": 1e6}}
     assert main(spec(right, reader, extraction=extraction), "eval", tmp_path) == 0
     extracted, answers = cells_of(tmp_path)
-    assert (answers.cost.get("dollars"), extracted.cost["dollars"]) == (None, 3.0 * N)
+    assert "dollars" not in answers.cost.keys() | extracted.cost.keys()  # a model's cost is that of its answers
+    assert extracted.cost["extraction"]["dollars"] == 3.0 * N
+    done = json.loads(next(tmp_path.glob("runs/*/done.json")).read_text())
+    assert done["cost"]["dollars"] == 3.0 * N
 
 
 @pytest.mark.parametrize(
@@ -214,7 +217,7 @@ def test_a_raised_scorer_version_judges_replies_again(right, reader, tmp_path, m
     assert (right.asked.total(), reader.asked.total()) == (N, N)
     later = [cell for cell in cells_of(tmp_path) if cell.settings["scorer"] == scoring.SCORER_VERSION]
     assert sum(sample.right_by_extraction for sample in later[0].samples) == N
-    assert later[0].cost["tokens"] == 28 * N
+    assert later[0].cost["extraction"]["tokens"] == 14 * N
 
 
 def test_of_an_answer_that_is_too_long_the_end_is_sent(right, reader, tmp_path):
