@@ -2,13 +2,17 @@
 
 import json
 import re
+import signal
+import time
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 
+from fino1 import exits, report, runs
 from fino1.cells import Sample, read_cell
 from fino1.errors import SpecError
-from fino1.evaluate import votes
+from fino1.evaluate import questions, votes
 from fino1.evaluate.endpoint import EndpointLost
 from fino1.evaluate.main import main
 from fino1.evaluate.samples import INDEX
@@ -16,6 +20,7 @@ from fino1.evaluate.verdicts import read_verdict
 from fino1.spec import load
 from fino1.tasks import ledger, task
 from fino1.tasks.record import Record
+from tests.evaluate.forks import Fork
 from tests.test_cells import LINE
 
 N, K = 5, 3
@@ -73,6 +78,56 @@ def test_an_interrupted_cell_goes_on_at_the_answers_it_lacks(server, spec, tmp_p
     server.fault = lambda prompt, number: None
     assert main(spec(), "eval", tmp_path) == 0
     assert set(server.answered.values()) == {K}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_run_loses_no_answer_and_asks_none_twice(server, spec, tmp_path, number):
+    """Twice, in the middle of a question's answers; the report then shows the cell as missing, at the end whole."""
+    server.delay_s = 0.03
+    runs.write_config(tmp_path / "config.json", spec(concurrency=2, tasks=[{"task": "ledger", "size": 8}]))
+    arguments = ["evaluate", "--config", tmp_path / "config.json", "--name", "eval", "--work", tmp_path]
+    kept = []
+    for answered in (5, 13):
+        process = Fork(arguments)
+        while server.answered.total() < answered:
+            time.sleep(0.005)
+        process.send_signal(number)
+        assert process.wait(60) == (exits.TERMINATED if number == signal.SIGTERM else -number)
+        there, asked = read_seeds(tmp_path), Counter(seeds(server))
+        kept.append({seed: asked[seed] for seed in there})
+        if there:
+            report.write_runs(tmp_path, ["eval"], tmp_path / "out", "x")
+            text = (tmp_path / "out" / "leaderboard.md").read_text()
+            assert "- a on ledger: missing, not all of its questions have their 3 answers" in text
+    assert Fork(arguments).wait(60) == 0
+    assert len(read_seeds(tmp_path)) == 8 * K
+    counts = Counter(seeds(server))
+    assert len(counts) == 8 * K
+    # Killed, a run cannot have heard what was under way: one answer a thread. After SIGTERM it was waited for.
+    assert counts.total() - 8 * K <= (2 * 2 if number == signal.SIGKILL else 0)
+    assert all(counts[seed] == asked for there in kept for seed, asked in there.items())
+    assert (
+        len(
+            {
+                (seed, headers["idempotency-key"])
+                for seed, headers in zip(seeds(server), server.headers_seen, strict=True)
+            }
+        )
+        == 8 * K
+    )
+    (row,) = report.write_runs(tmp_path, ["eval"], tmp_path / "out", "x")["rows"]
+    assert (row["questions"], row["samples"], row["n"]) == (8, K, 8 * K)
+
+
+def read_seeds(work):
+    """The seeds of the answers that are on disk, by question and number, as the server was sent them."""
+    lines = [line for path in (work / "cells").glob("*/samples*.jsonl") for line in path.read_bytes().splitlines(True)]
+    found = [json.loads(line) for line in lines if line.endswith(b"\n")]
+    records = questions.name_records(ledger.generate("test", n=8, seed=42))
+    asked = questions.repeat([questions.Question(id, each, "", False) for id, each in records.items()], K, 42)
+    of = {question.key: question.seed for question in asked}
+    return [of[sample["id"], sample.get("number", 0)] for sample in found]
 
 
 def test_shards_make_what_one_process_makes(server, spec, tmp_path, monkeypatch):

@@ -61,6 +61,23 @@ def cell(tmp_path):
 
 
 @pytest.fixture
+def several_cell(cell):
+    """Writes a cell: `several_cell("a", "rrw", "wwu")`, a text of verdicts for each question; equal ones are equal answers."""
+
+    def write(model, *questions, task="ledger", settings=None, **fields):
+        k = len(questions[0])
+        lines = [
+            make_sample(i, {"r": True, "w": False, "u": None}[verdict], number=number)
+            | {"same_as": None if verdict == "u" else verdicts.index(verdict)}
+            for i, verdicts in enumerate(questions)
+            for number, verdict in enumerate(verdicts)
+        ]
+        return cell(model, lines, task, settings={"temperature": 0.7, "samples": k} | (settings or {}), **fields)
+
+    return write
+
+
+@pytest.fixture
 def run(tmp_path):
     """Writes one training run: `run("sft", [{"step": 1, "loss": 2.0}])`."""
 

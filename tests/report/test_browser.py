@@ -202,6 +202,30 @@ def test_the_difference_names_who_said_what(tab, page):
     assert "B The answer is -2." in tab.run(f"({shown})('ins')")
 
 
+def test_several_answers_are_shown_with_their_verdicts(tab, several_cell, tmp_path):
+    """The counts are those of the paired test; a count in its table opens the questions that it counts."""
+    a = several_cell("a", "rrw", "www", "rww", "rrr", "wuw")
+    b = several_cell("b", "rww", "wwr", "rww", "rrr", "www")
+    report.write([a, b], {}, tmp_path / "out", "T")
+    tab.faults.clear()
+    tab.look(390, 844)
+    tab.open(tmp_path / "out" / "index.html")
+    assert tab.run(COUNTS) == {"all": 5, "only_a": 1, "only_b": 1, "even": 3}
+    chips = "[...document.querySelectorAll('#list li .chip')].map((n) => n.textContent)"
+    tab.run("document.querySelector('a[data-show=only_a]').click()")
+    assert tab.run(chips) == ["a: 2 of 3 right", "b: 1 of 3 right"]
+    tab.press("j", "Enter")
+    assert tab.run(SHOWN)
+    heads = "[...document.querySelectorAll('.answer h4')].map((n) => n.innerText.replace(/\\s+/g, ' '))"
+    verdicts = ("✓ right", "✓ right", "✗ wrong", "✓ right", "✗ wrong", "✗ wrong")
+    names = [f"{model}, answer {i} of 3" for model in "ab" for i in (1, 2, 3)]
+    assert tab.run(heads) == [f"{name} {verdict}" for name, verdict in zip(names, verdicts, strict=True)]
+    assert tab.run("document.documentElement.scrollWidth") <= 390
+    tab.run(f"{TYPE}('model-b', '', 'change')")
+    assert tab.run(COUNTS) == {"all": 5, "always": 1, "sometimes": 2, "never": 2, "unparsed": 1, "truncated": 0}
+    assert tab.faults == []
+
+
 ROWS = "[...document.querySelectorAll('#accuracy-tables tbody tr')].filter((n) => n.offsetParent).map((n) => n.dataset.model)"
 TYPE = """((box, text, kind) => { const node = document.getElementById(box); node.value = text;
   node.dispatchEvent(new Event(kind)); })"""

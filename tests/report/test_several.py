@@ -14,23 +14,6 @@ from fino1.report import leaderboard, published, several, standing
 from tests.report.test_samples import data  # noqa: F401, a fixture
 
 
-@pytest.fixture
-def several_cell(cell, sample):
-    """Writes a cell: `several_cell("a", "rrw", "wwu")`, a text of verdicts for each question; equal ones are equal answers."""
-
-    def write(model, *questions, task="ledger", settings=None, **fields):
-        k = len(questions[0])
-        lines = [
-            sample(i, {"r": True, "w": False, "u": None}[verdict], number=number)
-            | {"same_as": None if verdict == "u" else verdicts.index(verdict)}
-            for i, verdicts in enumerate(questions)
-            for number, verdict in enumerate(verdicts)
-        ]
-        return cell(model, lines, task, settings={"temperature": 0.7, "samples": k} | (settings or {}), **fields)
-
-    return write
-
-
 def test_each_figure_of_a_row(several_cell, tmp_path):
     path = several_cell("a", "rrw", "wwr", "www", "ruu")
     (row,) = report.write([path], {}, tmp_path / "out", "T")["rows"]

@@ -26,10 +26,9 @@ def open_reader(api: Api, run: Run) -> Iterator[tuple[str, str]]:
         if Rank(0, pod).is_running and not pod["metadata"].get("deletionTimestamp"):
             yield pod["metadata"]["name"], main_container(pod)
             return
-    pod = _make_reader_pod(api, run)
-    name = pod["metadata"]["name"]
+    name = f"{run.full}-fetch-{secrets.token_hex(3)}"
     try:
-        api.create(pod)
+        api.create(_make_reader_pod(api, run, name))
     except KeyboardInterrupt:  # it may have come between the server's answer and us
         api.delete("v1", "Pod", name)
         raise
@@ -40,7 +39,7 @@ def open_reader(api: Api, run: Run) -> Iterator[tuple[str, str]]:
         api.delete("v1", "Pod", name)
 
 
-def _make_reader_pod(api: Api, run: Run) -> dict[str, Any]:
+def _make_reader_pod(api: Api, run: Run, name: str) -> dict[str, Any]:
     """A pod that sleeps, with the run's image, account and volume (read-only), and no GPU.
 
     It has no label fino1/run, so it counts as none of the run's pods; Pod Security `restricted` admits it.
@@ -50,8 +49,7 @@ def _make_reader_pod(api: Api, run: Run) -> dict[str, Any]:
     if body is None:
         raise ClusterError(f"{run.kind}/{run.full}: expected a pod template, got none: its {runtime} is gone")
     spec = pod_templates(body)[0]["spec"]
-    main = spec["containers"][0]
-    volume = next(volume for volume in spec["volumes"] if volume["name"] == _WORK)
+    main, volume = spec["containers"][0], next(volume for volume in spec["volumes"] if volume["name"] == _WORK)
     amounts = {"cpu": "500m", "memory": "256Mi"}
     container = {
         "name": _CONTAINER,
@@ -66,7 +64,7 @@ def _make_reader_pod(api: Api, run: Run) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": f"{run.full}-fetch-{secrets.token_hex(3)}", "labels": labels},
+        "metadata": {"name": name, "labels": labels},
         "spec": {
             **{key: spec[key] for key in _KEPT if key in spec},
             "automountServiceAccountToken": False,
