@@ -156,5 +156,4 @@ bench-ppo: $(VENV)/ready $(TRL112)/ready  ## How fast and how large an update of
 	$(BIN)/python -m benchmarks.ppo
 
 clean:  ## Remove the environments and all outputs
-	rm -rf $(VENV) $(OLDEST) $(S3) $(VLLM) out
-	rm -rf $(VENV) $(OLDEST) $(S3) $(TRL112) out
+	rm -rf $(VENV) $(OLDEST) $(S3) $(VLLM) $(TRL112) out
