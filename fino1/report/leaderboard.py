@@ -81,7 +81,7 @@ class Table:
     def k(self) -> str:
         """The number of answers to each question, "k" where its rows differ in it, "" where there is one."""
         found = {row.get("samples", 1) for row in self.rows}
-        return ("" if found == {1} else str(*found)) if len(found) == 1 else "k"
+        return "" if found == {1} else str(*found) if len(found) == 1 else "k"
 
     @property
     def shares(self) -> dict[str, str]:
@@ -138,8 +138,9 @@ def build(cells: Sequence[Cell], allow_mixed: bool = False) -> Leaderboard:
     groups = comparable.group(cells)
     for group in groups:
         tested = []
-        for a, b in combinations(group.cells, 2):
-            if pair := _test_pair(a, b):
+        counted = [(cell, several.count_right(cell)) for cell in group.cells]
+        for (a, of_a), (b, of_b) in combinations(counted, 2):
+            if pair := _test_pair(a, b, of_a, of_b):
                 tested.append({"table": group.name, **pair})
             else:
                 disjoint.append(
@@ -221,11 +222,9 @@ def _compare_golds(cell: Cell) -> str:
     return f"{cell.task}: {cell.model}: {of_used} by the {used} golds, {of_other} by the {other} ones"
 
 
-def _test_pair(a: Cell, b: Cell) -> dict[str, Any] | None:
+def _test_pair(a: Cell, b: Cell, of_a: Mapping[Any, int], of_b: Mapping[Any, int]) -> dict[str, Any] | None:
+    """Test two cells by the number of right answers to each question; None where they have none in common."""
     k = a.samples_per_question
-    of_a, of_b = (
-        {key: several.count_right(answers) for key, answers in several.group_answers(cell).items()} for cell in (a, b)
-    )
     gaps = [right - of_b[key] for key, right in of_a.items() if key in of_b]
     if not gaps:
         return None

@@ -1,7 +1,7 @@
 """What do several answers to each question say of a model: avg@k, maj@k, pass@k? (docs/run.md)"""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fino1.cells import Cell, Sample
@@ -24,15 +24,15 @@ def group_answers(cell: Cell) -> dict[tuple[str, str, str], list[Sample]]:
     return found
 
 
-def count_right(answers: Iterable[Sample]) -> int:
-    """Count the right ones."""
-    return sum(sample.right for sample in answers)
+def count_right(cell: Cell) -> dict[tuple[str, str, str], int]:
+    """Return the number of right answers to each question, by Sample.question_key."""
+    return {key: sum(sample.right for sample in answers) for key, answers in group_answers(cell).items()}
 
 
 def summarize(cell: Cell) -> dict[str, Any]:
     """Return what a row of the leaderboard has of a cell with several answers to each question; shares are fractions."""
     k, questions = cell.samples_per_question, list(group_answers(cell).values())
-    n, counts = len(questions), [count_right(answers) for answers in questions]
+    n, counts = len(questions), list(count_right(cell).values())
     low, high = bootstrap(counts, k)
     maj, passed = sum(map(is_majority_right, questions)), sum(count > 0 for count in counts)
     maj_low, maj_high = wilson(maj, n)
