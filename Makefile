@@ -79,6 +79,8 @@ e2e-gitops: tools  ## What Argo CD makes of commits: its controllers, a git serv
 
 # Three at a time on two cores: much of a test is waiting, for a server, a pause, another rank. Each worker has its own API
 # server. In the order of tests/conftest.py.
+# torch's threads wait for each other in a busy loop: two for each of three workers would wait for cores.
+test test-fast test-oldest: export OMP_NUM_THREADS ?= 1
 test: tools  ## All tests that need no kubelet
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 25
 
