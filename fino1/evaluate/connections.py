@@ -6,13 +6,10 @@ is to be used, or the endpoint redirects, the client sends the request itself.
 """
 
 import http.client
-import itertools
 import json
 import select
-import socket
-import time
 from collections.abc import Mapping
-from typing import IO, Any, cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -20,8 +17,6 @@ import httpx2
 import openai
 
 PATH = "/chat/completions"
-MOST_HEADERS, LONGEST_LINE = 200, 65536
-FRESH_S = 0.02  # so short a time after its answer a connection is not looked at: with many threads each look is a wait
 
 
 class Connections:
@@ -32,16 +27,14 @@ class Connections:
         self._client = client
         self._url = f"{str(client.base_url).rstrip('/')}{PATH}"
         self._parts = urlsplit(self._url)
-        target = self._parts._replace(scheme="", netloc="").geturl()
-        self._start = f"POST {target} HTTP/1.1\r\n".encode("ascii")
+        self._target = self._parts._replace(scheme="", netloc="").geturl()
         self._is_direct = is_local or not ({self._parts.scheme, "all"} & getproxies().keys())
         is_tls = self._parts.scheme == "https"
         self._tls = httpx2.create_ssl_context() if is_tls else None  # trusts what the client does
         authorization = {"Authorization": f"Bearer {client.api_key}"}
-        said = {"Accept-Encoding": "identity", **client.default_headers, **authorization}
-        said |= {"Host": self._parts.netloc.rpartition("@")[2], "Content-Type": "application/json"}
-        self._headers = _encode({name: value for name, value in said.items() if isinstance(value, str)})
-        self._idle: list[_Connection] = []
+        said = {**client.default_headers, **authorization, "Content-Type": "application/json"}
+        self._headers = {name: value for name, value in said.items() if isinstance(value, str)}
+        self._idle: list[http.client.HTTPConnection] = []
 
     def post(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> Any:
         """Send a request for a chat completion; returns the JSON of its answer.
@@ -77,122 +70,45 @@ class Connections:
             sent = self._describe_request()
             raise openai.APIConnectionError(request=sent) from httpx2.ConnectError(str(error), request=sent)
         try:
-            length = {"Content-Length": str(len(data))}
-            connection.socket.sendall(
-                b"".join([self._start, self._headers, _encode({**headers, **length}), b"\r\n", data])
-            )
-            status, said, content, is_kept = _read_answer(connection.reader)
+            connection.request("POST", self._target, data, {**self._headers, **headers})
+            reply = connection.getresponse()
+            content = reply.read()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             sent = self._describe_request()
             if isinstance(error, TimeoutError):
                 raise openai.APITimeoutError(sent) from error
             raise openai.APIConnectionError(request=sent) from error
-        if is_kept:
-            connection.used = time.monotonic()
-            self._idle.append(connection)
-        else:
+        if reply.will_close:
             connection.close()
-        return status, list(said.items()), content
+        else:
+            self._idle.append(connection)
+        return reply.status, reply.getheaders(), content
 
-    def _take_idle(self) -> "_Connection | None":
+    def _take_idle(self) -> http.client.HTTPConnection | None:
         """Take a connection that the endpoint has not closed meanwhile; None where there is none."""
         while True:
             try:
                 connection = self._idle.pop()
             except IndexError:
                 return None
-            if time.monotonic() < connection.used + FRESH_S:
-                return connection
             poll = select.poll()
-            poll.register(connection.socket, select.POLLIN)
+            poll.register(connection.sock, select.POLLIN)
             if not poll.poll(0):
                 return connection
             connection.close()
 
-    def _connect(self) -> "_Connection":
-        host, timeout_s = self._parts.hostname or "", cast(float, self._client.timeout)
-        port = self._parts.port or (443 if self._tls else 80)
-        opened = socket.create_connection((host, port), timeout_s)
-        try:
-            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return _Connection(self._tls.wrap_socket(opened, server_hostname=host) if self._tls else opened)
-        except BaseException:
-            opened.close()
-            raise
+    def _connect(self) -> http.client.HTTPConnection:
+        host, port, timeout_s = self._parts.hostname or "", self._parts.port, cast(float, self._client.timeout)
+        if self._tls is None:
+            connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
+        else:
+            connection = http.client.HTTPSConnection(host, port, timeout=timeout_s, context=self._tls)
+        connection.connect()
+        return connection
 
     def _describe_request(self) -> httpx2.Request:
         return httpx2.Request("POST", self._url)
-
-
-class _Connection:
-    """A socket, and what came over it and is not yet read."""
-
-    def __init__(self, opened: socket.socket) -> None:
-        self.socket, self.reader = opened, opened.makefile("rb")
-        self.used = 0.0
-
-    def close(self) -> None:
-        self.reader.close()
-        self.socket.close()
-
-
-def _encode(headers: Mapping[str, str]) -> bytes:
-    """Encode headers. Raises ValueError for one that would be several lines."""
-    text = "".join(f"{name.lower()}: {value}\r\n" for name, value in headers.items())
-    if text.count("\n") != len(headers) or text.count("\r") != len(headers):
-        raise ValueError("expected headers of one line each")
-    return text.encode("latin-1")
-
-
-def _read_answer(reader: IO[bytes]) -> tuple[int, dict[str, str], bytes, bool]:
-    """Read status, headers (names in lower case), body, and whether the connection is kept. Raises OSError, HTTPException."""
-    status = 100
-    while status < 200:  # what goes before an answer
-        line = _read_line(reader)
-        version, _, rest = line.partition(" ")
-        if not version.startswith("HTTP/1.") or not rest[:3].isdigit():
-            raise http.client.BadStatusLine(line)
-        status, lines = int(rest[:3]), list(itertools.islice(iter(lambda: _read_line(reader), ""), MOST_HEADERS))
-        if len(lines) == MOST_HEADERS:
-            raise http.client.HTTPException(f"{MOST_HEADERS} headers or more")
-    parts = (line.partition(":") for line in lines)
-    headers = {name.lower(): value.strip() for name, _, value in parts}
-    is_kept = version == "HTTP/1.1" and headers.get("connection", "").lower() != "close"
-    try:
-        if headers.get("transfer-encoding", "").lower() == "chunked":
-            return status, headers, _read_chunks(reader), is_kept
-        if "content-length" in headers or status in (204, 304):
-            return status, headers, _read_exactly(reader, int(headers.get("content-length", 0))), is_kept
-    except ValueError as error:
-        raise http.client.HTTPException(f"a length that is no number: {error}") from error
-    return status, headers, reader.read(), False
-
-
-def _read_line(reader: IO[bytes]) -> str:
-    line = reader.readline(LONGEST_LINE)
-    if not line.endswith(b"\n"):
-        raise http.client.HTTPException("a line that is too long" if len(line) == LONGEST_LINE else "no end of a line")
-    return line.rstrip(b"\r\n").decode("latin-1")
-
-
-def _read_chunks(reader: IO[bytes]) -> bytes:
-    chunks = []
-    while size := int(_read_line(reader).partition(";")[0], 16):
-        chunks.append(_read_exactly(reader, size))
-        _read_line(reader)
-    while _read_line(reader):  # trailers
-        pass
-    return b"".join(chunks)
-
-
-def _read_exactly(reader: IO[bytes], size: int) -> bytes:
-    if size < 0:
-        raise ValueError(size)
-    content = reader.read(size)
-    if len(content) < size:
-        raise http.client.IncompleteRead(content, size - len(content))
-    return content
 
 
 def _find_error(content: bytes) -> Any:
