@@ -85,15 +85,16 @@ class Actors:
             self._load(model.load_policy, inputs.config, inputs.policy),
             self._load(model.load_value, inputs.value_config, inputs.value),
         )
-        self.reference = networks.Reference(self._load(model.load_policy, inputs.config, inputs.policy))
-        separate = [attention.separate(part) for part in (both.policy, both.value, self.reference.policy)]
         # flash attention too tells episodes apart in a single row only
+        separate = [attention.separate(part) for part in (both.policy, both.value)]
         self.needs_one_row = all(separate) or "flash" in (both.policy.config._attn_implementation or "")
         for part in (both.policy, both.value):
             networks.train_without_noise(part)
             if self.block.gradient_checkpointing:
                 part.gradient_checkpointing_enable({"use_reentrant": False})
         self._place(both)
+        self.reference = networks.Reference(self._load(model.load_policy, inputs.config, inputs.policy))
+        attention.separate(self.reference.policy)
         self._place(self.reference)
         self.both, self.optimizer = both, self._make_optimizer(both)
         if self.sharding is None:
