@@ -40,7 +40,7 @@ PORT_TRIES = 3
 SMALL_BYTES = 64 * 2**20  # weights up to this size run faster on one thread
 TAIL_LINES, REASON_LINES = 15, 200
 VLLM_SERVER = "vllm.entrypoints.openai.api_server"
-_PROCESS = re.compile(r"^\(\w+ pid=\d+\) (?:ERROR [-0-9: ]+\[[^]]*\] )?")  # what vLLM puts before a line
+_PROCESS = re.compile(r"^(?:\(\w+ pid=\d+\) )?(?:ERROR [-0-9: ]+\[[^]]*\] )?")  # what vLLM puts before a line
 _ERROR = re.compile(r"[\w.]+(?:Error|Exception): .")
 
 
