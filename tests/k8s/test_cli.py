@@ -192,7 +192,7 @@ FLAGS = {
         "--max-response",
     }
     | {"--min-response", "--solved-by", "--rl-share", "--license", "--push", "--public"},
-    (entry, "score"): H | {"--task"},
+    (entry, "score"): H | {"--task", "--answer"},
     (entry, "tasks"): H,
     (entry, "doctor"): H | {"--work", "--gpus", "--part"},
 }
