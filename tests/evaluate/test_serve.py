@@ -139,7 +139,11 @@ def test_main_serves_a_folder_and_stops_with_its_end_of_sequence(tmp_path, llama
 @pytest.mark.parametrize("prefix", ["", "(EngineCore pid=7) "])
 def test_the_reason_in_vllms_log(tmp_path, prefix):
     said = "ERROR 11-29 09:32:06 [multiproc_executor.py:944]"
-    lines = [f"{prefix}{said}     raise ValueError(", f"{prefix}{said} ValueError: too little memory", "INFO 1 [x.py:2] off"]
+    lines = [
+        f"{prefix}{said}     raise ValueError(",
+        f"{prefix}{said} ValueError: too little memory",
+        "INFO 1 [x.py:2] off",
+    ]
     lines += ["(APIServer pid=1) RuntimeError: it failed. See root cause above."]
     (tmp_path / "log").write_text("\n".join(lines))
     assert serve._find_reason(tmp_path / "log") == "ValueError: too little memory"
