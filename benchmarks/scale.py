@@ -3,8 +3,8 @@
     python -m benchmarks.scale
 
 30 models × 4 tasks × 10 shards, each task an evaluation of 30 Jobs of 10 pods: 1,200 pods that take a node's 8 GPUs each, on
-1,000 nodes, so that 200 wait. etcd, API server, scheduler and controller-manager are real (tests/cluster/tools); kwok plays the
-nodes: a pod runs at once and, after ten of the full nodes were taken away, ends LIFE_S to three times that later.
+1,000 nodes, so that 200 wait. etcd, API server, scheduler and controller-manager are real (tests/cluster/tools); kwok simulates
+the nodes: a pod runs at once and, after ten of the full nodes were taken away, ends LIFE_S to three times that later.
 `report` fetches through the API server, from a kubelet of the tests: an answer of each shard, then as many as the paper's
 benchmarks have rows. Seconds are wall-clock time, and CPU time of the command alone, the best of five. The last line is JSON.
 """

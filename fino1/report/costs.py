@@ -11,9 +11,9 @@ from fino1.report.curves import BOTTOM, HEIGHT, LEFT, TOP, WIDTH, Scale, format_
 from fino1.report.leaderboard import Table
 
 LEGEND = (
-    "Filled: nothing cheaper is as accurate; only these models are named, all are in the values. Dollars are those of "
-    "`price` and the tokens that were counted; a model without a price is not in that chart. Tokens are those of an answer, "
-    "with its reasoning."
+    "Filled: nothing cheaper is as accurate; only these models are named, all are in the values. Dollars are the "
+    "tokens that were counted, at the run file's prices; a model without a price is not in that chart. Tokens are those of "
+    "an answer, with its reasoning."
 )
 LINEAR_UP_TO = 5  # times the least cost
 _RIGHT = WIDTH - 16

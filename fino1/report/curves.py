@@ -30,7 +30,7 @@ METRICS = (
     Metric("eval/accuracy", "Held-out accuracy", "right, %", share=True),
     Metric("objective/scores", "Reward", "mean score of a response"),
     Metric("objective/kl", "Distance from the reference policy", "KL, nats per response"),
-    Metric("loss", "Training loss", "nats per token"),
+    Metric("loss", "Training loss", "nats per token; verifier: per row"),
     Metric("loss/policy_avg", "Policy loss", "clipped objective"),
     Metric("loss/value_avg", "Value loss", "squared error"),
 )
@@ -270,13 +270,13 @@ def draw_swatch(style: int) -> Markup:
 
 
 def _draw_labels(lines: Sequence[Line], x: Scale, y: Scale) -> Markup:
-    """Draw the runs' names where their lines end, pushed apart where they would overlap."""
+    """Draw the runs' names right of all lines, at the heights where theirs end, pushed apart where they would overlap."""
+    right = max(x(line.points[-1].x) for line in lines) + 9
     ordered = sorted(lines, key=lambda line: y(line.points[-1].y))
     text = Markup('<text class="label s{}" x="{:.1f}" y="{:.1f}" dy="4">{}</text>')
     heights = push_apart([y(line.points[-1].y) for line in ordered])
     parts = [
-        text.format(line.style, x(line.points[-1].x) + 9, height, shorten(line.run))
-        for line, height in zip(ordered, heights, strict=True)
+        text.format(line.style, right, height, shorten(line.run)) for line, height in zip(ordered, heights, strict=True)
     ]
     return Markup("").join(parts)
 

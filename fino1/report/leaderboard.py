@@ -25,7 +25,7 @@ PROGRAMS_LEGEND = (
 )
 PAIRS_LEGEND = (
     "Paired on the questions that both models were asked (x of y and z: x in common, a was asked y, b was asked z). "
-    "p: exact two-sided McNemar test, of several answers to each question one of sign flips. p (Holm): corrected for all the "
+    "p: exact two-sided McNemar test; of several answers to each question a sign-flip test. p (Holm): corrected for all the "
     f"comparisons made in that table. A model is called better where p (Holm) is below {SIGNIFICANT:g}."
 )
 

@@ -118,8 +118,8 @@ def _describe_usual(n: int, tests: int, k: int, square: float) -> str:
         seen = f"Where two models differ by {_points(most)} a question (root mean square, the median here),"
     usual, corrected = (least_difference(n, square, SIGNIFICANT / count, most=most) for count in (1, tests))
     if usual is None:
-        return f"{seen} a single test finds no difference four times of five."
-    text = f"{seen} a single test finds a difference of {_points(usual)} four times of five"
+        return f"{seen} no difference is found in four of five cases by a single test."
+    text = f"{seen} a single test finds a difference of {_points(usual)} in four of five cases"
     if tests == 1:
         return f"{text}."
     return f"{text}, the strictest step {'none' if corrected is None else 'one of ' + _points(corrected)}."

@@ -57,7 +57,7 @@ def test_a_word_on_power_is_what_the_tests_need(cell):
     assert text.startswith("n = 100 does not tell 1 of 3 pairs apart. Below 6.0 points (6 questions) no difference can")
     assert "none below 7.0 points passes the strictest of Holm's 3 steps" in text  # 2 / 2^7 < 0.05 / 3 < 2 / 2^6
     assert text.endswith(  # where one is right on 10 %, a difference of 10 points is all that there can be
-        "on 10 % of the questions, the median here, a single test finds a difference of 8.8 points four times of five, "
+        "on 10 % of the questions, the median here, a single test finds a difference of 8.8 points in four of five cases, "
         "the strictest step none."
     )
 

@@ -1,7 +1,7 @@
 """Where are the keys and values of responses that are being sampled? In memory that is taken once, a row for each response.
 
-Legend: B rows, K tokens that a row has room for, `size` of an attention head. Rows have different lengths; the living ones come
-first.
+Legend: B rows, K tokens that a row has room for, `size` of an attention head. Rows have different lengths; those of responses
+that have not ended come first.
 """
 
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ class Slab(Cache):
         return output.logits[0]
 
     def step(self, policy: PreTrainedModel, tokens: Sequence[int], lengths: Sequence[int]) -> Tensor:
-        """Write the last token of each living row, which has so many before it; return the logits (B, V) of the next."""
+        """Write the last token of each row in use, which has so many before it; return the logits (B, V) of the next."""
         self.places = torch.tensor(lengths, device=self.device)
         self.end = max(lengths) + 1
         mask = torch.arange(self.end, device=self.device) <= self.places[:, None]  # (B, K)
