@@ -154,7 +154,7 @@ def _open(url: str) -> tuple[Any, str]:
 
     try:
         return fsspec.core.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True)
-    except (ImportError, ValueError) as error:
+    except (ImportError, TypeError, ValueError) as error:
         hint = " (pip install 'fino1[s3]')" if scheme in ("s3", "s3a") else ""
         raise SpecError(
             f"eval.store: expected a URL that fsspec can open here, got {url}: {first_line(error)}{hint}"

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fino1 import files
+from fino1 import exits, files
 from fino1.errors import SpecError
 from fino1.report import inputs, leaderboard, lm_eval, page, published, tables, text
 
@@ -103,7 +103,11 @@ def _replace(out: Path, texts: Iterable[tuple[str, str]]) -> None:
     """Write each file whole or not at all, even if the power fails."""
     try:
         out.mkdir(parents=True, exist_ok=True)
+        for name, content in texts:
+            files.write_bytes(out / name, content.encode("utf-8", "replace"))  # names may hold what UTF-8 cannot
     except (FileExistsError, NotADirectoryError) as error:
-        raise SpecError(f"{out}: expected a directory, got a file") from error
-    for name, content in texts:
-        files.write_bytes(out / name, content.encode("utf-8", "replace"))  # names may hold what UTF-8 cannot
+        raise SpecError(f"{error.filename}: expected a directory, got a file") from error
+    except OSError as error:
+        if error.errno in exits.DISK_ERRORS:
+            raise
+        raise SpecError(f"{out}: expected a directory that can be written, got {error}") from error

@@ -72,6 +72,7 @@ _MESSAGES = {  # pydantic's error type → what was expected, from the error's c
     "string_too_short": "text that is not empty",
     "string_type": "text",
     "string_unicode": "Unicode text",
+    "too_short": "at least {min_length}",
 }
 
 

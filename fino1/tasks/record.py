@@ -118,7 +118,7 @@ class Task:
         given = {"document": document, "question": record.question, "options": options, **record.fields}
         try:
             return _compile(self.prompts[preset]).render(given)
-        except jinja2.TemplateError as error:
+        except (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise SpecError(f"{self.name}: prompts.{preset}: expected a template of its rows, got {error}") from error
 
 

@@ -92,7 +92,7 @@ def _list_template_problems(text: str, file: TaskFile) -> list[str]:
     try:
         names = meta.find_undeclared_variables(ENVIRONMENT.parse(text))
     except jinja2.TemplateError as error:
-        return [f"expected a jinja2 template, got {error}"]
+        return [f"expected a jinja2 template, got {error.message}"]
     offered = _OFFERED | file.columns.others.keys()
     unknown = sorted(names - offered) if file.reader == "columns" else []
     problems = [f"expected {', '.join(sorted(offered))} (columns.others adds some), got {name}" for name in unknown]

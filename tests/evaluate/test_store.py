@@ -156,6 +156,7 @@ def test_sigterm_while_the_store_is_away(right, tmp_path, away):
     [
         ("file://data/cells", "expected an object store such as s3://…, got file://data/cells"),
         ("nosuch://bucket", "expected a URL that fsspec can open here, got nosuch://bucket"),
+        ("reference://bucket", "expected a URL that fsspec can open here, got reference://bucket"),
     ],
 )
 def test_a_store_that_is_none_is_told_before_a_request(right, tmp_path, url, problem):

@@ -303,6 +303,12 @@ def test_out_is_a_file(tmp_path):
         report.write([], {}, tmp_path / "file", "T")
 
 
+def test_what_lies_in_the_way_of_a_report_is_told(tmp_path):
+    (tmp_path / "leaderboard.csv").mkdir()
+    with pytest.raises(SpecError, match=f"{tmp_path}: expected a directory that can be written, got .*leaderboard.csv"):
+        report.write([], {}, tmp_path, "T")
+
+
 def test_both_figures_are_shown_where_corrected_golds_change_them(cell, tmp_path, sample):
     lines = [
         sample(0, True, strict_by_other_gold=False),
