@@ -19,7 +19,7 @@ from fino1.evaluate.questions import Rows
 from fino1.evaluate.sidecar import Sidecar
 from fino1.evaluate.store import Store
 from fino1.spec import canonical
-from fino1.spec.evaluation import EvalBlock, EvalTask
+from fino1.spec.evaluation import EvalBlock, EvalTask, ExtractionBlock
 from fino1.spec.run import RunSpec
 from fino1.tasks import scoring
 
@@ -47,6 +47,7 @@ def plan(spec: RunSpec, work: Path, stop: threading.Event, sidecar: Sidecar | No
     if spec.eval.extraction:
         with _collect(problems, "eval.extraction: "):
             extractor = Extractor(models.find(spec.eval.extraction, work), spec.eval.extraction)
+            _limit_prompt(extractor.source, spec.eval.extraction)
     with _collect(problems, ""):
         sources = set_engine(sources, spec, sidecar, is_sound=not problems)
     planned: list[PlannedCell] = []
@@ -104,7 +105,7 @@ def _plan_model(
         if cell.answers is not None:
             store.fetch(cell.answers.directory)
     todo = [i for i, cell in enumerate(planned) if cells.find_finished(cell.directory) is None]
-    budget = _limit_prompt(source, block) if todo else None
+    budget = _limit_prompt(source, block, "eval.") if todo else None
     counts = todo and (budget is not None or source.served)
     count = counter.make_counter(source.tokenizer, source.chat_template_kwargs) if counts else None
     for i in todo:
@@ -178,13 +179,13 @@ def _add_extractor(cell: PlannedCell, extractor: Extractor, asked: EvalTask) -> 
     return dataclasses.replace(cell, key=key, directory=directory, settings=settings, extractor=extractor, answers=cell)
 
 
-def _limit_prompt(source: Source, block: EvalBlock) -> int | None:
-    """Compute how many tokens a prompt may have; None for any number. Raises SpecError where none are left."""
+def _limit_prompt(source: Source, block: EvalBlock | ExtractionBlock, at: str = "") -> int | None:
+    """Compute how many tokens a prompt may have; None for any number. Raises SpecError, at the key, where none are left."""
     if source.context_length is None:
         return None
     if source.context_length <= block.max_tokens:
         raise SpecError(
-            f"eval.max_tokens: expected fewer than the {source.context_length} tokens of the model's context, "
+            f"{at}max_tokens: expected fewer than the {source.context_length} tokens of the model's context, "
             f"got {block.max_tokens}"
         )
     return source.context_length - block.max_tokens

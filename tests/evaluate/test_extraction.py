@@ -251,4 +251,6 @@ def test_what_is_wrong_with_it_is_said_first(right, reader, tmp_path):
         main(spec(right, reader, extraction={"api_key_env": "NO_SUCH_KEY"}), "eval", tmp_path)
     with pytest.raises(SpecError, match=r"eval\.extraction\.base_url: expected one, got none"):
         spec_of(right, extraction={"hub": "a/b"})
+    with pytest.raises(SpecError, match=r"eval\.extraction: max_tokens: expected fewer than the 64 tokens .*, got 64"):
+        main(spec(right, reader, extraction={"context_length": 64, "max_tokens": 64}), "eval", tmp_path)
     assert right.asked.total() == 0
