@@ -4,6 +4,7 @@ No root, no node, all on loopback but the application controller's metrics, whos
 Job controller, and run by nobody (kubelet.py).
 """
 
+import subprocess
 import time
 
 import yaml
@@ -41,7 +42,9 @@ class ArgoCD(Instance):
         listen = ["--listen=127.0.0.1", f"--port={self.ports['git']}", "--reuseaddr"]
         bases = [f"--base-path={self.folder / 'git'}", "--export-all"]
         (self.folder / "git").mkdir()
-        self._start("git", ["/usr/bin/git", "daemon", *listen, *bases])
+        # Not `git daemon`, which would be left behind: it starts this as a child.
+        told = subprocess.run(["/usr/bin/git", "--exec-path"], check=True, capture_output=True, text=True)
+        self._start("git", [f"{told.stdout.strip()}/git-daemon", *listen, *bases])
         self._start_argocd()
 
     @property
