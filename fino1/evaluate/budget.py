@@ -73,9 +73,9 @@ class Tariff:
         )
         return found if has_usage else found + Cost(estimated=1)
 
-    def count_unanswered(self, prompt: str) -> Cost:
-        """Return what the endpoint may have charged for a request whose answer did not come."""
-        return self.estimate(prompt) + Cost(unanswered=1)
+    def count_unanswered(self, prompt: str, attempts: int = 1) -> Cost:
+        """Return what the endpoint may have charged for so many requests whose answers did not come."""
+        return sum((self.estimate(prompt) + Cost(unanswered=1) for _ in range(attempts)), Cost())
 
     def sum_samples(self, samples: Iterable[Sample]) -> Cost:
         """Add up the costs of samples, and of the attempts before them that were not answered."""
@@ -83,8 +83,7 @@ class Tariff:
         for sample in samples:
             text = sample.completion + (sample.reasoning or "")
             total += self.count_answer(sample.prompt, text, (sample.prompt_tokens, sample.completion_tokens))
-            for _ in range(sample.unanswered):
-                total += self.count_unanswered(sample.prompt)
+            total += self.count_unanswered(sample.prompt, sample.unanswered)
         return total
 
     def _price(self, asked: int, answered: int) -> Cost:

@@ -84,7 +84,7 @@ class Extractor:
                 found, prompt = Extraction(**sample.extraction), self.write_prompt(sample)
                 usage = found.prompt_tokens, found.completion_tokens
                 total += self.tariff.count_answer(prompt, found.text + (found.reasoning or ""), usage)
-                total += sum((self.tariff.count_unanswered(prompt) for _ in range(found.unheard)), Cost())
+                total += self.tariff.count_unanswered(prompt, found.unheard)
         return total
 
     def estimate(self, question: str, answer_tokens: int) -> Cost:

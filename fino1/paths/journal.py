@@ -75,7 +75,7 @@ class Call:
 
     def count_unanswered(self, tariff: Tariff) -> Cost:
         """Compute what the attempts before it that were not answered may have cost."""
-        return sum((tariff.count_unanswered(self.prompt) for _ in range(self.unanswered)), Cost())
+        return tariff.count_unanswered(self.prompt, self.unanswered)
 
 
 class Journal:
