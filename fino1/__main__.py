@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fino1 import commandline, errors, exits, processes, trackers
+from fino1 import commandline, errors, exits, processes
 from fino1.errors import SpecError
 from fino1.rows import options
 
@@ -108,6 +108,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    from fino1 import trackers
+
     source = arguments.source or str(arguments.config)
     config = _config(arguments.config, "sft", "verifier", "ppo")
     trackers.check(source)

@@ -6,18 +6,19 @@
 Each file and directory appears whole: it is written under a temporary name, fsynced and renamed.
 """
 
+import os
 import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fino1 import exits, files, jsonlines
 from fino1.errors import SpecError
-from fino1.spec import canonical, load
-from fino1.spec.fields import NAME
-from fino1.spec.inputs import TASK_IDS, DataBlock, ModelRef
-from fino1.spec.run import RunSpec
+
+if TYPE_CHECKING:  # a report finds runs, and needs no pydantic
+    from fino1.spec.inputs import DataBlock, ModelRef
+    from fino1.spec.run import RunSpec
 
 CELLS_FILE = "cells.json"
 """Which cells an evaluation has: their keys, models and tasks, in one order; there from its start."""
@@ -25,8 +26,11 @@ ROWS = {"sft": "rows.jsonl", "ppo": "rl.jsonl"}
 """Method → file that a run of method `paths` leaves for it."""
 
 
-def directory(work: Path, name: str, spec: RunSpec) -> Path:
+def directory(work: Path, name: str, spec: "RunSpec") -> Path:
     """Return the run's directory. Raises SpecError for a name that no run may have."""
+    from fino1.spec import load
+    from fino1.spec.fields import NAME
+
     if not re.fullmatch(NAME, name):
         raise SpecError(f"--name: expected at most 34 lower-case letters, digits, - and ., got {name!r}")
     return work / "runs" / f"{name}-{load.run_hash(spec)}"
@@ -46,10 +50,7 @@ def check_work(work: Path) -> None:
 
 def finished(work: Path, name: str, key: str = "run") -> Path:
     """Find the directory of the finished run NAME or NAME-HASH. Raises SpecError, naming `key`, for none and for several."""
-    there = sorted(done.parent for done in (work / "runs").glob("*/done.json"))
-    found = [path for path in there if name == path.name] or [
-        path for path in there if name == path.name.rpartition("-")[0]
-    ]
+    found = find(work, name, "done.json")
     if len(found) == 1:
         return found[0]
     if found:
@@ -57,8 +58,17 @@ def finished(work: Path, name: str, key: str = "run") -> Path:
         raise SpecError(
             f"{key}: {name}: expected one finished run in {work / 'runs'}, got {len(found)}: {names}; name one of them"
         )
-    names = ", ".join(path.name for path in there) or "none"
+    names = ", ".join(sorted(done.parent.name for done in (work / "runs").glob("*/done.json"))) or "none"
     raise SpecError(f"{key}: {name}: expected a finished run in {work / 'runs'}, got none (finished there: {names})")
+
+
+def find(work: Path, name: str, file: str) -> list[Path]:
+    """List the directories of runs NAME-HASH that hold this file, or only NAME, where that is the name of one."""
+    folder = work / "runs"
+    there = sorted(os.listdir(folder)) if folder.is_dir() else []
+    alike = [folder / each for each in there if name in (each, each.rpartition("-")[0])]
+    found = [path for path in alike if (path / file).is_file()]
+    return [path for path in found if path.name == name] or found
 
 
 def read_cells(directory: Path) -> dict[str, list[str]]:
@@ -71,7 +81,7 @@ def read_cells(directory: Path) -> dict[str, list[str]]:
     return {key: found[key] for key in ("cells", "models", "tasks") if key in found}
 
 
-def resolve(ref: ModelRef, work: Path, default: str | None = None, key: str = "") -> tuple[str, str | None]:
+def resolve(ref: "ModelRef", work: Path, default: str | None = None, key: str = "") -> tuple[str, str | None]:
     """Find the directory or hub id that holds this model, and the revision.
 
     Raises SpecError, naming `key`, for a run that is not finished or left no model, and a path that holds no `config.json`.
@@ -95,7 +105,7 @@ def resolve(ref: ModelRef, work: Path, default: str | None = None, key: str = ""
     return default, None
 
 
-def find_rows(block: DataBlock, method: str, work: Path) -> DataBlock:
+def find_rows(block: "DataBlock", method: str, work: Path) -> "DataBlock":
     """Return the block with the path of its run's rows for SFT or PPO; without a run as it is.
 
     Raises SpecError for a run that is not finished or wrote no rows.
@@ -113,6 +123,8 @@ def inputs(document: Any, kind: str = "run", path: str = "") -> dict[str, str]:
 
     With `kind` task every task file, by its path or its text.
     """
+    from fino1.spec.inputs import TASK_IDS
+
     if isinstance(document, dict):
         items: Iterable[tuple[Any, Any]] = document.items()
     else:
@@ -151,6 +163,8 @@ def _renamed(document: Any, names: Mapping[str, str]) -> Any:
     return [_renamed(item, names) for item in document] if isinstance(document, list) else document
 
 
-def write_config(path: Path, spec: RunSpec) -> None:
+def write_config(path: Path, spec: "RunSpec") -> None:
     """Write `config.json` in its canonical form."""
+    from fino1.spec import canonical, load
+
     files.write_bytes(path, canonical.dumps(load.config(spec)).encode())

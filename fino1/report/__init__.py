@@ -14,7 +14,7 @@ from typing import Any
 
 from fino1 import exits, files
 from fino1.errors import SpecError
-from fino1.report import inputs, leaderboard, lm_eval, page, published, tables, text
+from fino1.report import inputs, leaderboard, page, published, tables, text
 
 __all__ = ["write", "write_runs", "write_samples"]
 
@@ -86,6 +86,8 @@ def write(
 
 def write_samples(work: Path, names: Sequence[str], out: Path) -> None:
     """Write the cells of these runs in `work` as lm_eval writes its own samples. Raises SpecError as `write_runs`."""
+    from fino1.report import lm_eval
+
     _check_named(names)
     found = inputs.find(work, names)
     if not found.cells:

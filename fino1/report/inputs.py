@@ -44,10 +44,8 @@ def find(work: Path, names: Sequence[str]) -> Inputs:
 
 def _find_evaluation(work: Path, name: str) -> Path | None:
     """Find the one evaluation NAME or NAME-HASH that has begun, where none of that name has finished."""
-    begun = sorted(path.parent for path in (work / "runs").glob(f"*/{runs.CELLS_FILE}"))
-    named = [path for path in begun if name in (path.name, path.name.rpartition("-")[0])]
-    found = [path for path in named if path.name == name] or named
-    return found[0] if len(found) == 1 and not any((path / "done.json").is_file() for path in named) else None
+    found = runs.find(work, name, runs.CELLS_FILE)
+    return found[0] if len(found) == 1 and not (found[0] / "done.json").is_file() else None
 
 
 def _add_cells(found: Inputs, work: Path, directory: Path) -> None:

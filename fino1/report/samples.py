@@ -15,9 +15,9 @@ from typing import Any
 from markupsafe import Markup
 
 from fino1.cells import Cell, Sample
+from fino1.headings import FINAL, THINKING
 from fino1.report import comparable, several
 from fino1.report.curves import format_number
-from fino1.tasks.record import FINAL, THINKING
 
 PROMPT_CHARS = 16_000  # the longest page of FinQA's test rows has 8,715; documents of DocMath run to a hundred pages
 RESULT_CHARS = 400  # of what an extractor replied: a number, as a rule

@@ -10,9 +10,8 @@ import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from fino1.errors import SpecError
+from fino1.headings import FINAL, THINKING
 
-THINKING = "## Thinking"
-FINAL = "## Final Response"
 LETTERS = "ABCDEFGHIJ"
 """Of a choice's options."""
 
