@@ -111,7 +111,9 @@ class Sample:
     def to_line(self) -> bytes:
         """Write it as a line of samples.jsonl, in ASCII: a completion may hold half a surrogate pair."""
         values = {
-            _key(each): getattr(self, each.name) for each in fields(self) if getattr(self, each.name) != each.default
+            key: getattr(self, each.name)
+            for each, key in _list_fields(Sample)
+            if getattr(self, each.name) != each.default
         }
         return json.dumps(values).encode() + b"\n"
 
@@ -269,15 +271,16 @@ def _list_types(cls: type) -> dict[str, tuple[tuple[type, ...], bool]]:
     """List for each key of a dataclass's file the types as which `json` reads it, and whether it must be there."""
     hints = typing.get_type_hints(cls)
     return {
-        _key(each): (_convert(hints[each.name]), each.default is MISSING and each.default_factory is MISSING)
-        for each in fields(cls)
+        key: (_convert(hints[each.name]), each.default is MISSING and each.default_factory is MISSING)
+        for each, key in _list_fields(cls)
         if each.name != "samples"  # in a file of their own
     }
 
 
-def _key(of: Field) -> str:
-    """Return the key that a dataclass's field has in the file."""
-    return of.metadata.get("key", of.name)
+@functools.cache
+def _list_fields(cls: type) -> list[tuple[Field, str]]:
+    """List a dataclass's fields, each with the key that it has in the file."""
+    return [(each, each.metadata.get("key", each.name)) for each in fields(cls)]
 
 
 def _convert(hint: Any) -> tuple[type, ...]:
@@ -288,4 +291,4 @@ def _convert(hint: Any) -> tuple[type, ...]:
 
 def _build(cls: type[Kind], found: Mapping[str, Any]) -> Kind:
     """Make the dataclass of a line or file without faults; keys that it has no field for are left out."""
-    return cls(**{each.name: found[_key(each)] for each in fields(cls) if _key(each) in found})
+    return cls(**{each.name: found[key] for each, key in _list_fields(cls) if key in found})

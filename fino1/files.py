@@ -13,7 +13,8 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
@@ -71,7 +72,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)  # it would take space on a full disk
-    sync_directory(path.parent)
+    sync(path.parent)
 
 
 def write_json(path: Path, document: Any) -> None:
@@ -79,8 +80,8 @@ def write_json(path: Path, document: Any) -> None:
     write_bytes(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory last through a power cut."""
+def sync(path: Path) -> None:
+    """Make a file's content, or the names in a directory, last through a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -88,19 +89,20 @@ def sync_directory(path: Path) -> None:
         os.close(handle)
 
 
-def publish(temporary: Path, final: Path) -> None:
-    """Make a directory appear whole under its final name: fsync every file in it, rename, fsync the parent."""
-    for path in sorted(temporary.rglob("*")):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-    sync_directory(temporary)
-    if final.exists():
-        shutil.rmtree(final)
-    os.replace(temporary, final)
-    sync_directory(final.parent)
+def publish(moves: Mapping[Path, Path]) -> None:
+    """Make directories appear whole under their final names: fsync every file in them, rename, fsync the parents.
+
+    Sixteen files at a time, since a disk takes as long to write its journal for one as for many.
+    """
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(sync, (path for folder in moves for path in (folder, *folder.rglob("*")))))
+    for temporary, final in moves.items():
+        if final.exists():
+            shutil.rmtree(final)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(temporary, final)
+    for parent in {final.parent for final in moves.values()}:
+        sync(parent)
 
 
 def hash_file(path: Path) -> str:

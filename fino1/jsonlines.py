@@ -59,11 +59,10 @@ def find_faults(found: Mapping[str, Any], types: Mapping[str, tuple[type, ...]])
     """List the fields that are missing or of another type than `types` allows; true is no number here."""
     problems = []
     for name, allowed in types.items():
-        expected = " or ".join(dict.fromkeys(_WORDS[each] for each in allowed))
-        if name not in found:
-            problems.append(f"{name}: expected {expected}, got nothing")
-        elif type(found[name]) not in allowed:
-            problems.append(f"{name}: expected {expected}, got {_shorten(json.dumps(found[name]).encode())}")
+        if name not in found or type(found[name]) not in allowed:
+            expected = " or ".join(dict.fromkeys(_WORDS[each] for each in allowed))
+            got = _shorten(json.dumps(found[name]).encode()) if name in found else "nothing"
+            problems.append(f"{name}: expected {expected}, got {got}")
     return problems
 
 

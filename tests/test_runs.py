@@ -211,7 +211,7 @@ def folder_of(path: Path, **files: str) -> Path:
 
 def test_publish_replaces_a_directory_whole(tmp_path):
     final = folder_of(tmp_path / "model", old="1")
-    files.publish(folder_of(tmp_path / ".model.tmp", new="2", **{"deep/er": "3"}), final)
+    files.publish({folder_of(tmp_path / ".model.tmp", new="2", **{"deep/er": "3"}): final})
     assert sorted(os.listdir(tmp_path)) == ["model"]
     assert sorted(os.listdir(final)) == ["deep", "new"]
 
@@ -222,7 +222,7 @@ def test_publish_syncs_files_before_the_rename(tmp_path, monkeypatch):
     monkeypatch.setattr(files.os, "fsync", lambda fd: (happened.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd)))
     monkeypatch.setattr(files.os, "replace", lambda a, b: (happened.append("rename"), replace(a, b)))
     temporary = folder_of(tmp_path / "tmp", a="1", **{"d/b": "2"})
-    files.publish(temporary, tmp_path / "final")
+    files.publish({temporary: tmp_path / "final"})
     before = happened[: happened.index("rename")]
     assert {str(temporary / name) for name in ("a", "d", "d/b")} | {str(temporary)} <= set(before)
     assert happened[-1] == str(tmp_path)

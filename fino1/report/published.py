@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fino1.cells import Cell
 from fino1.intervals import fisher, holm, newcombe
 from fino1.report.leaderboard import SIGNIFICANT, format_p, format_percent
 from fino1.report.markdown import escape, write_table
+from fino1.spec import yamlfile
 
 LEGEND = (
     "Ours: share accepted by the rules of the public DocMath-Eval evaluator, truncated answers included, of the questions "
@@ -102,8 +101,7 @@ class Comparison:
 @functools.cache
 def read_tables() -> Mapping[str, Any]:
     """Read published.yaml: `tasks` with their n, `models` with their ids, and `tables`, the oldest first."""
-    text = Path(__file__).with_name("published.yaml").read_text(encoding="utf-8")
-    return yaml.safe_load(text)
+    return yamlfile.read_yaml(Path(__file__).with_name("published.yaml"))
 
 
 def list_figures() -> list[tuple[str | None, Figure]]:

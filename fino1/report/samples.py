@@ -70,7 +70,7 @@ def embed(value: Any) -> Markup:
 
 def show_controls(text: str) -> str:
     """Replace control characters by their pictures, and half a surrogate pair by the replacement sign."""
-    return text.translate(_VISIBLE)
+    return text if text.isprintable() else text.translate(_VISIBLE)
 
 
 def split_tables(prompt: str) -> list[Piece]:

@@ -152,7 +152,7 @@ def _write(directory: Path, found: Mapping[str, bytes], overwrite: bool) -> bool
         temporary.mkdir()
         for name, data in found.items():
             (temporary / name).write_bytes(data)
-        files.publish(temporary, directory)
+        files.publish({temporary: directory})
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return True

@@ -109,7 +109,7 @@ def save(
         if is_main:
             sizes = {p.relative_to(temporary).as_posix(): p.stat().st_size for p in temporary.rglob("*") if p.is_file()}
             (temporary / MANIFEST).write_text(json.dumps({"step": step, "world_size": world_size, "files": sizes}))
-            files.publish(temporary, final)
+            files.publish({temporary: final})
             prune(directory, keep)
     except Exception:
         if is_main:
@@ -142,7 +142,7 @@ def publish_model(temporary: Path, final: Path) -> None:
     os.umask(mask)
     for path in temporary.rglob("*"):
         path.chmod((0o777 if path.is_dir() else 0o666) & ~mask)
-    files.publish(temporary, final)
+    files.publish({temporary: final})
 
 
 def _all(directory: Path) -> list[Path]:

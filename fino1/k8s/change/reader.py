@@ -1,9 +1,10 @@
 """Find a pod that can read a run's volume: one that runs already, else a small one that is made and deleted again."""
 
 import contextlib
+import json
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from fino1.errors import ClusterError
@@ -12,6 +13,7 @@ from fino1.k8s.objects.backends import BY_KIND, pod_templates
 from fino1.k8s.state.pods import Pod, Rank, main_container, main_status
 from fino1.k8s.state.run import Run
 
+_LOOK_S = 0.1
 START_S = 300.0  # for a node to be found and the image to be pulled
 _LIFE_S = 6 * 3600  # Kubernetes ends it then, if we could not
 _WORK, _MOUNT, _CONTAINER = "work", "/work", "fetch"
@@ -20,27 +22,39 @@ _KEPT = ("securityContext", "serviceAccountName", "imagePullSecrets", "toleratio
 
 
 @contextlib.contextmanager
-def open_reader(api: Api, runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
-    """Names of a pod and its container that have the runs' volume at /work. One that was made is deleted at the end."""
-    run, names = runs[0], ",".join(run.full for run in runs)
-    for pod in api.list("v1", "Pod", label_selector=f"fino1/run in ({names}),app.kubernetes.io/component!=test"):
-        if Rank(0, pod).is_running and not pod["metadata"].get("deletionTimestamp"):
-            yield pod["metadata"]["name"], main_container(pod)
-            return
-    name = f"{run.full}-fetch-{secrets.token_hex(3)}"
+def open_readers(api: Api) -> Iterator[Callable[[Sequence[Run]], tuple[str, str]]]:
+    """A function that names a pod and its container that have the volume of some runs at /work.
+
+    A pod that it made reads other runs on the same volume too, and is deleted at the end.
+    """
+    made: dict[str, str] = {}  # volume → name of its pod
+
+    def find(runs: Sequence[Run]) -> tuple[str, str]:
+        names = ",".join(run.full for run in runs)
+        ours = f"fino1/run in ({names}),app.kubernetes.io/component!=test"
+        for pod in api.list("v1", "Pod", label_selector=ours, field_selector="status.phase=Running"):
+            if Rank(0, pod).is_running and not pod["metadata"].get("deletionTimestamp"):
+                return pod["metadata"]["name"], main_container(pod)
+        reader = _make_reader_pod(api, runs[0])
+        volume = json.dumps(reader["spec"]["volumes"])
+        if volume not in made:
+            made[volume] = reader["metadata"]["name"]  # first: Ctrl-C may come between the server's answer and us
+            try:
+                api.create(reader)
+            except ClusterError:
+                del made[volume]
+                raise
+            _wait(api, made[volume])
+        return made[volume], _CONTAINER
+
     try:
-        api.create(_make_reader_pod(api, run, name))
-    except KeyboardInterrupt:  # it may have come between the server's answer and us
-        api.delete("v1", "Pod", name)
-        raise
-    try:
-        _wait(api, name)
-        yield name, _CONTAINER
+        yield find
     finally:
-        api.delete("v1", "Pod", name)
+        for name in made.values():
+            api.delete("v1", "Pod", name)
 
 
-def _make_reader_pod(api: Api, run: Run, name: str) -> dict[str, Any]:
+def _make_reader_pod(api: Api, run: Run) -> dict[str, Any]:
     """A pod that sleeps, with the run's image, account and volume (read-only), and no GPU.
 
     It has no label fino1/run, so it counts as none of the run's pods; Pod Security `restricted` admits it.
@@ -65,7 +79,7 @@ def _make_reader_pod(api: Api, run: Run, name: str) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "labels": labels},
+        "metadata": {"name": f"{run.full}-fetch-{secrets.token_hex(3)}", "labels": labels},
         "spec": {
             **{key: spec[key] for key in _KEPT if key in spec},
             "automountServiceAccountToken": False,
@@ -91,7 +105,7 @@ def _wait(api: Api, name: str) -> None:
             late = f" within {START_S:.0f} s" if is_late else ""
             why = _explain_waiting(pod)
             raise ClusterError(f"Pod {name}: expected it to run{late}, to read the run's volume: {why}")
-        time.sleep(0.3)
+        time.sleep(_LOOK_S)
     raise ClusterError(f"Pod {name}: expected it to start, somebody deleted it")
 
 

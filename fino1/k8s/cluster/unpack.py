@@ -78,10 +78,8 @@ def _check_path(member: tarfile.TarInfo, directories: Sequence[str]) -> PurePosi
 
 
 def _publish(temporary: Path, work: Path) -> Iterator[Path]:
-    """Move each directory to its place, cells first: what names them comes last. A finished cell is never replaced."""
-    for path in [*sorted(temporary.glob("cells/*")), *sorted(temporary.glob("runs/*"))]:
-        final = work / path.relative_to(temporary)
-        if path.parent.name != "cells" or not (final / "cell.json").is_file():
-            final.parent.mkdir(parents=True, exist_ok=True)
-            files.publish(path, final)
-        yield final
+    """Move the directories to their places, cells first: what names them comes last. A finished cell is never replaced."""
+    for kind in ("cells", "runs"):
+        moves = {path: work / kind / path.name for path in sorted(temporary.glob(f"{kind}/*"))}
+        files.publish({path: to for path, to in moves.items() if kind == "runs" or not (to / "cell.json").is_file()})
+        yield from moves.values()

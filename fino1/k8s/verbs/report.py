@@ -10,8 +10,7 @@ from fino1.local import page
 def main(arguments: argparse.Namespace) -> int:
     """Fetch what is named; write the evaluations' leaderboard and the others' curves as one page."""
     directories: list[str] = []
-    for name in arguments.names:
-        for came in fetch_runs(arguments, name, everything=False):
-            directories += came.runs
+    for came in fetch_runs(arguments, arguments.names, everything=False):
+        directories += came.runs
     print()
     return page.write(arguments.to or WORK, directories, "--title", arguments.title)
