@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     commandline.add_run(commands["run"])
     for verb in ("train", "evaluate", "paths", "link", "serve"):
         text = "the run's config.json"
-        commands[verb].add_argument("--config", type=Path, required=True, metavar="FILE", help=text)
+        commands[verb].add_argument("--config", type=commandline.path, required=True, metavar="FILE", help=text)
     for verb in ("train", "evaluate", "paths"):
         text = "name of the run (default: what the file `name` beside FILE says, or method)"
         commands[verb].add_argument("--name", help=text)
@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
         commands[verb].add_argument("--server", metavar="URL", help="serves the model without base_url (ends in /v1)")
     text = "judge the stored completions of the run's finished cells again, and ask nobody"
     commands["evaluate"].add_argument("--rescore", action="store_true", help=text)
-    commands["link"].add_argument("--to", type=Path, required=True, metavar="PATH", help="the path to make")
+    commands["link"].add_argument("--to", type=commandline.path, required=True, metavar="PATH", help="the path to make")
     commands["serve"].add_argument(
         "--port", type=commandline.whole(1, 65535), default=_PORT, help=f"(default: {_PORT})"
     )
@@ -76,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
     commands["tasks"].add_argument("files", nargs="*", metavar="FILE.yaml", help="task files (docs/tasks.md)")
     commands["score"].add_argument("--task", required=True, help="the task whose rows were answered, or a task file")
     commands["score"].add_argument(
-        "file", type=Path, metavar="FILE.jsonl", help="answers and targets (docs/scoring.md)"
+        "file", type=commandline.path, metavar="FILE.jsonl", help="answers and targets (docs/scoring.md)"
     )
     text = "program: the answers are programs, which are run (default: text)"
     commands["score"].add_argument("--answer", choices=("text", "program"), default="text", help=text)
@@ -89,7 +89,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_report(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the page and tables go")
+    command.add_argument(
+        "--out", type=commandline.path, required=True, metavar="DIR", help="where the page and tables go"
+    )
     command.add_argument("--run", action="append", default=[], metavar="NAME", help="finished run, may be repeated")
     command.add_argument("--title", default="Fino1", help="heading of the page (default: Fino1)")
     command.add_argument("--note", default="", metavar="TEXT", help="a paragraph under the heading")
@@ -98,7 +100,7 @@ def _add_report(command: argparse.ArgumentParser) -> None:
     text = "put cells that differ in more than the model, such as the prompt, in one table, with a column that says in what"
     command.add_argument("--allow-mixed", action="store_true", help=text)
     text = "also write the samples there, as lm-evaluation-harness writes its own (docs/run.md)"
-    command.add_argument("--lm-eval", type=Path, metavar="DIR", help=text)
+    command.add_argument("--lm-eval", type=commandline.path, metavar="DIR", help=text)
 
 
 def _run(arguments: argparse.Namespace) -> int:

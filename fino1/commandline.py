@@ -59,13 +59,20 @@ def amount(text: str) -> float:
     return found
 
 
+def path(text: str) -> Path:
+    """Read an option's path; its `type`. None is `''`, as of a shell's variable that is not set: that would be this directory."""
+    if not text:
+        raise argparse.ArgumentTypeError("expected a path, got ''")
+    return Path(text)
+
+
 def add_run_file(
     command: argparse.ArgumentParser,
     assignment: str = r"VALUE as helm --set reads it, a list or map as JSON; \. is a dot of a key's own; may be repeated",
 ) -> None:
     """Add the options that change a run file: overlays, single keys (`assignment` says how), the name."""
     text = "run file whose keys are laid over it; may be repeated"
-    command.add_argument("-f", "--values", type=Path, action="append", default=[], metavar="FILE", help=text)
+    command.add_argument("-f", "--values", type=path, action="append", default=[], metavar="FILE", help=text)
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=assignment)
     command.add_argument("--name", help="name of the run (default: the file's)")
 
@@ -96,4 +103,4 @@ def add_run(command: argparse.ArgumentParser) -> None:
 def add_work(command: argparse.ArgumentParser, default: Path) -> None:
     """Add `--work`."""
     text = f"directory of runs and results (default: {default})"
-    command.add_argument("--work", type=Path, default=default, metavar="DIR", help=text)
+    command.add_argument("--work", type=path, default=default, metavar="DIR", help=text)

@@ -6,6 +6,7 @@
 Each file and directory appears whole: it is written under a temporary name, fsynced and renamed.
 """
 
+import json
 import os
 import re
 import tempfile
@@ -77,8 +78,15 @@ def read_cells(directory: Path) -> dict[str, list[str]]:
     A run of version 0.1 has no CELLS_FILE: of that the keys and models are read. Raises SpecError for a run that has not begun.
     """
     listed = directory / CELLS_FILE
-    found = jsonlines.read_object(listed if listed.is_file() else directory / "done.json")
-    return {key: found[key] for key in ("cells", "models", "tasks") if key in found}
+    path = listed if listed.is_file() else directory / "done.json"
+    found = jsonlines.read_object(path)
+    kept = {key: found.get(key) for key in ("cells", "models", "tasks") if key in found or key != "tasks"}
+    for key, texts in kept.items():
+        is_list = isinstance(texts, list) and all(isinstance(text, str) for text in texts)
+        if not is_list or len(texts) != len(kept["cells"]):
+            got = json.dumps(texts)[:60]
+            raise SpecError(f"{path}: {key}: expected a list of texts, one for each cell, got {got}")
+    return kept
 
 
 def resolve(ref: "ModelRef", work: Path, default: str | None = None, key: str = "") -> tuple[str, str | None]:

@@ -202,6 +202,24 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path):
         assert len(set(content)) == 1
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"cells": [1]}, "cells: expected a list of texts, one for each cell, got [1]"),
+        ({"models": None}, "models: expected a list of texts, one for each cell, got null"),
+        ({"tasks": ["t", "u"]}, 'tasks: expected a list of texts, one for each cell, got ["t", "u"]'),
+    ],
+)
+def test_cells_that_a_run_names(tmp_path, changes, said):
+    listed = {"cells": ["ab"], "models": ["m"]}
+    (tmp_path / "done.json").write_text(json.dumps(listed | {"method": "eval"}))
+    assert runs.read_cells(tmp_path) == listed
+    (tmp_path / runs.CELLS_FILE).write_text(json.dumps(listed | changes))
+    with pytest.raises(SpecError) as caught:
+        runs.read_cells(tmp_path)
+    assert str(caught.value) == f"{tmp_path}/cells.json: {said}"
+
+
 def folder_of(path: Path, **files: str) -> Path:
     for name, text in files.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,11 @@ from fino1.evaluate.endpoint import Cancelled
 STORED_FILE = "samples-stored.jsonl"  # on this machine: the answers that the store has of an unfinished cell
 PATIENCE_S = 600.0  # how long a store may be away
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
-_LOCAL = ("file", "local")
+_NO_STORES = {
+    **dict.fromkeys(("file", "local"), "cells on a disk lie in --work"),
+    **dict.fromkeys(("http", "https"), "fsspec cannot delete there"),
+    "memory": "it ends with the process",
+}
 _MISTAKES = (
     "NoCredentialsError",
     "PartialCredentialsError",
@@ -133,8 +137,8 @@ class Store:
                 return use()
             except Exception as error:  # noqa: BLE001, each kind of store has errors of its own
                 said = f"{self._url}: {first_line(error)}"
-                is_mistake = isinstance(error, FileNotFoundError | PermissionError) or type(error).__name__ in _MISTAKES
-                if is_mistake:
+                is_mistake = isinstance(error, FileNotFoundError | PermissionError | NotImplementedError)
+                if is_mistake or type(error).__name__ in _MISTAKES:
                     raise SpecError(f"eval.store: expected a store that can be written and read, got {said}") from error
                 pause = min(FIRST_PAUSE_S * 2**attempt, LONGEST_PAUSE_S)
                 if time.monotonic() + pause > end:
@@ -146,10 +150,8 @@ class Store:
 
 def _open(url: str) -> tuple[Any, str]:
     scheme = url.partition("://")[0]
-    if scheme in _LOCAL:
-        raise SpecError(
-            f"eval.store: expected an object store such as s3://…, got {url}; cells on a disk lie in --work"
-        )
+    if scheme in _NO_STORES:
+        raise SpecError(f"eval.store: expected an object store such as s3://…, got {url}; {_NO_STORES[scheme]}")
     import fsspec
 
     try:

@@ -8,9 +8,9 @@ import importlib
 import os
 import signal
 import sys
-from pathlib import Path
 
 from fino1 import commandline, errors, exits
+from fino1.commandline import path
 
 _OUTPUT = ("text", "json", "yaml")
 _RUN = "built-in name (see `fino1-k8s runs`), or path of a YAML file"
@@ -91,13 +91,13 @@ def _of_single_verbs(commands: dict[str, argparse.ArgumentParser]) -> None:
     render = commands["render"]
     render.add_argument("-o", "--output", choices=("yaml", "json"), default="yaml", help="format (default: yaml)")
     render.add_argument("--tests", action="store_true", help="the pod of `helm test` too")
-    commands["init"].add_argument("--out", type=Path, metavar="FILE", help="(default: standard output)")
+    commands["init"].add_argument("--out", type=path, metavar="FILE", help="(default: standard output)")
     submit = commands["submit"]
     submit.add_argument("--dry-run", action="store_true", help="ask the server, change nothing")
     submit.add_argument("--wait", action="store_true", help="wait until the run is over, showing its progress")
     plan = commands["plan"]
     plan.add_argument("--offline", action="store_true", help="ask no cluster")
-    plan.add_argument("--prices", type=Path, metavar="FILE", help="price book: what a GPU-hour costs")
+    plan.add_argument("--prices", type=path, metavar="FILE", help="price book: what a GPU-hour costs")
     plan.add_argument("--hours", type=commandline.amount, metavar="H", help="how long the run takes; needs --prices")
     commands["ps"].add_argument("-A", "--all-namespaces", action="store_true")
     logs = commands["logs"]
@@ -109,7 +109,7 @@ def _of_single_verbs(commands: dict[str, argparse.ArgumentParser]) -> None:
     logs.add_argument("-o", "--output", choices=("text", "json"), default="text", help="format (default: text)")
     commands["wait"].add_argument("--timeout", type=commandline.amount, metavar="S", help="seconds (default: none)")
     for verb in ("fetch", "report"):
-        commands[verb].add_argument("--to", type=Path, metavar="DIR", help="work directory to copy into (default: out)")
+        commands[verb].add_argument("--to", type=path, metavar="DIR", help="work directory to copy into (default: out)")
     report = commands["report"]
     report.add_argument("names", nargs="+", metavar="NAME", help="a run's name, or its object's full name")
     report.add_argument("--title", default="Fino1", help="heading of the page (default: Fino1)")

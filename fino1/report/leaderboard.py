@@ -15,7 +15,7 @@ SIGNIFICANT = 0.05
 
 LEGEND = (
     "k of n: strictly right answers of all questions asked. Unparsed and truncated answers are in n and never in k; an "
-    "answer that is both counts in both columns. Interval: 95 %, Wilson. Cut: the document was shortened to fit the "
+    "answer that is both counts in both columns. Interval: 95 %, {interval}. Cut: the document was shortened to fit the "
     "model. DocMath-compatible: share accepted by the rules of the public DocMath-Eval evaluator, truncated answers "
     "included, for comparison with published numbers only."
 )
@@ -120,8 +120,10 @@ class Leaderboard:
     @property
     def legends(self) -> list[str]:
         """What explains the rows."""
-        found = [LEGEND]
-        if any(table.k for table in self.tables):
+        has_several = any(table.k for table in self.tables)
+        interval = "Wilson where there is one answer to each question" if has_several else "Wilson"
+        found = [LEGEND.format(interval=interval)]
+        if has_several:
             found.append(several.LEGEND)
         if any("extracted" in row for row in self.rows):
             found.append(extracted.LEGEND)

@@ -2,17 +2,17 @@
 
 import argparse
 import re
-from pathlib import Path
 
+from fino1.commandline import path
 from fino1.errors import SpecError
 
 
 def add(command: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     command.add_argument(
-        "input", type=Path, nargs="+", metavar="RUN|FILE", help="directory of a finished `paths` run, or rows for SFT"
+        "input", type=path, nargs="+", metavar="RUN|FILE", help="directory of a finished `paths` run, or rows for SFT"
     )
-    command.add_argument("--output", type=Path, required=True, metavar="DIR", help="the data set's directory")
+    command.add_argument("--output", type=path, required=True, metavar="DIR", help="the data set's directory")
     command.add_argument("--overwrite", action="store_true", help="replace what `fino1 rows` wrote there before")
     text = "evaluation set whose pages, tables and questions are left out: TASK=FILE, or an evaluation's run file"
     command.add_argument("--exclude", action="append", default=[], metavar="SET", help=text + "; may be repeated")
@@ -29,7 +29,7 @@ def add(command: argparse.ArgumentParser) -> None:
     ):
         command.add_argument(name, type=_count, metavar="N", help=text)
     text = "finished cells of a model (out/cells, or one of them): what it answered right is left out"
-    command.add_argument("--solved-by", type=Path, metavar="DIR", help=text)
+    command.add_argument("--solved-by", type=path, metavar="DIR", help=text)
     text = "share of the pages whose questions are for PPO and not for SFT (default: 0.2)"
     command.add_argument("--rl-share", type=_share, default=0.2, metavar="SHARE", help=text)
     text = "licence of the rows, of one task as TASK=ID; the hub's name of it; may be repeated"

@@ -72,6 +72,8 @@ def _list_problems(file: TaskFile, stem: str) -> list[str]:
     given = file.given()
     if file.reader != "columns" and given["columns"] != columns.ColumnsBlock().given():
         found.append(f"columns: expected none with reader: {file.reader}, got some")
+    if len(set(file.answer.kind)) < len(file.answer.kind):
+        found.append(f"answer.kind: expected each kind once, got {', '.join(file.answer.kind)}")
     if "choice" in file.answer.kind and file.reader == "columns" and file.columns.options is None:
         found.append("columns.options: expected a column with answer.kind: choice, got none")
     strange = [kind for kind in file.answer.kinds.values() if kind not in file.answer.kind]

@@ -21,7 +21,7 @@ def test_the_example(tmp_path, monkeypatch, capsys):
         if block.name:
             (tmp_path / block.name).write_text(block.text.replace("/work/tasks/", "./").replace("/work/data/", "./"))
     assert entry.main(["tasks", "./fees.yaml"]) == 0
-    assert "fees  number, yes/no, choice  CC0-1.0  made for this page" in capsys.readouterr().out
+    assert "fees  number, yes/no, choice  CC0-1.0  made for this page  3\n" in capsys.readouterr().out
     assert entry.main(["score", "--task", "./fees.yaml", "answers.jsonl"]) == 0
     assert json.loads(capsys.readouterr().out)["strict"] is True
     for name, wanted in (("fees-eval.yaml", [12.5, "B", True]), ("fees-inline.yaml", None)):

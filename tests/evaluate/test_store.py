@@ -155,6 +155,8 @@ def test_sigterm_while_the_store_is_away(right, tmp_path, away):
     ("url", "problem"),
     [
         ("file://data/cells", "expected an object store such as s3://…, got file://data/cells"),
+        ("memory://cells", "expected an object store such as s3://…, got memory://cells; it ends with the process"),
+        ("http://127.0.0.1:9/cells", "expected an object store such as s3://…, got http://127.0.0.1:9/cells"),
         ("nosuch://bucket", "expected a URL that fsspec can open here, got nosuch://bucket"),
         ("reference://bucket", "expected a URL that fsspec can open here, got reference://bucket"),
     ],

@@ -257,6 +257,7 @@ def test_wrong_usage_is_the_user_s_mistake(capsys, arguments):
 @pytest.mark.parametrize(
     ("main", "arguments", "said"),
     [
+        (entry.main, ["report", "--out", "x", "--lm-eval", ""], "--lm-eval: expected a path, got ''"),
         (cli.main, ["logs", "x", "--tail", "-3"], "--tail: expected a whole number of at least 0, got '-3'"),
         (cli.main, ["logs", "x", "--rank", "1.5"], "--rank: expected a whole number of at least 0, got '1.5'"),
         (cli.main, ["wait", "x", "--timeout", "-1"], "--timeout: expected a number of at least 0, got '-1'"),

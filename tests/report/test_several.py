@@ -118,6 +118,7 @@ def test_markdown_page_and_csv_show_the_three(several_cell, tmp_path):
     text = (out / "leaderboard.md").read_text()
     assert "questions 2 · temperature 0.7 · samples 3 · truncated" in text
     assert "| k/n | avg@3, % | 95 % interval, %" in text
+    assert "Interval: 95 %, Wilson where there is one answer to each question. Cut: " in text
     assert "| 3/6 | 50.0 | 33.3–66.7 | 50.0 (9.5–90.5) | 100.0 (34.2–100.0) | 0 | 0 | 0 | 50.0 |" in text
     assert text.count("| k/n | Accuracy, %") == 1
     assert text.count("maj@k: the share of questions") == 1
@@ -130,7 +131,8 @@ def test_markdown_page_and_csv_show_the_three(several_cell, tmp_path):
 
 def test_one_answer_each_looks_as_before(cell, tmp_path):
     report.write([cell("a", [True, False])], {}, tmp_path / "out", "T")
-    assert "avg@" not in (tmp_path / "out" / "leaderboard.md").read_text()
+    text = (tmp_path / "out" / "leaderboard.md").read_text()
+    assert "avg@" not in text and "Interval: 95 %, Wilson. Cut: " in text
     assert "avg@" not in (tmp_path / "out" / "index.html").read_text().split("<script>")[0]
 
 

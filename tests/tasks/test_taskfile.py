@@ -19,7 +19,7 @@ from fino1.rows import contamination
 from fino1.spec import load
 from fino1.spec.evaluation import EvalTask
 from fino1.spec.inputs import TASK_IDS, DataBlock
-from fino1.tasks import scorefile
+from fino1.tasks import listing, scorefile
 from fino1.tasks.record import judge
 from fino1.train.data import rows
 from fino1.train.ppo import reward
@@ -206,6 +206,7 @@ def test_a_run_knows_the_file_and_its_rows(tmp_path):
         ({"name": "My Task"}, "name: expected a name of lower-case letters, digits, -, _ and ., got My Task"),
         ({"rows": {"hub": "a/b"}}, "rows: expected one of path, hub, got both"),
         ({"answer": {"kind": "letter"}}, "answer.kind.0: expected 'number', 'yes/no' or 'choice', got the text letter"),
+        ({"answer": {"kind": ["number", "number"]}}, "answer.kind: expected each kind once, got number, number"),
         ({"answer": {"unit": "dozen"}}, "answer.unit: expected 'one', "),
         ({"answer": {"tolerance": {"relative": -1}}}, "answer.tolerance.relative: expected at least 0, got -1"),
         ({"answer": {"kinds": {"a": "number"}}}, "answer.kinds: expected it with columns.kind, and that with it, got one of"),
@@ -239,6 +240,26 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path, changes, problem):
 def test_what_is_wrong_with_a_row_is_said(tmp_path, row, problem):
     path = write(tmp_path, [NUMBER, row])
     assert problems_of(read, path)[0].startswith(f"{tmp_path}/fees.jsonl:2: {problem}")
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ({"path": "fees.jsonl"}, "1 (without 1 questions that the task leaves out)"),
+        ({"path": "none.jsonl"}, "{}/none.jsonl, not read: not here"),
+        ({"path": None, "hub": "a/b"}, "a/b, not read: on the hub"),
+        (None, "none named"),
+    ],
+)
+def test_listing_it_reads_its_rows(tmp_path, rows, said):
+    path = write(tmp_path, [NUMBER, NUMBER | {"figure": "a.png"}], rows=rows, leave_out={"figure": []})
+    out = io.StringIO()
+    listing.main([str(path)], out)
+    assert out.getvalue().splitlines()[1].endswith(f"made for this test  {said.format(tmp_path)}")
+    path = write(tmp_path, [{**NUMBER, "year": 1}, {"q": "?", "qa": {"gold": 1}}])
+    assert (
+        problems_of(listing.main, [str(path)], out)[0] == f"{tmp_path}/fees.jsonl:2: note: expected text, got nothing"
+    )
 
 
 def test_rows_that_nobody_names(tmp_path):
