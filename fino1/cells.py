@@ -172,6 +172,14 @@ class Cell:
         """The number of answers to each question, k of avg@k."""
         return self.settings.get("samples", 1)
 
+    @functools.cached_property
+    def answers(self) -> dict[tuple[str, str, str], list[Sample]]:
+        """The answers to each question, by Sample.question_key; both in the order of the file."""
+        found: dict[tuple[str, str, str], list[Sample]] = {}
+        for sample in self.samples:
+            found.setdefault(sample.question_key, []).append(sample)
+        return found
+
 
 def find_finished(directory: Path) -> Cell | None:
     """Read cell.json of a finished cell; None where the cell is not there or not finished."""
@@ -193,7 +201,8 @@ def read_cell(directory: Path) -> Cell:
 
 def write_cell(directory: Path, cell: Cell) -> None:
     """Write cell.json, which says that the cell is finished; samples.jsonl must be there."""
-    heading = {name: value for name, value in vars(cell).items() if name not in ("samples", "summary", "cost")}
+    names = ("key", "model", "task", "settings", "provenance")
+    heading = {name: getattr(cell, name) for name in names}
     heading |= {"summary": asdict(cell.summary), "cost": cell.cost, "finished": True}
     files.write_json(directory / CELL_FILE, heading)
 

@@ -63,15 +63,13 @@ def write(
         searches: directories of runs of method `paths` by the name to show.
         allow_mixed: cells of a task that differ in more than the model stand in one table, with a column that says in what.
 
-    Raises:
-        SpecError: a cell that is not finished, a missing file, a broken line; all of them at once. Nothing is written.
+    Raises SpecError for cells that are not finished, missing files, broken lines; all of them at once. Nothing is written then.
 
     """
     found, metrics, made = inputs.read([Path(cell) for cell in cells], models, training, searches or {})
     board = leaderboard.build(found, allow_mixed)
     compared = published.compare(found, board.rows)
-    searched = [f"{each.name}: {each.summary}" for each in made]
-    markdown = [text.write_markdown(board, title, note, skipped, searched), *published.write_markdown(compared)]
+    markdown = [text.write_markdown(board, title, note, skipped, made), *published.write_markdown(compared)]
     _replace(
         Path(out),
         {

@@ -4,7 +4,6 @@ from typing import Any
 
 from fino1.cells import Cell, Sample
 from fino1.intervals import bootstrap
-from fino1.report import several
 
 LEGEND = (
     "By extraction: another model named the final result of each answer, and the scorer judged that; truncated answers are "
@@ -21,7 +20,7 @@ def is_accepted(sample: Sample) -> bool:
 
 def summarize(cell: Cell) -> dict[str, Any]:
     """Return what a row of the leaderboard has of a cell with extractions; shares are fractions, with their intervals."""
-    k, questions = cell.samples_per_question, list(several.group_answers(cell).values())
+    k, questions = cell.samples_per_question, list(cell.answers.values())
     found: dict[str, Any] = {}
     for name, count in zip(HEADINGS, (lambda sample: sample.right_by_extraction, is_accepted), strict=True):
         counts = [sum(map(count, answers)) for answers in questions]

@@ -64,21 +64,15 @@ def render(
         title=title,
         paragraphs=[part.strip() for part in note.split("\n\n") if part.strip()],
         board=board,
-        pairs_legend=PAIRS_LEGEND,
         searches=found,
-        causes=searches.CAUSES,
         charts=curves.draw_charts(metrics),
         runs=list(metrics),
-        swatch=curves.draw_swatch,
         data={"labels": samples.LABELS, "signs": _SIGNS} | data,
         parts=parts,
         is_cut=data["chars"] < samples.COMPLETION_CHARS[0],
         orders=[_draw_order(table, board.pairs, compared) for table in board.comparable if len(table.rows) > 1],
-        standing_legend=standing.LEGEND,
         compared=compared,
-        published_legend=published.LEGEND,
         costs=costs.draw_costs(board.comparable, cells),
-        costs_legend=costs.LEGEND,
         samples=sum(cell.summary.n for cell in cells),
         origins=[_describe_origin(cell) for cell in cells],
         skipped=skipped,
@@ -108,6 +102,8 @@ def _make_environment() -> jinja2.Environment:
         keep_trailing_newline=True,
         finalize=lambda value: samples.show_controls(value) if type(value) is str else value,
     )
+    legends = {"pairs": PAIRS_LEGEND, "standing": standing.LEGEND, "published": published.LEGEND, "costs": costs.LEGEND}
+    environment.globals |= {"legends": legends, "causes": searches.CAUSES, "swatch": curves.draw_swatch}
     environment.filters |= {"percent": format_percent, "probability": format_p, "interval": format_interval}
     environment.filters["embed"] = samples.embed
     environment.filters["shorten"] = lambda text: samples.shorten(text, searches.TEXT_CHARS)

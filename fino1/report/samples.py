@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from fino1.cells import Cell, Sample
 from fino1.headings import FINAL, THINKING
-from fino1.report import comparable, several
+from fino1.report import comparable
 from fino1.report.curves import format_number
 
 PROMPT_CHARS = 16_000  # the longest page of FinQA's test rows has 8,715; documents of DocMath run to a hundred pages
@@ -123,7 +123,7 @@ def _limit(cells: Sequence[Cell]) -> tuple[int, int]:
 def _make_task(name: str, cells: Sequence[Cell], chars: int, most: int, parts: list[Markup]) -> dict[str, Any]:
     asked: dict[tuple[str, str, str], dict[int, list[Sample]]] = {}
     for model, cell in enumerate(cells):
-        for key, answers in several.group_answers(cell).items():
+        for key, answers in cell.answers.items():
             asked.setdefault(key, {})[model] = answers
     k, prompts = cells[0].samples_per_question, dict[str, int]()
     made = {

@@ -16,22 +16,14 @@ LEGEND = (
 )
 
 
-def group_answers(cell: Cell) -> dict[tuple[str, str, str], list[Sample]]:
-    """Return the answers to each question, by Sample.question_key; both in the order of the file."""
-    found: dict[tuple[str, str, str], list[Sample]] = {}
-    for sample in cell.samples:
-        found.setdefault(sample.question_key, []).append(sample)
-    return found
-
-
 def count_right(cell: Cell) -> dict[tuple[str, str, str], int]:
     """Return the number of right answers to each question, by Sample.question_key."""
-    return {key: sum(sample.right for sample in answers) for key, answers in group_answers(cell).items()}
+    return {key: sum(sample.right for sample in answers) for key, answers in cell.answers.items()}
 
 
 def summarize(cell: Cell) -> dict[str, Any]:
     """Return what a row of the leaderboard has of a cell with several answers to each question; shares are fractions."""
-    k, questions = cell.samples_per_question, list(group_answers(cell).values())
+    k, questions = cell.samples_per_question, list(cell.answers.values())
     n, counts = len(questions), list(count_right(cell).values())
     low, high = bootstrap(counts, k)
     maj, passed = sum(map(is_majority_right, questions)), sum(count > 0 for count in counts)

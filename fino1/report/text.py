@@ -5,21 +5,24 @@ from typing import Any
 
 from fino1.report.leaderboard import PAIRS_LEGEND, Leaderboard, Table, format_interval, format_p, format_percent
 from fino1.report.markdown import escape, write_table
+from fino1.report.searches import Search
 
 _ROW_HEAD = ("Model", "Task", "k/n", "Accuracy, %", "95 % interval, %", "Unparsed", "Truncated", "Cut")
 _ROW_HEAD += ("DocMath-compatible, %",)
 _PAIR_HEAD = ("Task", "a", "b", "Reading", "Questions", "Only a right", "Only b right", "p", "p (Holm)")
 
 
-def write_markdown(board: Leaderboard, title: str, note: str, skipped: Sequence[str], found: Sequence[str] = ()) -> str:
-    """Write leaderboard.md; `found` has a line for each search for reasoning paths."""
+def write_markdown(
+    board: Leaderboard, title: str, note: str, skipped: Sequence[str], found: Sequence[Search] = ()
+) -> str:
+    """Write leaderboard.md."""
     parts = [f"# {escape(title)}"]
     if note:
         parts.append(note.strip().replace("<", "&lt;"))
     parts += _write_rows(board) if board.rows else ["No finished evaluation."]
     parts += _write_pairs(board)
     if found:
-        parts += ["## Reasoning paths", "\n".join(f"- {escape(line)}" for line in found)]
+        parts += ["## Reasoning paths", "\n".join(f"- {escape(f'{each.name}: {each.summary}')}" for each in found)]
     if skipped:
         parts += ["## Not run", "\n".join(f"- {escape(line)}" for line in skipped)]
     return "\n\n".join(parts) + "\n"
