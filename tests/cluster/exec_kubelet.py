@@ -82,7 +82,11 @@ class _ExecHandler(_Handler):
         self.run([here.get(word, word) for word in command])
 
     def run(self, command):
-        ran = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        ran = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        message = self.read_frame()
+        assert message[:1] == b"\0"
+        ran.stdin.write(message[1:])
+        ran.stdin.flush()
         left = self.kubelet.limit
         self.frame(1, b"")  # containerd's first message
         while data := ran.stdout.read(1 << 15):
@@ -98,6 +102,14 @@ class _ExecHandler(_Handler):
             self.frame(2, errors)
         self.frame(3, json.dumps(_ended(ran.returncode)).encode())
         self.wfile.write(b"\x88\x02\x03\xe8")  # close, 1000
+
+    def read_frame(self):
+        _, size = self.rfile.read(2)
+        size &= 0x7F  # the first bit says that it is masked
+        if size > 125:
+            size = int.from_bytes(self.rfile.read(2 if size == 126 else 8))
+        mask = self.rfile.read(4)
+        return bytes(byte ^ mask[i % 4] for i, byte in enumerate(self.rfile.read(size)))
 
     def frame(self, channel, data):
         size = len(data) + 1

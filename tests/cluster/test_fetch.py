@@ -3,6 +3,7 @@
 The API server is real, and so is its way to a kubelet; the kubelet is ours (exec_kubelet.py).
 """
 
+import argparse
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import time
 import pytest
 
 from fino1.k8s import cli
+from fino1.k8s.verbs.fetch import fetch_runs
 from tests.cluster.exec_kubelet import ExecKubelet
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(120)]
@@ -152,6 +154,17 @@ def test_an_evaluation_brings_its_cells(api, stage, kubelet, volume, fetch, tmp_
     assert names(tmp_path / "here/cells" / f"1{KEY[1:]}") == ["cell.json", "samples.jsonl"]
     assert mine.read_text() == "finished here"
     assert {path.name for path in (tmp_path / "here/runs").iterdir()} == {run.directory for run in runs}
+
+
+def test_several_names_on_one_volume_are_one_request(api, stage, kubelet, volume, kubeconfig, tmp_path, capsys):
+    one, two = *stage.submit(name="one"), *stage.submit(name="two")
+    fill(volume, one)
+    fill(volume, two)
+    kubelet.start(api.namespace, "some-worker", labels={"fino1/run": one.full})
+    where = {"kubeconfig": str(kubeconfig), "context": None, "namespace": api.namespace, "to": tmp_path / "here"}
+    (came,) = fetch_runs(argparse.Namespace(**where), ["two", "one", two.full], everything=False)
+    assert came.runs == [two.directory, one.directory] and len(kubelet.commands) == 1
+    assert capsys.readouterr().out == "two, one, 2 of 2 runs: 4 files, 1.9 MiB (Pending: not all)\n"
 
 
 def test_what_breaks_off_leaves_nothing(api, stage, kubelet, volume, fetch, tmp_path, capsys):

@@ -176,7 +176,7 @@ def test_files_are_not_copied_through_a_socks_proxy(serve):
     with pytest.raises(
         SpecError, match="^context x of .*: proxy socks5h://127.0.0.1:9: expected an HTTP proxy or none"
     ):
-        next(read_output(api, "pod", "c", ["true"]))
+        next(read_output(api, "pod", "c", ["true"], ""))
 
 
 @pytest.mark.parametrize(

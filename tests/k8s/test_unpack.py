@@ -1,6 +1,7 @@
 """Does what `fetch` packs in the pod come out here as it was, and nowhere else, whatever the pod sends?"""
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -38,8 +39,8 @@ def files(folder):
 
 
 def packed(volume, what="results", *directories):
-    command = [sys.executable, "-c", Path(pack.__file__).read_text(), str(volume), what, *(directories or (RUN,))]
-    return subprocess.run(command, capture_output=True)
+    command = [sys.executable, "-c", Path(pack.__file__).read_text(), str(volume), what]
+    return subprocess.run(command, capture_output=True, input=json.dumps(directories or [RUN]).encode() + b"\n")
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ def test_runs_that_share_a_cell_and_one_that_has_not_begun(volume, tmp_path):
     ran = packed(volume, "results", *runs)
     assert ran.returncode == 0 and ran.stderr == b""
     came = unpack(chunks(ran.stdout), tmp_path / "here", *runs)
-    assert came.runs == [runs[2], RUN] and [path.name for path in came.directories] == [KEY, *came.runs]
+    assert came.runs == [RUN, runs[2]] and [path.name for path in came.directories] == [KEY, *came.runs]
 
 
 @pytest.mark.parametrize(

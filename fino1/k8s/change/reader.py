@@ -1,10 +1,9 @@
 """Find a pod that can read a run's volume: one that runs already, else a small one that is made and deleted again."""
 
 import contextlib
-import json
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fino1.errors import ClusterError
@@ -14,6 +13,7 @@ from fino1.k8s.state.pods import Pod, Rank, main_container, main_status
 from fino1.k8s.state.run import Run
 
 _LOOK_S = 0.1
+_ASKED = 32  # runs of which a running pod is looked for: their names are in a URL
 START_S = 300.0  # for a node to be found and the image to be pulled
 _LIFE_S = 6 * 3600  # Kubernetes ends it then, if we could not
 _WORK, _MOUNT, _CONTAINER = "work", "/work", "fetch"
@@ -22,48 +22,47 @@ _KEPT = ("securityContext", "serviceAccountName", "imagePullSecrets", "toleratio
 
 
 @contextlib.contextmanager
-def open_readers(api: Api) -> Iterator[Callable[[Sequence[Run]], tuple[str, str]]]:
-    """A function that names a pod and its container that have the volume of some runs at /work.
-
-    A pod that it made reads other runs on the same volume too, and is deleted at the end.
-    """
-    made: dict[str, str] = {}  # volume → name of its pod
-
-    def find(runs: Sequence[Run]) -> tuple[str, str]:
-        names = ",".join(run.full for run in runs)
-        ours = f"fino1/run in ({names}),app.kubernetes.io/component!=test"
-        for pod in api.list("v1", "Pod", label_selector=ours, field_selector="status.phase=Running"):
-            if Rank(0, pod).is_running and not pod["metadata"].get("deletionTimestamp"):
-                return pod["metadata"]["name"], main_container(pod)
-        reader = _make_reader_pod(api, runs[0])
-        volume = json.dumps(reader["spec"]["volumes"])
-        if volume not in made:
-            made[volume] = reader["metadata"]["name"]  # first: Ctrl-C may come between the server's answer and us
-            try:
-                api.create(reader)
-            except ClusterError:
-                del made[volume]
-                raise
-            _wait(api, made[volume])
-        return made[volume], _CONTAINER
-
+def open_reader(api: Api, runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
+    """Names of a pod and its container that have the runs' volume at /work. One that was made is deleted at the end."""
+    run, names = runs[0], ",".join(run.full for run in runs[:_ASKED])
+    ours = f"fino1/run in ({names}),app.kubernetes.io/component!=test"
+    for pod in api.list("v1", "Pod", label_selector=ours, field_selector="status.phase=Running"):
+        if Rank(0, pod).is_running and not pod["metadata"].get("deletionTimestamp"):
+            yield pod["metadata"]["name"], main_container(pod)
+            return
+    name = f"{run.full}-fetch-{secrets.token_hex(3)}"
     try:
-        yield find
+        api.create(_make_reader_pod(api, run, name))
+    except KeyboardInterrupt:  # it may have come between the server's answer and us
+        api.delete("v1", "Pod", name)
+        raise
+    try:
+        _wait(api, name)
+        yield name, _CONTAINER
     finally:
-        for name in made.values():
-            api.delete("v1", "Pod", name)
+        api.delete("v1", "Pod", name)
 
 
-def _make_reader_pod(api: Api, run: Run) -> dict[str, Any]:
-    """A pod that sleeps, with the run's image, account and volume (read-only), and no GPU.
+def find_volume(api: Api, run: Run) -> dict[str, Any]:
+    """The volume that the run's pods have at /work."""
+    return next(volume for volume in _read_spec(api, run)["volumes"] if volume["name"] == _WORK)
 
-    It has no label fino1/run, so it counts as none of the run's pods; Pod Security `restricted` admits it.
-    """
+
+def _read_spec(api: Api, run: Run) -> dict[str, Any]:
+    """The spec of the run's first pod template."""
     runtime = BY_KIND[run.kind].runtime
     body = api.get(run.object["apiVersion"], runtime, run.full) if runtime else run.object
     if body is None:
         raise ClusterError(f"{run.kind}/{run.full}: expected a pod template, got none: its {runtime} is gone")
-    spec = pod_templates(body)[0]["spec"]
+    return pod_templates(body)[0]["spec"]
+
+
+def _make_reader_pod(api: Api, run: Run, name: str) -> dict[str, Any]:
+    """A pod that sleeps, with the run's image, account and volume (read-only), and no GPU.
+
+    It has no label fino1/run, so it counts as none of the run's pods; Pod Security `restricted` admits it.
+    """
+    spec = _read_spec(api, run)
     main, volume = spec["containers"][0], next(volume for volume in spec["volumes"] if volume["name"] == _WORK)
     amounts = {"cpu": "500m", "memory": "256Mi"}
     container = {
@@ -79,7 +78,7 @@ def _make_reader_pod(api: Api, run: Run) -> dict[str, Any]:
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": f"{run.full}-fetch-{secrets.token_hex(3)}", "labels": labels},
+        "metadata": {"name": name, "labels": labels},
         "spec": {
             **{key: spec[key] for key in _KEPT if key in spec},
             "automountServiceAccountToken": False,

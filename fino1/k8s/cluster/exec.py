@@ -16,16 +16,20 @@ from fino1.k8s.cluster.errors import Request, refusal
 
 _PROTOCOL = "v4.channel.k8s.io"
 _SILENCE_S = 300.0  # a volume that is slow to be read says nothing meanwhile
-_STDOUT, _STDERR, _STATUS = b"\1", b"\2", b"\3"
+_STDIN, _STDOUT, _STDERR, _STATUS = b"\0", b"\1", b"\2", b"\3"
 
 
-def read_output(api: Api, pod: str, container: str, command: Sequence[str]) -> Iterator[bytes]:
-    """Standard output as it comes. At its end ClusterError, with standard error, where the command failed or was cut off."""
+def read_output(api: Api, pod: str, container: str, command: Sequence[str], line: str) -> Iterator[bytes]:
+    """What a command that reads this line writes to standard output, as it comes.
+
+    At its end ClusterError, with standard error, where the command failed or was cut off.
+    """
     from websocket import ABNF, WebSocketException
 
     where, errors = f"Pod {api.namespace}/{pod}", b""
     socket = _open(api, pod, container, command)
     try:
+        socket.send_binary(_STDIN + line.encode() + b"\n")
         while True:
             kind, message = socket.recv_data()
             if kind == ABNF.OPCODE_CLOSE:
@@ -54,7 +58,8 @@ def _open(api: Api, pod: str, container: str, command: Sequence[str]) -> Any:
     if (proxy := api.who.configuration.proxy or "").startswith("socks"):
         raise SpecError(f"{api.who.source}: proxy {proxy}: expected an HTTP proxy or none to copy files, got SOCKS")
     request = Request("get", api.resource("v1", "Pod"), api.namespace, pod, "exec")
-    query = [("container", container), ("stdout", "true"), ("stderr", "true"), *(("command", c) for c in command)]
+    query = [("container", container), *((stream, "true") for stream in ("stdin", "stdout", "stderr"))]
+    query += [("command", word) for word in command]
     url = f"ws{api.who.url.removeprefix('http')}{request.path}?{urlencode(query)}"
     headers = {**api.connection.credentials(), "sec-websocket-protocol": _PROTOCOL}
     try:

@@ -1,4 +1,6 @@
-"""Writes runs' results as a tar stream to standard output. Runs in the pod: `python3 -c TEXT WORK all|results DIRECTORY…`.
+"""Writes runs' results as a tar stream to standard output. Runs in the pod: `python3 -c TEXT WORK all|results`.
+
+A line of standard input says of which runs: an array of their directories in JSON, which may be too long for a URL.
 
 Only the standard library, and no word of the installed fino1: the text of this module is sent along, so that `fetch` and what
 it reads are of one version. Files that are being written (names that begin with a dot) stay out, and so do links.
@@ -11,9 +13,9 @@ import sys
 import tarfile
 
 
-def main(work: str, what: str, *directories: str) -> int:
+def main(work: str, what: str) -> int:
     """Pack those `runs/DIRECTORY` that are there, of evaluations their cells too; without checkpoints unless `what` is all."""
-    folders = [os.path.join(work, "runs", directory) for directory in directories]
+    folders = [os.path.join(work, "runs", directory) for directory in json.loads(sys.stdin.readline())]
     there = [folder for folder in folders if os.path.isdir(folder)]
     if not there:
         wanted = "expected the run's directory, got none: it has not started, or not on this volume"

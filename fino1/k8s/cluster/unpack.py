@@ -40,7 +40,7 @@ def unpack(chunks: Iterable[bytes], work: Path, *directories: str) -> Fetched:
             if (final / "checkpoints").is_dir() and not (run / "checkpoints").is_dir():
                 wanted = "none with checkpoints, which would be lost; use --all, or another --to"
                 raise SpecError(f"--to: {final}: expected {wanted}")
-        return Fetched(tuple(_publish(temporary, work)), count, size)
+        return Fetched(tuple(_publish(temporary, work, directories)), count, size)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -77,9 +77,10 @@ def _check_path(member: tarfile.TarInfo, directories: Sequence[str]) -> PurePosi
     return path
 
 
-def _publish(temporary: Path, work: Path) -> Iterator[Path]:
+def _publish(temporary: Path, work: Path, directories: Sequence[str]) -> Iterator[Path]:
     """Move the directories to their places, cells first: what names them comes last. A finished cell is never replaced."""
-    for kind in ("cells", "runs"):
-        moves = {path: work / kind / path.name for path in sorted(temporary.glob(f"{kind}/*"))}
-        files.publish({path: to for path, to in moves.items() if kind == "runs" or not (to / "cell.json").is_file()})
-        yield from moves.values()
+    cells = {path: work / "cells" / path.name for path in sorted(temporary.glob("cells/*"))}
+    files.publish({path: to for path, to in cells.items() if not (to / "cell.json").is_file()})
+    runs = {path: work / "runs" / name for name in directories if (path := temporary / "runs" / name).is_dir()}
+    files.publish(runs)
+    yield from (*cells.values(), *runs.values())

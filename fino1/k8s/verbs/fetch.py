@@ -5,20 +5,19 @@ They are written as in a work directory (docs/design.md C13), by default `out`: 
 """
 
 import argparse
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fino1 import exits
 from fino1.commandline import WORK
 from fino1.errors import ClusterError
-from fino1.k8s.change.reader import open_readers
+from fino1.k8s.change.reader import find_volume, open_reader
 from fino1.k8s.cluster import pack
-from fino1.k8s.cluster.client import Api, connect
+from fino1.k8s.cluster.client import connect
 from fino1.k8s.cluster.exec import read_output
 from fino1.k8s.cluster.unpack import Fetched, unpack
 from fino1.k8s.state.run import Run, latest_runs, summarize
-
-_AT_ONCE = 32  # runs of one request: their names are in its URL
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -28,28 +27,24 @@ def main(arguments: argparse.Namespace) -> int:
     return exits.DONE
 
 
-def fetch_runs(arguments: argparse.Namespace, names: Iterable[str], everything: bool) -> Iterator[Fetched]:
-    """Copy the newest run objects of these names into the work directory, some at a time; say how much has come."""
+def fetch_runs(arguments: argparse.Namespace, names: Sequence[str], everything: bool) -> Iterator[Fetched]:
+    """Copy the newest run objects of these names into the work directory, all of a volume at once; say how much has come."""
     api = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
-    script = Path(pack.__file__).read_text(encoding="utf-8")
-    with open_readers(api) as find_reader:
-        for name, some in _divide(api, names):
-            directories = [run.directory for run in some]
-            command = ["python3", "-c", script, "/work", "all" if everything else "results", *directories]
-            came = unpack(read_output(api, *find_reader(some), command), arguments.to or WORK, *directories)
-            yield came
-            title = some[0].full if len(some) == 1 else f"{name}, {len(came.runs)} of {len(some)} runs"
-            part = "" if all(run.is_over for run in some) else f" ({summarize(some)}: not all)"
-            print(f"{title}: {came.files} files, {came.size / 2**20:.1f} MiB{part}")
-
-
-def _divide(api: Api, names: Iterable[str]) -> Iterator[tuple[str, list[Run]]]:
-    """The runs of each name, so many of them as one request can ask for."""
+    command = ["python3", "-c", Path(pack.__file__).read_text("utf-8"), "/work", "all" if everything else "results"]
+    volumes: dict[str, dict[str, Run]] = {}  # volume → its runs, by their full names
     for name in names:
-        runs = latest_runs(api, name)
-        for run in runs:
-            if not run.directory:
-                got = "got none: it is not of this version"
-                raise ClusterError(f"{run.kind}/{run.full}: expected the annotation fino1/directory, {got}")
-        for at in range(0, len(runs), _AT_ONCE):
-            yield name, runs[at : at + _AT_ONCE]
+        runs = sorted(latest_runs(api, name), key=lambda run: run.directory)
+        if old := next((run for run in runs if not run.directory), None):
+            raise ClusterError(f"{old.kind}/{old.full}: expected the annotation fino1/directory, got none: too old")
+        volume = json.dumps(find_volume(api, runs[0])) if len(names) > 1 else ""  # models of an evaluation share it
+        volumes.setdefault(volume, {}).update({run.full: run for run in runs})
+    for some in map(list, map(dict.values, volumes.values())):
+        directories = [run.directory for run in some]
+        with open_reader(api, some) as reader:
+            output = read_output(api, *reader, command, json.dumps(directories))
+            came = unpack(output, arguments.to or WORK, *directories)
+        yield came
+        called = ", ".join(dict.fromkeys(run.name for run in some))
+        title = some[0].full if len(some) == 1 else f"{called}, {len(came.runs)} of {len(some)} runs"
+        part = "" if all(run.is_over for run in some) else f" ({summarize(some)}: not all)"
+        print(f"{title}: {came.files} files, {came.size / 2**20:.1f} MiB{part}")

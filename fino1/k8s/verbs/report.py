@@ -9,8 +9,6 @@ from fino1.local import page
 
 def main(arguments: argparse.Namespace) -> int:
     """Fetch what is named; write the evaluations' leaderboard and the others' curves as one page."""
-    directories: list[str] = []
-    for came in fetch_runs(arguments, arguments.names, everything=False):
-        directories += came.runs
+    directories = [run for came in fetch_runs(arguments, arguments.names, everything=False) for run in came.runs]
     print()
     return page.write(arguments.to or WORK, directories, "--title", arguments.title)
