@@ -189,6 +189,8 @@ def _time_report(api: Api, cluster: Simulated, folder: Path) -> dict[str, float]
         names = [task.replace("_", "-") for task in TASKS]
         print(f"{sum(tasks.values()) * MODELS} answers:")
         found |= _time(cluster, f"{size}report", "report", *names, "--to", folder / f"here-{size}")
+        if not size:
+            found |= _time(cluster, "report_one", "report", names[0], "--to", folder / "one")
     return found
 
 
