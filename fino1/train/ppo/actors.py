@@ -14,7 +14,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from fino1 import files, runs
 from fino1.spec.inputs import DEFAULT_VALUE_MODEL
 from fino1.spec.train import PpoBlock
-from fino1.train import attention, checkpoint, model, shard
+from fino1.train import attention, checkpoint, head, model, shard
 from fino1.train.data.chat import Chat
 from fino1.train.data.examples import make_ppo_prompts, prompt_budget
 from fino1.train.data.rows import read_rows
@@ -35,7 +35,7 @@ class Inputs:
         self.policy = model.own_source(spec.model, run.work)
         self.tokenizer = model.load_tokenizer(*self.policy)
         self.config = model.load_trained_config("model", *self.policy, self.tokenizer)
-        networks.check_head(self.config, self.policy[0])
+        head.check_head(self.config, self.policy[0])
         self.end_tokens = model.end_tokens(self.tokenizer, *self.policy)
         self.value_config, self.value = model.value_config(
             block.value_model, DEFAULT_VALUE_MODEL, run.work, self.tokenizer, self.config
