@@ -84,6 +84,20 @@ def test_a_prompt_that_waits_takes_the_row_of_a_response_that_has_ended(policy, 
     assert (set(waited) == {3}) == attention.is_separate(policy)
 
 
+def test_a_prompt_of_several_responses_is_read_once(policy, prompts):
+    twice = [prompt for prompt in prompts for _ in range(2)]
+    sizes = []
+    hook = policy.register_forward_pre_hook(
+        lambda module, args, kwargs: sizes.append(kwargs["input_ids"].numel()), with_kwargs=True
+    )
+    found = sample(policy, twice, drawn(twice), batch_size=len(twice))
+    hook.remove()
+    assert sizes[0] == sum(map(len, prompts)) or not attention.is_separate(policy)
+    for i, (prompt, response) in enumerate(zip(twice, found, strict=True)):
+        assert response.tokens == sample(policy, [prompt], [drawn(twice)[i]])[0].tokens
+    assert found[0].tokens != found[1].tokens
+
+
 @pytest.mark.parametrize("batch_size", [1, 3, 5])
 def test_sampled_tokens_do_not_depend_on_the_batch(policy, prompts, batch_size):
     whole = sample(policy, prompts, drawn(prompts))

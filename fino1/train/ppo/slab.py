@@ -35,20 +35,29 @@ class Slab(Cache):
         self.rows, self.capacity, self.device = rows, capacity, policy.device
         super().__init__(layers=[_Layer(self) for _ in DynamicCache(config=policy.config).layers])
         self.places: Tensor | None = None  # (B,) where the next token of each row goes; None while prompts are read
-        self.read_into: tuple[int, list[int]] = (0, [])  # first row, and the tokens of each prompt
+        self.read_into: list[tuple[int, list[int]]] = []  # the tokens of each prompt, and its rows
 
     def read(self, policy: PreTrainedModel, prompts: Sequence[Sequence[int]], first: int) -> Tensor:
-        """Put prompts into the rows from `first` on; return the logits (B, V) of their next tokens. Nothing is padded."""
-        lengths = [len(prompt) for prompt in prompts]
-        self.places, self.read_into = None, (first, lengths)
-        ids = torch.tensor([[token for prompt in prompts for token in prompt]], device=self.device)
+        """Put prompts into the rows from `first` on; return the logits (B, V) of their next tokens.
+
+        Nothing is padded, and a prompt that comes several times is read once.
+        """
+        rows: dict[tuple[int, ...], list[int]] = {}
+        for row, prompt in enumerate(prompts, start=first):
+            rows.setdefault(tuple(prompt), []).append(row)
+        lengths = [len(prompt) for prompt in rows]
+        self.places, self.read_into = None, list(zip(lengths, rows.values(), strict=True))
+        ids = torch.tensor([[token for prompt in rows for token in prompt]], device=self.device)
         positions = torch.tensor([[place for length in lengths for place in range(length)]], device=self.device)
         last = torch.tensor(lengths, device=self.device).cumsum(0) - 1
         with attention.episodes(lengths):
             output = policy(
                 input_ids=ids, position_ids=positions, past_key_values=self, use_cache=True, logits_to_keep=last
             )
-        return output.logits[0]
+        if len(rows) == len(prompts):
+            return output.logits[0]
+        number = {prompt: i for i, prompt in enumerate(rows)}
+        return output.logits[0][[number[tuple(prompt)] for prompt in prompts]]
 
     def step(self, policy: PreTrainedModel, tokens: Sequence[int], lengths: Sequence[int]) -> Tensor:
         """Write the last token of each row in use, which has so many before it; return the logits (B, V) of the next."""
@@ -104,10 +113,10 @@ class _Layer(DynamicLayer):
 
     def _lay_out(self, keys: Tensor, values: Tensor) -> None:
         """Copy what was read of prompts that lie end to end, both (1, heads, L, size), into their rows."""
-        first, lengths = self.slab.read_into
+        lengths = [length for length, _ in self.slab.read_into]
         for slab, states in ((self.keys, keys), (self.values, values)):
-            for row, part in enumerate(states[0].split(lengths, 1), start=first):
-                slab[row, :, : part.shape[1]] = part
+            for part, (length, rows) in zip(states[0].split(lengths, 1), self.slab.read_into, strict=True):
+                slab[rows, :, :length] = part
 
     def get_seq_length(self) -> int:
         """Tokens before those of the pass."""
