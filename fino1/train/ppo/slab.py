@@ -12,6 +12,7 @@ from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from fino1.train import attention
+from fino1.train.ppo import decode
 
 
 def fits(policy: PreTrainedModel, capacity: int) -> bool:
@@ -34,6 +35,7 @@ class Slab(Cache):
     def __init__(self, policy: PreTrainedModel, rows: int, capacity: int) -> None:
         self.rows, self.capacity, self.device = rows, capacity, policy.device
         super().__init__(layers=[_Layer(self) for _ in DynamicCache(config=policy.config).layers])
+        self.fused = decode.fuse(policy)
         self.places: Tensor | None = None  # (B,) where the next token of each row goes; None while prompts are read
         self.read_into: list[tuple[int, list[int]]] = []  # the tokens of each prompt, and its rows
 
@@ -65,6 +67,8 @@ class Slab(Cache):
         self.end = max(lengths) + 1
         mask = torch.arange(self.end, device=self.device) <= self.places[:, None]  # (B, K)
         ids = torch.tensor(tokens, device=self.device)
+        if self.fused is not None:
+            return self.fused.step(self.layers, ids, self.places, mask)
         with attention.masked(mask[:, None, None]):
             output = policy(
                 input_ids=ids[:, None],
@@ -92,9 +96,10 @@ class _Layer(DynamicLayer):
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Take the memory. What is masked must be a number all the same."""
-        rows, capacity = self.slab.rows, self.slab.capacity
+        rows, capacity, fused = self.slab.rows, self.slab.capacity, self.slab.fused
         self.keys, self.values = (
-            states.new_zeros(rows, states.shape[1], capacity, states.shape[3]) for states in (key_states, value_states)
+            states.new_zeros(rows, states.shape[1], capacity, states.shape[3], dtype=fused.dtype if fused else None)
+            for states in (key_states, value_states)
         )
         self.is_initialized = True
 
@@ -116,7 +121,7 @@ class _Layer(DynamicLayer):
         lengths = [length for length, _ in self.slab.read_into]
         for slab, states in ((self.keys, keys), (self.values, values)):
             for part, (length, rows) in zip(states[0].split(lengths, 1), self.slab.read_into, strict=True):
-                slab[rows, :, :length] = part
+                slab[rows, :, :length] = part.to(slab.dtype)
 
     def get_seq_length(self) -> int:
         """Tokens before those of the pass."""
