@@ -91,7 +91,7 @@ def measure_update(shape: Shape, epochs: int) -> dict[str, float]:
     )
     actors = Actors(Run(load.build(document, "F", 1), "run", FOLDER, 0, 1), inputs)
     actors.reward = lambda texts, records: [0.1] * len(texts)
-    ends = [lengths[tuple(inputs.prompts[i])] for i in ppo._prompts_of(0, shape.prompts, shape.prompts, 0)]
+    ends = [lengths[tuple(inputs.prompts[i])] for i in rollout.choose_prompts(0, shape.prompts, shape.prompts, 0)]
     rollout.uniforms = lambda seed, update, prompt, size: draws(ends[prompt], size, prompt)
     actors.run.directory.mkdir(parents=True, exist_ok=True)
     made, meter, phases = ppo._Ppo(actors, -1), Meter(), {}

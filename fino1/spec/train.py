@@ -153,6 +153,9 @@ class PpoBlock(Block):
     """Episodes in one forward and backward pass while optimising."""
     global_batch_size: Count = 128
     """Episodes of one update over all ranks (original: 1 × 16 × 8 GPUs)."""
+    num_generations: Annotated[Count, ADDED] = 1
+    """Responses sampled to each prompt of an update. They stay on one rank and in one mini-batch, and the prompt is computed
+    once for all of them."""
     gradient_accumulation_steps: Count | None = None
     """Null derives it; a number must agree with `global_batch_size`."""
     num_mini_batches: Count = 1
@@ -316,4 +319,8 @@ def batch_complaints(method: str, block: Any, world_size: int) -> list[tuple[str
                 f"got {steps}",
             )
         )
+    times, most = getattr(block, "num_generations", 1), block.global_batch_size // (mini * world_size)
+    if most * mini * world_size == block.global_batch_size and most % times:
+        said = f"expected a divisor of {most} (global_batch_size ÷ num_mini_batches ÷ ranks), got {times}"
+        found.append((f"{method}.num_generations", said))
     return found

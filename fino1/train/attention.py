@@ -1,14 +1,14 @@
 """How does each of several episodes that lie end to end in one row attend to itself only?
 
 Transformers makes a mask of the whole row, which grows with the square of its length, and computes all of it. Under the name that
-is registered here each episode is a causal attention of its own. Layers that see a window which an episode is longer than, and
-models that have no exchangeable attention, keep the mask.
+is registered here each episode is a causal attention of its own; several responses to one prompt share its tokens. Layers that
+see a window which an episode is longer than, and models that have no exchangeable attention, keep the mask.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -20,11 +20,28 @@ from transformers.masking_utils import sdpa_mask
 NAME = "fino1_episodes"
 
 
+Part = tuple[int, ...]
+"""The tokens of one episode; or those of a prompt, then of each response to it."""
+
+
 @dataclass(frozen=True)
 class Lengths:
-    """Stands where a layer expects its mask: the tokens of each episode of the row, in order."""
+    """Stands where a layer expects its mask: what lies in the row, in order."""
 
-    each: tuple[int, ...]
+    each: tuple[Part, ...]
+    _masks: dict[Part, Tensor] = field(default_factory=dict, compare=False)  # made once for all layers
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest episode."""
+        return max(part[0] + max(part[1:], default=0) for part in self.each)
+
+    def mask_responses(self, part: Part, device: torch.device) -> Tensor:
+        """Which tokens (1, 1, R, P + R) of a prompt and all responses to it does each of their R tokens attend to?"""
+        if part not in self._masks:
+            own = torch.block_diag(*(torch.ones(size, size).tril() for size in part[1:])).bool()
+            self._masks[part] = torch.cat([own.new_ones(len(own), part[0]), own], 1)[None, None].to(device)
+        return self._masks[part]
 
 
 _row: ContextVar[Lengths | Tensor | None] = ContextVar("row", default=None)
@@ -43,9 +60,9 @@ def is_separate(model: PreTrainedModel) -> bool:
 
 
 @contextmanager
-def episodes(lengths: Sequence[int]) -> Iterator[None]:
+def episodes(lengths: Sequence[int | Part]) -> Iterator[None]:
     """Say of which episodes the one row of a pass consists. A mask is made once, at the start of a pass."""
-    with _known(Lengths(tuple(lengths))):
+    with _known(Lengths(tuple((part,) if isinstance(part, int) else part for part in lengths))):
         yield
 
 
@@ -69,7 +86,7 @@ def _mask(*arguments: Any, local_size: int | None = None, **options: Any) -> Len
     row = _row.get()
     if isinstance(row, Tensor):
         return row
-    if row is not None and not options.get("use_vmap") and (local_size is None or local_size >= max(row.each)):
+    if row is not None and not options.get("use_vmap") and (local_size is None or local_size >= row.longest):
         return row
     return sdpa_mask(*arguments, local_size=local_size, **options)
 
@@ -85,8 +102,15 @@ def _attend(
     """Attention (1, L, heads, size) of queries, keys and values (1, heads, L, size)."""
     if not isinstance(attention_mask, Lengths):
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-    parts = zip(*(tensor.split(attention_mask.each, 2) for tensor in (query, key, value)), strict=True)
-    return torch.cat([sdpa_attention_forward(module, *part, None, **options)[0] for part in parts], 1), None
+    sizes = [sum(part) for part in attention_mask.each]
+    found = []
+    for part, q, k, v in zip(attention_mask.each, *(t.split(sizes, 2) for t in (query, key, value)), strict=True):
+        first = [tensor[:, :, : part[0]] for tensor in (q, k, v)]
+        found.append(sdpa_attention_forward(module, *first, None, **options)[0])
+        if len(part) > 1:
+            mask = attention_mask.mask_responses(part, q.device)
+            found.append(sdpa_attention_forward(module, q[:, :, part[0] :], k, v, mask, **options)[0])
+    return torch.cat(found, 1), None
 
 
 AttentionInterface.register(NAME, _attend)

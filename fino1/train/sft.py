@@ -9,12 +9,13 @@ from typing import Any
 import datasets
 import torch
 import transformers
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTConfig, SFTTrainer
 
 from fino1 import files, runs
 from fino1.spec.inputs import DEFAULT_MODEL
 from fino1.tasks.record import solution
-from fino1.train import model
+from fino1.train import attention, head, model
 from fino1.train.data.chat import Chat
 from fino1.train.data.examples import make_sft_examples
 from fino1.train.data.rows import read_rows
@@ -42,18 +43,35 @@ def main(run: Run) -> None:
     transformers.set_seed(spec.seed)
     fresh = model.load_policy(base.config, None, None) if base.source is None else None
     settings = training_arguments(run, len(evaluation) > 0)  # from here on weights that are read are sharded at once
-    trainer = _Trainer(
-        run=run,
-        model=fresh or model.load_policy(base.config, base.source, base.revision),
-        args=SFTConfig(**settings, max_length=length, packing=block.packing),
-        train_dataset=examples,
-        eval_dataset=evaluation if block.eval_strategy == "steps" and len(evaluation) else None,
-        processing_class=base.tokenizer,
-    )
+    policy = fresh or model.load_policy(base.config, base.source, base.revision)
+    trainer = make_trainer(run, settings, policy, base.tokenizer, length, examples, evaluation)
     train(run, trainer)
     publish(run, trainer, base.tokenizer)
     if run.is_main:
         run.finish(started, steps=trainer.state.global_step, rows=rows.counts.train)
+
+
+def make_trainer(
+    run: Run,
+    settings: dict[str, Any],
+    policy: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    length: int,
+    examples: datasets.Dataset,
+    evaluation: datasets.Dataset,
+) -> AtomicCheckpointTrainer:
+    """Make the trainer of tokenised rows, none longer than `length`. Where each can attend to itself they lie end to end."""
+    block = run.spec.sft
+    if attention.separate(policy) and not block.packing:
+        settings, length = settings | {"padding_free": True}, None  # TRL refuses a length there
+    return _Trainer(
+        run=run,
+        model=policy,
+        args=SFTConfig(**settings, max_length=length, packing=block.packing),
+        train_dataset=examples,
+        eval_dataset=evaluation if block.eval_strategy == "steps" and len(evaluation) else None,
+        processing_class=tokenizer,
+    )
 
 
 class _Trainer(AtomicCheckpointTrainer, SFTTrainer):
@@ -61,6 +79,7 @@ class _Trainer(AtomicCheckpointTrainer, SFTTrainer):
 
     def __init__(self, run: Run, **arguments: Any) -> None:
         super().__init__(run, **arguments)
+        head.score_labels_only(self.model)
         if self.eval_dataset is not None:
             parts = self._fill_evaluation() // self.args.per_device_eval_batch_size
             tokens = sum(label != _IGNORED for labels in self.eval_dataset["labels"] for label in labels)

@@ -23,6 +23,7 @@ TEXT = st.text(
 JOINED = {
     "method", "nodes", "gpus_per_node", "processes_per_node", "model", "data", "eval", "env", "secretEnv", "value_model",
     "reward", "global_batch_size", "per_device_train_batch_size", "gradient_accumulation_steps", "num_mini_batches",
+    "num_generations",
     "volumes", "backend", "launch", "report_to", "budget", "repository", "tolerations", "resources", "server",
     "paths",
 }  # fmt: skip
@@ -169,7 +170,9 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         )
     )
     if method == "eval":
-        return document | {"eval": {**draw(block(TREE["fields"]["eval"])), **draw(evaluation())}}
+        part = {**draw(block(TREE["fields"]["eval"])), **draw(evaluation())}
+        warm = {"temperature": draw(st.sampled_from(["0.5", 1]))} if "samples" in part else {}
+        return document | {"eval": part | warm}
     if method == "paths":
         return document | {"paths": {**draw(block(TREE["fields"]["paths"])), **draw(search())}}
     document |= draw(st.sampled_from([{}, {"report_to": None}, {"report_to": ["wandb", "mlflow", "tensorboard"]}]))
@@ -191,6 +194,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         part["gradient_accumulation_steps"] = steps
     if method == "ppo":
         part["value_model"] = draw(model | init)
+        part["num_generations"] = draw(st.sampled_from([1, int(part["per_device_train_batch_size"]) * steps]))
         judge = {"base_url": "http://gpu7:8000/v1", "budget": {"tokens": "1e6"}, "requests_per_minute": 60}
         rewards = [{}, {"source": "model", "model": {"hub": "a/b"}}, {"wrong": "0.2"}]
         rewards += [{"source": "mix", "judge": judge, "judge_weight": "0.5"}]

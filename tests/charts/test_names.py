@@ -233,6 +233,7 @@ TODAY = {
     "eval.samples",
     "eval.store",
     "paths.wording",
+    "ppo.num_generations",
     *(f"eval.models.*.{key}" for key in ("gpus", "server_args")),
     *(
         f"{model}.chat_template_kwargs"

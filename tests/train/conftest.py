@@ -58,6 +58,7 @@ PPO = {
         "value_model": {"init": LLAMA},
         "total_episodes": 64,
         "global_batch_size": 16,
+        "num_generations": 2,
         "per_device_train_batch_size": 4,
         "local_rollout_forward_batch_size": 4,
         "num_mini_batches": 2,

@@ -62,6 +62,37 @@ def test_passes_hold_so_many_tokens_and_are_as_many_on_every_rank():
     assert episodes.parts_within(shares, 1, 5) == [[0], [1], [2, 3]]  # 9 alone is over it
 
 
+def test_responses_to_one_prompt_share_it():
+    found = episodes.pack(
+        [Episode(0, [1, 2], [3, 4], None), Episode(1, [5], [6], None), Episode(2, [1, 2], [7, 8, 9], None)],
+        CPU,
+        True,
+        True,
+    )
+    assert found.ids.tolist() == [[1, 2, 3, 4, 7, 8, 9, 5, 6]]
+    assert found.positions.tolist() == [[0, 1, 2, 3, 2, 3, 4, 0, 1]]
+    assert found.index.tolist() == [1, 2, 7, 1, 4, 5]
+    assert found.targets.tolist() == [3, 4, 6, 7, 8, 9]
+    assert found.lengths == ((2, 2, 3), (2,))
+
+
+def test_a_shared_prompt_changes_no_number(sampled):
+    """Log-probabilities, values and every gradient are those of episodes that each bring their prompt."""
+    shared = [Episode(i, sampled[i // 2].prompt, e.response, None) for i, e in enumerate(sampled)]
+    policy, value = models("sdpa")
+    assert attention.separate(policy) and attention.separate(value)
+    found = []
+    for shares_prompts in (False, True):
+        packed = episodes.pack(shared, CPU, True, shares_prompts)
+        loss, logprobs, _ = networks.policy_loss(policy, packed, 0.7, lambda logs, _: logs.mean())
+        values = networks.values(value, packed)
+        weights = [*policy.parameters(), *value.parameters()]
+        gradients = torch.autograd.grad(loss + values.square().mean(), weights, allow_unused=True)
+        found.append((packed.ids.shape[1], logprobs, values, [g for g in gradients if g is not None]))
+    assert found[1][0] == found[0][0] - 5 - 20 - 3
+    torch.testing.assert_close(found[0][1:], found[1][1:], atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("one_row", [False, True])
 @pytest.mark.parametrize("kind", ["eager", "sdpa", "separate"])
 def test_packed_passes_equal_those_of_single_episodes(sampled, kind, one_row):

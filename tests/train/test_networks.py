@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from fino1.errors import SpecError
 from fino1.spec import load
@@ -11,48 +10,8 @@ from fino1.train import attention, model
 from fino1.train.launch.rank import Run
 from fino1.train.ppo import main, networks, rollout
 from fino1.train.ppo.episodes import Episode, pack
+from tests.train.architectures import ARCHITECTURES, policy_of
 from tests.train.conftest import PPO, llama_config
-
-SIZES = {
-    "vocab_size": 97,
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 64,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
-CAP = {"head_dim": 8, "final_logit_softcapping": 2.0}
-ARCHITECTURES = {
-    "llama": {"tie_word_embeddings": False},
-    "qwen2": {},
-    "qwen3": {"head_dim": 8},
-    "gemma2": CAP,
-    "gemma3_text": CAP,
-    "mistral": {},
-    "mixtral": {"num_local_experts": 2, "router_jitter_noise": 0.5},
-    "phi3": {"resid_pdrop": 0.5},
-    "gpt_neox": {"attention_dropout": 0.5},
-    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64},
-    "olmo2": {},
-    "granite": {"logits_scaling": 4.0},
-    "cohere": {"logit_scale": 0.25},
-    "nanochat": {"final_logit_softcapping": 2.0},
-    "vaultgemma": CAP,
-}
-
-
-def policy_of(kind):
-    torch.manual_seed(0)
-    policy = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **SIZES | ARCHITECTURES[kind]))
-    with torch.no_grad():
-        for weight in policy.parameters():
-            if weight.dim() > 1:
-                weight.mul_(10)  # it has opinions, which a cap cuts
-    return policy
 
 
 @pytest.mark.parametrize("separate", [False, True])
@@ -77,22 +36,6 @@ def test_the_first_pass_gives_what_was_sampled_with(kind, separate):
     torch.testing.assert_close(networks.policy_logprobs(policy, packed, 0.7)[0], logprobs)
     gradients = torch.autograd.grad(loss, list(policy.parameters()), allow_unused=True)
     assert all(torch.isfinite(each).all() for each in gradients if each is not None)
-
-
-@pytest.mark.parametrize("kind", ["gemma2", "granite", "cohere"])
-def test_a_head_alone_is_another_distribution(kind):
-    policy = policy_of(kind)
-    hidden = torch.randn(5, 32)
-    plain = torch.nn.functional.linear(hidden, policy.get_output_embeddings().weight)
-    with torch.no_grad():
-        assert (networks.logits_of(policy)(hidden) - plain).abs().max() > 0.5
-
-
-def test_a_model_whose_head_is_not_apart_is_refused():
-    config = AutoConfig.for_model("opt", **SIZES, word_embed_proj_dim=32, ffn_dim=64)
-    with pytest.raises(SpecError, match="model: x: expected a causal .* got OPTForCausalLM"):
-        networks.check_head(config, "x")
-    networks.check_head(llama_config(), "x")
 
 
 @pytest.fixture

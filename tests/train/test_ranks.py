@@ -23,7 +23,7 @@ def compare(one, two, keys):
     assert [line.keys() for line in one] == [line.keys() for line in two]
     pairs = [(a[key], b[key]) for a, b in zip(one, two, strict=True) for key in keys if key in a]
     assert pairs and all(any(key in line for line in one) for key in keys)
-    return max(abs(x - y) / max(abs(x), 1e-3) for x, y in pairs)
+    return max(abs(x - y) / max(abs(x), 1e-2) for x, y in pairs)  # a loss may be near 0, its tokens' are of size 1
 
 
 def rows(run):

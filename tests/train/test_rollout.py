@@ -6,7 +6,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from fino1.train import attention
-from fino1.train.ppo import rollout
+from fino1.train.ppo import decode, rollout
 from tests.train.conftest import llama_config
 
 STOP, PAD, LENGTH = 1, 0, 24
@@ -47,6 +47,16 @@ def logprobs_of(policy, prompt, response, temperature=1.0):
     return torch.log_softmax(logits / temperature, -1).gather(-1, torch.tensor(response)[:, None]).squeeze(-1)
 
 
+def watch(policy):
+    """Rows and tokens of each of the passes that follow, and the hook to remove."""
+    shapes = []
+
+    def see(_, inputs):
+        shapes.append((*inputs[0].shape, 1)[:2])
+
+    return shapes, policy.get_input_embeddings().register_forward_pre_hook(see)
+
+
 def test_greedy_tokens_are_those_that_transformers_generates(policy, prompts):
     found = tokens(sample(policy, prompts))
     for prompt, response in zip(prompts, found, strict=True):
@@ -59,29 +69,70 @@ def test_rows_that_have_ended_leave_the_batch(policy, prompts):
     found = tokens(sample(policy, prompts, drawn(prompts)))
     lengths = sorted(map(len, found))
     assert lengths[0] < lengths[-1]  # else nothing has been tried
-    sizes = []
-    hook = policy.register_forward_pre_hook(
-        lambda module, args, kwargs: sizes.append(kwargs["input_ids"].numel()), with_kwargs=True
-    )
+    shapes, hook = watch(policy)
     sample(policy, prompts, drawn(prompts))
     hook.remove()
     is_padded = not attention.is_separate(policy)
     read = len(prompts) * max(map(len, prompts)) if is_padded else sum(map(len, prompts))
-    assert sizes == [read, *(sum(length > step for length in lengths) for step in range(1, lengths[-1]))]
+    assert [rows * columns for rows, columns in shapes] == [
+        read,
+        *(sum(length > step for length in lengths) for step in range(1, lengths[-1])),
+    ]
 
 
 def test_a_prompt_that_waits_takes_the_row_of_a_response_that_has_ended(policy, prompts):
     """While one waits, each of 3 rows decodes; in batches rows are empty until all of a batch have ended."""
     longer = [prompt for prompt in prompts if len(prompt) > 1]
-    shapes = []
-    hook = policy.register_forward_pre_hook(
-        lambda module, args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
-    )
+    shapes, hook = watch(policy)
     sample(policy, longer, drawn(longer, update=1), batch_size=3)
     hook.remove()
     last = max(i for i, (_, columns) in enumerate(shapes) if columns > 1)
     waited = [rows for rows, columns in shapes[:last] if columns == 1]
     assert (set(waited) == {3}) == attention.is_separate(policy)
+
+
+def test_a_prompt_of_several_responses_is_read_once(policy, prompts):
+    twice = [prompt for prompt in prompts for _ in range(2)]
+    shapes, hook = watch(policy)
+    found = sample(policy, twice, drawn(twice), batch_size=len(twice))
+    hook.remove()
+    assert shapes[0] == (1, sum(map(len, prompts))) or not attention.is_separate(policy)
+    for i, (prompt, response) in enumerate(zip(twice, found, strict=True)):
+        assert response.tokens == sample(policy, [prompt], [drawn(twice)[i]])[0].tokens
+    assert found[0].tokens != found[1].tokens
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_fused_projections_decode_what_the_policy_does(prompts, dtype, monkeypatch):
+    """Groups of heads, biases, a scaled rotation, a head of its own; under autocast its products round as the policy's do."""
+    torch.manual_seed(4)
+    rotation = {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}
+    config = llama_config(attention_bias=True, mlp_bias=True, rope_parameters=rotation, tie_word_embeddings=False)
+    config.num_attention_heads, config.num_key_value_heads, config.num_hidden_layers = 4, 2, 2
+    policy = LlamaForCausalLM(config).eval()
+    assert attention.separate(policy) and decode.fuse(policy)
+    with torch.no_grad():
+        for weight in policy.parameters():
+            weight += 0.1 * torch.randn(weight.shape)
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+        fused = sample(policy, prompts, drawn(prompts))
+        monkeypatch.setattr(decode, "fuse", lambda policy: None)
+        plain = sample(policy, prompts, drawn(prompts))
+    if dtype == torch.float32:
+        assert tokens(fused) == tokens(plain)
+    gaps = [
+        abs(a - b)
+        for one, other in zip(fused, plain, strict=True)
+        for a, b in zip(one.logprobs[: same(one, other)], other.logprobs, strict=False)
+    ]
+    assert len(gaps) > 20
+    assert max(gaps) < (2e-5 if dtype == torch.float32 else 0.05)
+
+
+def same(one, other):
+    """How many tokens two responses begin with alike."""
+    parted = [i for i, (a, b) in enumerate(zip(one.tokens, other.tokens, strict=False)) if a != b]
+    return parted[0] if parted else len(one.tokens)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 5])

@@ -17,6 +17,12 @@ fino1/spec/train.py has the same check: batch_complaints.
 {{- $path := printf "%s.gradient_accumulation_steps" $method -}}
 {{- include "fino1.problem" (list .state $path $steps $block.gradient_accumulation_steps) -}}
 {{- end -}}
+{{- $share := mul (default 1 $block.num_mini_batches) $ranks -}}
+{{- $most := div $block.global_batch_size $share -}}
+{{- if and (not (mod $block.global_batch_size $share)) (mod $most (default 1 $block.num_generations)) -}}
+{{- $expected := printf "a divisor of %d (global_batch_size ÷ num_mini_batches ÷ ranks)" $most -}}
+{{- include "fino1.problem" (list .state "ppo.num_generations" $expected $block.num_generations) -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Training rows, and those that are left out; SFT and PPO have default rows. */}}

@@ -14,7 +14,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from fino1 import files, runs
 from fino1.spec.inputs import DEFAULT_VALUE_MODEL
 from fino1.spec.train import PpoBlock
-from fino1.train import attention, checkpoint, model, shard
+from fino1.train import attention, checkpoint, head, model, shard
 from fino1.train.data.chat import Chat
 from fino1.train.data.examples import make_ppo_prompts, prompt_budget
 from fino1.train.data.rows import read_rows
@@ -35,7 +35,7 @@ class Inputs:
         self.policy = model.own_source(spec.model, run.work)
         self.tokenizer = model.load_tokenizer(*self.policy)
         self.config = model.load_trained_config("model", *self.policy, self.tokenizer)
-        networks.check_head(self.config, self.policy[0])
+        head.check_head(self.config, self.policy[0])
         self.end_tokens = model.end_tokens(self.tokenizer, *self.policy)
         self.value_config, self.value = model.value_config(
             block.value_model, DEFAULT_VALUE_MODEL, run.work, self.tokenizer, self.config
@@ -86,8 +86,8 @@ class Actors:
             self._load(model.load_value, inputs.value_config, inputs.value),
         )
         # flash attention too tells episodes apart in a single row only
-        separate = [attention.separate(part) for part in (both.policy, both.value)]
-        self.needs_one_row = all(separate) or "flash" in (both.policy.config._attn_implementation or "")
+        self.is_separate = all([attention.separate(part) for part in (both.policy, both.value)])
+        self.needs_one_row = self.is_separate or "flash" in (both.policy.config._attn_implementation or "")
         for part in (both.policy, both.value):
             networks.train_without_noise(part)
             if self.block.gradient_checkpointing:
@@ -164,7 +164,7 @@ class Actors:
     def add_reference_and_values(self, episodes: list[Episode]) -> None:
         """Fill in the reference's log-probabilities and the values of what was sampled."""
         for part in parts(episodes, self.block.forward_batch_size):
-            packed = pack(part, self.accelerator.device, self.needs_one_row)
+            packed = self.pack(part)
             with self.accelerator.autocast():
                 logprobs = self.reference(packed, self.block.temperature)
                 values = self.unwrapped(packed, None)
@@ -172,6 +172,10 @@ class Actors:
             found = zip(logprobs.cpu().split(lengths), values.cpu().split(lengths), strict=True)
             for episode, (its_logprobs, its_values) in zip(part, found, strict=True):
                 episode.ref_logprobs, episode.values = its_logprobs, its_values
+
+    def pack(self, episodes: Sequence[Episode]) -> Packed:
+        """Lay episodes out for a pass, and the prompt of several of them once where each can attend to itself."""
+        return pack(episodes, self.accelerator.device, self.needs_one_row, self.is_separate)
 
     def set_learning_rates(self, update: int) -> None:
         """Move both rates to the update's factor of their peaks; the policy's is 0 while the value model warms up."""

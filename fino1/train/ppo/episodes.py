@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fino1.spec.train import PpoBlock
+from fino1.train import attention
 from fino1.train.ppo import rl
 
 
@@ -56,7 +57,7 @@ class Packed:
     positions: Tensor  # (K, L), from 0 in each episode: transformers keeps attention inside one
     index: Tensor  # (N,)
     targets: Tensor  # (N,)
-    lengths: tuple[int, ...] | None = None  # of the episodes of a single row, in order
+    lengths: tuple[attention.Part, ...] | None = None  # of a single row, in order
 
 
 def parts(items: Sequence, size: int) -> list[Sequence]:
@@ -92,32 +93,57 @@ def _fill(lengths: Sequence[int], budget: int) -> list[list[int]]:
     return found
 
 
-def pack(episodes: Sequence[Episode], device: torch.device, one_row: bool = False) -> Packed:
+def pack(
+    episodes: Sequence[Episode], device: torch.device, one_row: bool = False, shares_prompts: bool = False
+) -> Packed:
     """Lay episodes end to end, in rows no longer than the longest (`one_row`: all in one, where each can attend to itself).
 
-    Targets come in the order of `episodes`. Short rows end in token 0, which attends to nothing else and predicts nothing.
+    With `shares_prompts` a prompt of several episodes is laid out once in that row, and all of them attend to it. Targets come in
+    the order of `episodes`. Short rows end in token 0, which attends to nothing else and predicts nothing.
     """
-    lengths = [e.tokens for e in episodes]
+    groups = group_by_prompt(episodes) if shares_prompts else [[i] for i in range(len(episodes))]
+    parts_of = [part_of([episodes[i] for i in group]) for group in groups]
+    lengths = [sum(part) for part in parts_of]
     length = sum(lengths) if one_row else max(lengths)
     rows = _fill(lengths, length)
-    ids, positions, start = [], [], {}
+    ids, positions, index = [], [], {}
     for k, row in enumerate(rows):
         tokens: list[int] = []
         places: list[int] = []
-        for i in row:
-            start[i] = k * length + len(tokens)
-            tokens += episodes[i].prompt + episodes[i].response
-            places += range(lengths[i])
+        for group in (groups[number] for number in row):
+            prompt = episodes[group[0]].prompt
+            tokens += prompt
+            places += range(len(prompt))
+            last = k * length + len(tokens) - 1
+            for i in group:
+                response = episodes[i].response
+                start = k * length + len(tokens)
+                index[i] = [last, *range(start, start + len(response) - 1)]
+                tokens += response
+                places += range(len(prompt), len(prompt) + len(response))
         ids.append(tokens + [0] * (length - len(tokens)))
         positions.append(places + list(range(length - len(places))))
-    index = [start[i] + len(e.prompt) - 1 + t for i, e in enumerate(episodes) for t in range(len(e.response))]
     return Packed(
         ids=torch.tensor(ids, device=device),
         positions=torch.tensor(positions, device=device),
-        index=torch.tensor(index, device=device),
+        index=torch.tensor([place for i in range(len(episodes)) for place in index[i]], device=device),
         targets=torch.tensor([token for e in episodes for token in e.response], device=device),
-        lengths=tuple(lengths[i] for i in rows[0]) if one_row else None,
+        lengths=tuple(parts_of[number] for number in rows[0]) if one_row else None,
     )
+
+
+def group_by_prompt(episodes: Sequence[Episode]) -> list[list[int]]:
+    """Indices of the episodes of each prompt, in the order in which prompts come first."""
+    found: dict[tuple[int, ...], list[int]] = {}
+    for i, episode in enumerate(episodes):
+        found.setdefault(tuple(episode.prompt), []).append(i)
+    return list(found.values())
+
+
+def part_of(episodes: Sequence[Episode]) -> attention.Part:
+    """How many tokens episodes of one prompt have in a row."""
+    first = episodes[0]
+    return (first.tokens,) if len(episodes) == 1 else (len(first.prompt), *(len(e.response) for e in episodes))
 
 
 def batch(episodes: Sequence[Episode], block: PpoBlock, shuffle: torch.Generator | None = None) -> Batch:

@@ -24,7 +24,7 @@ from fino1.train import checkpoint
 from fino1.train.launch.rank import Run
 from fino1.train.ppo import reward, rl, rollout
 from fino1.train.ppo.actors import Actors, Inputs
-from fino1.train.ppo.episodes import Batch, Episode, batch, pack, parts, parts_within
+from fino1.train.ppo.episodes import Batch, Episode, batch, part_of, parts, parts_within
 from fino1.train.tracking import Log
 from fino1.train.trainer import any_rank
 
@@ -128,10 +128,11 @@ class _Ppo:
     def _experience(self, update: int, between: rollout.Between) -> list[Episode]:
         """Sample and score the update's episodes; return those of all ranks, in the order of their prompts."""
         size, rank, world = self.block.global_batch_size, self.run.rank, self.run.world_size
-        chosen = _prompts_of(update, size, len(self.inputs.prompts), self.run.spec.seed)
-        mine = range(rank, size, world)
-        prompts = [self.inputs.prompts[chosen[i]] for i in mine]
-        records = [self.inputs.rows.train[chosen[i]] for i in mine]
+        times = self.block.num_generations
+        chosen = rollout.choose_prompts(update, size // times, len(self.inputs.prompts), self.run.spec.seed)
+        mine = [i for i in range(size) if i // times % world == rank]
+        prompts = [self.inputs.prompts[chosen[i // times]] for i in mine]
+        records = [self.inputs.rows.train[chosen[i // times]] for i in mine]
         draws = [rollout.uniforms(self.run.spec.seed, update, i, self.block.response_length) for i in mine]
         responses = self.actors.sample(prompts, draws, between)
         scores = self.actors.reward([self.actors.decode(response.tokens) for response in responses], records)
@@ -149,12 +150,12 @@ class _Ppo:
         """
         totals = torch.zeros(len(_STATISTICS) + 1, dtype=torch.float64, device=self.accelerator.device)
         for epoch in range(self.block.num_ppo_epochs):
-            order = list(range(len(episodes)))
+            order = parts(range(len(episodes)), self.block.num_generations)  # the episodes of each prompt
             random.Random(f"{self.run.spec.seed} {update} {epoch}").shuffle(order)
-            for number, members in enumerate(parts(order, len(order) // self.block.num_mini_batches)):
-                members = sorted(members, key=lambda i: -len(episodes[i].response))
-                sums = self._step(members, episodes, experience, not self.actors.is_value_warmup(update))
+            for number, groups in enumerate(parts(order, len(order) // self.block.num_mini_batches)):
+                sums = self._step(groups, episodes, experience, not self.actors.is_value_warmup(update))
                 if epoch == number == 0:
+                    members = [i for group in groups for i in group]
                     sampled = experience.logprobs[members][experience.mask[members]].mean().item()
                     self._check_policy(self.accelerator.reduce(sums, "sum"), sampled)
                 totals += sums
@@ -186,14 +187,14 @@ class _Ppo:
             )
 
     def _step(
-        self, members: list[int], episodes: list[Episode], experience: Batch, with_policy_gradient: bool
+        self, groups: Sequence[Sequence[int]], episodes: list[Episode], experience: Batch, with_policy_gradient: bool
     ) -> Tensor:
         """One optimizer step on a mini-batch; return this rank's sums of the statistics over its tokens, and their number."""
-        tokens = int(experience.mask[members].sum())
-        micro = self._passes(members, episodes)
+        tokens = int(experience.mask[[i for group in groups for i in group]].sum())
+        micro = self._passes(groups, episodes)
         sums = torch.zeros(len(_STATISTICS) + 1, dtype=torch.float64, device=self.accelerator.device)
         for number, part in enumerate(micro, start=1):
-            packed = pack([episodes[i] for i in part], self.accelerator.device, self.actors.needs_one_row)
+            packed = self.actors.pack([episodes[i] for i in part])
             old = [
                 torch.cat([tensor[i][experience.mask[i]] for i in part]).to(self.accelerator.device)
                 for tensor in (experience.logprobs, experience.values, experience.advantages, experience.returns)
@@ -216,14 +217,16 @@ class _Ppo:
         self.actors.step(with_policy_gradient)
         return sums
 
-    def _passes(self, members: Sequence[int], episodes: Sequence[Episode]) -> list[list[int]]:
+    def _passes(self, groups: Sequence[Sequence[int]], episodes: Sequence[Episode]) -> list[list[int]]:
         """Episodes of a mini-batch that are this rank's, by index, in parts of one forward and backward pass."""
-        shares = [members[rank :: self.run.world_size] for rank in range(self.run.world_size)]
+        groups = sorted(groups, key=lambda group: -sum(len(episodes[i].response) for i in group))
+        shares = [groups[rank :: self.run.world_size] for rank in range(self.run.world_size)]
         mine, budget = shares[self.run.rank], self.block.per_device_train_tokens
         if budget is None:
-            return parts(mine, self.block.per_device_train_batch_size)
-        lengths = [[episodes[i].tokens for i in share] for share in shares]
-        return [[mine[k] for k in part] for part in parts_within(lengths, self.run.rank, budget)]
+            size = max(1, self.block.per_device_train_batch_size // self.block.num_generations)
+            return [[i for group in part for i in group] for part in parts(mine, size)]
+        lengths = [[sum(part_of([episodes[i] for i in group])) for group in share] for share in shares]
+        return [[i for k in part for i in mine[k]] for part in parts_within(lengths, self.run.rank, budget)]
 
     def _policy_loss(self, old_logprobs: Tensor, advantages: Tensor, tokens: int) -> rl.LossPart:
         """Make the function from new log-probabilities to their part of the mini-batch's policy loss."""
@@ -287,13 +290,3 @@ def writes_answers(update: int, updates: int, block: PpoBlock) -> bool:
     """
     times, before = block.num_sample_generations, (update - 1) // block.eval_steps * block.eval_steps
     return times > 0 and (update == 0 or update * times // updates > before * times // updates)
-
-
-def _prompts_of(update: int, size: int, count: int, seed: int) -> list[int]:
-    """Indices of the update's prompts: the next `size` of endless passes over all, each in an order of its own."""
-    places = range(update * size, (update + 1) * size)
-    orders = {}
-    for turn in {place // count for place in places}:
-        orders[turn] = list(range(count))
-        random.Random(f"{seed} {turn}").shuffle(orders[turn])
-    return [orders[place // count][place % count] for place in places]

@@ -1,16 +1,13 @@
 """What do policy and value model compute in PPO? Passes over packed episodes, with and without gradients."""
 
-from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
-from transformers.modeling_outputs import BaseModelOutputWithPast
+from transformers import PreTrainedModel
 
-from fino1.errors import SpecError
 from fino1.train import attention
+from fino1.train.head import logits_of
 from fino1.train.ppo import rl
 from fino1.train.ppo.episodes import Packed
 
@@ -85,61 +82,6 @@ def policy_loss(
 def values(model: PreTrainedModel, packed: Packed) -> Tensor:
     """Values (N,) of the states in which the packed response tokens were chosen."""
     return model.score(_hidden(model, packed)).squeeze(-1).float()
-
-
-def logits_of(policy: PreTrainedModel) -> Callable[[Tensor], Tensor]:
-    """Make the function from last hidden states (N, H) to logits (N, V).
-
-    It is the model's own forward pass on a backbone that only hands over those states: the head, and what a model does around
-    it, such as capping its logits (Gemma 2: `final_logit_softcapping`) or scaling them (Granite: `logits_scaling`, Cohere:
-    `logit_scale`). Sampling computes with the same forward pass.
-    """
-    prefix = policy.base_model_prefix
-
-    def logits(hidden: Tensor) -> Tensor:
-        backbone = getattr(policy, prefix)
-        setattr(policy, prefix, _Known(backbone, hidden[None]))
-        try:
-            return policy(input_ids=None, use_cache=False).logits[0]
-        finally:
-            setattr(policy, prefix, backbone)
-
-    return logits
-
-
-def check_head(config: PretrainedConfig, source: str) -> None:
-    """Raise SpecError for a model whose logits cannot be computed from its hidden states; no weight is read for it."""
-    with torch.device("meta"):
-        policy = AutoModelForCausalLM.from_config(config)
-        try:
-            logits_of(policy)(torch.empty(1, policy.get_output_embeddings().weight.shape[-1]))
-        except Exception as error:  # whatever an architecture makes of a backbone that is none
-            raise SpecError(
-                f"model: {source}: expected a causal language model whose head can be computed by itself, got "
-                f"{type(policy).__name__}"
-            ) from error
-
-
-class _Known(nn.Module):
-    """Gives last hidden states (1, N, H) that are known; else it is as its backbone, whose constants a head may read."""
-
-    def __init__(self, backbone: nn.Module, hidden: Tensor) -> None:
-        super().__init__()
-        self.__dict__["_backbone"] = backbone  # no part of this module
-        self._output = _Output(last_hidden_state=hidden)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["_backbone"], name)
-
-    def forward(self, *_: Any, **__: Any) -> BaseModelOutputWithPast:
-        return self._output
-
-
-class _Output(BaseModelOutputWithPast):
-    """Has no other output that a model may pass on, such as the logits of a router."""
-
-    def __getattr__(self, name: str) -> None:
-        return None
 
 
 def _hidden(model: PreTrainedModel, packed: Packed) -> Tensor:

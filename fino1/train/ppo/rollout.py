@@ -5,6 +5,7 @@ Each row draws its own random numbers, keyed by (seed, update, prompt): what is 
 prompt is in.
 """
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,16 @@ def uniforms(seed: int, update: int, prompt: int, length: int) -> np.ndarray:
     """The `length` numbers in [0, 1) that choose the tokens of this prompt's response in this update (Philox, keyed)."""
     key = np.random.SeedSequence([seed, update, prompt])
     return np.random.Generator(np.random.Philox(key)).random(length)
+
+
+def choose_prompts(update: int, size: int, count: int, seed: int) -> list[int]:
+    """Indices of the update's prompts: the next `size` of endless passes over all, each in an order of its own."""
+    places = range(update * size, (update + 1) * size)
+    orders = {}
+    for turn in {place // count for place in places}:
+        orders[turn] = list(range(count))
+        random.Random(f"{seed} {turn}").shuffle(orders[turn])
+    return [orders[place // count][place % count] for place in places]
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from fino1.train import attention
+from fino1.train.ppo import decode
 
 
 def fits(policy: PreTrainedModel, capacity: int) -> bool:
@@ -34,21 +35,31 @@ class Slab(Cache):
     def __init__(self, policy: PreTrainedModel, rows: int, capacity: int) -> None:
         self.rows, self.capacity, self.device = rows, capacity, policy.device
         super().__init__(layers=[_Layer(self) for _ in DynamicCache(config=policy.config).layers])
+        self.fused = decode.fuse(policy)
         self.places: Tensor | None = None  # (B,) where the next token of each row goes; None while prompts are read
-        self.read_into: tuple[int, list[int]] = (0, [])  # first row, and the tokens of each prompt
+        self.read_into: list[tuple[int, list[int]]] = []  # the tokens of each prompt, and its rows
 
     def read(self, policy: PreTrainedModel, prompts: Sequence[Sequence[int]], first: int) -> Tensor:
-        """Put prompts into the rows from `first` on; return the logits (B, V) of their next tokens. Nothing is padded."""
-        lengths = [len(prompt) for prompt in prompts]
-        self.places, self.read_into = None, (first, lengths)
-        ids = torch.tensor([[token for prompt in prompts for token in prompt]], device=self.device)
+        """Put prompts into the rows from `first` on; return the logits (B, V) of their next tokens.
+
+        Nothing is padded, and a prompt that comes several times is read once.
+        """
+        rows: dict[tuple[int, ...], list[int]] = {}
+        for row, prompt in enumerate(prompts, start=first):
+            rows.setdefault(tuple(prompt), []).append(row)
+        lengths = [len(prompt) for prompt in rows]
+        self.places, self.read_into = None, list(zip(lengths, rows.values(), strict=True))
+        ids = torch.tensor([[token for prompt in rows for token in prompt]], device=self.device)
         positions = torch.tensor([[place for length in lengths for place in range(length)]], device=self.device)
         last = torch.tensor(lengths, device=self.device).cumsum(0) - 1
         with attention.episodes(lengths):
             output = policy(
                 input_ids=ids, position_ids=positions, past_key_values=self, use_cache=True, logits_to_keep=last
             )
-        return output.logits[0]
+        if len(rows) == len(prompts):
+            return output.logits[0]
+        number = {prompt: i for i, prompt in enumerate(rows)}
+        return output.logits[0][[number[tuple(prompt)] for prompt in prompts]]
 
     def step(self, policy: PreTrainedModel, tokens: Sequence[int], lengths: Sequence[int]) -> Tensor:
         """Write the last token of each row in use, which has so many before it; return the logits (B, V) of the next."""
@@ -56,6 +67,8 @@ class Slab(Cache):
         self.end = max(lengths) + 1
         mask = torch.arange(self.end, device=self.device) <= self.places[:, None]  # (B, K)
         ids = torch.tensor(tokens, device=self.device)
+        if self.fused is not None:
+            return self.fused.step(self.layers, ids, self.places, mask)
         with attention.masked(mask[:, None, None]):
             output = policy(
                 input_ids=ids[:, None],
@@ -83,9 +96,10 @@ class _Layer(DynamicLayer):
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Take the memory. What is masked must be a number all the same."""
-        rows, capacity = self.slab.rows, self.slab.capacity
+        rows, capacity, fused = self.slab.rows, self.slab.capacity, self.slab.fused
         self.keys, self.values = (
-            states.new_zeros(rows, states.shape[1], capacity, states.shape[3]) for states in (key_states, value_states)
+            states.new_zeros(rows, states.shape[1], capacity, states.shape[3], dtype=fused.dtype if fused else None)
+            for states in (key_states, value_states)
         )
         self.is_initialized = True
 
@@ -104,10 +118,10 @@ class _Layer(DynamicLayer):
 
     def _lay_out(self, keys: Tensor, values: Tensor) -> None:
         """Copy what was read of prompts that lie end to end, both (1, heads, L, size), into their rows."""
-        first, lengths = self.slab.read_into
+        lengths = [length for length, _ in self.slab.read_into]
         for slab, states in ((self.keys, keys), (self.values, values)):
-            for row, part in enumerate(states[0].split(lengths, 1), start=first):
-                slab[row, :, : part.shape[1]] = part
+            for part, (length, rows) in zip(states[0].split(lengths, 1), self.slab.read_into, strict=True):
+                slab[rows, :, :length] = part.to(slab.dtype)
 
     def get_seq_length(self) -> int:
         """Tokens before those of the pass."""
