@@ -299,7 +299,7 @@ def with_fault(document: dict[str, Any], path: tuple[str, ...], wrong: Any) -> d
 
 @functools.cache
 def some(number: int) -> list[dict[str, Any]]:
-    """So many sound documents, the same ones each time."""
+    """So many sound documents, the same ones wherever the same modules are loaded: Hypothesis draws constants from them."""
     found: list[dict[str, Any]] = []
 
     @settings(max_examples=number, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
