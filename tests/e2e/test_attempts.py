@@ -18,7 +18,8 @@ KINDS = {
     "jobset": "jobsets.jobset.x-k8s.io",
     "trainjob": "trainjobs.trainer.kubeflow.org",
 }
-SFT = ["data.size=2048", "sft.per_device_train_batch_size=8", "sft.save_steps=10", "launch.zero_stage=0"]
+STEPS = 80  # robbed at about 30, where nothing else runs
+SFT = [f"data.size={16 * STEPS}", "sft.per_device_train_batch_size=8", "sft.save_steps=10", "launch.zero_stage=0"]
 TWO_PODS = [*SFT, "nodes=2", "processes_per_node=1"]
 
 
@@ -64,6 +65,7 @@ def test_made_again_at_once_and_robbed_of_a_pod(shell: Shell, undisturbed: str, 
     reached = shell.step("two")
     shell.until("the new attempt trains", lambda: shell.step("two") > reached, timeout_s=300)
     shell.kubectl("delete", "pod", new()[1]["metadata"]["name"], "--grace-period=0", "--force")
+    assert shell.step("two") < STEPS, "it was over before it was robbed"
     shell.fino1("wait", "two", timeout_s=900)
     assert shell.artefact("two") == undisturbed
 

@@ -189,10 +189,11 @@ def test_a_run_that_is_killed_goes_on_in_the_same_runs_with_every_step_once(meth
 @pytest.mark.slow
 def test_a_server_that_is_gone_costs_one_warning_and_no_line(sft, tmp_path):
     run = Reported(SFT, tmp_path)
-    run.variables = {"FINO1_REPORT_TO": "mlflow", "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}  # nobody listens there
+    run.variables = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}  # nobody listens there
     assert run.start() == 0, run.output
     assert run.output.count("fino1: mlflow is left out from here on: ") == 1, run.output
     assert (run.sha256, run.lines()) == (sft.sha256, sft.lines())
+    assert wandb_numbers(run.directory) == run.numbers()
 
 
 class Slow:

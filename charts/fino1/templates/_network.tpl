@@ -26,9 +26,9 @@
 {{/* Port of a URL, with five digits; of another text nothing. */}}
 {{- define "fino1.port" -}}
 {{- with regexFind "^https?://[^/?#]*" . -}}
-{{- $port := ternary 80 443 (hasPrefix "http:" .) -}}
+{{- $port := ternary "80" "443" (hasPrefix "http:" .) -}}
 {{- $port = regexFind ":[0-9]{1,5}$" . | trimPrefix ":" | default $port -}}
-{{- int $port | printf "%05d" -}}
+{{- atoi $port | printf "%05d" -}}
 {{- end -}}
 {{- end -}}
 
