@@ -10,7 +10,7 @@ from fino1.sizes.shapes import Architecture
 
 LIVE = 10**9  # DeepSpeed's stage3_max_live_parameters: how many are gathered at once
 TILE = (4096, 32768)  # tokens and vocabulary of the logits that TRL's fused head holds at once
-CHUNK = 1024  # positions whose logits PPO holds at once (fino1.train.ppo.rl)
+CHUNK = 256  # positions whose logits PPO holds at once (fino1.train.ppo.rl)
 Parts = dict[str, int]  # what takes memory → bytes
 
 
