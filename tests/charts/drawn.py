@@ -176,9 +176,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
         )
     )
     if method == "eval":
-        part = {**draw(block(TREE["fields"]["eval"])), **draw(evaluation())}
-        warm = {"temperature": draw(st.sampled_from(["0.5", 1]))} if "samples" in part else {}
-        return document | {"eval": part | warm}
+        return document | {"eval": {**draw(block(TREE["fields"]["eval"])), **draw(evaluation())}}
     if method == "paths":
         return document | {"paths": {**draw(block(TREE["fields"]["paths"])), **draw(search())}}
     document |= draw(st.sampled_from([{}, {"report_to": None}, {"report_to": ["wandb", "mlflow", "tensorboard"]}]))
