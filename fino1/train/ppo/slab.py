@@ -4,6 +4,7 @@ Legend: B rows, K tokens that a row has room for, `size` of an attention head. R
 that have not ended come first.
 """
 
+import weakref
 from collections.abc import Sequence
 
 import torch
@@ -91,7 +92,7 @@ class _Layer(DynamicLayer):
 
     def __init__(self, slab: Slab) -> None:
         super().__init__()
-        self.slab = slab
+        self.slab = weakref.proxy(slab)  # a circle would keep its memory until the collector comes by
         self.index = torch.arange(slab.rows, device=slab.device)
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
