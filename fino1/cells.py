@@ -110,10 +110,8 @@ class Sample:
 
     def to_line(self) -> bytes:
         """Write it as a line of samples.jsonl, in ASCII: a completion may hold half a surrogate pair."""
-        values = {
-            _key(each): getattr(self, each.name) for each in fields(self) if getattr(self, each.name) != each.default
-        }
-        return json.dumps(values).encode() + b"\n"
+        written = ((key, getattr(self, name), default) for key, name, default in _list_fields(type(self)))
+        return json.dumps({key: value for key, value, default in written if value != default}).encode() + b"\n"
 
 
 @dataclass(frozen=True)
@@ -273,6 +271,12 @@ def _list_types(cls: type) -> dict[str, tuple[tuple[type, ...], bool]]:
         for each in fields(cls)
         if each.name != "samples"  # in a file of their own
     }
+
+
+@functools.cache
+def _list_fields(cls: type) -> list[tuple[str, str, Any]]:
+    """List key, name and default of a dataclass's fields."""
+    return [(_key(each), each.name, each.default) for each in fields(cls)]
 
 
 def _key(of: Field) -> str:

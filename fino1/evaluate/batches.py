@@ -1,11 +1,15 @@
-"""How are questions asked, several at once, so that each answer is on the disk before its thread asks the next?"""
+"""How are questions asked, several at once, so that each answer is written before its place asks the next?
 
+`answer_all` takes coroutines, which cost little; `iterate_answers` threads, for what is more than one request.
+"""
+
+import asyncio
 import contextlib
 import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from fino1.evaluate.endpoint import Cancelled
@@ -16,6 +20,54 @@ _TICK_S = 0.2
 Item, Result = TypeVar("Item"), TypeVar("Result")
 _Done = tuple[Item | None, Any, threading.Event]
 _Ask = Callable[[Item, threading.Event], Result]
+
+
+async def answer_all(
+    ask: Callable[[Item, threading.Event], Awaitable[Result]],
+    questions: Sequence[Item],
+    concurrency: int,
+    stop: threading.Event,
+    keep: Callable[[Item, Result], None],
+    keep_up: Callable[[], Awaitable[None]],
+) -> None:
+    """Ask all questions, `concurrency` at once; `keep` each answer, and `keep_up`, before another question takes its place.
+
+    On `stop`, or the first error, no further question is sent, and then Cancelled or the error is raised. Requests under way
+    are paid for, so they are waited for; after `stop` for GRACE_S seconds only.
+    """
+    halt, todo, failures = threading.Event(), iter(questions), list[Exception]()
+    # Of answers that come together the first one's place sends again before the second is kept: else all would wait for the last.
+    one_by_one = asyncio.Lock()
+
+    async def answer_in_turn() -> None:
+        try:
+            while not halt.is_set() and (question := next(todo, None)) is not None:
+                answer = await ask(question, halt)
+                async with one_by_one:
+                    keep(question, answer)
+                await keep_up()
+        except Cancelled:
+            pass
+        except Exception as error:  # noqa: BLE001, raised again below
+            failures.append(error)
+            halt.set()
+
+    left = {asyncio.create_task(answer_in_turn()) for _ in range(min(concurrency, len(questions)))}
+    deadline = math.inf
+    try:
+        while left and time.monotonic() < deadline:
+            _, left = await asyncio.wait(left, timeout=_TICK_S)
+            if stop.is_set():
+                halt.set()
+                deadline = min(deadline, time.monotonic() + GRACE_S)
+    finally:
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+    if failures:
+        raise failures[0]
+    if stop.is_set():
+        raise Cancelled
 
 
 def iterate_answers(

@@ -30,12 +30,12 @@ def extract(
     assert extractor is not None and answers is not None, cell.key
     found = {sample.key: sample for sample in answers.read_answered(shard)}
 
-    def ask(question: Question, halt: threading.Event) -> Answer | None:
+    async def ask(question: Question, halt: threading.Event) -> Answer | None:
         sample = found[question.key]
         if not sample.completion.strip():
             return None
         label = f"{cell.key} {question.id} {question.number} extraction"
-        return account.ask(
+        return await account.ask(
             endpoint, extractor.tariff, extractor.write_prompt(sample), extractor.block.temperature, halt, label
         )
 

@@ -18,6 +18,7 @@ from fino1.evaluate import models
 from fino1.evaluate.batches import iterate_answers
 from fino1.evaluate.budget import Account, BudgetSpent, Cost
 from fino1.evaluate.endpoint import Cancelled, Endpoint
+from fino1.evaluate.loop import wait
 from fino1.paths import journal, prompts
 from fino1.paths.journal import Call, Journal
 from fino1.paths.pool import Asked
@@ -125,6 +126,6 @@ class Judge:
     def _buy(self, prompt: str, key: str, halt: threading.Event) -> str:
         assert self._endpoint is not None
         tariff, temperature = self._asked.tariff, self._block.temperature
-        answer = self._account.ask(self._endpoint, tariff, prompt, temperature, halt, key)
+        answer = wait(self._account.ask(self._endpoint, tariff, prompt, temperature, halt, key))
         self._journal.append(Call.of(key, self._run.name, "judge", prompt, answer), self._file)
         return answer.text
