@@ -110,8 +110,9 @@ class Sample:
 
     def to_line(self) -> bytes:
         """Write it as a line of samples.jsonl, in ASCII: a completion may hold half a surrogate pair."""
-        written = ((key, getattr(self, name), default) for key, name, default in _list_fields(type(self)))
-        return json.dumps({key: value for key, value, default in written if value != default}).encode() + b"\n"
+        values = vars(self)
+        written = {key: values[name] for key, name, default in _list_fields(type(self)) if values[name] != default}
+        return json.dumps(written).encode() + b"\n"
 
 
 @dataclass(frozen=True)

@@ -161,6 +161,8 @@ class Account:
 
     async def hold(self, request: "Request") -> None:
         """Wait until the request fits; answers under way may leave room. Raises as `request`."""
+        if not self._limits:
+            return
         worst = request.tariff.bound(request.prompt)
         while key := self._find_exceeded(worst):
             if not self._held and not self._end:
@@ -180,8 +182,6 @@ class Account:
 
     def _find_exceeded(self, worst: Cost) -> str | None:
         """Name the limit that would be passed if everything under way cost its upper bound; None where none would."""
-        if not self._limits:
-            return None
         total = sum(self._held.values(), self._spent) + worst
         rounding = 1e-9  # sums of dollars are inexact
         return next((key for key, limit in self._limits.items() if getattr(total, key) > limit + rounding), None)

@@ -45,11 +45,17 @@ async def pause(seconds: float, halt: threading.Event) -> bool:
     return halt.is_set()
 
 
-@functools.cache
 def _start() -> asyncio.AbstractEventLoop:
+    with _STARTING:
+        return _start_once()
+
+
+@functools.cache
+def _start_once() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="requests", daemon=True).start()
     return loop
 
 
-os.register_at_fork(after_in_child=_start.cache_clear)  # the thread stays with the parent
+_STARTING = threading.Lock()  # `cache` alone lets two threads start a loop each
+os.register_at_fork(after_in_child=_start_once.cache_clear)  # the thread stays with the parent
