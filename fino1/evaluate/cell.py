@@ -172,7 +172,7 @@ def _ask_remaining(
             done += 1
             progress.update(done)
 
-        keep_up = functools.partial(journal.keep_up, concurrency if cell.store is None else 0)
+        keep_up = functools.partial(journal.keep_up, 0 if cell.store else 4 * concurrency)
         wait(answer_all(ask_unless_lost, left, concurrency, stop, keep, keep_up))
 
 

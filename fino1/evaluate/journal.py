@@ -21,7 +21,7 @@ from fino1.evaluate.store import Store, StoreLost
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 TOKEN_BYTES = 16  # of an answer: JSON in ASCII has 6 bytes for each letter of other scripts
-GATHER_S = 0.02  # a sync holds up what is written meanwhile, so few answers wait for more
+GATHER_S = 0.1  # a sync holds up what is written meanwhile, so few answers wait for more
 LINE_BYTES = 4096  # what a line holds besides the prompt, the question and the answer
 
 
