@@ -31,6 +31,7 @@ from fino1.progress import Progress
 from fino1.spec import canonical
 from fino1.tasks.record import Task
 
+MANY = 16  # requests at once, from which on an answer's place is taken before the answer is judged and written
 Ask = Callable[[Question, threading.Event], Awaitable[Answer | None]]
 Make = Callable[[Question, Answer | None], Sample]
 
@@ -155,7 +156,9 @@ def _ask_remaining(
         return
     total = len(shard.select(cell.questions))
     done = total - len(left)
-    room = bound_bytes(left, cell.most_tokens, concurrency)
+    # A store is written before another question is sent; with few at once nothing is gained by answers that wait.
+    unkept = concurrency if concurrency >= MANY and cell.store is None else 0
+    room = bound_bytes(left, cell.most_tokens, concurrency + unkept)
     with (
         open_journal(path, cell.store, room) as journal,
         contextlib.closing(_show(cell, shard, total, done)) as progress,
@@ -173,7 +176,7 @@ def _ask_remaining(
             progress.update(done)
 
         keep_up = functools.partial(journal.keep_up, 0 if cell.store else 4 * concurrency)
-        wait(answer_all(ask_unless_lost, left, concurrency, stop, keep, keep_up))
+        wait(answer_all(ask_unless_lost, left, concurrency, stop, keep, keep_up, unkept))
 
 
 def _show(cell: PlannedCell, shard: Shard, total: int, done: int) -> Progress:

@@ -14,6 +14,7 @@ from urllib.request import getproxies
 import aiohttp
 import httpx2
 import openai
+from multidict import CIMultiDict
 
 PATH = "/chat/completions"
 LONGEST_LINE = 65536  # bytes of a header, as Python's own client takes them
@@ -32,7 +33,7 @@ class Connections:
         self._tls = httpx2.create_ssl_context() if scheme == "https" else True  # trusts what the client does
         said = {**client.default_headers, "Authorization": f"Bearer {client.api_key}"}
         said |= {"Content-Type": "application/json", "Accept-Encoding": "identity"}
-        self._headers = {name: value for name, value in said.items() if isinstance(value, str)}
+        self._headers = CIMultiDict({name: value for name, value in said.items() if isinstance(value, str)})
         self._session: aiohttp.ClientSession | None = None
 
     async def post(self, body: bytes, headers: Mapping[str, str]) -> Any:
@@ -65,10 +66,11 @@ class Connections:
     async def _send(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, list[tuple[str, str]], bytes]:
         """Send over an idle connection, or over a new one; returns status, headers and body."""
         self._session = self._session or self._open()
+        said = self._headers.copy()
+        said.update(headers)
+        data = aiohttp.BytesPayload(body)  # spares a search for what kind of a body it is
         try:
-            async with self._session.post(
-                self._url, data=aiohttp.BytesPayload(body), headers={**self._headers, **headers}, allow_redirects=False
-            ) as reply:
+            async with self._session.post(self._url, data=data, headers=said, allow_redirects=False) as reply:
                 content = await reply.read()
         except _NOT_SENT as error:
             sent = self._describe_request()

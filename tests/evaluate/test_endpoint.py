@@ -214,6 +214,33 @@ def test_a_server_of_ours_is_asked_without_proxies(server, monkeypatch):
     assert ask(server, is_local=True).text == "42"
 
 
+def test_another_endpoint_is_asked_through_the_proxy(server, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", server.base_url.removesuffix("/v1"))
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    elsewhere = Endpoint("http://elsewhere.invalid/v1", "m", max_retries=0)
+    assert wait(elsewhere.ask("hi", 16, 0.0, threading.Event())).text == "42"
+    elsewhere.close()
+    assert server.headers_seen[0]["host"] == "elsewhere.invalid"
+
+
+def test_a_redirect_is_followed_and_takes_the_key_to_no_other_host(server, faulty):
+    other = faulty()
+    moved = {"location": other.base_url.replace("127.0.0.1", "localhost") + "/chat/completions"}
+    server.fault = lambda prompt, number: (307, moved, {})
+    assert ask(server, api_key="sk-0123456789", max_retries=0).text == "42"
+    assert (other.asked["hi"], "authorization" in other.headers_seen[0]) == (1, False)
+
+
+def test_a_connection_that_the_endpoint_closed_meanwhile_is_not_used(server):
+    asked = Endpoint(server.base_url, "m", max_retries=0)
+    for prompt in "ab":
+        assert wait(asked.ask(prompt, 16, 0.0, threading.Event())).text == "42"
+        server.cut()
+        time.sleep(0.1)
+    asked.close()
+
+
 @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "ftp://127.0.0.1:9", "http://[::1"])
 def test_a_proxy_that_cannot_be_used(monkeypatch, proxy):
     monkeypatch.setitem(sys.modules, "socksio", None)  # as where httpx's extra is not installed
