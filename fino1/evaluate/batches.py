@@ -1,4 +1,4 @@
-"""How are questions asked, several at once, so that each answer is written before its place asks the next?
+"""How are questions asked, several at once, and when is an answer kept: before another question takes its place, or soon after?
 
 `answer_all` takes coroutines, which cost little; `iterate_answers` threads, for what is more than one request.
 """

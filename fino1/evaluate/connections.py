@@ -5,6 +5,7 @@ answered with 2xx becomes its exceptions all the same. Where a proxy is to be us
 the request itself.
 """
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any, cast
@@ -35,6 +36,8 @@ class Connections:
         said |= {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         self._headers = CIMultiDict({name: value for name, value in said.items() if isinstance(value, str)})
         self._session: aiohttp.ClientSession | None = None
+        # To connect, to send and until the answer begins; aiohttp has no limit for a body that the endpoint does not take.
+        self._longest_s = 3 * cast(float, client.timeout)
 
     async def post(self, body: bytes, headers: Mapping[str, str]) -> Any:
         """Send a request for a chat completion, a body of JSON; returns the JSON of its answer.
@@ -70,7 +73,9 @@ class Connections:
         said.update(headers)
         data = aiohttp.BytesPayload(body)  # spares a search for what kind of a body it is
         try:
-            async with self._session.post(self._url, data=data, headers=said, allow_redirects=False) as reply:
+            async with asyncio.timeout(self._longest_s):
+                reply = await self._session.post(self._url, data=data, headers=said, allow_redirects=False)
+            async with reply:
                 content = await reply.read()
         except _NOT_SENT as error:
             sent = self._describe_request()

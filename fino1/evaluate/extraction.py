@@ -1,7 +1,7 @@
 """How does a cell come by its extractions? It is made of the cell that has the answers, a reply of the extractor to each.
 
 Answers are bought and kept under the key that they have without an extractor, so that another extractor, or none, buys none of
-them again. A reply is written, with its answer, before another is asked for in its place.
+them again. A reply is kept, with its answer, as an answer is.
 """
 
 import threading

@@ -1,8 +1,8 @@
 """How does an answer outlast its process, its disk and its store? (docs/design.md C6)
 
-It is written before its place asks the next question, so that a kill loses none. A thread syncs what was written meanwhile and
-puts it into the store, where there is one. Where either fails, no further question is asked; the answers to those under way,
-which are paid for, are written into room that was reserved for them.
+Once it is written, the end of this process does not lose it (cell.py says when that is). A thread syncs what was written
+meanwhile and puts it into the store, where there is one. Where either fails, no further question is asked; the answers to those
+under way, which are paid for, are written into room that was reserved for them.
 """
 
 import asyncio

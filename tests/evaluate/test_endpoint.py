@@ -1,3 +1,4 @@
+import socket
 import sys
 import threading
 import time
@@ -43,6 +44,14 @@ def test_retried(server, fault):
 def test_time_out_is_retried(server):
     server.fault = lambda prompt, number: "hang" if number == 1 else None
     assert ask(server, timeout_s=0.3).text == "42"
+
+
+def test_an_endpoint_that_does_not_take_the_request_is_not_waited_for():
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        asked = Endpoint(f"http://127.0.0.1:{deaf.getsockname()[1]}/v1", "m", timeout_s=0.2, max_retries=0)
+        with pytest.raises(EndpointLost, match="timed out"):
+            wait(asked.ask("x" * 20_000_000, 16, 0.0, threading.Event()))
+        asked.close()
 
 
 def test_retries_end(server):
