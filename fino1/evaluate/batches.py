@@ -44,7 +44,7 @@ async def answer_all(
     answers = _Answers(keep, most_unkept)
 
     async def answer_in_turn() -> None:
-        while not halt.is_set() and (question := next(todo, None)) is not None:
+        while not (halt.is_set() or stop.is_set()) and (question := next(todo, None)) is not None:
             await answers.add(question, await ask(question, halt))
             await keep_up()
 

@@ -6,6 +6,7 @@ The key is that of the judge, its settings and the rows. A reply is on disk befo
 on, so that an update which is begun again, and another run on the same rows, asks nothing twice.
 """
 
+import atexit
 import contextlib
 import hashlib
 import threading
@@ -48,7 +49,8 @@ class Judge:
         key = canonical.digest({"judge": self._asked.settings, "data": run.spec.data.given()})
         self._directory, self._file = run.work / "verdicts" / key, f"calls-{run.directory.name}.jsonl"
         self._endpoint: Endpoint | None = None
-        self._opened = contextlib.ExitStack()  # to the end of the process
+        self._opened = contextlib.ExitStack()
+        atexit.register(self._opened.close)
         self.numbers: dict[str, float] = {}  # metrics of the last update
 
     def __call__(self, stop: threading.Event, answers: Sequence[tuple[str, Record]]) -> list[Verdict]:
