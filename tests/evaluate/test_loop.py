@@ -39,8 +39,12 @@ def test_a_wait_that_is_interrupted_ends_what_it_waited_for():
             await asyncio.sleep(0.05)  # as what must still be written takes a while
             ended.append(True)
 
-    with pytest.raises(KeyboardInterrupt):
-        loop.wait(ask())
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            loop.wait(ask())
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert ended == [True]
 
 
