@@ -157,7 +157,10 @@ def _serve(pipe: Connection) -> None:
                 spans.append((came, time.monotonic()))
 
     def report() -> None:
-        pipe.recv()
+        try:
+            pipe.recv()
+        except EOFError:  # the benchmark was ended
+            sys.exit()
         seconds = max(left for _, left in spans) - min(came for came, _ in spans)
         pipe.send((len(spans), seconds, sum(left - came for came, left in spans) / len(spans)))
         spans.clear()
