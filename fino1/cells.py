@@ -110,12 +110,9 @@ class Sample:
 
     def to_line(self) -> bytes:
         """Write it as a line of samples.jsonl, in ASCII: a completion may hold half a surrogate pair."""
-        values = {
-            key: getattr(self, each.name)
-            for each, key in _list_fields(Sample)
-            if getattr(self, each.name) != each.default
-        }
-        return json.dumps(values).encode() + b"\n"
+        values = vars(self)
+        written = {key: values[each.name] for each, key in _list_fields(Sample) if values[each.name] != each.default}
+        return json.dumps(written).encode() + b"\n"
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,132 @@
-"""How are questions asked, several at once, so that each answer is on the disk before its thread asks the next?"""
+"""How are questions asked, several at once, and when is an answer kept: before another question takes its place, or soon after?
 
+`answer_all` takes coroutines, which cost little; `iterate_answers` threads, for what is more than one request.
+"""
+
+import asyncio
 import contextlib
 import math
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
 from fino1.evaluate.endpoint import Cancelled
 
 GRACE_S = 10.0  # after SIGTERM: time for the requests under way; Kubernetes' default grace period is 30 s
 _TICK_S = 0.2
+_STEPS_OF_A_REQUEST = 2  # of the event loop, from an answer to the next request on its connection
+_KEPT_AT_ONCE = 4  # in a row they take less time each
 
 Item, Result = TypeVar("Item"), TypeVar("Result")
 _Done = tuple[Item | None, Any, threading.Event]
 _Ask = Callable[[Item, threading.Event], Result]
+
+
+async def answer_all(
+    ask: Callable[[Item, threading.Event], Awaitable[Result]],
+    questions: Sequence[Item],
+    concurrency: int,
+    stop: threading.Event,
+    keep: Callable[[Item, Result], None],
+    keep_up: Callable[[], Awaitable[None]],
+    most_unkept: int = 0,
+) -> None:
+    """Ask all questions, `concurrency` at once. An answer is kept before another question takes its place, or once no more than
+    `most_unkept` are waiting for that; then `keep_up` is waited for.
+
+    On `stop`, or the first error, no further question is sent, and then Cancelled or the error is raised. Requests under way
+    are paid for, so they are waited for; after `stop` for GRACE_S seconds only. Every answer that came is kept.
+    """
+    halt, todo, failures = threading.Event(), iter(questions), list[Exception]()
+    answers = _Answers(keep, most_unkept)
+
+    async def answer_in_turn() -> None:
+        while not (halt.is_set() or stop.is_set()) and (question := next(todo, None)) is not None:
+            await answers.add(question, await ask(question, halt))
+            await keep_up()
+
+    async def watch(work: Awaitable[None]) -> None:
+        try:
+            await work
+        except Cancelled:
+            pass
+        except Exception as error:  # noqa: BLE001, raised again below
+            failures.append(error)
+            halt.set()
+
+    keeping = asyncio.create_task(watch(answers.keep_all()))
+    left = {asyncio.create_task(watch(answer_in_turn())) for _ in range(min(concurrency, len(questions)))}
+    deadline = math.inf
+    try:
+        while left and time.monotonic() < deadline:
+            _, left = await asyncio.wait(left, timeout=_TICK_S)
+            if stop.is_set():
+                halt.set()
+                deadline = min(deadline, time.monotonic() + GRACE_S)
+    finally:
+        for task in (*left, keeping):
+            task.cancel()
+        await asyncio.gather(*left, keeping, return_exceptions=True)
+        try:
+            answers.keep_rest()
+        except Exception as error:  # noqa: BLE001
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    if stop.is_set():
+        raise Cancelled
+
+
+class _Answers(Generic[Item, Result]):
+    """Answers that came, on their way to be kept: a few at a time, after the requests that are ready to be sent."""
+
+    def __init__(self, keep: Callable[[Item, Result], None], most_unkept: int) -> None:
+        self._keep, self._most = keep, most_unkept
+        self._left: deque[tuple[Item, Result]] = deque()
+        self._came = self._kept = 0
+        self._some, self._next = asyncio.Event(), asyncio.Event()
+        self._is_ended = False
+
+    async def add(self, question: Item, answer: Result) -> None:
+        """Add an answer; returns once no more than `most_unkept` of those so far are not kept."""
+        self._left.append((question, answer))
+        self._came += 1
+        mine = self._came
+        self._some.set()
+        while self._kept < mine - self._most and not self._is_ended:
+            await self._next.wait()
+
+    async def keep_all(self) -> None:
+        """Keep what comes, without end."""
+        try:
+            while True:
+                await self._some.wait()
+                for _ in range(_STEPS_OF_A_REQUEST):
+                    await asyncio.sleep(0)
+                for _ in range(min(_KEPT_AT_ONCE, len(self._left))):
+                    self._keep_next()
+                if not self._left:
+                    self._some.clear()
+                self._wake()
+        finally:
+            self._is_ended = True
+            self._wake()
+
+    def keep_rest(self) -> None:
+        """Keep what is left."""
+        while self._left:
+            self._keep_next()
+
+    def _keep_next(self) -> None:
+        self._keep(*self._left.popleft())
+        self._kept += 1
+
+    def _wake(self) -> None:
+        woken, self._next = self._next, asyncio.Event()
+        woken.set()
 
 
 def iterate_answers(

@@ -7,8 +7,8 @@ it is counted as if it had been answered at full length.
 """
 
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +16,11 @@ from fino1.cells import Sample
 from fino1.errors import SpecError
 from fino1.evaluate.counter import make_counter
 from fino1.evaluate.endpoint import Answer, Cancelled, Endpoint
+from fino1.evaluate.loop import pause
 from fino1.spec.evaluation import BudgetBlock, PriceBlock
 
 TEMPLATE_TOKENS = 64  # what a chat template puts around one message, at most
-_TICK_S = 0.2
+_TICK_S = 0.05
 _estimate = make_counter(None)
 
 
@@ -116,7 +117,7 @@ class BudgetSpent(SpecError):
 
 
 class Account:
-    """The budget of a run, or of one of its shards, and what is spent of it. Safe to use from several threads."""
+    """The budget of a run, or of one of its shards, and what is spent of it. Its coroutines run on the loop of loop.py."""
 
     def __init__(self, budget: BudgetBlock | None, shards: int, spent: Cost, block: str = "eval.budget") -> None:
         """`block` is the budget's key in the run file, for messages."""
@@ -125,14 +126,13 @@ class Account:
         self._spent, self._block = spent, block
         self._held: dict[Request, Cost] = {}
         self._end: BudgetSpent | None = None
-        self._changed = threading.Condition()
 
     @property
     def spent(self) -> Cost:
         """What is spent, without what is held for requests under way."""
         return self._spent
 
-    def ask(
+    async def ask(
         self,
         endpoint: Endpoint,
         tariff: Tariff,
@@ -143,44 +143,42 @@ class Account:
         seed: int | None = None,
     ) -> Answer:
         """Ask within the budget, and count what the answer cost. Raises as `request` and Endpoint.ask."""
-        with self.request(tariff, prompt, halt) as request:
+        async with self.request(tariff, prompt, halt) as request:
             options: dict[str, Any] = {"label": label, "on_unanswered": request.count_unanswered, "seed": seed}
-            answer = endpoint.ask(prompt, tariff.max_tokens, temperature, halt, **options)
+            answer = await endpoint.ask(prompt, tariff.max_tokens, temperature, halt, **options)
             request.count_answer(answer)
         return answer
 
-    @contextmanager
-    def request(self, tariff: Tariff, prompt: str, halt: threading.Event) -> Iterator["Request"]:
+    @asynccontextmanager
+    async def request(self, tariff: Tariff, prompt: str, halt: threading.Event) -> AsyncIterator["Request"]:
         """Hold the worst case of a question while it is asked. Raises BudgetSpent, and Cancelled on `halt`."""
         request = Request(self, tariff, prompt, halt)
-        self.hold(request)
+        await self.hold(request)
         try:
             yield request
         finally:
             self.settle(request, Cost())
 
-    def hold(self, request: "Request") -> None:
+    async def hold(self, request: "Request") -> None:
         """Wait until the request fits; answers under way may leave room. Raises as `request`."""
+        if not self._limits:
+            return
         worst = request.tariff.bound(request.prompt)
-        with self._changed:
-            while key := self._find_exceeded(worst):
-                if not self._held and not self._end:
-                    self._end = BudgetSpent(self._block, key, self._limits[key], self._spent, worst)
-                if self._end:
-                    raise self._end
-                if request.halt.is_set():
-                    raise Cancelled
-                self._changed.wait(_TICK_S)
-            if self._end:  # a shorter question might still fit, but the error reported to the user would then be wrong
-                raise self._end
-            self._held[request] = worst
+        while key := self._find_exceeded(worst):
+            if not self._held and not self._end:
+                self._end = BudgetSpent(self._block, key, self._limits[key], self._spent, worst)
+            if self._end:
+                break
+            if await pause(_TICK_S, request.halt):
+                raise Cancelled
+        if self._end:  # a shorter question might still fit, but the error reported to the user would then be wrong
+            raise self._end
+        self._held[request] = worst
 
     def settle(self, request: "Request", cost: Cost) -> None:
         """Replace what is held for the request, if anything is, by its cost."""
-        with self._changed:
-            self._held.pop(request, None)
-            self._spent += cost
-            self._changed.notify_all()
+        self._held.pop(request, None)
+        self._spent += cost
 
     def _find_exceeded(self, worst: Cost) -> str | None:
         """Name the limit that would be passed if everything under way cost its upper bound; None where none would."""
@@ -198,10 +196,10 @@ class Request:
     prompt: str
     halt: threading.Event
 
-    def count_unanswered(self) -> None:
+    async def count_unanswered(self) -> None:
         """Count an attempt that was sent and not answered, and hold room for the next one. Raises as `Account.request`."""
         self.account.settle(self, self.tariff.count_unanswered(self.prompt))
-        self.account.hold(self)
+        await self.account.hold(self)
 
     def count_answer(self, answer: Answer) -> None:
         """Replace what is held by what the answer cost."""

@@ -7,7 +7,7 @@
 import contextlib
 import functools
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from typing import Any
 from fino1 import cells
 from fino1.cells import SAMPLES_FILE, Cell, Sample, Summary
 from fino1.evaluate import samples
-from fino1.evaluate.batches import iterate_batches
+from fino1.evaluate.batches import answer_all
 from fino1.evaluate.budget import Cost, Tariff
 from fino1.evaluate.endpoint import Answer, Cancelled
 from fino1.evaluate.extractor import Extractor
 from fino1.evaluate.journal import bound_bytes, open_journal
+from fino1.evaluate.loop import wait
 from fino1.evaluate.models import Source
 from fino1.evaluate.questions import Question
 from fino1.evaluate.samples import WHOLE, Key, Shard
@@ -30,7 +31,8 @@ from fino1.progress import Progress
 from fino1.spec import canonical
 from fino1.tasks.record import Task
 
-Ask = Callable[[Question, threading.Event], Answer | None]
+MANY = 16  # requests at once, from which on an answer's place is taken before the answer is judged and written
+Ask = Callable[[Question, threading.Event], Awaitable[Answer | None]]
 Make = Callable[[Question, Answer | None], Sample]
 
 
@@ -154,22 +156,27 @@ def _ask_remaining(
         return
     total = len(shard.select(cell.questions))
     done = total - len(left)
-    room = bound_bytes(left, cell.most_tokens, concurrency)
+    # A store is written before another question is sent; with few at once nothing is gained by answers that wait.
+    unkept = concurrency if concurrency >= MANY and cell.store is None else 0
+    room = bound_bytes(left, cell.most_tokens, concurrency + unkept)
     with (
         open_journal(path, cell.store, room) as journal,
         contextlib.closing(_show(cell, shard, total, done)) as progress,
     ):
 
-        def ask_unless_lost(question: Question, halt: threading.Event) -> Answer | None:
+        async def ask_unless_lost(question: Question, halt: threading.Event) -> Answer | None:
             if journal.failure is not None:
                 raise Cancelled
-            return ask(question, halt)
+            return await ask(question, halt)
 
-        for batch in iterate_batches(ask_unless_lost, left, concurrency, stop):
-            journal.append(b"".join(make(*answered).to_line() for answered in batch))
-            for _ in batch:
-                done += 1
-                progress.update(done)
+        def keep(question: Question, answer: Answer | None) -> None:
+            nonlocal done
+            journal.append(make(question, answer).to_line())
+            done += 1
+            progress.update(done)
+
+        keep_up = functools.partial(journal.keep_up, 0 if cell.store else 4 * concurrency)
+        wait(answer_all(ask_unless_lost, left, concurrency, stop, keep, keep_up, unkept))
 
 
 def _show(cell: PlannedCell, shard: Shard, total: int, done: int) -> Progress:

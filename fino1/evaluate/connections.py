@@ -1,111 +1,101 @@
-"""How does a request reach an endpoint? Over connections that are kept, in a fifth of the CPU time of the `openai` client.
+"""How does a request reach an endpoint? By aiohttp, over connections that are kept, in far less CPU time than by openai's client.
 
-Most of the client's time goes into its models, and into a pool that looks at every idle connection for each request: on one
-core it sends a few hundred requests a second. What is not answered with 2xx becomes the client's own exceptions. Where a proxy
-is to be used, or the endpoint redirects, the client sends the request itself.
+Most of that client's time goes into its models, and into a pool that looks at every idle connection for each request. What is not
+answered with 2xx becomes its exceptions all the same. Where a proxy is to be used, or the endpoint redirects, the client sends
+the request itself.
 """
 
-import http.client
+import asyncio
 import json
-import select
 from collections.abc import Mapping
 from typing import Any, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+import aiohttp
 import httpx2
 import openai
+from multidict import CIMultiDict
 
 PATH = "/chat/completions"
+LONGEST_LINE = 65536  # bytes of a header, as Python's own client takes them
+_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
 
 
 class Connections:
-    """Connections to one endpoint, as many as requests are under way. Safe to use from several threads."""
+    """Connections to one endpoint, as many as requests are under way. Its coroutines all run on one event loop."""
 
-    def __init__(self, client: openai.OpenAI, is_local: bool) -> None:
+    def __init__(self, client: openai.AsyncOpenAI, is_local: bool) -> None:
         """`client` has the base URL, the headers with the key, and the time limit; with `is_local` no proxy is used."""
         self._client = client
         self._url = f"{str(client.base_url).rstrip('/')}{PATH}"
-        self._parts = urlsplit(self._url)
-        self._target = self._parts._replace(scheme="", netloc="").geturl()
-        self._is_direct = is_local or not ({self._parts.scheme, "all"} & getproxies().keys())
-        is_tls = self._parts.scheme == "https"
-        self._tls = httpx2.create_ssl_context() if is_tls else None  # trusts what the client does
-        authorization = {"Authorization": f"Bearer {client.api_key}"}
-        said = {**client.default_headers, **authorization, "Content-Type": "application/json"}
-        self._headers = {name: value for name, value in said.items() if isinstance(value, str)}
-        self._idle: list[http.client.HTTPConnection] = []
+        scheme = urlsplit(self._url).scheme
+        self._is_direct = is_local or not ({scheme, "all"} & getproxies().keys())
+        self._tls = httpx2.create_ssl_context() if scheme == "https" else True  # trusts what the client does
+        said = {**client.default_headers, "Authorization": f"Bearer {client.api_key}"}
+        said |= {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+        self._headers = CIMultiDict({name: value for name, value in said.items() if isinstance(value, str)})
+        self._session: aiohttp.ClientSession | None = None
+        # To connect, to send and until the answer begins; aiohttp has no limit for a body that the endpoint does not take.
+        self._longest_s = 3 * cast(float, client.timeout)
 
-    def post(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> Any:
-        """Send a request for a chat completion; returns the JSON of its answer.
+    async def post(self, body: bytes, headers: Mapping[str, str]) -> Any:
+        """Send a request for a chat completion, a body of JSON; returns the JSON of its answer.
 
         Raises openai.APIStatusError and openai.APIConnectionError as the client does; ValueError or RecursionError for a body
         that is no JSON.
         """
         if not self._is_direct:
-            return self._post_by_client(body, headers)
-        status, said, content = self._send(json.dumps(body).encode(), headers)
+            return await self._post_by_client(body, headers)
+        status, said, content = await self._send(body, headers)
         if 200 <= status < 300:
             return json.loads(content)
         if 300 <= status < 400:
-            return self._post_by_client(body, headers)
+            return await self._post_by_client(body, headers)
         response = httpx2.Response(status, headers=said, content=content, request=self._describe_request())
         raise openai.APIStatusError(f"status {status}", response=response, body=_find_error(content))
 
-    def close(self) -> None:
-        """Close the connections that no request uses."""
-        while self._idle:
-            self._idle.pop().close()
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            await self._session.close()
+        await self._client.close()
 
-    def _post_by_client(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> Any:
+    async def _post_by_client(self, body: bytes, headers: Mapping[str, str]) -> Any:
         options = cast(Any, {"headers": headers})
-        reply = self._client.post(PATH, cast_to=httpx2.Response, body=body, options=options)
+        reply = await self._client.post(PATH, cast_to=httpx2.Response, body=json.loads(body), options=options)
         return json.loads(reply.content)
 
-    def _send(self, data: bytes, headers: Mapping[str, str]) -> tuple[int, list[tuple[str, str]], bytes]:
+    async def _send(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, list[tuple[str, str]], bytes]:
         """Send over an idle connection, or over a new one; returns status, headers and body."""
+        self._session = self._session or self._open()
+        said = self._headers.copy()
+        said.update(headers)
+        data = aiohttp.BytesPayload(body)  # spares a search for what kind of a body it is
         try:
-            connection = self._take_idle() or self._connect()
-        except OSError as error:
+            async with asyncio.timeout(self._longest_s):
+                reply = await self._session.post(self._url, data=data, headers=said, allow_redirects=False)
+            async with reply:
+                content = await reply.read()
+        except _NOT_SENT as error:
             sent = self._describe_request()
             raise openai.APIConnectionError(request=sent) from httpx2.ConnectError(str(error), request=sent)
-        try:
-            connection.request("POST", self._target, data, {**self._headers, **headers})
-            reply = connection.getresponse()
-            content = reply.read()
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()
-            sent = self._describe_request()
-            if isinstance(error, TimeoutError):
-                raise openai.APITimeoutError(sent) from error
-            raise openai.APIConnectionError(request=sent) from error
-        if reply.will_close:
-            connection.close()
-        else:
-            self._idle.append(connection)
-        return reply.status, reply.getheaders(), content
+        except TimeoutError as error:
+            raise openai.APITimeoutError(self._describe_request()) from error
+        except (OSError, aiohttp.ClientError) as error:
+            raise openai.APIConnectionError(request=self._describe_request()) from error
+        # aiohttp has undone an encoding that it knows.
+        return reply.status, [(k, v) for k, v in reply.headers.items() if k.lower() != "content-encoding"], content
 
-    def _take_idle(self) -> http.client.HTTPConnection | None:
-        """Take a connection that the endpoint has not closed meanwhile; None where there is none."""
-        while True:
-            try:
-                connection = self._idle.pop()
-            except IndexError:
-                return None
-            poll = select.poll()
-            poll.register(connection.sock, select.POLLIN)
-            if not poll.poll(0):
-                return connection
-            connection.close()
-
-    def _connect(self) -> http.client.HTTPConnection:
-        host, port, timeout_s = self._parts.hostname or "", self._parts.port, cast(float, self._client.timeout)
-        if self._tls is None:
-            connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
-        else:
-            connection = http.client.HTTPSConnection(host, port, timeout=timeout_s, context=self._tls)
-        connection.connect()
-        return connection
+    def _open(self) -> aiohttp.ClientSession:
+        timeout_s = cast(float, self._client.timeout)
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=self._tls, resolver=aiohttp.ThreadedResolver()),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=timeout_s, sock_read=timeout_s),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            max_line_size=LONGEST_LINE,
+            max_field_size=LONGEST_LINE,
+        )
 
     def _describe_request(self) -> httpx2.Request:
         return httpx2.Request("POST", self._url)

@@ -5,7 +5,7 @@ parameter that a model refuses is renamed or left out after the first refusal: o
 `max_completion_tokens` instead of `max_tokens` and no temperature (error codes `unsupported_parameter`, `unsupported_value`).
 `seed` is left out after any 400 or 422 that names it: servers that check their fields themselves have other codes.
 
-A 429 concerns the account, so its pause holds for every thread. All attempts of one request carry the same `Idempotency-Key`
+A 429 concerns the account, so its pause holds for every request. All attempts of one request carry the same `Idempotency-Key`
 (draft-ietf-httpapi-idempotency-key-header), also after a restart: a server that knows the header answers, and charges, once.
 The `openai` client sends none by itself.
 """
@@ -16,7 +16,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Awaitable, Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from fino1.errors import SpecError, ToolError, first_line
 from fino1.evaluate import reply
 from fino1.evaluate.connections import Connections
 from fino1.evaluate.counter import make_counter
+from fino1.evaluate.loop import pause, wait
 from fino1.evaluate.rates import Rates, Turn
 
 FIRST_PAUSE_S = 0.5
@@ -70,8 +71,12 @@ class Answer:
     unanswered: int = 0
 
 
+async def _do_nothing() -> None:
+    pass
+
+
 class Endpoint:
-    """One model behind one base URL. Safe to use from several threads."""
+    """One model behind one base URL. Its coroutines run on the loop of loop.py."""
 
     def __init__(
         self,
@@ -95,23 +100,23 @@ class Endpoint:
         self._max_retries, self._check, self._is_local = max_retries, check, is_local
         self._extra_body, self._rates = dict(extra_body or {}), rates or Rates()
         self._secret = api_key if api_key and len(api_key) >= SHORTEST_SECRET else None
-        self._opens_at, self._lock = 0.0, threading.Lock()  # time.monotonic() before which nothing is sent
+        self._opens_at = 0.0  # time.monotonic() before which nothing is sent
         self._has_answered = False
         self.unsupported: list[str] = []  # parameters that the model refused: left out, or renamed
         try:
-            self._client = openai.OpenAI(
+            client = openai.AsyncOpenAI(
                 base_url=base_url,
                 api_key=api_key or "none",
                 timeout=timeout_s,
                 max_retries=0,
-                http_client=openai.DefaultHttpxClient(trust_env=False) if is_local else None,
+                http_client=openai.DefaultAsyncHttpxClient(trust_env=False) if is_local else None,
             )
         except Exception as error:  # noqa: BLE001, of a proxy: a SOCKS one needs `socksio`, others are no URL
             wanted = "a usable proxy in HTTP_PROXY, HTTPS_PROXY and ALL_PROXY"
             raise SpecError(f"{self._name}: expected {wanted}, got {first_line(error)}") from error
-        self._connections = Connections(self._client, is_local)
+        self._connections = Connections(client, is_local)
 
-    def ask(
+    async def ask(
         self,
         prompt: str,
         max_tokens: int,
@@ -120,7 +125,7 @@ class Endpoint:
         *,
         seed: int | None = None,
         label: str | None = None,
-        on_unanswered: Callable[[], None] = lambda: None,
+        on_unanswered: Callable[[], Awaitable[None]] = _do_nothing,
     ) -> Answer:
         """Ask the model. `label` identifies the request among those of all runs, for the Idempotency-Key.
 
@@ -132,8 +137,8 @@ class Endpoint:
         wanted = {"max_tokens": max_tokens, "temperature": temperature} | ({} if seed is None else {"seed": seed})
         while True:
             try:
-                answer = self._send_in_turn(prompt, wanted, label, halt)
-                return dataclasses.replace(answer, unanswered=lost)
+                answer = await self._send_in_turn(prompt, wanted, label, halt)
+                return dataclasses.replace(answer, unanswered=lost) if lost else answer
             except openai.APIStatusError as error:
                 if self._adapt(error, wanted.keys() - adapted, adapted):
                     continue
@@ -149,10 +154,10 @@ class Endpoint:
             attempt += 1
             if _may_be_charged(problem):
                 lost += 1
-                on_unanswered()
+                await on_unanswered()
             if attempt > self._max_retries:
                 self._give_up(problem, attempt)
-            if halt.wait(self._choose_pause(problem, attempt)):
+            if await pause(self._choose_pause(problem, attempt), halt):
                 raise Cancelled from problem
 
     def _give_up(self, problem: Exception, attempts: int) -> None:
@@ -164,42 +169,42 @@ class Endpoint:
 
     def close(self) -> None:
         """Close the connections."""
-        self._connections.close()
-        self._client.close()
+        wait(self._connections.close())
 
-    def _send_in_turn(self, prompt: str, wanted: Mapping[str, Any], label: str | None, halt: threading.Event) -> Answer:
+    async def _send_in_turn(
+        self, prompt: str, wanted: Mapping[str, Any], label: str | None, halt: threading.Event
+    ) -> Answer:
         """Send once the pause that the endpoint asked for is over and its rates allow it. Raises Cancelled on `halt`."""
         turn = Turn(_estimate(prompt) + wanted["max_tokens"])
         while (left := self._opens_at - time.monotonic()) > 0 or (left := self._rates.take(turn, time.monotonic())) > 0:
-            if halt.wait(min(left, _LOOK_S)):
+            if await pause(min(left, _LOOK_S), halt):
                 raise Cancelled
-        answer = self._send(prompt, wanted, label)
+        answer = await self._send(prompt, wanted, label)
         if answer.prompt_tokens is not None and answer.completion_tokens is not None:
             turn.tokens = answer.prompt_tokens + answer.completion_tokens
         return answer
 
     def _choose_pause(self, problem: Exception, attempt: int) -> float:
-        """Choose how many seconds this request waits. A 429, or a Retry-After, makes the requests of all threads wait."""
-        pause = _compute_backoff(attempt)
+        """Choose how many seconds this request waits. A 429, or a Retry-After, makes all requests wait."""
+        own = _compute_backoff(attempt)
         if isinstance(problem, openai.APIStatusError):
             asked = reply.read_retry_after(problem.response.headers, LONGEST_RETRY_AFTER_S)
-            pause = max(asked or 0.0, pause)
+            own = max(asked or 0.0, own)
             if asked is not None or problem.status_code == 429:
-                with self._lock:
-                    self._opens_at = max(self._opens_at, time.monotonic() + (pause if asked is None else asked))
-        return pause
+                wanted = own if asked is None else asked
+                self._opens_at = max(self._opens_at, time.monotonic() + wanted)
+        return own
 
-    def _send(self, prompt: str, wanted: Mapping[str, Any], label: str | None) -> Answer:
+    async def _send(self, prompt: str, wanted: Mapping[str, Any], label: str | None) -> Answer:
         limit = "max_completion_tokens" if "max_tokens" in self.unsupported else "max_tokens"
         options = {limit: wanted["max_tokens"]}
         options |= {key: value for key, value in wanted.items() if key not in (*self.unsupported, "max_tokens")}
-        headers = {}
-        if label is not None and not self._is_local:  # of the body too: a key is never used for two requests
-            headers["Idempotency-Key"] = identify(label, self.model, prompt, options)
-        start = time.monotonic()
         message = {"role": "user", "content": prompt}
-        body = {"model": self.model, "messages": [message], **options, **self._extra_body}
-        completion = self._connections.post(body, headers)
+        body = json.dumps({"model": self.model, "messages": [message], **options, **self._extra_body}).encode()
+        # Of the body too: a key is never used for two requests.
+        headers = {} if label is None or self._is_local else {"Idempotency-Key": identify(label, body)}
+        start = time.monotonic()
+        completion = await self._connections.post(body, headers)
         seconds = time.monotonic() - start
         found = reply.read(completion)
         self._has_answered = True
@@ -276,10 +281,10 @@ def _read_message(error: Exception) -> str:
 
 
 def _compute_backoff(attempt: int) -> float:
-    """Compute the seconds before attempt `attempt` + 1: doubling, with jitter so that threads do not come back at once."""
+    """Compute the seconds before attempt `attempt` + 1: doubling, with jitter so that requests do not come back at once."""
     return min(FIRST_PAUSE_S * 2 ** (attempt - 1), LONGEST_PAUSE_S) * random.uniform(0.75, 1.25)  # noqa: S311
 
 
-def identify(label: str, model: str, prompt: str, options: Mapping[str, Any]) -> str:
-    """Return a request's Idempotency-Key. By JSON's own encoder: the canonical one takes a quarter of a request's time."""
-    return hashlib.sha256(json.dumps([label, model, prompt, options], sort_keys=True).encode()).hexdigest()
+def identify(label: str, body: bytes) -> str:
+    """Return a request's Idempotency-Key."""
+    return hashlib.sha256(b"%b\n%b" % (label.encode(), body)).hexdigest()

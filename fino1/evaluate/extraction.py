@@ -1,7 +1,7 @@
 """How does a cell come by its extractions? It is made of the cell that has the answers, a reply of the extractor to each.
 
 Answers are bought and kept under the key that they have without an extractor, so that another extractor, or none, buys none of
-them again. A reply is on the disk, with its answer, before its thread asks for the next.
+them again. A reply is kept, with its answer, as an answer is.
 """
 
 import threading
@@ -30,12 +30,12 @@ def extract(
     assert extractor is not None and answers is not None, cell.key
     found = {sample.key: sample for sample in answers.read_answered(shard)}
 
-    def ask(question: Question, halt: threading.Event) -> Answer | None:
+    async def ask(question: Question, halt: threading.Event) -> Answer | None:
         sample = found[question.key]
         if not sample.completion.strip():
             return None
         label = f"{cell.key} {question.id} {question.number} extraction"
-        return account.ask(
+        return await account.ask(
             endpoint, extractor.tariff, extractor.write_prompt(sample), extractor.block.temperature, halt, label
         )
 

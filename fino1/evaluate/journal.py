@@ -1,13 +1,16 @@
 """How does an answer outlast its process, its disk and its store? (docs/design.md C6)
 
-It is on the disk before its thread asks the next question, and in the store, where there is one. Where either fails, no further
-question is asked; the answers to those under way, which are paid for, are written into room that was reserved for them.
+Once it is written, the end of this process does not lose it (cell.py says when that is). A thread syncs what was written
+meanwhile and puts it into the store, where there is one. Where either fails, no further question is asked; the answers to those
+under way, which are paid for, are written into room that was reserved for them.
 """
 
+import asyncio
 import contextlib
 import errno
 import json
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,37 +21,87 @@ from fino1.evaluate.store import Store, StoreLost
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 TOKEN_BYTES = 16  # of an answer: JSON in ASCII has 6 bytes for each letter of other scripts
+GATHER_S = 0.1  # a sync holds up what is written meanwhile, so few answers wait for more
 LINE_BYTES = 4096  # what a line holds besides the prompt, the question and the answer
 
 
 class Journal:
-    """A file of a cell's answers, open for appending, and the store's copy of them. `failure` is why nothing more is asked."""
+    """A file of a cell's answers, open for appending, and the store's copy of them. `failure` is why nothing more is asked.
+
+    An answer that was appended outlives this process; once it is settled, this machine and its disk. `settle` may run in another
+    thread than `append`.
+    """
 
     def __init__(self, handle: int, path: Path, reserve: Path, store: Store | None) -> None:
         self._handle, self._path, self._reserve, self._store = handle, path, reserve, store
+        self._writing, self._settling = threading.Lock(), threading.Lock()
+        self._unsettled: list[bytes] = []
+        self._appended = self._settled = 0  # how often something was, and the first how many of that are settled
+        self._settles: asyncio.Task[None] | None = None
+        self._round = asyncio.Event()  # set once what is being settled now is
         self.failure: Exception | None = None
 
     def append(self, lines: bytes) -> None:
         """Write answers. Raises OSError where they cannot be written at all."""
-        size = os.fstat(self._handle).st_size
-        try:
-            self._write(lines)
-        except OSError as error:
-            if error.errno not in FULL or not self._reserve.exists():
-                raise
-            self._reserve.unlink()
-            os.ftruncate(self._handle, size)  # half a line may be there
-            self._write(lines)
-            self.failure = error
-        if self._store is not None and self.failure is None:
+        with self._writing:
+            size = os.fstat(self._handle).st_size
             try:
-                self._store.put(self._path.parent.name, lines)
-            except (SpecError, StoreLost, Cancelled) as error:
-                self.failure = error
+                write_whole(self._handle, lines)
+            except OSError as error:
+                self._free(error, size)
+                write_whole(self._handle, lines)
+            self._unsettled.append(lines)
+            self._appended += 1
 
-    def _write(self, lines: bytes) -> None:
-        write_whole(self._handle, lines)
-        os.fsync(self._handle)
+    def settle(self) -> None:
+        """Bring what was appended onto the disk and into the store; where that fails, `failure` says so."""
+        with self._settling:
+            if not self._unsettled:
+                return
+            with self._writing:
+                lines, count, size = self._unsettled, self._appended, os.fstat(self._handle).st_size
+                self._unsettled = []
+            try:
+                self._sync(lines, size)
+                if self._store is not None and self.failure is None:
+                    self._store.put(self._path.parent.name, b"".join(lines))
+            except (OSError, SpecError, StoreLost, Cancelled) as error:
+                self.failure = self.failure or error
+            self._settled = count
+
+    async def keep_up(self, most: int) -> None:
+        """Have a thread settle what was appended; return once no more than `most` answers of those so far are not settled."""
+        mine = self._appended
+        if self._settles is None or self._settles.done():
+            self._settles = asyncio.create_task(self._settle_all(most))
+        while self._settled < mine - most:
+            await self._round.wait()
+
+    async def _settle_all(self, most: int) -> None:
+        while self._settled < self._appended:
+            if self._appended - self._settled < most // 4:
+                await asyncio.sleep(GATHER_S)
+            await asyncio.to_thread(self.settle)
+            done, self._round = self._round, asyncio.Event()
+            done.set()
+
+    def _sync(self, lines: Sequence[bytes], size: int) -> None:
+        """Sync the file; some disks are found to be full only now. Raises OSError where that fails."""
+        try:
+            os.fsync(self._handle)
+        except OSError as error:
+            with self._writing:
+                self._free(error, size - sum(map(len, lines)))
+                write_whole(self._handle, b"".join([*lines, *self._unsettled]))
+            os.fsync(self._handle)
+
+    def _free(self, error: OSError, size: int) -> None:
+        """Free the room reserved for the answers under way and cut the file to `size`. Raises `error` where that is no help."""
+        if error.errno not in FULL or not self._reserve.exists():
+            raise error
+        self._reserve.unlink()
+        os.ftruncate(self._handle, size)  # half a line may be there
+        self.failure = error
 
 
 def write_whole(handle: int, lines: bytes) -> None:
@@ -72,7 +125,10 @@ def open_journal(path: Path, store: Store | None, reserved_bytes: int = 0) -> It
     try:
         reserve(reserved, reserved_bytes)
         journal = Journal(handle, path, reserved, store)
-        yield journal
+        try:
+            yield journal
+        finally:
+            journal.settle()
     finally:
         reserved.unlink(missing_ok=True)
         os.close(handle)

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -157,7 +157,7 @@ def _ask_model(
     needed = any(cell.find_remaining(shard) for cell in group)
     with connect(source) if needed else contextlib.nullcontext() as endpoint:
 
-        def ask(cell: PlannedCell, question: Question, halt: threading.Event) -> Answer:
+        def ask(cell: PlannedCell, question: Question, halt: threading.Event) -> Awaitable[Answer]:
             assert endpoint is not None, f"{cell.key}: nothing was left to ask, now {question.id} is"
             label = f"{cell.key} {question.id}" + (f" {question.number}" if question.number else "")
             return account.ask(endpoint, cell.tariff, question.prompt, block.temperature, halt, label, question.seed)

@@ -1,5 +1,6 @@
 """What is a model asked for one task? The rows, and each row's prompt, short enough for the model."""
 
+import functools
 import hashlib
 import threading
 from collections.abc import Sequence
@@ -41,7 +42,7 @@ class Question:
         """Tells the questions of a cell apart, as Sample.key its answers."""
         return self.id, self.number
 
-    @property
+    @functools.cached_property
     def prompt_sha256(self) -> str:
         """Identifies the prompt in samples.jsonl."""
         return hashlib.sha256(self.prompt.encode()).hexdigest()

@@ -3,8 +3,8 @@
     <store>/cells/<key>/samples-<digest>.jsonl      answers of an unfinished cell, an object for each batch
     <store>/cells/<key>/samples.jsonl, cell.json    a finished cell, as on the disk; cell.json comes last
 
-The cell's directory on this machine comes first: an answer is there before it is in the store, and in the store before its thread
-asks the next question. `fetch` makes both hold the same, whichever of them was lost or could not be reached before.
+The cell's directory on this machine comes first: an answer is there before it is in the store, and in the store before another
+question takes its place. `fetch` makes both hold the same, whichever of them was lost or could not be reached before.
 """
 
 import hashlib

@@ -20,6 +20,7 @@ from fino1.evaluate import counter, models, questions
 from fino1.evaluate.budget import Account, Tariff
 from fino1.evaluate.endpoint import Cancelled, Endpoint
 from fino1.evaluate.journal import LINE_BYTES, TOKEN_BYTES
+from fino1.evaluate.loop import wait
 from fino1.evaluate.main import open_endpoint
 from fino1.evaluate.models import Source
 from fino1.evaluate.plan import set_engine
@@ -138,7 +139,8 @@ class Pool:
             with slots:
                 if halt.is_set():
                     raise Cancelled
-                answer = account.ask(endpoints[role], model.tariff, prompt, model.block.temperature, halt, key)
+                temperature = model.block.temperature
+                answer = wait(account.ask(endpoints[role], model.tariff, prompt, temperature, halt, key))
             self.journal.append(Call.of(key, question.id, role, prompt, answer), name_of(shard))
             return answer.text
 

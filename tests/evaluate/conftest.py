@@ -1,6 +1,8 @@
 """A real HTTP server that speaks Chat Completions and goes wrong on demand."""
 
+import contextlib
 import json
+import socket
 import struct
 import threading
 import time
@@ -25,6 +27,7 @@ class Faulty(ThreadingHTTPServer):
         super().__init__((host, port), Handler)
         self.base_url = f"http://{host}:{self.server_port}/v1"
         self.lock = threading.Lock()
+        self.connections = []
         self.asked, self.answered, self.times, self.bodies = Counter(), Counter(), {}, []
         self.headers_seen = []
         self.fault = lambda prompt, number: None
@@ -36,6 +39,16 @@ class Faulty(ThreadingHTTPServer):
 
     def handle_error(self, request, client_address):
         pass  # clients that hang up are part of the tests
+
+    def process_request(self, request, client_address):
+        self.connections.append(request)
+        super().process_request(request, client_address)
+
+    def cut(self):
+        """Close every connection, as a server does with those that are idle."""
+        while self.connections:
+            with contextlib.suppress(OSError):
+                self.connections.pop().shutdown(socket.SHUT_RDWR)
 
 
 class Handler(BaseHTTPRequestHandler):

@@ -1,6 +1,6 @@
+import asyncio
 import json
 import threading
-import time
 
 import pytest
 
@@ -8,6 +8,7 @@ from fino1 import exits, runs
 from fino1.errors import SpecError
 from fino1.evaluate.budget import Account, BudgetSpent, Cost, Tariff
 from fino1.evaluate.endpoint import Answer, Cancelled
+from fino1.evaluate.loop import wait
 from fino1.evaluate.main import main
 from fino1.evaluate.samples import INDEX
 from fino1.spec import load
@@ -47,14 +48,20 @@ def test_a_request_without_an_answer_counts_at_full_length():
     assert TARIFF.count_unanswered(PROMPT) == Cost(113, (13 * 2 + 100 * 10) / 1e6, unanswered=1)
 
 
+async def request(purse, halt=None):
+    """What it costs to ask where nobody answers."""
+    async with purse.request(TARIFF, PROMPT, halt or threading.Event()):
+        pass
+
+
 @pytest.mark.parametrize(
     ("limits", "fits"),
     [({"tokens": 199}, False), ({"tokens": 200}, True), ({"dollars": 0.00119}, False), ({"dollars": 0.0012}, True)],
 )
 def test_a_request_goes_out_only_where_its_worst_case_fits(limits, fits):
     try:
-        with account(**limits).request(TARIFF, PROMPT, threading.Event()):
-            assert fits
+        wait(request(account(**limits)))
+        assert fits
     except BudgetSpent:
         assert not fits
 
@@ -63,34 +70,39 @@ def test_a_request_waits_for_those_under_way_and_goes_on_with_what_they_left():
     purse, halt = account(tokens=300), threading.Event()
     order = []
 
-    def second():
-        with purse.request(TARIFF, PROMPT, halt):
+    async def second():
+        async with purse.request(TARIFF, PROMPT, halt):
             order.append("second")
 
-    with purse.request(TARIFF, PROMPT, halt) as first:
-        thread = threading.Thread(target=second)
-        thread.start()
-        time.sleep(0.3)
-        order.append("first")
-        first.count_answer(answer())
-    thread.join(10)
+    async def both():
+        async with purse.request(TARIFF, PROMPT, halt) as first:
+            task = asyncio.create_task(second())
+            await asyncio.sleep(0.3)
+            order.append("first")
+            first.count_answer(answer())
+        await asyncio.wait_for(task, 10)
+
+    wait(both())
     assert order == ["first", "second"]
 
 
 def test_many_threads_never_pass_the_budget():
     purse, halt, ends, spent = account(tokens=2000), threading.Event(), [], []
 
-    def ask():
+    async def ask():
+        async with purse.request(TARIFF, PROMPT, halt) as request:
+            await asyncio.sleep(0.001)
+            request.count_answer(answer(100, 100))  # the worst that it can be
+            spent.append(200)
+
+    def ask_on():
         try:
             while True:
-                with purse.request(TARIFF, PROMPT, halt) as request:
-                    time.sleep(0.001)
-                    request.count_answer(answer(100, 100))  # the worst that it can be
-                    spent.append(200)
+                wait(ask())
         except BudgetSpent as error:
             ends.append(error)
 
-    threads = [threading.Thread(target=ask) for _ in range(8)]
+    threads = [threading.Thread(target=ask_on) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -99,27 +111,30 @@ def test_many_threads_never_pass_the_budget():
 
 
 def test_a_request_that_was_not_heard_needs_room_again():
-    purse = account(tokens=300)
-    with pytest.raises(BudgetSpent), purse.request(TARIFF, PROMPT, threading.Event()) as request:
-        request.count_unanswered()
+    async def ask():
+        async with account(tokens=300).request(TARIFF, PROMPT, threading.Event()) as request:
+            await request.count_unanswered()
+
+    with pytest.raises(BudgetSpent):
+        wait(ask())
 
 
 def test_the_end_of_the_evaluation_ends_the_wait_for_room():
     purse, halt = account(tokens=300), threading.Event()
     threading.Timer(0.2, halt.set).start()
-    with (
-        purse.request(TARIFF, PROMPT, threading.Event()),
-        pytest.raises(Cancelled),
-        purse.request(TARIFF, PROMPT, halt),
-    ):
-        pass
+
+    async def ask():
+        async with purse.request(TARIFF, PROMPT, threading.Event()):
+            await request(purse, halt)
+
+    with pytest.raises(Cancelled):
+        wait(ask())
 
 
 def test_each_shard_has_an_equal_part():
-    with pytest.raises(BudgetSpent), account(tokens=599, shards=3).request(TARIFF, PROMPT, threading.Event()):
-        pass
-    with account(tokens=600, shards=3).request(TARIFF, PROMPT, threading.Event()):
-        pass
+    with pytest.raises(BudgetSpent):
+        wait(request(account(tokens=599, shards=3)))
+    wait(request(account(tokens=600, shards=3)))
 
 
 # From here on whole evaluations. The server says 14 tokens for each answer.

@@ -1,3 +1,4 @@
+import socket
 import sys
 import threading
 import time
@@ -8,13 +9,14 @@ import pytest
 from fino1 import exits
 from fino1.errors import SpecError
 from fino1.evaluate.endpoint import Cancelled, Endpoint, EndpointLost
+from fino1.evaluate.loop import wait
 from fino1.exits import ENDPOINT_LOST
 
 
 def ask(server, prompt="hi", halt=None, **options):
     asked = Endpoint(server.base_url, "m", **{"timeout_s": 5.0, "max_retries": 3} | options)
     try:
-        return asked.ask(prompt, 16, 0.0, halt or threading.Event())
+        return wait(asked.ask(prompt, 16, 0.0, halt or threading.Event()))
     finally:
         asked.close()
 
@@ -44,6 +46,14 @@ def test_time_out_is_retried(server):
     assert ask(server, timeout_s=0.3).text == "42"
 
 
+def test_an_endpoint_that_does_not_take_the_request_is_not_waited_for():
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        asked = Endpoint(f"http://127.0.0.1:{deaf.getsockname()[1]}/v1", "m", timeout_s=0.2, max_retries=0)
+        with pytest.raises(EndpointLost, match="timed out"):
+            wait(asked.ask("x" * 20_000_000, 16, 0.0, threading.Event()))
+        asked.close()
+
+
 def test_retries_end(server):
     server.fault = lambda prompt, number: (503, {}, {"message": "overloaded"})
     with pytest.raises(EndpointLost, match="no answer after 4 attempts.*503.*overloaded") as caught:
@@ -69,9 +79,9 @@ def test_a_base_url_that_never_answers_with_a_chat_completion_ends(server, fault
     assert len(str(caught.value).splitlines()) == 1
     asked = Endpoint(server.base_url, "m", max_retries=1)
     server.fault = lambda prompt, number: fault if prompt == "bad" else None
-    assert asked.ask("good", 16, 0.0, threading.Event()).text == "42"
+    assert wait(asked.ask("good", 16, 0.0, threading.Event())).text == "42"
     with pytest.raises(EndpointLost, match="no answer after 2 attempts"):
-        asked.ask("bad", 16, 0.0, threading.Event())
+        wait(asked.ask("bad", 16, 0.0, threading.Event()))
 
 
 PARTS = [{"type": "thinking", "thinking": "so"}, {"type": "text", "text": "4"}, {"type": "text", "text": "2"}]
@@ -98,7 +108,7 @@ def test_reasoning_alone_and_a_negative_count(server, name):
 def test_nobody_listens():
     nobody = Endpoint("http://127.0.0.1:9/v1", "m", max_retries=1)
     with pytest.raises(EndpointLost, match="127.0.0.1:9/v1 .m.: no answer after 2 attempts"):
-        nobody.ask("hi", 1, 0.0, threading.Event())
+        wait(nobody.ask("hi", 1, 0.0, threading.Event()))
 
 
 @pytest.mark.parametrize(
@@ -158,7 +168,7 @@ def test_reasoning_models_take_other_parameters(server):
     server.fault = fault
     asked = Endpoint(server.base_url, "o3-mini")
     for prompt in ("a", "b"):
-        assert asked.ask(prompt, 16, 0.0, threading.Event()).text == "42"
+        assert wait(asked.ask(prompt, 16, 0.0, threading.Event())).text == "42"
     assert (server.asked["a"], server.asked["b"]) == (3, 1)
     assert "max_completion_tokens" in server.bodies[-1]
     assert sorted(asked.unsupported) == ["max_tokens", "temperature"]
@@ -213,6 +223,33 @@ def test_a_server_of_ours_is_asked_without_proxies(server, monkeypatch):
     assert ask(server, is_local=True).text == "42"
 
 
+def test_another_endpoint_is_asked_through_the_proxy(server, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", server.base_url.removesuffix("/v1"))
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    elsewhere = Endpoint("http://elsewhere.invalid/v1", "m", max_retries=0)
+    assert wait(elsewhere.ask("hi", 16, 0.0, threading.Event())).text == "42"
+    elsewhere.close()
+    assert server.headers_seen[0]["host"] == "elsewhere.invalid"
+
+
+def test_a_redirect_is_followed_and_takes_the_key_to_no_other_host(server, faulty):
+    other = faulty()
+    moved = {"location": other.base_url.replace("127.0.0.1", "localhost") + "/chat/completions"}
+    server.fault = lambda prompt, number: (307, moved, {})
+    assert ask(server, api_key="sk-0123456789", max_retries=0).text == "42"
+    assert (other.asked["hi"], "authorization" in other.headers_seen[0]) == (1, False)
+
+
+def test_a_connection_that_the_endpoint_closed_meanwhile_is_not_used(server):
+    asked = Endpoint(server.base_url, "m", max_retries=0)
+    for prompt in "ab":
+        assert wait(asked.ask(prompt, 16, 0.0, threading.Event())).text == "42"
+        server.cut()
+        time.sleep(0.1)
+    asked.close()
+
+
 @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "ftp://127.0.0.1:9", "http://[::1"])
 def test_a_proxy_that_cannot_be_used(monkeypatch, proxy):
     monkeypatch.setitem(sys.modules, "socksio", None)  # as where httpx's extra is not installed
@@ -225,7 +262,7 @@ def test_a_proxy_that_cannot_be_used(monkeypatch, proxy):
 
 def ask_many(asked, prompts, **options):
     threads = [
-        threading.Thread(target=asked.ask, args=(prompt, 16, 0.0, threading.Event()), kwargs=options, daemon=True)
+        threading.Thread(target=lambda p=prompt: wait(asked.ask(p, 16, 0.0, threading.Event(), **options)), daemon=True)
         for prompt in prompts
     ]
     for thread in threads:
@@ -253,7 +290,7 @@ def test_a_500_holds_for_its_own_request_only(server, monkeypatch):
     asked = Endpoint(server.base_url, "m", max_retries=1)
     (thread,) = ask_many(asked, ["a"])
     time.sleep(0.5)  # it has the 500 by now
-    asked.ask("b", 16, 0.0, threading.Event())
+    wait(asked.ask("b", 16, 0.0, threading.Event()))
     thread.join(20)
     assert server.times["a"][1] - server.times["b"][0] > 0.5
 
@@ -272,7 +309,7 @@ def test_all_attempts_of_a_request_carry_one_key_and_other_requests_another(serv
     server.fault = lambda prompt, number: "drop" if number < 3 else None
     asked = Endpoint(server.base_url, "m", max_retries=3)
     for prompt, label in (("a", "cell 1"), ("a", "cell 2"), ("b", "cell 2")):
-        asked.ask(prompt, 16, 0.0, threading.Event(), label=label)
+        wait(asked.ask(prompt, 16, 0.0, threading.Event(), label=label))
     keys = keys_of(server)
     assert len(keys) == 3 + 1 + 3  # the server drops the first two for `a`, and the first two for `b`
     assert [keys.index(key) for key in keys] == [0, 0, 0, 3, 4, 4, 4]
@@ -280,7 +317,7 @@ def test_all_attempts_of_a_request_carry_one_key_and_other_requests_another(serv
 
 def test_a_server_of_ours_gets_no_idempotency_key(server):
     asked = Endpoint(server.base_url, "m", is_local=True)
-    asked.ask("a", 16, 0.0, threading.Event(), label="cell 1")
+    wait(asked.ask("a", 16, 0.0, threading.Event(), label="cell 1"))
     assert keys_of(server) == [None]
 
 
@@ -291,16 +328,24 @@ def test_a_server_of_ours_gets_no_idempotency_key(server):
 def test_attempts_that_may_be_charged_are_told(server, fault, charged):
     server.fault = lambda prompt, number: fault if number < 3 else None
     told = []
+
+    async def tell():
+        told.append(1)
+
     asked = Endpoint(server.base_url, "m", max_retries=3)
-    assert asked.ask("a", 16, 0.0, threading.Event(), on_unanswered=lambda: told.append(1)).unanswered == charged
+    assert wait(asked.ask("a", 16, 0.0, threading.Event(), on_unanswered=tell)).unanswered == charged
     assert len(told) == charged
 
 
 def test_a_request_that_reached_nobody_is_not_charged():
     told = []
+
+    async def tell():
+        told.append(1)
+
     nobody = Endpoint("http://127.0.0.1:9/v1", "m", max_retries=0)
     with pytest.raises(EndpointLost):
-        nobody.ask("hi", 1, 0.0, threading.Event(), on_unanswered=lambda: told.append(1))
+        wait(nobody.ask("hi", 1, 0.0, threading.Event(), on_unanswered=tell))
     assert told == []
 
 

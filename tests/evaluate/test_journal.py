@@ -68,6 +68,8 @@ def test_answers_that_the_store_does_not_get_are_on_the_disk(tmp_path):
     lost = Lost()
     with pytest.raises(StoreLost), open_journal(tmp_path / "samples.jsonl", lost) as journal:
         journal.append(b"first\n")
+        journal.settle()
+        assert isinstance(journal.failure, StoreLost)
         journal.append(b"under way\n")
     assert (tmp_path / "samples.jsonl").read_bytes() == b"first\nunder way\n"
     assert lost.puts == 1

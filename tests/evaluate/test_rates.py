@@ -8,6 +8,7 @@ import pytest
 
 from fino1.evaluate import rates
 from fino1.evaluate.endpoint import Endpoint
+from fino1.evaluate.loop import wait
 from fino1.evaluate.rates import MINUTE_S, Rates, Turn
 from fino1.paths.main import main
 from tests.paths.conftest import spec_of, writer  # noqa: F401, a fixture
@@ -63,7 +64,8 @@ def test_all_threads_share_the_limit(server, monkeypatch):
     monkeypatch.setattr(rates, "MINUTE_S", 1.0)
     server.fault = lambda prompt, number: (503, {}, {"message": "no"}) if number == 1 and prompt == "3" else None
     asked = Endpoint(server.base_url, "m", rates=Rates(requests_per_minute=6))
-    threads = [threading.Thread(target=asked.ask, args=(str(i), 16, 0.0, threading.Event())) for i in range(6)]
+    asks = [asked.ask(str(i), 16, 0.0, threading.Event()) for i in range(6)]
+    threads = [threading.Thread(target=wait, args=(each,)) for each in asks]
     started = time.monotonic()
     for thread in threads:
         thread.start()

@@ -13,6 +13,7 @@ from fino1 import exits
 from fino1.errors import SpecError, ToolError
 from fino1.evaluate import serve
 from fino1.evaluate.endpoint import Cancelled, Endpoint
+from fino1.evaluate.loop import wait
 from fino1.evaluate.main import main
 from fino1.spec import load
 
@@ -87,18 +88,18 @@ def test_serving(tmp_path, llama):
     with serve.serve(serve.transformers(str(llama)), tmp_path / "log", threading.Event()) as server:
         halt = threading.Event()
         greedy = Endpoint(server.base_url, server.model, is_local=True, check=server.check)
-        first, second = (greedy.ask("sales 12 34", 20, 0.0, halt) for _ in range(2))
+        first, second = (wait(greedy.ask("sales 12 34", 20, 0.0, halt)) for _ in range(2))
         assert first.text == second.text
         assert (first.completion_tokens, first.finish_reason, first.prompt_tokens) == (20, "length", 12)
         extra = serve.build_sampling(str(llama), 1.0)
         hot = Endpoint(server.base_url, server.model, is_local=True, extra_body=extra)
-        assert len({hot.ask("sales 12 34", 20, 1.0, halt).text for _ in range(3)}) == 3
-        assert hot.ask("sales 12 34", 5, 1.0, halt).completion_tokens <= 5
+        assert len({wait(hot.ask("sales 12 34", 20, 1.0, halt)).text for _ in range(3)}) == 3
+        assert wait(hot.ask("sales 12 34", 5, 1.0, halt)).completion_tokens <= 5
         with pytest.raises(SpecError, match="pinned"):
-            Endpoint(server.base_url, "other", is_local=True).ask("x", 1, 0.0, halt)
+            wait(Endpoint(server.base_url, "other", is_local=True).ask("x", 1, 0.0, halt))
         server.process.kill()
         with pytest.raises(ToolError, match="killed by signal 9") as caught:
-            greedy.ask("sales 12 34", 20, 0.0, halt)
+            wait(greedy.ask("sales 12 34", 20, 0.0, halt))
         assert caught.value.exit_code == exits.KILLED
     assert not lives(server.process.pid)
 

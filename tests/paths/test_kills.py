@@ -43,8 +43,9 @@ def sent(server):
 
 def header_of(call):
     """The Idempotency-Key under which a call of the journal was made."""
-    options = {"max_tokens": 64, "temperature": 0.5}
-    return endpoint.identify(call["key"], "w", call["prompt"], options)
+    message = {"role": "user", "content": call["prompt"]}
+    body = {"model": "w", "messages": [message], "max_tokens": 64, "temperature": 0.5}
+    return endpoint.identify(call["key"], json.dumps(body).encode())
 
 
 def on_disk(server, work):

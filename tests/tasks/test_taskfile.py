@@ -307,7 +307,7 @@ def test_its_cell_is_written_and_read(tmp_path):
     (planned,) = cells_of(tmp_path, {"task": str(write(tmp_path))})
     said = {"fees-1": "The answer is 12.5 million.", "fees-2": "I choose A.", "fees-3": "Who knows?"}
 
-    def ask(question, halt):
+    async def ask(question, halt):
         return Answer(said[question.id], "stop", 9, 9, 0.1)
 
     found = read_cell(run_cell(planned, ask, 1, threading.Event()) and planned.directory)

@@ -6,6 +6,7 @@ The key is that of the judge, its settings and the rows. A reply is on disk befo
 on, so that an update which is begun again, and another run on the same rows, asks nothing twice.
 """
 
+import atexit
 import contextlib
 import hashlib
 import threading
@@ -18,6 +19,7 @@ from fino1.evaluate import models
 from fino1.evaluate.batches import iterate_answers
 from fino1.evaluate.budget import Account, BudgetSpent, Cost
 from fino1.evaluate.endpoint import Cancelled, Endpoint
+from fino1.evaluate.loop import wait
 from fino1.paths import journal, prompts
 from fino1.paths.journal import Call, Journal
 from fino1.paths.pool import Asked
@@ -47,7 +49,8 @@ class Judge:
         key = canonical.digest({"judge": self._asked.settings, "data": run.spec.data.given()})
         self._directory, self._file = run.work / "verdicts" / key, f"calls-{run.directory.name}.jsonl"
         self._endpoint: Endpoint | None = None
-        self._opened = contextlib.ExitStack()  # to the end of the process
+        self._opened = contextlib.ExitStack()
+        atexit.register(self._opened.close)
         self.numbers: dict[str, float] = {}  # metrics of the last update
 
     def __call__(self, stop: threading.Event, answers: Sequence[tuple[str, Record]]) -> list[Verdict]:
@@ -125,6 +128,6 @@ class Judge:
     def _buy(self, prompt: str, key: str, halt: threading.Event) -> str:
         assert self._endpoint is not None
         tariff, temperature = self._asked.tariff, self._block.temperature
-        answer = self._account.ask(self._endpoint, tariff, prompt, temperature, halt, key)
+        answer = wait(self._account.ask(self._endpoint, tariff, prompt, temperature, halt, key))
         self._journal.append(Call.of(key, self._run.name, "judge", prompt, answer), self._file)
         return answer.text
