@@ -48,28 +48,14 @@ async def answer_all(
             await answers.add(question, await ask(question, halt))
             await keep_up()
 
-    async def watch(work: Awaitable[None]) -> None:
-        try:
-            await work
-        except Cancelled:
-            pass
-        except Exception as error:  # noqa: BLE001, raised again below
-            failures.append(error)
-            halt.set()
-
-    keeping = asyncio.create_task(watch(answers.keep_all()))
-    left = {asyncio.create_task(watch(answer_in_turn())) for _ in range(min(concurrency, len(questions)))}
-    deadline = math.inf
+    works = [answers.keep_all(), *(answer_in_turn() for _ in range(min(concurrency, len(questions))))]
+    keeping, *asking = [asyncio.create_task(_watch(work, failures, halt)) for work in works]
     try:
-        while left and time.monotonic() < deadline:
-            _, left = await asyncio.wait(left, timeout=_TICK_S)
-            if stop.is_set():
-                halt.set()
-                deadline = min(deadline, time.monotonic() + GRACE_S)
+        await _wait_for_all(asking, stop, halt)
     finally:
-        for task in (*left, keeping):
+        for task in (*asking, keeping):
             task.cancel()
-        await asyncio.gather(*left, keeping, return_exceptions=True)
+        await asyncio.gather(*asking, keeping, return_exceptions=True)
         try:
             answers.keep_rest()
         except Exception as error:  # noqa: BLE001
@@ -78,6 +64,27 @@ async def answer_all(
         raise failures[0]
     if stop.is_set():
         raise Cancelled
+
+
+async def _watch(work: Awaitable[None], failures: list[Exception], halt: threading.Event) -> None:
+    """Do the work; what it raises is added to `failures` and sets `halt`."""
+    try:
+        await work
+    except Cancelled:
+        pass
+    except Exception as error:  # noqa: BLE001, raised again by `answer_all`
+        failures.append(error)
+        halt.set()
+
+
+async def _wait_for_all(tasks: Sequence[asyncio.Task[None]], stop: threading.Event, halt: threading.Event) -> None:
+    """Wait until the tasks are done; after `stop`, which sets `halt`, for GRACE_S seconds only."""
+    left, deadline = set(tasks), math.inf
+    while left and time.monotonic() < deadline:
+        _, left = await asyncio.wait(left, timeout=_TICK_S)
+        if stop.is_set():
+            halt.set()
+            deadline = min(deadline, time.monotonic() + GRACE_S)
 
 
 class _Answers(Generic[Item, Result]):
