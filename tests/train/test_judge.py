@@ -218,6 +218,7 @@ def test_a_judge_that_dies_in_mid_run_and_comes_back(faulty, tmp_path):  # noqa:
                 "reward": {"source": "mix", "judge": settings},
                 "value_model": {"init": LLAMA},
                 "learning_rate": 1e-4,
+                "num_generations": 1,  # equal answers to one question are judged once
             },
         },
     )

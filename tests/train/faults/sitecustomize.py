@@ -78,12 +78,13 @@ def _patch(module, path: str, place: str, named: str | None, action: str, count:
         nonlocal passed
         if os.environ.get("RANK") not in (ranks or [os.environ.get("RANK")]):  # that of the launcher's fork
             return original(*args, **kwargs)
-        passed += named is None or Path(args[1]).name.startswith(named)
-        is_now = passed == count and (named is None or Path(args[1]).name.startswith(named))
+        is_named = named is None or any(path.name.startswith(named) for path in args[0].values())
+        passed += is_named
+        is_now = passed == count and is_named
         if is_now:
             passed += 1  # once
         if is_now and place == "torn":
-            next(path for path in Path(args[0]).rglob("*") if path.is_file()).unlink()
+            next(path for folder in args[0] for path in folder.rglob("*") if path.is_file()).unlink()
         if is_now and place != "after":
             _now(action)
         result = original(*args, **kwargs)
