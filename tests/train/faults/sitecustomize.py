@@ -84,7 +84,7 @@ def _patch(module, path: str, place: str, named: str | None, action: str, count:
         if is_now:
             passed += 1  # once
         if is_now and place == "torn":
-            next(path for folder in args[0] for path in folder.rglob("*") if path.is_file()).unlink()
+            next(path for path in Path(args[0]).rglob("*") if path.is_file()).unlink()
         if is_now and place != "after":
             _now(action)
         result = original(*args, **kwargs)
