@@ -1,4 +1,4 @@
-"""How fast is SFT on packed rows, and what memory does it take, beside trl 1.16's SFTTrainer? By hand (two minutes).
+"""How fast is SFT on packed rows, and what memory does it take, beside trl 1.16's SFTTrainer? By hand (ten minutes).
 
     python -m benchmarks.sft
 
