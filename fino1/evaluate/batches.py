@@ -139,15 +139,7 @@ class _Answers(Generic[Item, Result]):
 def iterate_answers(
     ask: _Ask[Item, Result], questions: Sequence[Item], concurrency: int, stop: threading.Event
 ) -> Iterator[tuple[Item, Result]]:
-    """Yield answers as `iterate_batches` does, one by one."""
-    for batch in iterate_batches(ask, questions, concurrency, stop):
-        yield from batch
-
-
-def iterate_batches(
-    ask: _Ask[Item, Result], questions: Sequence[Item], concurrency: int, stop: threading.Event
-) -> Iterator[list[tuple[Item, Result]]]:
-    """Yield the answers that have come since the last batch, `concurrency` requests at once.
+    """Yield answers as they come, `concurrency` requests at once.
 
     On `stop`, or the first error, no further question is sent, and then Cancelled or the error is raised. Requests under way
     are paid for, so they are waited for; after `stop` for GRACE_S seconds only. Threads that hang are daemons, which do not
@@ -164,15 +156,15 @@ def iterate_batches(
     failure: BaseException | None = None
     deadline = math.inf
     try:
-        while threads and time.monotonic() < deadline:
-            come = _take_all(done)
-            ended = [answer for question, answer, _ in come if question is None]
-            threads -= len(ended)
-            failure = failure or next(filter(None, ended), None)
-            if batch := [(question, answer) for question, answer, _ in come if question is not None]:
-                yield batch
-            for *_, taken in come:
-                taken.set()
+        while threads and (time.monotonic() < deadline or not done.empty()):
+            with contextlib.suppress(queue.Empty):
+                question, answer, taken = done.get(timeout=_TICK_S)
+                if question is None:
+                    threads -= 1
+                    failure = failure or answer
+                else:
+                    yield question, answer
+                    taken.set()
             if stop.is_set() or failure:
                 halt.set()
             if stop.is_set() and deadline == math.inf:
@@ -183,16 +175,6 @@ def iterate_batches(
         raise failure
     if stop.is_set():
         raise Cancelled
-
-
-def _take_all(done: queue.SimpleQueue[_Done]) -> list[_Done]:
-    """Take what has come, or wait a moment for something to come."""
-    found = []
-    with contextlib.suppress(queue.Empty):
-        found.append(done.get(timeout=_TICK_S))
-        while True:
-            found.append(done.get_nowait())
-    return found
 
 
 def _answer_in_turn(ask: Callable, todo: queue.SimpleQueue, done: queue.SimpleQueue, halt: threading.Event) -> None:
