@@ -19,7 +19,7 @@ from transformers.utils import ModelOutput
 from fino1.errors import SpecError
 from fino1.train import attention
 
-_IGNORED = -100  # torch's cross entropy leaves such a label out
+IGNORED = -100  # torch's cross entropy leaves such a label out
 
 
 def logits_of(policy: PreTrainedModel) -> Callable[[Tensor], Tensor]:
@@ -61,7 +61,7 @@ def score_labels_only(model: PreTrainedModel) -> None:
         with nullcontext() if starts is None else attention.episodes(starts.diff().tolist()):
             output = model.base_model(*args, **kwargs)
         labels = labels[:, 1:]
-        has_label = labels != _IGNORED
+        has_label = labels != IGNORED
         has_label[0, 0] |= ~has_label.any()  # else there would be nothing to differentiate
         output.last_hidden_state = output.last_hidden_state[:, :-1][has_label][None]
         with _known(model, output):

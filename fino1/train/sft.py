@@ -15,14 +15,13 @@ from trl import SFTConfig, SFTTrainer
 from fino1 import files, runs
 from fino1.spec.inputs import DEFAULT_MODEL
 from fino1.tasks.record import solution
-from fino1.train import attention, head, model
+from fino1.train import attention, model
 from fino1.train.data.chat import Chat
 from fino1.train.data.examples import make_sft_examples
 from fino1.train.data.rows import read_rows
+from fino1.train.head import IGNORED, score_labels_only
 from fino1.train.launch.rank import Run
 from fino1.train.trainer import AtomicCheckpointTrainer, find_base, publish, train, training_arguments
-
-_IGNORED = -100  # torch's cross entropy leaves such a label out
 
 
 def main(run: Run) -> None:
@@ -79,10 +78,10 @@ class _Trainer(AtomicCheckpointTrainer, SFTTrainer):
 
     def __init__(self, run: Run, **arguments: Any) -> None:
         super().__init__(run, **arguments)
-        head.score_labels_only(self.model)
+        score_labels_only(self.model)
         if self.eval_dataset is not None:
             parts = self._fill_evaluation() // self.args.per_device_eval_batch_size
-            tokens = sum(label != _IGNORED for labels in self.eval_dataset["labels"] for label in labels)
+            tokens = sum(label != IGNORED for labels in self.eval_dataset["labels"] for label in labels)
             self._tokens_per_part = tokens / parts
 
     def _fill_evaluation(self) -> int:
@@ -93,13 +92,13 @@ class _Trainer(AtomicCheckpointTrainer, SFTTrainer):
         missing = -len(self.eval_dataset) % (self.args.per_device_eval_batch_size * self.args.world_size)
         if missing:
             added = self.eval_dataset.select([0] * missing)
-            added = added.map(lambda row: {"labels": [_IGNORED] * len(row["labels"])}, features=added.features)
+            added = added.map(lambda row: {"labels": [IGNORED] * len(row["labels"])}, features=added.features)
             self.eval_dataset = datasets.concatenate_datasets([self.eval_dataset, added])
         return len(self.eval_dataset)
 
     def prediction_step(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> tuple:
         """Weigh the loss of a part of an evaluation by its tokens: the Trainer averages over parts, whose tokens differ."""
-        tokens = inputs["labels"].ne(_IGNORED).sum().item()
+        tokens = inputs["labels"].ne(IGNORED).sum().item()
         loss, *others = super().prediction_step(model, inputs, *args, **kwargs)
         return loss * (tokens / self._tokens_per_part), *others
 

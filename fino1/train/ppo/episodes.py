@@ -101,7 +101,7 @@ def pack(
     With `shares_prompts` a prompt of several episodes is laid out once in that row, and all of them attend to it. Targets come in
     the order of `episodes`. Short rows end in token 0, which attends to nothing else and predicts nothing.
     """
-    groups = group_by_prompt(episodes) if shares_prompts else [[i] for i in range(len(episodes))]
+    groups = group_equal([e.prompt for e in episodes]) if shares_prompts else [[i] for i in range(len(episodes))]
     parts_of = [part_of([episodes[i] for i in group]) for group in groups]
     lengths = [sum(part) for part in parts_of]
     length = sum(lengths) if one_row else max(lengths)
@@ -132,11 +132,11 @@ def pack(
     )
 
 
-def group_by_prompt(episodes: Sequence[Episode]) -> list[list[int]]:
-    """Indices of the episodes of each prompt, in the order in which prompts come first."""
+def group_equal(prompts: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Indices of equal prompts together, in the order in which each comes first."""
     found: dict[tuple[int, ...], list[int]] = {}
-    for i, episode in enumerate(episodes):
-        found.setdefault(tuple(episode.prompt), []).append(i)
+    for i, prompt in enumerate(prompts):
+        found.setdefault(tuple(prompt), []).append(i)
     return list(found.values())
 
 

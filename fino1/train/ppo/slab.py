@@ -14,6 +14,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from fino1.train import attention
 from fino1.train.ppo import decode
+from fino1.train.ppo.episodes import group_equal
 
 
 def fits(policy: PreTrainedModel, capacity: int) -> bool:
@@ -45,22 +46,21 @@ class Slab(Cache):
 
         Nothing is padded, and a prompt that comes several times is read once.
         """
-        rows: dict[tuple[int, ...], list[int]] = {}
-        for row, prompt in enumerate(prompts, start=first):
-            rows.setdefault(tuple(prompt), []).append(row)
-        lengths = [len(prompt) for prompt in rows]
-        self.places, self.read_into = None, list(zip(lengths, rows.values(), strict=True))
-        ids = torch.tensor([[token for prompt in rows for token in prompt]], device=self.device)
+        groups = group_equal(prompts)
+        lengths = [len(prompts[group[0]]) for group in groups]
+        self.places = None
+        self.read_into = [(n, [first + i for i in group]) for n, group in zip(lengths, groups, strict=True)]
+        ids = torch.tensor([[token for group in groups for token in prompts[group[0]]]], device=self.device)
         positions = torch.tensor([[place for length in lengths for place in range(length)]], device=self.device)
         last = torch.tensor(lengths, device=self.device).cumsum(0) - 1
         with attention.episodes(lengths):
             output = policy(
                 input_ids=ids, position_ids=positions, past_key_values=self, use_cache=True, logits_to_keep=last
             )
-        if len(rows) == len(prompts):
+        if len(groups) == len(prompts):
             return output.logits[0]
-        number = {prompt: i for i, prompt in enumerate(rows)}
-        return output.logits[0][[number[tuple(prompt)] for prompt in prompts]]
+        number = {i: k for k, group in enumerate(groups) for i in group}
+        return output.logits[0][[number[i] for i in range(len(prompts))]]
 
     def step(self, policy: PreTrainedModel, tokens: Sequence[int], lengths: Sequence[int]) -> Tensor:
         """Write the last token of each row in use, which has so many before it; return the logits (B, V) of the next."""
