@@ -43,12 +43,12 @@ def open_reader(api: Api, runs: Sequence[Run]) -> Iterator[tuple[str, str]]:
         api.delete("v1", "Pod", name)
 
 
-def find_volume(api: Api, run: Run) -> dict[str, Any]:
-    """The volume that the run's pods have at /work."""
-    return next(volume for volume in _read_spec(api, run)["volumes"] if volume["name"] == _WORK)
+def find_volume(spec: dict[str, Any]) -> dict[str, Any]:
+    """The volume that pods of this spec have at /work."""
+    return next(volume for volume in spec["volumes"] if volume["name"] == _WORK)
 
 
-def _read_spec(api: Api, run: Run) -> dict[str, Any]:
+def read_spec(api: Api, run: Run) -> dict[str, Any]:
     """The spec of the run's first pod template."""
     runtime = BY_KIND[run.kind].runtime
     body = api.get(run.object["apiVersion"], runtime, run.full) if runtime else run.object
@@ -62,8 +62,8 @@ def _make_reader_pod(api: Api, run: Run, name: str) -> dict[str, Any]:
 
     It has no label fino1/run, so it counts as none of the run's pods; Pod Security `restricted` admits it.
     """
-    spec = _read_spec(api, run)
-    main, volume = spec["containers"][0], next(volume for volume in spec["volumes"] if volume["name"] == _WORK)
+    spec = read_spec(api, run)
+    main, volume = spec["containers"][0], find_volume(spec)
     amounts = {"cpu": "500m", "memory": "256Mi"}
     container = {
         "name": _CONTAINER,

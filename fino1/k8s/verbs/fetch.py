@@ -12,7 +12,7 @@ from pathlib import Path
 from fino1 import exits
 from fino1.commandline import WORK
 from fino1.errors import ClusterError
-from fino1.k8s.change.reader import find_volume, open_reader
+from fino1.k8s.change.reader import find_volume, open_reader, read_spec
 from fino1.k8s.cluster import pack
 from fino1.k8s.cluster.client import connect
 from fino1.k8s.cluster.exec import read_output
@@ -31,12 +31,12 @@ def fetch_runs(arguments: argparse.Namespace, names: Sequence[str], everything: 
     """Copy the newest run objects of these names into the work directory, all of a volume at once; say how much has come."""
     api = connect(arguments.kubeconfig, arguments.context, arguments.namespace)
     command = ["python3", "-c", Path(pack.__file__).read_text("utf-8"), "/work", "all" if everything else "results"]
-    volumes: dict[str, dict[str, Run]] = {}  # volume → its runs, by their full names
+    volumes: dict[str, dict[str, Run]] = {}  # volume, one for all models of an evaluation → its runs by full name
     for name in names:
         runs = sorted(latest_runs(api, name), key=lambda run: run.directory)
         if old := next((run for run in runs if not run.directory), None):
             raise ClusterError(f"{old.kind}/{old.full}: expected the annotation fino1/directory, got none: too old")
-        volume = json.dumps(find_volume(api, runs[0])) if len(names) > 1 else ""  # models of an evaluation share it
+        volume = json.dumps(find_volume(read_spec(api, runs[0]))) if len(names) > 1 else ""
         volumes.setdefault(volume, {}).update({run.full: run for run in runs})
     for some in map(list, map(dict.values, volumes.values())):
         directories = [run.directory for run in some]
