@@ -10,7 +10,6 @@ import json
 import os
 import random
 import statistics
-import subprocess
 import sys
 from typing import Any
 
@@ -19,6 +18,7 @@ import trl
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from benchmarks import ppo
 from benchmarks.ppo_shapes import FIRST, FOLDER, SHAPES, Meter
 
 ROWS, LENGTH, PACKS, REPEATS = 64, 1024, 2, 3  # a step takes PACKS packs of LENGTH tokens
@@ -89,22 +89,14 @@ def _name_tokens(count: int) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<1>", eos_token="<0>")
 
 
-def run_side(side: str) -> dict[str, Any]:
-    """Measure in a process of its own; its last line."""
-    alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
-    environment = {**os.environ, **alone, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    command = [sys.executable, "-m", "benchmarks.sft", side]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def main() -> None:
     """Measure all sides, print the table and the figures."""
     SHAPES["base"].folder("policy")
+    os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
     found: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
     for _ in range(REPEATS):
         for side, results in found.items():
-            results.append(run_side(side))
+            results.append(ppo.run(sys.executable, "benchmarks.sft", side))
     print("| | CPU s | tokens per CPU s | MiB | loss of the first step | load |\n| :-- | --: | --: | --: | --: | --: |")
     medians = {}
     for side, results in found.items():

@@ -28,6 +28,7 @@ _NO_STORES = {
     **dict.fromkeys(("http", "https"), "fsspec cannot delete there"),
     "memory": "it ends with the process",
 }
+_REFUSED = (FileNotFoundError, PermissionError, NotImplementedError)
 _MISTAKES = (
     "NoCredentialsError",
     "PartialCredentialsError",
@@ -137,8 +138,7 @@ class Store:
                 return use()
             except Exception as error:  # noqa: BLE001, each kind of store has errors of its own
                 said = f"{self._url}: {first_line(error)}"
-                is_mistake = isinstance(error, FileNotFoundError | PermissionError | NotImplementedError)
-                if is_mistake or type(error).__name__ in _MISTAKES:
+                if isinstance(error, _REFUSED) or type(error).__name__ in _MISTAKES:
                     raise SpecError(f"eval.store: expected a store that can be written and read, got {said}") from error
                 pause = min(FIRST_PAUSE_S * 2**attempt, LONGEST_PAUSE_S)
                 if time.monotonic() + pause > end:
