@@ -1,34 +1,102 @@
 """Put FinQA's rows at hand into one file of rows with facts, for the recipe finqa-programs.
 
-    python ci/finqa_rows.py ../shared/data/finqa out/finqa-programs.jsonl
+    python ci/finqa_rows.py ../shared/data/finqa out/finqa-programs.jsonl [COPIES]
 
 The dev rows with retrieved facts come as they are. Rows with whole pages (100 of train, 250 of test) get two sentences as facts:
 those that hold a number of the gold program, else those that share the most words with the question. Rows with long tables are
 left out, for speed. The recipe answers a part of the dev rows, and trains on no row of their tables.
+
+Each row that the recipe may train on comes again COPIES times (3) with other numbers: every number of its table and facts is
+multiplied by another factor, and so are the operands of its program, whose result is the copy's answer. Years, dates and small
+counts stay, and a row whose question names a number that would change has no copy.
 """
 
 import json
+import math
+import random
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
+from fino1.tasks import finqa
+from fino1.tasks.fold import take
+from fino1.tasks.overlap import leave_out
+from fino1.tasks.programs.explain import solve
+
 _FACTS = 2
+_ASKED = "2/3"  # of the dev rows the recipe's evaluation asks this part
 _MAX_PIECES = 300  # words, digits and signs: a prompt of at most 440 tokens of SmolLM2
 _PIECE = re.compile(r"[a-z]+|\S", re.IGNORECASE)
-_NUMBER = re.compile(r"\d[\d,]*\.?\d*")
+_NUMBER = re.compile(r"(?<![#_\d])\d[\d,]*\.?\d*")  # neither a step nor a constant of a program
+_KEPT = re.compile(r"(19|20)\d\d|[0-2]?\d|3[01]|10+(\.0+)?")  # years, days and counts, the bases of indices
+_SPREAD = 0.4  # a factor lies between exp(-0.4) and exp(0.4)
 
 
 def main() -> None:
     """Write the rows."""
     source, target = Path(sys.argv[1]), Path(sys.argv[2])
+    copies = int(sys.argv[3]) if sys.argv[3:] else 3
     rows = [json.loads(line) for line in (source / "finqa_dev_facts.jsonl").read_text().splitlines()]
     rows += [make_row(row) for row in json.loads((source / "finqa_test_250_simplified.json").read_text())]
     rows += [make_row({**row, **row["qa"]}) for row in json.loads((source / "finqa_train_100_raw.json").read_text())]
     rows = [row for row in rows if count_pieces(row) <= _MAX_PIECES]
     target.parent.mkdir(parents=True, exist_ok=True)
+    write(target, rows)
+    asked = take(finqa.read(source / "finqa_dev_facts.jsonl"), _ASKED, None)
+    records = finqa.read(target)
+    kept = {id(record) for record in leave_out("finqa", records, asked)}
+    trained = [row for row, record in zip(rows, records, strict=True) if id(record) in kept]
+    made = [copy for k in range(1, copies + 1) for row in trained if (copy := make_copy(row, k))]
+    write(target, rows + made)
+    print(f"{target}: {len(rows)} rows, {len(made)} copies with other numbers")
+
+
+def write(target: Path, rows: list[dict[str, Any]]) -> None:
+    """Write a row a line."""
     target.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    print(f"{target}: {len(rows)} rows")
+
+
+def make_copy(row: dict[str, Any], k: int) -> dict[str, Any] | None:
+    """Make the `k`-th copy of a row with other numbers; None where that cannot be done."""
+    numbers = _Numbers(random.Random(f"{row['question']} {row['program']} {k}"))
+    table = [[numbers.change(str(cell)) for cell in line] for line in row["table"]]
+    facts = [numbers.change(fact) for fact in row["facts"]]
+    shown = len(numbers.new)
+    program = numbers.change(row["program"])
+    if len(numbers.new) > shown or program == row["program"] or numbers.change(row["question"]) != row["question"]:
+        return None
+    try:
+        gold = solve(program, table).result
+    except (ValueError, OverflowError):
+        return None
+    identity = row["id"] and f"{row['id']}.{k}"
+    answer = ("no", "yes")[gold] if isinstance(gold, bool) else gold
+    changed = {"table": table, "facts": facts, "program": program, "exe_ans": answer}
+    return {**row, "row": f"{row.get('row')}.{k}", "id": identity, **changed}
+
+
+class _Numbers:
+    """Gives every number of a row another value, wherever it stands the same."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.new: dict[str, str] = {}
+        self._rng = rng
+
+    def change(self, text: str) -> str:
+        """Change the numbers of a text."""
+        return _NUMBER.sub(self._replace, text)
+
+    def _replace(self, match: re.Match[str]) -> str:
+        number = match[0].rstrip(",.")
+        bare = number.replace(",", "")
+        if _KEPT.fullmatch(bare):
+            return match[0]
+        digits = len(bare.partition(".")[2])
+        if bare not in self.new:
+            self.new[bare] = f"{float(bare) * math.exp(self._rng.uniform(-_SPREAD, _SPREAD)):.{digits}f}"
+        changed = f"{float(self.new[bare]):,.{digits}f}" if "," in number else self.new[bare]
+        return changed + match[0][len(number) :]
 
 
 def make_row(row: dict[str, Any]) -> dict[str, Any]:

@@ -278,6 +278,10 @@ def test_only_text_is_text(value):
         ({"method": "ppo", "model": {"init": {}}}, "model.init: expected a trained policy (hub, path or run), got ra"),
         ({"method": "ppo", "ppo": {"num_mini_batches": 3}}, "ppo.global_batch_size: expected a multiple of 3 (num_mi"),
         ({"method": "ppo", "ppo": {"num_generations": 5}}, "ppo.num_generations: expected a divisor of 128 (global_ba"),
+        (
+            {"method": "ppo", "ppo": {"leave_one_out": True}},
+            "ppo.leave_one_out: expected false with num_generations: 1",
+        ),
         ({"method": "ppo", "ppo": {"reward": {"source": "model"}}}, "ppo.reward.model: expected hub, path or run with"),
         (
             {"method": "ppo", "ppo": {"reward": {"source": "model", "model": {"init": {}}}}},

@@ -156,6 +156,8 @@ class PpoBlock(Block):
     num_generations: Annotated[Count, ADDED] = 1
     """Responses sampled to each prompt of an update. They stay on one rank and in one mini-batch, and the prompt is computed
     once for all of them."""
+    leave_one_out: Annotated[StrictBool, ADDED] = False
+    """Take from each score the mean of the others to its prompt (RLOO, arXiv 2402.14740); wants `num_generations` over 1."""
     gradient_accumulation_steps: Count | None = None
     """Null derives it; a number must agree with `global_batch_size`."""
     num_mini_batches: Count = 1
@@ -323,4 +325,6 @@ def batch_complaints(method: str, block: Any, world_size: int) -> list[tuple[str
     if most * mini * world_size == block.global_batch_size and most % times:
         said = f"expected a divisor of {most} (global_batch_size ÷ num_mini_batches ÷ ranks), got {times}"
         found.append((f"{method}.num_generations", said))
+    if times == 1 and getattr(block, "leave_one_out", False):
+        found.append((f"{method}.leave_one_out", "expected false with num_generations: 1, got true"))
     return found

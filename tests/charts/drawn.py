@@ -23,7 +23,7 @@ TEXT = st.text(
 JOINED = {
     "method", "nodes", "gpus_per_node", "processes_per_node", "model", "data", "eval", "env", "secretEnv", "value_model",
     "reward", "global_batch_size", "per_device_train_batch_size", "gradient_accumulation_steps", "num_mini_batches",
-    "num_generations",
+    "num_generations", "leave_one_out",
     "volumes", "backend", "launch", "report_to", "budget", "repository", "tolerations", "resources", "server",
     "paths", "samples",
 }  # fmt: skip
@@ -199,6 +199,7 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
     if method == "ppo":
         part["value_model"] = draw(model | init)
         part["num_generations"] = draw(st.sampled_from([1, int(part["per_device_train_batch_size"]) * steps]))
+        part["leave_one_out"] = part["num_generations"] > 1 and draw(st.booleans())
         judge = {"base_url": "http://gpu7:8000/v1", "budget": {"tokens": "1e6"}, "requests_per_minute": 60}
         rewards = [{}, {"source": "model", "model": {"hub": "a/b"}}, {"wrong": "0.2"}]
         rewards += [{"source": "mix", "judge": judge, "judge_weight": "0.5"}]

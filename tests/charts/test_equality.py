@@ -118,6 +118,7 @@ CROSSED = {
     "accumulation": ({"sft": {"gradient_accumulation_steps": 3}}, "sft.gradient_accumulation_steps"),
     "mini-batches": ({"method": "ppo", "ppo": {"num_mini_batches": 3}}, "ppo.global_batch_size"),
     "generations": ({"method": "ppo", "ppo": {"num_generations": 5}}, "ppo.num_generations"),
+    "leave one out": ({"method": "ppo", "ppo": {"leave_one_out": True}}, "ppo.leave_one_out"),
     "two sources": ({"model": {"hub": "a", "path": "/b"}}, "model"),
     "revision": ({"model": {"revision": "a"}}, "model.revision"),
     "heads": ({"model": {"init": {"hidden_size": 100, "num_attention_heads": 3}}}, "model.init.hidden_size"),

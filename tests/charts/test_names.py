@@ -233,6 +233,7 @@ TODAY = {
     "eval.samples",
     "eval.store",
     "paths.wording",
+    "ppo.leave_one_out",
     "ppo.num_generations",
     *(f"eval.models.*.{key}" for key in ("gpus", "server_args")),
     *(

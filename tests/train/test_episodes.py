@@ -160,6 +160,14 @@ def test_batch_by_hand(two):
     assert found.advantages[1, 1] == 0
 
 
+def test_less_the_mean_of_the_others_to_the_same_prompt():
+    scores = [1.0, 0.1, 0.1, 0.0, 0.0, 0.0]
+    many = [episode(i, [-1.0], [-1.0], [0.0], score) for i, score in enumerate(scores)]
+    found = episodes.batch(many, PpoBlock(num_generations=3, leave_one_out=True))
+    close(found.scores, scores)
+    close(found.rewards.flatten(), [0.9, -0.45, -0.45, 0.0, 0.0, 0.0])
+
+
 def test_shuffled_scores_are_the_same_scores(two):
     block = PpoBlock(missing_eos_penalty=0.0)
     many = [episode(i, [-1.0], [-1.0], [0.0], float(i)) for i in range(8)]

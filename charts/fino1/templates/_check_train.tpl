@@ -23,6 +23,9 @@ fino1/spec/train.py has the same check: batch_complaints.
 {{- $expected := printf "a divisor of %d (global_batch_size ÷ num_mini_batches ÷ ranks)" $most -}}
 {{- include "fino1.problem" (list .state "ppo.num_generations" $expected $block.num_generations) -}}
 {{- end -}}
+{{- if and $block.leave_one_out (le (int $block.num_generations) 1) -}}
+{{- include "fino1.problem" (list .state "ppo.leave_one_out" "false with num_generations: 1" true) -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Training rows, and those that are left out; SFT and PPO have default rows. */}}

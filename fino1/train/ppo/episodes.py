@@ -159,7 +159,8 @@ def batch(episodes: Sequence[Episode], block: PpoBlock, shuffle: torch.Generator
     if shuffle is not None:
         scores = scores[torch.randperm(len(scores), generator=shuffle)]
     kl = torch.where(mask, rl.kl_penalty(logprobs, ref_logprobs, block.kl_estimator), 0)
-    rewards = rl.token_rewards(kl, scores, mask, block.kl_coef)
+    gains = rl.leave_one_out(scores, block.num_generations) if block.leave_one_out else scores
+    rewards = rl.token_rewards(kl, gains, mask, block.kl_coef)
     if block.whiten_rewards:
         rewards = rl.masked_whiten(rewards, mask, shift_mean=False)
     advantages, returns = rl.gae(rewards, values, mask, block.gamma, block.lam)

@@ -75,6 +75,16 @@ def token_rewards(kl: Tensor, scores: Tensor, mask: Tensor, kl_coef: float) -> T
     return rewards.scatter_add(1, last, scores[:, None].to(rewards.dtype))
 
 
+def leave_one_out(scores: Tensor, n: int) -> Tensor:
+    """Scores (B,), `n` neighbours of which are of one prompt, each less the mean of the others: RLOO's baseline.
+
+    Ahmadian et al., "Back to Basics" (2024, arXiv 2402.14740), eq. 7. It does not depend on the response, so that the
+    gradient's expectation stays.
+    """
+    groups = scores.view(-1, n)
+    return ((groups - groups.mean(1, keepdim=True)) * (n / (n - 1))).flatten()
+
+
 def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
     """Generalised advantage estimates and returns, both (B, R), 0 where `mask` is False.
 
