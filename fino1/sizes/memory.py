@@ -3,6 +3,7 @@
 Different things are in memory at different points of a run; the one that takes most counts. All sizes are bytes of one rank.
 """
 
+import functools
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -32,7 +33,8 @@ def estimate(spec: RunSpec, models: Finder, gpu_bytes: int | None = None) -> dic
     ranks = spec.world_size if trains else max(spec.gpus_per_node, 1)
     stage = launch.zero_stage if trains and (ranks > 1 or any(offloads)) else 0
     s = Sharding(stage, ranks, trains and spec.trained.bf16, by_deepspeed=spec.method != "ppo")
-    points = list({"eval": _serve, "paths": _serve, "ppo": _ppo}.get(spec.method, _trainer)(spec, s, models))
+    ppo = functools.partial(_ppo, gpu_bytes=gpu_bytes or 0)
+    points = list({"eval": _serve, "paths": _serve, "ppo": ppo}.get(spec.method, _trainer)(spec, s, models))
     moved = [*(("gradients", "optimizer", "step") if offloads[0] else ()), *(("weights",) if offloads[1] else ())]
     host = {part: points[0][1][part] for part in moved if points and part != "step"}
     sums = [
@@ -84,7 +86,7 @@ def _trainer(spec: RunSpec, s: Sharding, models: Finder) -> Iterator[tuple[str, 
     yield "optimizer step", held | {"step": footprint.step(s, parameters)}
 
 
-def _ppo(spec: RunSpec, s: Sharding, models: Finder) -> Iterator[tuple[str, Parts]]:
+def _ppo(spec: RunSpec, s: Sharding, models: Finder, gpu_bytes: int) -> Iterator[tuple[str, Parts]]:
     """One update: sampling, then log-probabilities and values of what was sampled, then learning."""
     block, init = spec.ppo, spec.ppo.value_model.init
     policy = models.find("model", spec.model, DEFAULT_MODEL)
@@ -110,6 +112,9 @@ def _ppo(spec: RunSpec, s: Sharding, models: Finder) -> Iterator[tuple[str, Part
     copies = s.compute * policy.parameters if s.stage == 3 or s.bf16 else 0
     sampled = _larger(forward=footprint.forward(s, policy, batch, prompt), logits=36 * batch * policy.vocab_size)
     sampled |= {"KV cache": footprint.cache(s, policy, batch, row)}
+    if block.is_sampled_by_vllm:  # it takes what it is given, and needs room for its weights and one row
+        taken = int(gpu_bytes * block.rollout.gpu_memory_utilization)
+        sampled = {"vLLM": max(taken, s.compute * policy.parameters + footprint.cache(s, policy, 1, row))}
     yield "rollout", held | sampled | {"gathered weights" if s.stage == 3 else "autocast copies": copies}
     layer = max(footprint.forward(s, a, looked, row) for _, a in both)
     scored = _larger(forward=layer, logits=footprint.chunked_head(s, policy, looked * response, learning=False))
@@ -162,6 +167,8 @@ def _list_changes(spec: RunSpec, stage: int, offloads: bool, peak: str) -> list[
         changes += [f"smaller {key}per_device_train_batch_size"] if block.per_device_train_batch_size > 1 else []
         changes += [] if block.gradient_checkpointing else [f"{key}gradient_checkpointing: true"]
         changes += [f"smaller {key}{'response_length or max_prompt_length' if is_ppo else 'max_length'}"]
+    elif peak == "rollout" and block.is_sampled_by_vllm:
+        changes += ["smaller ppo.rollout.gpu_memory_utilization"]
     elif peak != "optimizer step":
         size = "rollout" if peak == "rollout" else "forward"
         changes += [f"smaller ppo.per_device_{size}_batch_size", "smaller ppo.max_prompt_length"]

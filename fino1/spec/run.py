@@ -14,16 +14,8 @@ from fino1.spec.inputs import ChatModelRef, DataBlock, data_complaints
 from fino1.spec.paths import PathsBlock, paths_complaints
 from fino1.spec.placement import Placement
 from fino1.spec.pods import pod_complaints
-from fino1.spec.train import (
-    LaunchBlock,
-    PpoBlock,
-    SftBlock,
-    TrainerBlock,
-    VerifierBlock,
-    batch_complaints,
-    launch_complaints,
-    reward_complaints,
-)
+from fino1.spec.ppo import PpoBlock, reward_complaints
+from fino1.spec.train import LaunchBlock, SftBlock, TrainerBlock, VerifierBlock, batch_complaints, launch_complaints
 
 READ = {
     "sft": ("method", "seed", "model", "data", "sft", "launch"),

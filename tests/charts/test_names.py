@@ -235,6 +235,7 @@ TODAY = {
     "paths.wording",
     "ppo.leave_one_out",
     "ppo.num_generations",
+    "ppo.rollout",
     *(f"eval.models.*.{key}" for key in ("gpus", "server_args")),
     *(
         f"{model}.chat_template_kwargs"

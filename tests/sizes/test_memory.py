@@ -68,6 +68,13 @@ def test_the_defaults_of_ppo_fit_eight_a100():
     assert found["parts"]["reference"] == 4 * 1_003_782_656
 
 
+def test_vllm_takes_its_share_while_it_samples():
+    found = estimate("ppo", gpu=80 * GIB, ppo={"rollout": {"engine": "vllm", "gpu_memory_utilization": 0.8}})
+    assert found["peak"] == "rollout" and not found["fits"]
+    assert found["parts"]["vLLM"] == 64 * GIB
+    assert "smaller ppo.rollout.gpu_memory_utilization" in found["changes"]
+
+
 def test_plain_data_parallelism_does_not_fit_and_says_what_would_help():
     found = estimate(zero_stage=0, gpu=80 * GIB)
     assert (found["fits"], found["usable"]) == (False, 76 * GIB)

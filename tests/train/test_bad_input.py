@@ -10,12 +10,12 @@ from fino1 import __main__ as entry
 from fino1.errors import Fino1Error, SpecError
 from fino1.spec import load
 from fino1.spec.inputs import InitBlock, ModelRef
-from fino1.spec.train import RewardBlock
+from fino1.spec.ppo import RewardBlock
 from fino1.train import model, trainer
 from fino1.train.data import examples
 from fino1.train.data.rows import read_rows
 from fino1.train.launch import rank
-from fino1.train.ppo import reward
+from fino1.train.ppo import reward, vllm_rollout
 from tests.train.conftest import LLAMA, PPO, SFT, TrainRun
 
 TEXTS = ["Question: how much is 2019 + 1?", "## Thinking\n\nIt is.\n\n## Final Response\n\n2020"]
@@ -109,6 +109,13 @@ def test_a_value_model_with_another_vocabulary(saved, refused):
     (line,) = refused(load.merge(document, {"ppo": {"value_model": {"path": str(value)}}}))
     sizes = [AutoConfig.from_pretrained(folder).vocab_size for folder in (policy, value)]
     assert line == (f"ppo.value_model: {value}: expected the policy's vocabulary of {sizes[0]} tokens, got {sizes[1]}")
+
+
+def test_an_engine_that_is_not_installed(saved, refused, monkeypatch):
+    monkeypatch.setattr(vllm_rollout, "find_spec", lambda _: None)
+    policy = {"model": {"path": str(saved())}, "ppo": {"rollout": {"engine": "vllm"}}}
+    (line,) = refused(load.merge(PPO, policy))
+    assert line.startswith("ppo.rollout.engine: expected vLLM to be installed with engine: vllm (pip install ")
 
 
 def test_a_model_without_weights(saved, refused):

@@ -12,7 +12,7 @@ from pyarrow import parquet
 
 from fino1.errors import SpecError
 from fino1.spec.inputs import DataBlock, InitBlock
-from fino1.spec.train import PpoBlock
+from fino1.spec.ppo import PpoBlock
 from fino1.tasks import ledger
 from fino1.tasks.overlap import leave_out
 from fino1.tasks.record import Record, solution, well_formed

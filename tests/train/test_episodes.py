@@ -4,10 +4,12 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 
-from fino1.spec.train import PpoBlock
+from fino1.errors import SpecError
+from fino1.spec.ppo import PpoBlock
 from fino1.train import attention
 from fino1.train.ppo import episodes, networks
 from fino1.train.ppo.episodes import Episode
+from fino1.train.ppo.main import compare_sampler
 from tests.train.conftest import llama_config
 
 CPU = torch.device("cpu")
@@ -166,6 +168,25 @@ def test_less_the_mean_of_the_others_to_the_same_prompt():
     found = episodes.batch(many, PpoBlock(num_generations=3, leave_one_out=True))
     close(found.scores, scores)
     close(found.rewards.flatten(), [0.9, -0.45, -0.45, 0.0, 0.0, 0.0])
+
+
+def test_what_another_engine_sampled_counts_as_often_as_the_policy_would_have_taken_it(two):
+    block = PpoBlock(kl_coef=0.0, rollout={"engine": "vllm", "importance_sampling_cap": 1.5}, bf16=False)
+    plain = episodes.batch(two, PpoBlock(kl_coef=0.0))
+    two[0].sampled_logprobs, two[1].sampled_logprobs = torch.tensor([-1.2, -4.0]), torch.tensor([-2.9])
+    found = episodes.batch(two, block)  # ratios exp(0.2), exp(2) above the cap, exp(-0.1)
+    weights = torch.tensor([[1.2214, 1.5], [0.9048, 1.0]])
+    torch.testing.assert_close(found.advantages, plain.advantages * weights, atol=1e-4, rtol=1e-4)
+    assert torch.equal(found.returns, plain.returns)
+    with pytest.raises(
+        SpecError, match="rollout.engine: expected vLLM .* -2.0000 a token, to within 0.001; got -2.7000, 1.16"
+    ):
+        compare_sampler(two, block)
+    for each in two:
+        each.sampled_logprobs = each.logprobs - 1e-4
+    numbers = compare_sampler(two, block)
+    assert numbers["rollout/mismatch_kl"] == pytest.approx(5e-9, abs=1e-8)
+    assert numbers["rollout/importance_weight"] == pytest.approx(1.0001)
 
 
 def test_shuffled_scores_are_the_same_scores(two):

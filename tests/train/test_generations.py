@@ -2,7 +2,7 @@
 
 import pytest
 
-from fino1.spec.train import PpoBlock
+from fino1.spec.ppo import PpoBlock
 from fino1.train.ppo.main import writes_answers
 
 

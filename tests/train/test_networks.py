@@ -24,7 +24,7 @@ def test_the_first_pass_gives_what_was_sampled_with(kind, separate):
         return
     networks.train_without_noise(policy)
     prompts = [[5, 6, 7], [8, 9, 10, 11, 12], [4]]
-    draws = [rollout.uniforms(0, 0, i, 9) for i in range(3)]
+    draws = [rollout.uniforms((0, 0, i), 9) for i in range(3)]
     found = rollout.sample(
         policy, prompts, draws, response_length=9, temperature=0.7, stop_tokens=[2], pad_token=0, batch_size=3
     )

@@ -7,7 +7,7 @@ from transformers import LlamaConfig, LlamaForSequenceClassification
 from fino1.errors import SpecError
 from fino1.spec import load
 from fino1.spec.inputs import InitBlock, ModelRef
-from fino1.spec.train import RewardBlock
+from fino1.spec.ppo import RewardBlock
 from fino1.tasks.record import Record, solution
 from fino1.train import model
 from fino1.train.ppo import reward

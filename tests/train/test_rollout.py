@@ -34,7 +34,7 @@ def sample(policy, prompts, draws=None, **options):
 
 
 def drawn(prompts, update=0):
-    return [rollout.uniforms(11, update, i, LENGTH) for i in range(len(prompts))]
+    return [rollout.uniforms((11, update, i), LENGTH) for i in range(len(prompts))]
 
 
 def tokens(responses):
@@ -204,10 +204,10 @@ def test_the_last_token_is_never_overrun():
 
 
 def test_numbers_are_keyed_by_seed_update_and_prompt():
-    first = rollout.uniforms(1, 2, 3, 8)
-    assert (first == rollout.uniforms(1, 2, 3, 8)).all()
-    assert (first[:4] == rollout.uniforms(1, 2, 3, 4)).all()
-    others = [rollout.uniforms(*key, 8) for key in ((0, 2, 3), (1, 3, 3), (1, 2, 4), (2, 1, 3))]
+    first = rollout.uniforms((1, 2, 3), 8)
+    assert (first == rollout.uniforms((1, 2, 3), 8)).all()
+    assert (first[:4] == rollout.uniforms((1, 2, 3), 4)).all()
+    others = [rollout.uniforms(key, 8) for key in ((0, 2, 3), (1, 3, 3), (1, 2, 4), (2, 1, 3))]
     assert all((first != other).all() for other in others)
     assert ((first >= 0) & (first < 1)).all()
 

@@ -1,4 +1,4 @@
-{{/* PPO's reward: its classifier, its judge. fino1/spec/train.py has the same checks: reward_complaints. */}}
+{{/* PPO's reward: its classifier, its judge. fino1/spec/ppo.py has the same checks: reward_complaints. */}}
 {{- define "fino1.check.reward" -}}
 {{- $reward := .doc.ppo.reward -}}
 {{- $classifier := $reward.model -}}

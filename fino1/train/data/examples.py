@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from fino1.errors import SpecError
-from fino1.spec.train import PpoBlock
+from fino1.spec.ppo import PpoBlock
 from fino1.tasks.record import Record, fit, solution
 from fino1.tasks.rows import SHOWN, first_problems
 from fino1.train.data.chat import Chat

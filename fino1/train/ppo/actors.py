@@ -13,13 +13,13 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from fino1 import files, runs
 from fino1.spec.inputs import DEFAULT_VALUE_MODEL
-from fino1.spec.train import PpoBlock
+from fino1.spec.ppo import PpoBlock
 from fino1.train import attention, checkpoint, head, model, shard
 from fino1.train.data.chat import Chat
 from fino1.train.data.examples import make_ppo_prompts, prompt_budget
 from fino1.train.data.rows import read_rows
 from fino1.train.launch.rank import Run
-from fino1.train.ppo import networks, reward, rl, rollout
+from fino1.train.ppo import networks, reward, rl, rollout, vllm_rollout
 from fino1.train.ppo.episodes import Episode, Packed, pack, parts
 
 _SHARDS = "shards"
@@ -40,6 +40,8 @@ class Inputs:
         self.value_config, self.value = model.value_config(
             block.value_model, DEFAULT_VALUE_MODEL, run.work, self.tokenizer, self.config
         )
+        if block.is_sampled_by_vllm:
+            vllm_rollout.check()
         self.classifier = reward.check(block.reward, run.work)
         self.judge = None
         if block.reward.asks_judge:
@@ -99,10 +101,17 @@ class Actors:
         self.both, self.optimizer = both, self._make_optimizer(both)
         if self.sharding is None:
             self.both, self.optimizer = self.accelerator.prepare(both, self.optimizer)
+        self.engine = self._make_engine() if self.block.is_sampled_by_vllm else None
         self.stop = checkpoint.StopSignal()
         ask = inputs.judge and functools.partial(inputs.judge, self.stop.event)
         size = self.block.forward_batch_size
         self.reward = reward.make(run.spec, inputs.classifier, device, size, ask)
+
+    def _make_engine(self) -> vllm_rollout.Engine:
+        prompts = self.inputs.prompts + self.inputs.held_out
+        length = max(map(len, prompts)) + self.block.response_length
+        dtype = torch.bfloat16 if self.block.bf16 else torch.float32
+        return vllm_rollout.Engine(self.inputs.policy, self.block.rollout, dtype, length, self.run.spec.seed)
 
     def _make_optimizer(self, both: networks.ActorCritic) -> torch.optim.AdamW:
         self.peaks = (self.block.learning_rate, self.block.value_learning_rate or self.block.learning_rate)
@@ -142,36 +151,44 @@ class Actors:
         return self.inputs.tokenizer.decode(tokens, skip_special_tokens=True)
 
     def sample(
-        self, prompts: Sequence[list[int]], draws: Sequence | None, between: rollout.Between = rollout.ignore
+        self,
+        prompts: Sequence[list[int]],
+        keys: Sequence[rollout.Key] | None,
+        between: rollout.Between = rollout.ignore,
     ) -> list[rollout.Response]:
-        """Sample a response to each prompt (rollout.sample); a policy that is sharded is gathered once for all of them."""
+        """Sample a response to each prompt, greedily without keys; a policy that is sharded is gathered once for all of them."""
         policy = self.unwrapped.policy
         gathered = nullcontext(policy) if self.sharding is None else self.sharding.gathered(policy, self.sampler)
+        settings = {
+            "response_length": self.block.response_length,
+            "temperature": self.block.temperature,
+            "stop_tokens": self.stop_tokens,
+            "batch_size": self.block.rollout_batch_size,
+            "between": between,
+        }
         with gathered as whole, self.accelerator.autocast():
-            return rollout.sample(
-                whole,
-                prompts,
-                draws,
-                response_length=self.block.response_length,
-                temperature=self.block.temperature,
-                stop_tokens=self.stop_tokens,
-                pad_token=self.inputs.tokenizer.pad_token_id,
-                batch_size=self.block.rollout_batch_size,
-                between=between,
-            )
+            if self.engine is None:
+                draws = keys and [rollout.uniforms(key, self.block.response_length) for key in keys]
+                return rollout.sample(whole, prompts, draws, pad_token=self.inputs.tokenizer.pad_token_id, **settings)
+            self.engine.hand_over(whole.named_parameters())
+        return self.engine.sample(prompts, keys, **settings)
 
     @torch.no_grad()
-    def add_reference_and_values(self, episodes: list[Episode]) -> None:
-        """Fill in the reference's log-probabilities and the values of what was sampled."""
+    def look_back(self, episodes: list[Episode]) -> None:
+        """Fill in the reference's log-probabilities and values of what was sampled, and the policy's own if vLLM sampled it."""
         for part in parts(episodes, self.block.forward_batch_size):
             packed = self.pack(part)
-            with self.accelerator.autocast():
-                logprobs = self.reference(packed, self.block.temperature)
-                values = self.unwrapped(packed, None)
             lengths = [len(episode.response) for episode in part]
-            found = zip(logprobs.cpu().split(lengths), values.cpu().split(lengths), strict=True)
-            for episode, (its_logprobs, its_values) in zip(part, found, strict=True):
-                episode.ref_logprobs, episode.values = its_logprobs, its_values
+            with self.accelerator.autocast():
+                reference = self.reference(packed, self.block.temperature).cpu().split(lengths)
+                if self.engine is None:
+                    values = self.unwrapped(packed, None)
+                else:
+                    _, own, _, values = self.unwrapped(packed, self.block.temperature)
+                    for episode, logprobs in zip(part, own.cpu().split(lengths), strict=True):
+                        episode.sampled_logprobs, episode.logprobs = episode.logprobs, logprobs
+            for episode, logprobs, its in zip(part, reference, values.cpu().split(lengths), strict=True):
+                episode.ref_logprobs, episode.values = logprobs, its
 
     def pack(self, episodes: Sequence[Episode]) -> Packed:
         """Lay episodes out for a pass, and the prompt of several of them once where each can attend to itself."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fino1.spec.train import PpoBlock
+from fino1.spec.ppo import PpoBlock
 from fino1.train import attention
 from fino1.train.ppo import rl
 
@@ -27,6 +27,7 @@ class Episode:
     ended: bool = True
     ref_logprobs: Tensor | None = None  # (R,)
     values: Tensor | None = None  # (R,)
+    sampled_logprobs: Tensor | None = None  # (R,), of an engine that is not the policy itself
 
     @property
     def tokens(self) -> int:
@@ -171,10 +172,21 @@ def batch(episodes: Sequence[Episode], block: PpoBlock, shuffle: torch.Generator
         values=values,
         kl=kl,
         rewards=rewards,
-        advantages=rl.masked_whiten(advantages, mask),
+        advantages=rl.masked_whiten(advantages, mask) * importance_weights(episodes, block),
         returns=returns,
         scores=scores,
     )
+
+
+def importance_weights(episodes: Sequence[Episode], block: PpoBlock) -> Tensor | float:
+    """π/π_vLLM of each token (B, R), cut off at the block's cap; they weigh the clipped loss, which is linear in the advantage.
+
+    Truncated importance sampling (Ionides, 2008). 1 where the policy samples for itself.
+    """
+    if not block.is_sampled_by_vllm:
+        return 1.0
+    ratios = _pad([(e.logprobs - e.sampled_logprobs).exp() for e in episodes])
+    return ratios.clamp(max=block.rollout.importance_sampling_cap)
 
 
 def _pad(rows: Sequence[Tensor]) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fino1.errors import SpecError
 from fino1.progress import Metrics, Progress
-from fino1.spec.train import PpoBlock
+from fino1.spec.ppo import PpoBlock
 from fino1.tasks.record import judge
 from fino1.train import checkpoint
 from fino1.train.launch.rank import Run
@@ -92,12 +92,14 @@ class _Ppo:
         started = time.monotonic()
         self.actors.set_learning_rates(update)
         episodes = self._experience(update, between)
+        mismatch = compare_sampler(episodes, self.block) if self.block.is_sampled_by_vllm else {}
         shuffle = torch.Generator().manual_seed(self.run.spec.seed + update) if self.block.reward.shuffle else None
         experience = batch(episodes, self.block, shuffle)
         sums = self._learn(update, episodes, experience)
         return {
             "eps": len(episodes) / (time.monotonic() - started),
             **_objectives(experience, episodes, self.inputs.end_tokens),
+            **mismatch,
             **sums,
             **(self.inputs.judge.numbers if self.inputs.judge else {}),
             "lr": self.actors.optimizer.param_groups[0]["lr"],
@@ -133,14 +135,13 @@ class _Ppo:
         mine = [i for i in range(size) if i // times % world == rank]
         prompts = [self.inputs.prompts[chosen[i // times]] for i in mine]
         records = [self.inputs.rows.train[chosen[i // times]] for i in mine]
-        draws = [rollout.uniforms(self.run.spec.seed, update, i, self.block.response_length) for i in mine]
-        responses = self.actors.sample(prompts, draws, between)
+        responses = self.actors.sample(prompts, [(self.run.spec.seed, update, i) for i in mine], between)
         scores = self.actors.reward([self.actors.decode(response.tokens) for response in responses], records)
         episodes = [
             Episode(i, prompt, r.tokens, torch.tensor(r.logprobs), score, r.tokens[-1] in self.actors.stop_tokens)
             for i, prompt, r, score in zip(mine, prompts, responses, scores, strict=True)
         ]
-        self.actors.add_reference_and_values(episodes)
+        self.actors.look_back(episodes)
         return sorted(gather_object(episodes), key=lambda episode: episode.index)
 
     def _learn(self, update: int, episodes: list[Episode], experience: Batch) -> dict[str, float]:
@@ -282,6 +283,22 @@ def _objectives(experience: Batch, episodes: Sequence[Episode], end_tokens: Coll
         "val/num_eos_tokens": sum(e.response[-1] in end_tokens for e in episodes),
         "response_length": sum(len(e.response) for e in episodes) / len(episodes),
     }
+
+
+def compare_sampler(episodes: Sequence[Episode], block: PpoBlock) -> dict[str, float]:
+    """How far is the distribution that vLLM sampled from from the policy's?
+
+    Raises SpecError where that is more than rounding explains: it sampled with other weights, or computes another model.
+    """
+    sampled, own = (torch.cat([getattr(e, key) for e in episodes]) for key in ("sampled_logprobs", "logprobs"))
+    gap, bound = (own - sampled).square().mean().sqrt().item(), _LARGEST_GAP[block.bf16]
+    if not gap <= bound:
+        raise SpecError(
+            f"ppo.rollout.engine: expected vLLM to sample with the policy's log-probabilities, {own.mean():.4f} a token, to "
+            f"within {bound}; got {sampled.mean():.4f}, {gap:.4f} apart (root mean square)"
+        )
+    kl = rl.kl_penalty(sampled, own, "k3").mean().item()
+    return {"rollout/mismatch_kl": kl, "rollout/importance_weight": (own - sampled).exp().mean().item()}
 
 
 def writes_answers(update: int, updates: int, block: PpoBlock) -> bool:

@@ -11,8 +11,8 @@ import torch
 
 from fino1 import runs
 from fino1.errors import Fino1Error, SpecError
+from fino1.spec.ppo import RewardBlock
 from fino1.spec.run import RunSpec
-from fino1.spec.train import RewardBlock
 from fino1.tasks.programs import answer as programs
 from fino1.tasks.record import Record, Scorer, judge, well_formed
 from fino1.tasks.scoring import answer

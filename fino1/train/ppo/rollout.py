@@ -32,10 +32,13 @@ def ignore(finished: int) -> None:
     """Do nothing."""
 
 
-def uniforms(seed: int, update: int, prompt: int, length: int) -> np.ndarray:
-    """The `length` numbers in [0, 1) that choose the tokens of this prompt's response in this update (Philox, keyed)."""
-    key = np.random.SeedSequence([seed, update, prompt])
-    return np.random.Generator(np.random.Philox(key)).random(length)
+Key = tuple[int, int, int]
+"""Of a response's random numbers: the run's seed, the update, the response's place in it."""
+
+
+def uniforms(key: Key, length: int) -> np.ndarray:
+    """The `length` numbers in [0, 1) that choose the tokens of the response with this key (Philox)."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key))).random(length)
 
 
 def choose_prompts(update: int, size: int, count: int, seed: int) -> list[int]:
@@ -124,11 +127,16 @@ def _sample_together(
             choose(cache.read(policy, [prompts[row] for row in fresh], len(rows)), fresh, found)
             rows += fresh
             _drop(cache, rows, prompts, found, stop_tokens, response_length)
-        finished = len(prompts) - len(waiting) - len(rows)
-        while told < finished and (finished == len(prompts) or told + batch_size <= finished):
-            told = min(told + batch_size, len(prompts))
-            between(told)
+        told = tell(between, told, len(prompts) - len(waiting) - len(rows), len(prompts), batch_size)
     return found
+
+
+def tell(between: Between, told: int, finished: int, prompts: int, batch_size: int) -> int:
+    """Call `between` after each `batch_size` finished prompts; it knows of the first `told`. Return of how many it knows then."""
+    while told < finished and (finished == prompts or told + batch_size <= finished):
+        told = min(told + batch_size, prompts)
+        between(told)
+    return told
 
 
 def _drop(
