@@ -69,41 +69,44 @@ def gathered(s: Sharding, models: Sequence[tuple[int, Architecture]], training: 
     return whole | {"gathered gradients": 4 * (outside + layer)} if training else whole
 
 
-def layer_activations(s: Sharding, a: Architecture, row: int) -> int:
-    """Bytes for each token that one layer keeps for its backward pass, in rows of `row` tokens.
+def layer_activations(s: Sharding, a: Architecture, mask: int) -> int:
+    """Bytes for each token that one layer keeps for its backward pass. A mask has `mask` keys for each token; 0: there is none.
 
     Counted over the operations of transformers' Llama as arXiv 2205.05198 §4.1 counts GPT's, and checked against torch's saved
-    tensors. SDPA turns the mask into numbers in each layer, and then needs keys and values once for every query head.
+    tensors. SDPA turns a mask into numbers in each layer, and then needs keys and values once for every query head.
     """
     h, q, k, c = a.hidden_size, a.queries, a.keys, s.compute
     norms = 8 + (16 * h if s.residual == 4 else 12 * h)
     inputs = 2 * c * h if s.residual == c else 5 * c * h  # autocast casts them for every product
     extra = (4 + c) * (q + k) + 4 * (a.num_attention_heads + a.num_key_value_heads) if a.qk_norm else 0
-    return norms + inputs + c * (4 * q + row) + 4 * a.num_attention_heads + extra + 4 * c * a.intermediate_size
+    attended = 4 * q + mask if mask else 3 * q + 2 * k
+    return norms + inputs + c * attended + 4 * a.num_attention_heads + extra + 4 * c * a.intermediate_size
 
 
-def saved(s: Sharding, a: Architecture, rows: int, row: int, checkpointing: bool) -> int:
-    """Bytes that a forward pass of `rows` × `row` tokens leaves for the backward pass, without the head."""
-    layer = s.residual * a.hidden_size if checkpointing else layer_activations(s, a, row)
+def saved(s: Sharding, a: Architecture, tokens: int, mask: int, checkpointing: bool) -> int:
+    """Bytes that a forward pass of so many tokens leaves for the backward pass, without the head."""
+    layer = s.residual * a.hidden_size if checkpointing else layer_activations(s, a, mask)
     final = (12 if s.residual == 4 else 8) * a.hidden_size + 8 * a.head_dim + 8
-    return rows * row * (a.num_hidden_layers * layer + final + row)
+    return tokens * (a.num_hidden_layers * layer + final + mask)
 
 
-def backward(s: Sharding, models: Sequence[Architecture], rows: int, row: int, checkpointing: bool, kept: int) -> int:
+def backward(
+    s: Sharding, models: Sequence[Architecture], tokens: int, mask: int, checkpointing: bool, kept: int
+) -> int:
     """Bytes that the backward pass takes besides `kept`, what was saved: a layer computed again, or the norms' gradients.
 
     At its end it is the gradient of an embedding, which comes whole, when nothing of what was saved is left.
     """
-    layers = [layer_activations(s, a, row) + s.compute * a.intermediate_size + 4 * a.hidden_size for a in models]
+    layers = [layer_activations(s, a, mask) + s.compute * a.intermediate_size + 4 * a.hidden_size for a in models]
     width = max(layers) if checkpointing else 18 * max(a.hidden_size for a in models)
-    return max(rows * row * width, (4 if s.stage == 0 else s.compute) * max(a.embedding for a in models) - kept)
+    return max(tokens * width, (4 if s.stage == 0 else s.compute) * max(a.embedding for a in models) - kept)
 
 
-def forward(s: Sharding, a: Architecture, rows: int, row: int) -> int:
-    """Bytes of a pass of `rows` × `row` tokens that keeps nothing: what exists inside one layer, and the mask."""
+def forward(s: Sharding, a: Architecture, tokens: int, mask: int = 0) -> int:
+    """Bytes of a pass of so many tokens that keeps nothing: what exists inside one layer, and the mask."""
     streams = 8 if s.residual == 2 else 16
-    width = 3 * s.compute * a.intermediate_size + streams * a.hidden_size + 8 * a.head_dim + (1 + s.compute) * row
-    return rows * row * width
+    width = 3 * s.compute * a.intermediate_size + streams * a.hidden_size + 8 * a.head_dim + (1 + s.compute) * mask
+    return tokens * width
 
 
 def cache(s: Sharding, a: Architecture, rows: int, row: int) -> int:

@@ -77,11 +77,11 @@ def _trainer(spec: RunSpec, s: Sharding, models: Finder) -> Iterator[tuple[str, 
         return
     parameters = a.parameters if is_sft else a.backbone + 2 * a.hidden_size
     rows, row = block.per_device_train_batch_size, min(block.max_length, a.max_position_embeddings)
-    rows, row = (1, rows * row) if is_sft and block.packing else (rows, row)  # packed rows are laid end to end
+    tokens, mask = rows * row, 0 if is_sft else row  # SFT's rows lie end to end and attend to themselves
     held = footprint.states(s, parameters)
-    kept = footprint.saved(s, a, rows, row, block.gradient_checkpointing)
-    layer = footprint.backward(s, [a], rows, row, block.gradient_checkpointing, kept)
-    largest = _larger(backward=layer, logits=footprint.fused_head(s, a, rows * row) if is_sft else 0)
+    kept = footprint.saved(s, a, tokens, mask, block.gradient_checkpointing)
+    layer = footprint.backward(s, [a], tokens, mask, block.gradient_checkpointing, kept)
+    largest = _larger(backward=layer, logits=footprint.fused_head(s, a, tokens) if is_sft else 0)
     yield "backward", held | footprint.gathered(s, [(parameters, a)]) | {"activations": kept} | largest
     yield "optimizer step", held | {"step": footprint.step(s, parameters)}
 
@@ -110,23 +110,24 @@ def _ppo(spec: RunSpec, s: Sharding, models: Finder, gpu_bytes: int) -> Iterator
     if block.per_device_train_tokens:
         rows = max(1, block.per_device_train_tokens // row)
     copies = s.compute * policy.parameters if s.stage == 3 or s.bf16 else 0
-    sampled = _larger(forward=footprint.forward(s, policy, batch, prompt), logits=36 * batch * policy.vocab_size)
+    sampled = _larger(forward=footprint.forward(s, policy, batch * prompt), logits=36 * batch * policy.vocab_size)
     sampled |= {"KV cache": footprint.cache(s, policy, batch, row)}
     if block.is_sampled_by_vllm:  # it takes what it is given, and needs room for its weights and one row
         taken = int(gpu_bytes * block.rollout.gpu_memory_utilization)
         sampled = {"vLLM": max(taken, s.compute * policy.parameters + footprint.cache(s, policy, 1, row))}
     yield "rollout", held | sampled | {"gathered weights" if s.stage == 3 else "autocast copies": copies}
-    layer = max(footprint.forward(s, a, looked, row) for _, a in both)
+    layer = max(footprint.forward(s, a, looked * row) for _, a in both)
     scored = _larger(forward=layer, logits=footprint.chunked_head(s, policy, looked * response, learning=False))
     yield "log-probabilities", held | footprint.gathered(s, both, training=False) | scored
-    kept = sum(footprint.saved(s, a, rows, row, checkpointing) for _, a in both)
-    layer = footprint.backward(s, [policy, value], rows, row, checkpointing, kept)
+    kept = sum(footprint.saved(s, a, rows * row, 0, checkpointing) for _, a in both)
+    layer = footprint.backward(s, [policy, value], rows * row, 0, checkpointing, kept)
     learned = _larger(backward=layer, logits=footprint.chunked_head(s, policy, rows * response, learning=True))
     yield "backward", held | gradients | footprint.gathered(s, both) | {"activations": kept} | learned
     yield "optimizer step", held | gradients | {"step": footprint.step(s, parameters)}
     if judge:
         whole = replace(s, stage=1, bf16=judge.dtype_bytes == 2)  # neither divided nor under autocast
-        yield "reward", held | {"forward": footprint.forward(whole, judge, looked, block.reward.max_length)}
+        length = block.reward.max_length
+        yield "reward", held | {"forward": footprint.forward(whole, judge, looked * length, length)}
 
 
 def _serve(spec: RunSpec, s: Sharding, models: Finder) -> Iterator[tuple[str, Parts]]:
@@ -142,11 +143,11 @@ def _serve(spec: RunSpec, s: Sharding, models: Finder) -> Iterator[tuple[str, Pa
             continue
         context = min(model.context_length or a.max_position_embeddings, a.max_position_embeddings)
         heads = -(-a.num_key_value_heads // s.ranks)  # a rank has one at least
-        whole = replace(s, stage=3, bf16=a.dtype_bytes == 2)
+        whole, tokens = replace(s, stage=3, bf16=a.dtype_bytes == 2), min(SERVED_TOKENS, context)
         parts = {
             "weights": a.dtype_bytes * s.share(a.parameters),
             "KV cache": requests * context * 2 * heads * a.head_dim * a.dtype_bytes * a.num_hidden_layers,
-            "forward": footprint.forward(whole, a, 1, min(SERVED_TOKENS, context)),
+            "forward": footprint.forward(whole, a, tokens, tokens),
             "logits": 36 * requests * s.share(a.vocab_size),
         }
         yield f"serve {model.name}", parts

@@ -200,7 +200,7 @@ def test_the_text(tmp_path, capsys):
     ):
         assert f"{line}\n" in out, line
     assert (
-        "memory   peak 31.8 GiB per rank (backward); fits, a GPU has 75.7 GiB to give (estimated, docs/memory.md)\n"
+        "memory   peak 31.3 GiB per rank (backward); fits, a GPU has 75.7 GiB to give (estimated, docs/memory.md)\n"
         in out
     )
     assert cli.main(["plan", str(path), "--offline", "--set", "gpu.product=Tesla-T4"]) == 2

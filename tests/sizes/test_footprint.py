@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import weakref
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ import pytest
 from fino1.sizes import footprint
 from fino1.sizes.footprint import Sharding
 from fino1.sizes.shapes import _of_config, known
+from fino1.train import attention
 from tests.needs import needed
 
 LLAMA = known("meta-llama/Llama-3.1-8B")
@@ -88,8 +90,11 @@ def test_deepspeed_holds_what_the_formula_says(tmp_path):
         assert found == pytest.approx(sum(held.values()) / 10**6, rel=0.06), stage
 
 
-def saved_bytes(config, dtype, autocast, checkpointing, rows, row):
-    """Bytes that a forward pass saves for its backward pass, weights (cast or not) left out."""
+def saved_bytes(config, dtype, autocast, checkpointing, rows, row, masked=True):
+    """Bytes that a forward pass saves for its backward pass, weights (cast or not) left out.
+
+    Rows have a mask, or lie end to end and attend to themselves.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -97,6 +102,7 @@ def saved_bytes(config, dtype, autocast, checkpointing, rows, row):
 
     model = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()  # as from_pretrained leaves it
     train_without_noise(model)
+    assert masked or attention.separate(model)
     if checkpointing:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     weights = {p.shape for p in model.parameters()} | {p.shape[::-1] for p in model.parameters()}
@@ -113,28 +119,33 @@ def saved_bytes(config, dtype, autocast, checkpointing, rows, row):
     ids = torch.zeros(rows, row, dtype=torch.long)
     mask = torch.ones(rows, row, dtype=torch.long)
     mask[0, :3] = 0
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    if not masked:
+        inputs = {"input_ids": ids.view(1, -1), "position_ids": torch.arange(row).repeat(rows)[None]}
     with (
         torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
         torch.autocast("cpu", torch.bfloat16, enabled=autocast),
+        nullcontext() if masked else attention.episodes([row] * rows),
     ):
-        model.model(input_ids=ids, attention_mask=mask, use_cache=False)
+        model.model(**inputs, use_cache=False)
     return sum(seen.values())
 
 
 @pytest.mark.parametrize("kind", ["Llama", "Qwen2", "Qwen3"])
 @pytest.mark.parametrize(("stage", "bf16"), [(0, True), (3, True), (0, False)])
-def test_activations_of_a_layer_are_those_that_torch_saves(kind, stage, bf16):
+@pytest.mark.parametrize("masked", [True, False])
+def test_activations_of_a_layer_are_those_that_torch_saves(kind, stage, bf16, masked):
     import torch
     import transformers
 
     s = sharding(stage, bf16=bf16)
     dtype = torch.float32 if s.residual == 4 else torch.bfloat16
-    found = []
+    found, changes = [], {"num_key_value_heads": 4 if masked else 1}
     for layers in (1, 2):
-        config = getattr(transformers, f"{kind}Config")(**TINY | {"num_hidden_layers": layers}, head_dim=16)
-        found.append(saved_bytes(config, dtype, stage == 0 and bf16, False, rows=2, row=128))
-    shapes = of_config(kind.lower(), head_dim=16)
-    assert footprint.layer_activations(s, shapes, 128) == (found[1] - found[0]) / 256
+        config = getattr(transformers, f"{kind}Config")(**TINY | changes | {"num_hidden_layers": layers}, head_dim=16)
+        found.append(saved_bytes(config, dtype, stage == 0 and bf16, False, 2, 128, masked))
+    shapes = of_config(kind.lower(), head_dim=16, **changes)
+    assert footprint.layer_activations(s, shapes, 128 if masked else 0) == (found[1] - found[0]) / 256
 
 
 @pytest.mark.parametrize(("stage", "bf16"), [(0, True), (3, True), (0, False)])
@@ -149,7 +160,7 @@ def test_all_activations_are_at_most_a_tenth_more_than_torch_saves(stage, bf16, 
     found = saved_bytes(config, dtype, stage == 0 and bf16, checkpointing, rows=2, row=128)
     shapes = of_config("llama", num_hidden_layers=8)
     found += 2 * 128 * (s.residual * 64 + 128)  # the result and the mask exist too, but are not saved for anything
-    assert found <= footprint.saved(s, shapes, 2, 128, checkpointing) <= 1.1 * found
+    assert found <= footprint.saved(s, shapes, 2 * 128, 128, checkpointing) <= 1.1 * found
 
 
 def _peak_mode():
@@ -244,8 +255,8 @@ def test_the_peak_of_a_backward_pass(peak, stage, checkpointing):
         hidden = model.model(input_ids=torch.zeros(1, row, dtype=torch.long), use_cache=False).last_hidden_state
     hidden.sum().backward()
     found = peak.over(base)
-    kept = footprint.saved(s, shapes, 1, row, checkpointing)
-    estimated = kept + footprint.backward(s, [shapes], 1, row, checkpointing, kept)
+    kept = footprint.saved(s, shapes, row, row, checkpointing)
+    estimated = kept + footprint.backward(s, [shapes], row, row, checkpointing, kept)
     if stage == 0:  # what autocast keeps: all layers, or with checkpointing the one at work
         estimated += 2 * shapes.layer * (1 if checkpointing else layers)
     assert found <= estimated <= 1.12 * found
@@ -264,7 +275,7 @@ def test_the_peak_of_a_pass_that_keeps_nothing(peak, stage, shapes):
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=stage == 0):
         model.model(input_ids=torch.zeros(1, row, dtype=torch.long), use_cache=False)
     found = peak.over(base)
-    assert 0.98 * found <= footprint.forward(s, shapes, 1, row) <= 1.25 * found
+    assert 0.98 * found <= footprint.forward(s, shapes, row, row) <= 1.25 * found
 
 
 @pytest.mark.parametrize("stage", [0, 3])
