@@ -137,6 +137,13 @@ def test_main_serves_a_folder_and_stops_with_its_end_of_sequence(tmp_path, llama
     assert {path.name: path.stat().st_mtime_ns for path in run.glob("serve-*.log")} == logs
 
 
+def test_vllm_finds_a_folder_from_inside_it(tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert str(tmp_path / "model") in serve.vllm("model", "m", None).list_arguments(8000)
+    assert "some/body" in serve.vllm("some/body@main", "m", None).list_arguments(8000)
+
+
 @pytest.mark.parametrize("prefix", ["", "(EngineCore pid=7) "])
 def test_the_reason_in_vllms_log(tmp_path, prefix):
     said = "ERROR 11-29 09:32:06 [multiproc_executor.py:944]"

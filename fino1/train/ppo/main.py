@@ -98,7 +98,7 @@ class _Ppo:
         sums = self._learn(update, episodes, experience)
         return {
             "eps": len(episodes) / (time.monotonic() - started),
-            **_objectives(experience, episodes, self.inputs.end_tokens),
+            **_objectives(experience, episodes, self.inputs.end_tokens, self.block.kl_coef),
             **mismatch,
             **sums,
             **(self.inputs.judge.numbers if self.inputs.judge else {}),
@@ -271,9 +271,11 @@ def _sums(result: rl.PpoLoss, entropy: Tensor, logprobs: Tensor) -> Tensor:
     return torch.stack([column.double().sum() for column in columns])
 
 
-def _objectives(experience: Batch, episodes: Sequence[Episode], end_tokens: Collection[int]) -> dict[str, float]:
-    """Means of the update's episodes: KL, entropy, reward, score, length; and how many ended."""
-    non_score = experience.rewards.sum(1).mean() - experience.scores.mean()
+def _objectives(
+    experience: Batch, episodes: Sequence[Episode], end_tokens: Collection[int], kl_coef: float
+) -> dict[str, float]:
+    """Means of the update's episodes: KL, entropy, reward before it is whitened, score, length; and how many ended."""
+    non_score = -kl_coef * experience.kl.sum(1).mean()
     return {
         "objective/kl": experience.kl.sum(1).mean().item(),
         "objective/entropy": -torch.where(experience.mask, experience.logprobs, 0).sum(1).mean().item(),
