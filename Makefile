@@ -15,7 +15,7 @@ export GOGC := 400
 # Where the environment forbids bytecode, each process compiles our modules once more: up to 0.4 s, of a worker with all tests 4.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help setup demo test test-fast test-gpu test-oldest test-s3 test-vllm tools cluster-up cluster-down node-up node-down e2e e2e-gitops images lock generate lint check finqa-tiny finqa-smollm2 finqa-programs bench bench-cli bench-ppo clean
+.PHONY: help setup demo test test-fast test-gpu test-oldest test-s3 test-vllm tools cluster-up cluster-down node-up node-down e2e e2e-gitops images lock generate lint check finqa-tiny finqa-programs bench bench-cli bench-ppo clean
 
 help:  ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | sort | expand -t 14
@@ -40,16 +40,12 @@ demo: $(VENV)/ready out/models/smollm2-135m/config.json  ## The whole recipe on 
 finqa-tiny: $(VENV)/ready  ## The same code on real FinQA and XBRL-Math rows
 	$(BIN)/fino1 run finqa-tiny --work out/finqa-tiny
 
-# Nothing runs beside it, so torch may have the cores (two for a rank is what docs/results.md was measured with).
-finqa-smollm2: export OMP_NUM_THREADS ?= 2
-finqa-smollm2: $(VENV)/ready out/models/smollm2-135m/config.json  ## The recipe with a real model on real rows (two hours on two cores)
-	$(BIN)/fino1 run finqa-smollm2 --work out/finqa-smollm2
-
 out/finqa-programs.jsonl: | $(VENV)/ready
 	$(BIN)/python ci/finqa_rows.py ../shared/data/finqa $@
 
+# Nothing runs beside it, so torch may have the cores (two for a rank is what docs/results.md was measured with).
 finqa-programs: export OMP_NUM_THREADS ?= 2
-finqa-programs: $(VENV)/ready out/models/smollm2-135m/config.json out/finqa-programs.jsonl  ## The same, answered by programs that are run (hours)
+finqa-programs: $(VENV)/ready out/models/smollm2-135m/config.json out/finqa-programs.jsonl  ## A real model on real rows, answered by programs that are run (hours)
 	$(BIN)/fino1 run finqa-programs --work out/finqa-programs
 
 # Under CI a tool that cannot be had is an error; elsewhere the tests that need it are skipped, and say so.
