@@ -130,8 +130,8 @@ def test_evaluation(shell: Shell, ordeals: Begin, chance: random.Random, cells: 
     shell.submit("eval-tiny", "again", *EVAL, wait=False)
     ways = {"sft": [killing.delete_by_force, killing.evict], "ppo": [killing.kill_first] * 2}
     plans = {model: killing.plan(chance, ways[model], QUESTIONS) for model in sorted(ways)}
+    plans["sft"].insert(0, (killing.delete, 0))  # while it starts
     server = chance.choice(plans["ppo"])
-    plans["ppo"].insert(0, (killing.delete, 0))  # while it starts; a third pod of one Job would be made after 40 s only
 
     def torture(model: str) -> None:
         run = run_of(shell, "again", model)
