@@ -68,7 +68,7 @@ node-down: $(VENV)/ready  ## End it, and put the machine back
 
 e2e: tools  ## The tests whose pods run: a whole cluster up, tests, down (root)
 	trap '$(MAKE) node-down' EXIT; $(MAKE) node-up && \
-	$(BIN)/python -m pytest tests/e2e tests/images -m 'e2e and not alone' --numprocesses 3 --dist loadfile --durations 25 && \
+	$(BIN)/python -m pytest tests/e2e tests/images -m 'e2e and not alone' --numprocesses 4 --dist loadfile --durations 25 && \
 	$(BIN)/python -m pytest tests/e2e -m 'e2e and alone' --durations 10
 
 e2e-gitops: tools  ## What Argo CD makes of commits: its controllers, a git server and an API server on loopback (no root)
