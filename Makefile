@@ -40,7 +40,7 @@ demo: $(VENV)/ready out/models/smollm2-135m/config.json  ## The whole recipe on 
 finqa-tiny: $(VENV)/ready  ## The same code on real FinQA and XBRL-Math rows
 	$(BIN)/fino1 run finqa-tiny --work out/finqa-tiny
 
-out/finqa-programs.jsonl: | $(VENV)/ready
+out/finqa-programs.jsonl: ci/finqa_rows.py | $(VENV)/ready
 	$(BIN)/python ci/finqa_rows.py ../shared/data/finqa $@
 
 # Nothing runs beside it, so torch may have the cores (two for a rank is what docs/results.md was measured with).

@@ -8,7 +8,8 @@ left out, for speed. The recipe answers a part of the dev rows, and trains on no
 
 Each row that the recipe may train on comes again COPIES times (3) with other numbers: every number of its table and facts is
 multiplied by another factor, and so are the operands of its program, whose result is the copy's answer. Years, dates and small
-counts stay, and a row whose question names a number that would change has no copy.
+counts stay, and a row whose question names a number that would change has no copy. Totals and percentages that a page states no
+longer agree with its other numbers then.
 """
 
 import json
@@ -25,7 +26,7 @@ from fino1.tasks.overlap import leave_out
 from fino1.tasks.programs.explain import solve
 
 _FACTS = 2
-_ASKED = "2/3"  # of the dev rows the recipe's evaluation asks this part
+_ASKED = "2/3"  # the second of three parts of the dev rows, which the recipe's evaluation asks
 _MAX_PIECES = 300  # words, digits and signs: a prompt of at most 440 tokens of SmolLM2
 _PIECE = re.compile(r"[a-z]+|\S", re.IGNORECASE)
 _NUMBER = re.compile(r"(?<![#_\d])\d[\d,]*\.?\d*")  # neither a step nor a constant of a program

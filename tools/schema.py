@@ -12,12 +12,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from fino1.spec import evaluation, inputs, paths, placement, run, train
+from fino1.spec import evaluation, inputs, paths, placement, ppo, run, train
 from fino1.spec.fields import BYTES, EXPECTED, NUMERIC, QUANTITY
 from fino1.spec.run import RunSpec
 
 Node = dict[str, Any]
-_MODULES = (placement, inputs, train, evaluation, paths, run)  # where the blocks of a run file are declared
+_MODULES = (placement, inputs, train, ppo, evaluation, paths, run)  # where the blocks of a run file are declared
 _BOUNDS = ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum")
 _KEPT = ("type", "enum", "const", "pattern", "minLength", "maxLength")
 LARGEST = 2**53  # of a whole number: beyond, a float64 is not exact

@@ -77,7 +77,7 @@ def transformers(model: str, args: Sequence[str] = ()) -> Program:
 def vllm(model: str, name: str, context_length: int | None, args: Sequence[str] = ()) -> Program:
     """vLLM, with the arguments that it has in a pod, on as many GPUs as `fino1 run` says in torchrun's variable."""
     gpus = int(os.environ.get("PET_NPROC_PER_NODE", "1"))
-    is_folder = Path(model).is_dir()  # which is its current directory, whatever a relative path named before
+    is_folder = Path(model).is_dir()  # vLLM starts inside it, where a relative path would name another
     where, _, revision = (str(Path(model).absolute()), "", "") if is_folder else model.partition("@")
     known = where, name, revision or None, context_length
     list_arguments = partial(list_vllm_arguments, *known, gpus=gpus)

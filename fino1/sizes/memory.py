@@ -112,9 +112,11 @@ def _ppo(spec: RunSpec, s: Sharding, models: Finder, gpu_bytes: int) -> Iterator
     copies = s.compute * policy.parameters if s.stage == 3 or s.bf16 else 0
     sampled = _larger(forward=footprint.forward(s, policy, batch * prompt), logits=36 * batch * policy.vocab_size)
     sampled |= {"KV cache": footprint.cache(s, policy, batch, row)}
-    if block.is_sampled_by_vllm:  # it takes what it is given, and needs room for its weights and one row
-        taken = int(gpu_bytes * block.rollout.gpu_memory_utilization)
-        sampled = {"vLLM": max(taken, s.compute * policy.parameters + footprint.cache(s, policy, 1, row))}
+    if block.is_sampled_by_vllm:  # it takes its share of the GPU, in which its weights and one row must have room
+        share_of_gpu = block.rollout.gpu_memory_utilization
+        needed = s.compute * policy.parameters + footprint.cache(s, policy, 1, row)
+        fits = not gpu_bytes or needed <= gpu_bytes * share_of_gpu
+        sampled = {"vLLM": max(int(gpu_bytes * share_of_gpu), needed) if fits else int(needed / share_of_gpu)}
     yield "rollout", held | sampled | {"gathered weights" if s.stage == 3 else "autocast copies": copies}
     layer = max(footprint.forward(s, a, looked * row) for _, a in both)
     scored = _larger(forward=layer, logits=footprint.chunked_head(s, policy, looked * response, learning=False))
@@ -169,7 +171,7 @@ def _list_changes(spec: RunSpec, stage: int, offloads: bool, peak: str) -> list[
         changes += [] if block.gradient_checkpointing else [f"{key}gradient_checkpointing: true"]
         changes += [f"smaller {key}{'response_length or max_prompt_length' if is_ppo else 'max_length'}"]
     elif peak == "rollout" and block.is_sampled_by_vllm:
-        changes += ["smaller ppo.rollout.gpu_memory_utilization"]
+        changes += ["another ppo.rollout.gpu_memory_utilization"]
     elif peak != "optimizer step":
         size = "rollout" if peak == "rollout" else "forward"
         changes += [f"smaller ppo.per_device_{size}_batch_size", "smaller ppo.max_prompt_length"]

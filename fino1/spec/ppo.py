@@ -58,7 +58,7 @@ class RolloutBlock(Block):
     engine: Literal["transformers", "vllm"] = "transformers"
     """`transformers`: the policy itself. `vllm`: a vLLM in each rank's process, which gets the weights anew for each update."""
     gpu_memory_utilization: Fraction = 0.3
-    """Share of a GPU's memory that vLLM takes while it samples; on a CPU, of the machine's."""
+    """Share of a GPU's memory that vLLM takes while it samples; on a CPU, each rank's of the machine's."""
     importance_sampling_cap: Positive = 2.0
     """A token's loss is weighed by π/π_vLLM, at most by this (truncated importance sampling)."""
 

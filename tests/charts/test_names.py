@@ -18,7 +18,7 @@ from fino1.spec.train import SftBlock
 from fino1.spec.yamlfile import read_yaml
 from tests.charts import drawn
 from tests.charts.equality import CHARTS, RUNS, canonical_yaml, keyed, read, template
-from tools import generate
+from tools import generate, schema
 
 # Built-in run → name of its objects → hash of its directory. A change here is a run that starts from nothing when fino1 is
 # upgraded: give a new key the mark ADDED (fino1/spec/fields.py) rather than a line here.
@@ -340,3 +340,10 @@ def test_todays_added_keys():
     """The table of READ and the marks are all that names depend on."""
     assert set(generate.schema.added(drawn.TREE)) == TODAY
     assert READ.keys() == set(drawn.TREE["fields"]["method"]["enum"])
+
+
+def test_every_block_has_its_own_words():
+    blocks = RunSpec.model_json_schema()["$defs"].items()
+    assert {name for name, block in blocks if "properties" in block} <= {
+        name for name, field in schema._docs() if not field
+    }

@@ -72,7 +72,9 @@ def test_vllm_takes_its_share_while_it_samples():
     found = estimate("ppo", gpu=80 * GIB, ppo={"rollout": {"engine": "vllm", "gpu_memory_utilization": 0.8}})
     assert found["peak"] == "rollout" and not found["fits"]
     assert found["parts"]["vLLM"] == 64 * GIB
-    assert "smaller ppo.rollout.gpu_memory_utilization" in found["changes"]
+    assert "another ppo.rollout.gpu_memory_utilization" in found["changes"]
+    small = estimate("ppo", gpu=80 * GIB, ppo={"rollout": {"engine": "vllm", "gpu_memory_utilization": 0.1}})
+    assert not small["fits"] and small["parts"]["vLLM"] > 150 * GIB  # of which a tenth would hold 15 GiB of weights
 
 
 def test_plain_data_parallelism_does_not_fit_and_says_what_would_help():

@@ -62,20 +62,21 @@ class Engine:
                 disable_log_stats=True,
             )
         except Exception as error:  # whatever vLLM raises for what it cannot serve
-            raise SpecError(f"ppo.rollout.engine: expected a model that vLLM serves, got {path}: {error}") from error
+            raise SpecError(f"ppo.rollout.engine: expected vLLM to start with {path}, got {error}") from error
         self._rest()
 
     def hand_over(self, weights: Iterable[tuple[str, Tensor]]) -> None:
-        """Replace all weights by these, named as in a checkpoint; what was remembered of prompts is forgotten."""
+        """Replace all weights by these, named as in a checkpoint; what was remembered of prompts is forgotten.
+
+        Raises SpecError where vLLM does not take them: those of mixtures of experts are named otherwise in memory.
+        """
         if self._sleeps:
             self._llm.wake_up()
-        self._llm.collective_rpc(
-            "reload_weights",
-            kwargs={
-                "weights_iterator": ((name, each.detach()) for name, each in weights),
-                "is_checkpoint_format": True,
-            },
-        )
+        named = ((name, each.detach()) for name, each in weights)
+        try:
+            self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": named, "is_checkpoint_format": True})
+        except Exception as error:  # a KeyError, a mismatch of shapes
+            raise SpecError(f"ppo.rollout.engine: expected weights that vLLM takes over, got {error!r}") from error
         self._llm.apply_model(_pack_head)
         self._llm.reset_prefix_cache()
 
@@ -94,18 +95,18 @@ class Engine:
         from vllm import SamplingParams
 
         engine, told, found = self._llm.llm_engine, 0, {}
-        for i, prompt in enumerate(prompts):
-            settings = SamplingParams(
-                temperature=0.0 if keys is None else temperature,
-                seed=None if keys is None else seed_of(keys[i]),
-                max_tokens=response_length,
-                stop_token_ids=list(stop_tokens),
-                ignore_eos=True,  # what ends a response is in `stop_tokens`
-                logprobs=0,  # of the token that was taken
-                detokenize=False,
-            )
-            engine.add_request(str(i), {"prompt_token_ids": list(prompt)}, settings)
+        shared = {
+            "temperature": 0.0 if keys is None else temperature,
+            "max_tokens": response_length,
+            "stop_token_ids": list(stop_tokens),
+            "ignore_eos": True,  # what ends a response is in `stop_tokens`
+            "logprobs": 0,  # of the token that was taken
+            "detokenize": False,
+        }
         try:
+            for i, prompt in enumerate(prompts):
+                settings = SamplingParams(**shared, seed=None if keys is None else seed_of(keys[i]))
+                engine.add_request(str(i), {"prompt_token_ids": list(prompt)}, settings)
             while engine.has_unfinished_requests():
                 for output in engine.step():
                     if output.finished:
