@@ -12,6 +12,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 _TICK_S = 0.1  # between two looks at an event that another thread sets
+_SIGNAL_S = 0.5  # the main thread handles signals, and sleeps on where another was interrupted or it was just falling asleep
 _END_S = 5.0  # for what a cancelled coroutine has left to do
 
 Result = TypeVar("Result")
@@ -29,6 +30,8 @@ def wait(coroutine: Coroutine[Any, Any, Result]) -> Result:
 
     future = asyncio.run_coroutine_threadsafe(run(), _start())
     try:
+        while not (ended.wait(_SIGNAL_S) or future.done()):
+            pass
         return future.result()
     except BaseException:
         if future.cancel():

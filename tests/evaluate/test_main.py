@@ -354,7 +354,7 @@ def test_sigterm_does_not_wait_for_a_request_that_hangs(right, tmp_path, monkeyp
     def terminate():
         wait_for(lambda: right.busy)
         sent.append(time.monotonic())
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)  # the main thread is not interrupted
 
     threading.Thread(target=terminate).start()
     assert main(spec_of(right, timeout_s=60), "eval", tmp_path) == exits.TERMINATED
