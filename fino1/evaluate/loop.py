@@ -12,7 +12,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 _TICK_S = 0.1  # between two looks at an event that another thread sets
-_SIGNAL_S = 0.5  # the main thread handles signals, and sleeps on where another was interrupted or it was just falling asleep
+_SIGNAL_S = 0.5  # between two looks whether the main thread, which handles signals, slept through one
 _END_S = 5.0  # for what a cancelled coroutine has left to do
 
 Result = TypeVar("Result")
