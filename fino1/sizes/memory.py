@@ -110,13 +110,12 @@ def _ppo(spec: RunSpec, s: Sharding, models: Finder, gpu_bytes: int) -> Iterator
     if block.per_device_train_tokens:
         rows = max(1, block.per_device_train_tokens // row)
     copies = s.compute * policy.parameters if s.stage == 3 or s.bf16 else 0
-    sampled = _larger(forward=footprint.forward(s, policy, batch * prompt), logits=36 * batch * policy.vocab_size)
-    sampled |= {"KV cache": footprint.cache(s, policy, batch, row)}
-    if block.is_sampled_by_vllm:  # it takes its share of the GPU, in which its weights and one row must have room
-        share_of_gpu = block.rollout.gpu_memory_utilization
-        needed = s.compute * policy.parameters + footprint.cache(s, policy, 1, row)
-        fits = not gpu_bytes or needed <= gpu_bytes * share_of_gpu
-        sampled = {"vLLM": max(int(gpu_bytes * share_of_gpu), needed) if fits else int(needed / share_of_gpu)}
+    if block.is_sampled_by_vllm:
+        needed = s.compute * policy.parameters + footprint.cache(s, policy, 1, row)  # its weights and one row
+        sampled = {"vLLM": _share_of_gpu(block.rollout.gpu_memory_utilization, gpu_bytes, needed)}
+    else:
+        sampled = _larger(forward=footprint.forward(s, policy, batch * prompt), logits=36 * batch * policy.vocab_size)
+        sampled |= {"KV cache": footprint.cache(s, policy, batch, row)}
     yield "rollout", held | sampled | {"gathered weights" if s.stage == 3 else "autocast copies": copies}
     layer = max(footprint.forward(s, a, looked * row) for _, a in both)
     scored = _larger(forward=layer, logits=footprint.chunked_head(s, policy, looked * response, learning=False))
@@ -130,6 +129,12 @@ def _ppo(spec: RunSpec, s: Sharding, models: Finder, gpu_bytes: int) -> Iterator
         whole = replace(s, stage=1, bf16=judge.dtype_bytes == 2)  # neither divided nor under autocast
         length = block.reward.max_length
         yield "reward", held | {"forward": footprint.forward(whole, judge, looked * length, length)}
+
+
+def _share_of_gpu(share: float, gpu_bytes: int, needed: int) -> int:
+    """Bytes that vLLM takes, which are its share of the GPU: of this one (0: not known), or of one whose share has room."""
+    taken = int(gpu_bytes * share)
+    return max(taken, needed) if taken >= needed or not gpu_bytes else int(needed / share)
 
 
 def _serve(spec: RunSpec, s: Sharding, models: Finder) -> Iterator[tuple[str, Parts]]:

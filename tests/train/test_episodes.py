@@ -7,9 +7,8 @@ from transformers import LlamaForCausalLM, LlamaForSequenceClassification
 from fino1.errors import SpecError
 from fino1.spec.ppo import PpoBlock
 from fino1.train import attention
-from fino1.train.ppo import episodes, networks
+from fino1.train.ppo import episodes, networks, vllm_rollout
 from fino1.train.ppo.episodes import Episode
-from fino1.train.ppo.main import compare_sampler
 from tests.train.conftest import llama_config
 
 CPU = torch.device("cpu")
@@ -181,10 +180,10 @@ def test_what_another_engine_sampled_counts_as_often_as_the_policy_would_have_ta
     with pytest.raises(
         SpecError, match="rollout.engine: expected vLLM .* -2.0000 a token, to within 0.001; got -2.7000, 0.7667"
     ):
-        compare_sampler(two, block)
+        vllm_rollout.compare(two, block)
     for each in two:
         each.sampled_logprobs = each.logprobs - 1e-4
-    numbers = compare_sampler(two, block)
+    numbers = vllm_rollout.compare(two, block)
     assert numbers["rollout/mismatch_kl"] == pytest.approx(5e-9, abs=1e-8)
     assert numbers["rollout/importance_weight"] == pytest.approx(1.0001)
 

@@ -22,7 +22,7 @@ from fino1.spec.ppo import PpoBlock
 from fino1.tasks.record import judge
 from fino1.train import checkpoint
 from fino1.train.launch.rank import Run
-from fino1.train.ppo import reward, rl, rollout
+from fino1.train.ppo import reward, rl, rollout, vllm_rollout
 from fino1.train.ppo.actors import Actors, Inputs
 from fino1.train.ppo.episodes import Batch, Episode, batch, part_of, parts, parts_within
 from fino1.train.tracking import Log
@@ -92,7 +92,7 @@ class _Ppo:
         started = time.monotonic()
         self.actors.set_learning_rates(update)
         episodes = self._experience(update, between)
-        mismatch = compare_sampler(episodes, self.block) if self.block.is_sampled_by_vllm else {}
+        mismatch = vllm_rollout.compare(episodes, self.block) if self.block.is_sampled_by_vllm else {}
         shuffle = torch.Generator().manual_seed(self.run.spec.seed + update) if self.block.reward.shuffle else None
         experience = batch(episodes, self.block, shuffle)
         sums = self._learn(update, episodes, experience)
@@ -179,7 +179,7 @@ class _Ppo:
         is 1 then but for rounding; a model that is not would be trained on another distribution than it samples from.
         """
         found = dict(zip(_STATISTICS, (sums[:-1] / sums[-1]).tolist(), strict=True))
-        gap, bound = math.sqrt(2 * found["policy/approxkl_avg"]), _LARGEST_GAP[self.block.bf16]
+        gap, bound = math.sqrt(2 * found["policy/approxkl_avg"]), rl.LARGEST_GAP[self.block.bf16]
         if not gap <= bound:
             raise SpecError(
                 "model: expected a policy that computes the log-probabilities of its samples as they were drawn with, "
@@ -238,9 +238,6 @@ class _Ppo:
         return loss
 
 
-# What two passes of one policy may differ by in a log-probability, with and without bf16: one pads and caches, the other packs.
-# A cap or a scale that one of them leaves out gives 0.1 and more. Root mean square; of vLLM the mean, for bf16's rare outliers.
-_LARGEST_GAP = {True: 0.1, False: 0.001}
 _STATISTICS = (
     "loss/policy_avg",
     "loss/value_avg",
@@ -285,22 +282,6 @@ def _objectives(
         "val/num_eos_tokens": sum(e.response[-1] in end_tokens for e in episodes),
         "response_length": sum(len(e.response) for e in episodes) / len(episodes),
     }
-
-
-def compare_sampler(episodes: Sequence[Episode], block: PpoBlock) -> dict[str, float]:
-    """How far is the distribution that vLLM sampled from from the policy's?
-
-    Raises SpecError where that is more than rounding explains: it sampled with other weights, or computes another model.
-    """
-    sampled, own = (torch.cat([getattr(e, key) for e in episodes]) for key in ("sampled_logprobs", "logprobs"))
-    gap, bound = (own - sampled).abs().mean().item(), _LARGEST_GAP[block.bf16]
-    if not gap <= bound:
-        raise SpecError(
-            f"ppo.rollout.engine: expected vLLM to sample with the policy's log-probabilities, {own.mean():.4f} a token, to "
-            f"within {bound}; got {sampled.mean():.4f}, {gap:.4f} apart (mean)"
-        )
-    kl = rl.kl_penalty(sampled, own, "k3").mean().item()
-    return {"rollout/mismatch_kl": kl, "rollout/importance_weight": (own - sampled).exp().mean().item()}
 
 
 def writes_answers(update: int, updates: int, block: PpoBlock) -> bool:

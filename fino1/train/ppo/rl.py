@@ -14,6 +14,10 @@ from torch import Tensor
 
 CHUNK = 256  # positions whose logits exist at once: 256 × 128,256 floats are 0.13 GB
 
+# What two passes of one policy may differ by in a log-probability, with and without bf16: one pads and caches, the other packs.
+# A cap or a scale that one of them leaves out gives 0.1 and more. Root mean square; of vLLM the mean, for bf16's rare outliers.
+LARGEST_GAP = {True: 0.1, False: 0.001}
+
 
 def schedule(kind: str, warmup: int, updates: int) -> Callable[[int], float]:
     """Make the function from an update, the first being 0, to the share of the peak learning rate that it learns with.

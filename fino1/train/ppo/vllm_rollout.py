@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from fino1.errors import SpecError
-from fino1.spec.ppo import RolloutBlock
+from fino1.spec.ppo import PpoBlock, RolloutBlock
 from fino1.train import model
+from fino1.train.ppo import rl
+from fino1.train.ppo.episodes import Episode
 from fino1.train.ppo.rollout import Between, Key, Response, tell
 
 _ENVIRONMENT = {
@@ -126,6 +128,22 @@ class Engine:
 def seed_of(key: Key) -> int:
     """The seed of a response's random numbers."""
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)
+
+
+def compare(episodes: Sequence[Episode], block: PpoBlock) -> dict[str, float]:
+    """How far is the distribution that vLLM sampled from from the policy's?
+
+    Raises SpecError where that is more than rounding explains: it sampled with other weights, or computes another model.
+    """
+    sampled, own = (torch.cat([getattr(e, key) for e in episodes]) for key in ("sampled_logprobs", "logprobs"))
+    gap, bound = (own - sampled).abs().mean().item(), rl.LARGEST_GAP[block.bf16]
+    if not gap <= bound:
+        raise SpecError(
+            f"ppo.rollout.engine: expected vLLM to sample with the policy's log-probabilities, {own.mean():.4f} a token, to "
+            f"within {bound}; got {sampled.mean():.4f}, {gap:.4f} apart (mean)"
+        )
+    kl = rl.kl_penalty(sampled, own, "k3").mean().item()
+    return {"rollout/mismatch_kl": kl, "rollout/importance_weight": (own - sampled).exp().mean().item()}
 
 
 def _pack_head(policy: nn.Module) -> None:
