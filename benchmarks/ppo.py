@@ -11,7 +11,6 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +19,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig, GenerationConfig, LogitsProcessorList
 
-from benchmarks.ppo_shapes import EOS, FIRST, FOLDER, MICRO, PAD, SHAPES, Ends, Meter, Shape
+from benchmarks.ppo_shapes import EOS, FIRST, FOLDER, IS_ON_GPU, MICRO, PAD, SHAPES, Ends, Meter, Shape, clock
 
 CASES = {"base_1": ("base", 1), "base_4": ("base", 4), "long": ("long", 1), "vocab": ("vocab", 1)}
 REPEATS = 3
@@ -35,19 +34,48 @@ def draws(length: int, size: int, seed: int) -> np.ndarray:
 
 
 def timed(function: Callable, name: str, phases: dict[str, float]) -> Callable:
-    """Make the same function, which leaves its CPU seconds in `phases`."""
+    """Make the same function, which leaves its seconds in `phases`."""
 
     def call(*arguments: Any) -> Any:
-        before = time.process_time()
+        before = clock()
         result = function(*arguments)
-        phases[name] = time.process_time() - before
+        phases[name] = clock() - before
         return result
 
     return call
 
 
-def measure_update(shape: Shape, epochs: int) -> dict[str, float]:
-    """One update of ours: seconds, MiB; and what each phase took."""
+def describe(shape: Shape, epochs: int, engine: str = "transformers") -> dict[str, Any]:
+    """The run file of ours."""
+    return {
+        "method": "ppo",
+        "gpus_per_node": int(IS_ON_GPU),
+        "model": {"path": str(shape.folder("policy"))},
+        "data": {"task": "ledger", "size": 64},
+        "ppo": {
+            "value_model": {"path": str(shape.folder("value"))},
+            "total_episodes": shape.prompts * shape.updates,
+            "global_batch_size": shape.prompts,
+            "per_device_train_batch_size": MICRO,
+            "per_device_train_tokens": 8192 if IS_ON_GPU else 1024,
+            "local_rollout_forward_batch_size": shape.prompts,
+            "num_ppo_epochs": epochs,
+            "response_length": shape.response_length,
+            "max_prompt_length": 200,
+            "temperature": 1.0,
+            "gradient_checkpointing": False,
+            "bf16": shape.bf16,
+            "eval_strategy": "no",
+            **({} if engine == "transformers" else {"rollout": {"engine": engine}}),
+        },
+    }
+
+
+def measure_update(shape: Shape, epochs: int, engine: str = "transformers") -> dict[str, float]:
+    """The last update of ours: seconds, MiB; what each phase took; tokens of its prompts and responses.
+
+    vLLM draws by itself, so that its responses have lengths of their own.
+    """
     from fino1.spec import load
     from fino1.train.launch.rank import Run
     from fino1.train.ppo import main as ppo
@@ -55,26 +83,6 @@ def measure_update(shape: Shape, epochs: int) -> dict[str, float]:
     from fino1.train.ppo.actors import Actors
 
     lengths = shape.lengths()
-    document = {
-        "method": "ppo",
-        "gpus_per_node": 0,
-        "model": {"path": str(shape.folder("policy"))},
-        "data": {"task": "ledger", "size": 64},
-        "ppo": {
-            "value_model": {"path": str(shape.folder("value"))},
-            "total_episodes": shape.prompts,
-            "global_batch_size": shape.prompts,
-            "per_device_train_batch_size": MICRO,
-            "per_device_train_tokens": 1024,
-            "local_rollout_forward_batch_size": shape.prompts,
-            "num_ppo_epochs": epochs,
-            "response_length": shape.response_length,
-            "temperature": 1.0,
-            "gradient_checkpointing": False,
-            "bf16": False,
-            "eval_strategy": "no",
-        },
-    }
     policy, value = (str(shape.folder(part)) for part in ("policy", "value"))
     inputs = SimpleNamespace(
         policy=(policy, None),
@@ -89,20 +97,28 @@ def measure_update(shape: Shape, epochs: int) -> dict[str, float]:
         held_out=[],
         rows=SimpleNamespace(train=[None] * shape.prompts, evaluation=[]),
     )
-    actors = Actors(Run(load.build(document, "F", 1), "run", FOLDER, 0, 1), inputs)
+    actors = Actors(Run(load.build(describe(shape, epochs, engine), "F", 1), "run", FOLDER, 0, 1), inputs)
     actors.reward = lambda texts, records: [0.1] * len(texts)
-    ends = [lengths[tuple(inputs.prompts[i])] for i in rollout.choose_prompts(0, shape.prompts, shape.prompts, 0)]
-    rollout.uniforms = lambda key, size: draws(ends[key[-1]], size, key[-1])
+    ends = [
+        [lengths[tuple(inputs.prompts[i])] for i in rollout.choose_prompts(u, shape.prompts, shape.prompts, 0)]
+        for u in range(shape.updates)
+    ]
+    rollout.uniforms = lambda key, size: draws(ends[key[1]][key[-1]], size, key[-1])
     actors.run.directory.mkdir(parents=True, exist_ok=True)
     made, meter, phases = ppo._Ppo(actors, -1), Meter(), {}
     for owner, name in ((actors, "sample"), (actors, "look_back"), (made, "_learn")):
         setattr(owner, name, timed(getattr(owner, name), name.strip("_"), phases))
-    meter.start()
-    numbers = made.update(0, rollout.ignore)
-    used = meter.stop() | phases
+    for update in range(shape.updates):
+        meter.start()
+        numbers = made.update(update, rollout.ignore)
+        used = meter.stop() | phases
     mean = sum(lengths.values()) / shape.prompts
-    assert numbers["response_length"] == mean, (numbers["response_length"], mean)
-    return used
+    assert engine == "vllm" or numbers["response_length"] == mean, (numbers["response_length"], mean)
+    return used | {
+        "prompt_tokens": sum(map(len, lengths)),
+        "response_tokens": numbers["response_length"] * shape.prompts,
+        "parameters": sum(weight.numel() for weight in actors.unwrapped.parameters()),
+    }
 
 
 def measure_rollout(shape: Shape) -> dict[str, float]:
@@ -142,11 +158,11 @@ def measure_rollout(shape: Shape) -> dict[str, float]:
     return {side: statistics.median(seconds) for side, seconds in found.items()}
 
 
-def run(python: str, *arguments: Any) -> dict[str, float]:
+def run(python: str, *arguments: Any, timeout: float | None = None) -> dict[str, float]:
     """One measurement in a process of its own; its last line."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
     command = [python, "-m", *map(str, arguments)]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=timeout)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -180,8 +196,8 @@ def main(cases: list[str]) -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     match sys.argv[1:]:
-        case "update", name, epochs:
-            print(json.dumps(measure_update(SHAPES[name], int(epochs))))
+        case "update", name, epochs, *engine:
+            print(json.dumps(measure_update(SHAPES[name], int(epochs), *engine)))
         case "rollout", name:
             print(json.dumps(measure_rollout(SHAPES[name])))
         case cases:

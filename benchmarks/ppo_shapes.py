@@ -26,6 +26,10 @@ class Shape:
     hidden_size: int = 256
     num_hidden_layers: int = 6
     intermediate_size: int = 688
+    num_attention_heads: int = 4
+    value_sizes: tuple[int, int, int] = (192, 4, 512)  # hidden, layers, intermediate: 3.3M with 8,192 tokens
+    bf16: bool = False
+    updates: int = 1  # the last one is measured
 
     def lengths(self) -> dict[tuple[int, ...], int]:
         """Each prompt with the length of its response, the end of sequence counted; the longest is `response_length`."""
@@ -42,16 +46,17 @@ class Shape:
         folder = FOLDER / self.name / part
         if not (folder / "config.json").exists():
             torch.manual_seed(1)
-            sizes = {"hidden_size": 192, "num_hidden_layers": 4, "intermediate_size": 512}  # 3.3M with 8,192 tokens
-            if part == "policy" or self.hidden_size < 192:
-                sizes = {key: getattr(self, key) for key in sizes}
+            names = ("hidden_size", "num_hidden_layers", "intermediate_size")
+            sizes = dict(zip(names, self.value_sizes, strict=True))
+            if part == "policy" or self.hidden_size < self.value_sizes[0]:
+                sizes = {name: getattr(self, name) for name in names}
             kind = LlamaForCausalLM if part == "policy" else LlamaForSequenceClassification
             kind(
                 LlamaConfig(
                     **sizes,
                     vocab_size=self.vocab_size,
-                    num_attention_heads=4,
-                    num_key_value_heads=4,
+                    num_attention_heads=self.num_attention_heads,
+                    num_key_value_heads=self.num_attention_heads,
                     max_position_embeddings=2048,
                     bos_token_id=None,
                     eos_token_id=EOS,
@@ -68,8 +73,24 @@ SHAPES = {
         Shape("base"),
         Shape("long", prompts=8, response_length=1024, mean=500),
         Shape("vocab", prompts=16, vocab_size=128256, hidden_size=128, num_hidden_layers=4, intermediate_size=344),
+        Shape(
+            "1b",
+            prompts=64,
+            response_length=256,
+            mean=100,
+            vocab_size=32000,
+            hidden_size=2048,
+            num_hidden_layers=16,
+            intermediate_size=8192,
+            num_attention_heads=32,
+            value_sizes=(1024, 8, 4096),
+            bf16=True,
+            updates=2,
+        ),
+        Shape("toy", 8, 16, 8, 512, 64, 2, 128, 2, (64, 1, 128), updates=2),
     )
 }
+IS_ON_GPU = torch.cuda.is_available()
 
 
 class Ends(LogitsProcessor):
@@ -87,20 +108,34 @@ class Ends(LogitsProcessor):
         return scores
 
 
+def clock() -> float:
+    """Seconds: of this process's CPU time; on a GPU of the wall's, once all that was asked of it is done."""
+    if not IS_ON_GPU:
+        return time.process_time()
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 class Meter:
-    """CPU seconds of this process and MiB that it takes more than at the start, from `start` on."""
+    """Seconds of `clock` and MiB, of this process or of the GPU, that it takes more than at the start, from `start` on."""
 
     def start(self) -> None:
-        """Begin; Linux forgets the peak that was before."""
-        Path("/proc/self/clear_refs").write_text("5")
-        self.resident, self.seconds = _status("VmRSS"), time.process_time()
+        """Begin; the peak that was before is forgotten."""
+        if IS_ON_GPU:
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            Path("/proc/self/clear_refs").write_text("5")
+        self.resident, self.seconds = _mib("VmRSS"), clock()
 
     def stop(self) -> dict[str, float]:
         """Return what was used."""
-        seconds = time.process_time() - self.seconds
-        return {"seconds": seconds, "mib": _status("VmHWM") - self.resident, "load": os.getloadavg()[0]}
+        seconds, peak = clock() - self.seconds, _mib("VmHWM")
+        return {"seconds": seconds, "mib": peak - self.resident, "peak_mib": peak, "load": os.getloadavg()[0]}
 
 
-def _status(key: str) -> float:
+def _mib(key: str) -> float:
+    if IS_ON_GPU:
+        held = torch.cuda.memory_allocated() if key == "VmRSS" else torch.cuda.max_memory_allocated()
+        return held / 2**20
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(key))

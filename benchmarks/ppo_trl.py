@@ -19,10 +19,11 @@ from transformers import (
     LlamaForSequenceClassification,
     LogitsProcessorList,
     PreTrainedTokenizerFast,
+    TrainerCallback,
 )
 from trl.experimental.ppo import PPOConfig, PPOTrainer
 
-from benchmarks.ppo_shapes import EOS, FOLDER, MICRO, PAD, SHAPES, Ends, Meter, Shape
+from benchmarks.ppo_shapes import EOS, FOLDER, IS_ON_GPU, MICRO, PAD, SHAPES, Ends, Meter, Shape
 
 
 def generate_to(lengths: dict[tuple[int, ...], int]) -> Any:
@@ -59,15 +60,15 @@ def trainer(shape: Shape, epochs: int) -> PPOTrainer:
             gradient_accumulation_steps=shape.prompts // MICRO,
             num_mini_batches=1,
             num_ppo_epochs=epochs,
-            total_episodes=shape.prompts,
+            total_episodes=shape.prompts * shape.updates,
             local_rollout_forward_batch_size=shape.prompts,
             response_length=shape.response_length,
             temperature=1.0,
             stop_token="eos",
             num_sample_generations=0,
             gradient_checkpointing=False,
-            bf16=False,
-            use_cpu=True,
+            bf16=shape.bf16,
+            use_cpu=not IS_ON_GPU,
             save_strategy="no",
             report_to="none",
             disable_tqdm=True,
@@ -82,12 +83,26 @@ def trainer(shape: Shape, epochs: int) -> PPOTrainer:
     )
 
 
+class LastUpdate(TrainerCallback):
+    """Begins to measure anew before each update."""
+
+    def __init__(self, meter: Meter, updates: int) -> None:
+        self.meter, self.left = meter, updates - 1
+
+    def on_step_end(self, *_: Any, **__: Any) -> None:
+        """An update has ended."""
+        if self.left:
+            self.left -= 1
+            self.meter.start()
+
+
 def main(name: str, epochs: str) -> None:
     """Measure and print."""
     torch.set_num_threads(1)
     shape, meter = SHAPES[name], Meter()
     LlamaForCausalLM.generate = generate_to(shape.lengths())
     made = trainer(shape, int(epochs))
+    made.add_callback(LastUpdate(meter, shape.updates))
     meter.start()
     made.train()
     print(json.dumps(meter.stop()))

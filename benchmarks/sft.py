@@ -19,24 +19,24 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from benchmarks import ppo
-from benchmarks.ppo_shapes import FIRST, FOLDER, SHAPES, Meter
+from benchmarks.ppo_shapes import FIRST, FOLDER, IS_ON_GPU, SHAPES, Meter, Shape
 
-ROWS, LENGTH, PACKS, REPEATS = 64, 1024, 2, 3  # a step takes PACKS packs of LENGTH tokens
+LENGTH, PACKS, REPEATS = 1024, 2, 3  # a step takes PACKS packs of LENGTH tokens
 SIDES = {"ours": True, "trl": True, "ours, not packed": False, "trl, padded": False}  # and whether each packs
 
 
-def make_rows() -> list[dict[str, list[int]]]:
+def make_rows(shape: Shape) -> list[dict[str, list[int]]]:
     """Rows of random tokens, of which the last fifth has labels, as FinQA's have."""
     rng = random.Random(1)
     rows = []
-    for _ in range(ROWS):
+    for _ in range(2 * shape.prompts):
         size = min(LENGTH, 120 + int(rng.expovariate(1 / 220)))
-        tokens = [rng.randrange(FIRST, SHAPES["base"].vocab_size) for _ in range(size)]
+        tokens = [rng.randrange(FIRST, shape.vocab_size) for _ in range(size)]
         rows.append({"input_ids": tokens, "labels": [-100] * (size * 4 // 5) + tokens[size * 4 // 5 :]})
     return rows
 
 
-def measure(side: str) -> dict[str, float]:
+def measure(side: str, shape: Shape) -> dict[str, float]:
     """CPU seconds and MiB of an epoch, its tokens with and without label, and the mean loss of its first step."""
     from fino1.spec import load
     from fino1.train import sft
@@ -52,12 +52,14 @@ def measure(side: str) -> dict[str, float]:
         "packing": packs,
         "num_train_epochs": 1,
         "gradient_checkpointing": False,
-        "bf16": False,
+        "bf16": shape.bf16,
         "eval_strategy": "no",
     }
-    rows, folder = make_rows(), SHAPES["base"].folder("policy")
+    rows, folder = make_rows(shape), shape.folder("policy")
     run = Run(
-        load.build({"method": "sft", "gpus_per_node": 0, "launch": {"zero_stage": 0}, "sft": block}, "F", 1),
+        load.build(
+            {"method": "sft", "gpus_per_node": int(IS_ON_GPU), "launch": {"zero_stage": 0}, "sft": block}, "F", 1
+        ),
         "run",
         FOLDER,
         0,
@@ -77,7 +79,9 @@ def measure(side: str) -> dict[str, float]:
     trainer.train()
     used = meter.stop()
     tokens, labels = sum(len(row["input_ids"]) for row in rows), sum(len(row["labels"]) // 5 + 1 for row in rows)
-    return used | {"tokens": tokens, "labels": labels, "loss": trainer.state.log_history[0]["loss"]}
+    parameters = sum(weight.numel() for weight in policy.parameters())
+    loss = trainer.state.log_history[0]["loss"]
+    return used | {"tokens": tokens, "labels": labels, "parameters": parameters, "loss": loss}
 
 
 def _name_tokens(count: int) -> PreTrainedTokenizerFast:
@@ -92,7 +96,6 @@ def _name_tokens(count: int) -> PreTrainedTokenizerFast:
 def main() -> None:
     """Measure all sides, print the table and the figures."""
     SHAPES["base"].folder("policy")
-    os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "0"}
     found: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
     for _ in range(REPEATS):
         for side, results in found.items():
@@ -106,7 +109,10 @@ def main() -> None:
         print(
             f"| {side} | {seconds:.1f} | {results[0]['tokens'] / seconds:.0f} | {mib:.0f} | {loss:.5f} | {load:.1f} |"
         )
-    print(f"{ROWS} rows, {results[0]['tokens']} tokens, {results[0]['labels']} labels; torch {torch.__version__}")
+    print(
+        f"{2 * SHAPES['base'].prompts} rows, {results[0]['tokens']} tokens, {results[0]['labels']} labels; "
+        f"torch {torch.__version__}"
+    )
     (ours, ours_mib), (theirs, their_mib) = medians["ours"], medians["trl"]
     figures = {"speedup_packing": theirs / ours, "memory_packing": ours_mib / their_mib}
     figures["speedup_padded"] = medians["trl, padded"][0] / medians["ours, not packed"][0]
@@ -114,8 +120,16 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
-        torch.set_num_threads(1)
-        print(json.dumps(measure(sys.argv[1])))
-    else:
-        main()
+    match sys.argv[1:]:
+        case []:
+            main()
+        case side, *name:
+            torch.set_num_threads(1)
+            os.environ |= {
+                "RANK": "0",
+                "LOCAL_RANK": "0",
+                "WORLD_SIZE": "1",
+                "MASTER_ADDR": "localhost",
+                "MASTER_PORT": "0",
+            }
+            print(json.dumps(measure(side, SHAPES[name[0] if name else "base"])))
