@@ -69,9 +69,11 @@ def test_runs_need_nothing_outside(shell: Shell, detectors: Detectors) -> None:
     shell.submit("sft-tiny", "seed", "offline=true", *SFT)
     _into_the_cache(shell, "seed")
     of_hub = ("model.init=null", f"model.hub={MODEL}", *OFFLINE)
-    shell.submit("sft-tiny", "sft", *of_hub, *SFT)
-    shell.submit("ppo-tiny", "ppo", "model.run=null", *of_hub[1:], *PPO)
+    shell.submit("sft-tiny", "sft", *of_hub, *SFT, wait=False)
+    shell.submit("ppo-tiny", "ppo", "model.run=null", *of_hub[1:], *PPO, wait=False)
     shell.submit("eval-tiny", "eval", *OFFLINE, *EVAL)
+    for name in ("sft", "ppo"):
+        shell.fino1("wait", name)
     assert len({shell.artefact(name) for name in ("seed", "sft", "ppo")}) == 3
     (cell,) = shell.work.glob("cells/*/cell.json")
     assert json.loads(cell.read_text())["summary"]["n"] == 20
