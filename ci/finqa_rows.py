@@ -1,15 +1,17 @@
-"""Put FinQA's rows at hand into one file of rows with facts, for the recipe finqa-programs.
+"""Make the rows with facts of the recipe finqa-programs, for SFT and for PPO, of FinQA's rows at hand.
 
-    python ci/finqa_rows.py ../shared/data/finqa out/finqa-programs.jsonl [COPIES]
+    python -m ci.finqa_rows ../shared/data/finqa out/finqa-programs.jsonl out/finqa-questions.jsonl
 
 The dev rows with retrieved facts come as they are. Rows with whole pages (100 of train, 250 of test) get two sentences as facts:
 those that hold a number of the gold program, else those that share the most words with the question. Rows with long tables are
 left out, for speed. The recipe answers a part of the dev rows, and trains on no row of their tables.
 
-Each row that the recipe may train on comes again COPIES times (3) with other numbers: every number of its table and facts is
-multiplied by another factor, and so are the operands of its program, whose result is the copy's answer. Years, dates and small
-counts stay, and a row whose question names a number that would change has no copy. Totals and percentages that a page states no
-longer agree with its other numbers then.
+SFT takes the first file. Each row that the recipe may train on comes again three times with other numbers: every number of its
+table and facts is multiplied by another factor, and so are the operands of its program, whose result is the copy's answer. Years,
+dates and small counts stay, and a row whose question names a number that would change has no copy. Totals and percentages that a
+page states no longer agree with its other numbers then.
+
+PPO takes the second file: other questions of the same tables (finqa_questions.py), which SFT has not seen.
 """
 
 import json
@@ -20,11 +22,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ci.finqa_questions import make, move, read_grid
 from fino1.tasks import finqa
 from fino1.tasks.fold import take
 from fino1.tasks.overlap import leave_out
 from fino1.tasks.programs.explain import solve
 
+_COPIES = 3
+_MOVED, _MADE = 3, 2  # questions of a row with other years or lines, and made ones, at most
 _FACTS = 2
 _ASKED = "2/3"  # the second of three parts of the dev rows, which the recipe's evaluation asks
 _MAX_PIECES = 300  # words, digits and signs: a prompt of at most 440 tokens of SmolLM2
@@ -36,8 +41,7 @@ _SPREAD = 0.4  # a factor lies between exp(-0.4) and exp(0.4)
 
 def main() -> None:
     """Write the rows."""
-    source, target = Path(sys.argv[1]), Path(sys.argv[2])
-    copies = int(sys.argv[3]) if sys.argv[3:] else 3
+    source, target, questions = (Path(argument) for argument in sys.argv[1:])
     rows = [json.loads(line) for line in (source / "finqa_dev_facts.jsonl").read_text().splitlines()]
     rows += [make_row(row) for row in json.loads((source / "finqa_test_250_simplified.json").read_text())]
     rows += [make_row({**row, **row["qa"]}) for row in json.loads((source / "finqa_train_100_raw.json").read_text())]
@@ -48,9 +52,38 @@ def main() -> None:
     records = finqa.read(target)
     kept = {id(record) for record in leave_out("finqa", records, asked)}
     trained = [row for row, record in zip(rows, records, strict=True) if id(record) in kept]
-    made = [copy for k in range(1, copies + 1) for row in trained if (copy := make_copy(row, k))]
-    write(target, rows + made)
-    print(f"{target}: {len(rows)} rows, {len(made)} copies with other numbers")
+    copies = [copy for k in range(1, _COPIES + 1) for row in trained if (copy := make_copy(row, k))]
+    write(target, rows + copies)
+    print(f"{target}: {len(rows)} rows, {len(copies)} copies with other numbers")
+    new = {(question["question"], str(question["table"])): question for row in trained for question in ask_anew(row)}
+    write(questions, list(new.values()))
+    print(f"{questions}: {len(new)} questions of {len({str(row['table']) for row in new.values()})} tables")
+
+
+def ask_anew(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """Ask other questions of a row's table, whose answer is neither 0 nor 1."""
+    grid, rng = read_grid(row["table"]), random.Random(f"{row['question']} {row['program']}")
+    if grid is None:
+        return []
+    found = move(row, grid)
+    chosen = rng.sample(found, min(_MOVED, len(found)))
+    chosen += [made for _ in range(_MADE) if (made := make(grid, rng))]
+    asked = []
+    for k, each in enumerate(chosen, start=1):
+        gold = solve(each["program"], row["table"]).result
+        if gold not in (0, 1) or isinstance(gold, bool):
+            asked.append({**row, **each, **number_of(row, f"-{k}"), "exe_ans": write_gold(gold)})
+    return asked
+
+
+def number_of(row: dict[str, Any], suffix: str) -> dict[str, Any]:
+    """Name a row that is made of another one."""
+    return {"row": f"{row.get('row')}{suffix}", "id": row["id"] and f"{row['id']}{suffix}"}
+
+
+def write_gold(gold: float | bool) -> float | str:
+    """Write a program's result as FinQA's `exe_ans`."""
+    return ("no", "yes")[gold] if isinstance(gold, bool) else gold
 
 
 def write(target: Path, rows: list[dict[str, Any]]) -> None:
@@ -71,10 +104,8 @@ def make_copy(row: dict[str, Any], k: int) -> dict[str, Any] | None:
         gold = solve(program, table).result
     except (ValueError, OverflowError):
         return None
-    identity = row["id"] and f"{row['id']}.{k}"
-    answer = ("no", "yes")[gold] if isinstance(gold, bool) else gold
-    changed = {"table": table, "facts": facts, "program": program, "exe_ans": answer}
-    return {**row, "row": f"{row.get('row')}.{k}", "id": identity, **changed}
+    changed = {"table": table, "facts": facts, "program": program, "exe_ans": write_gold(gold)}
+    return {**row, **number_of(row, f".{k}"), **changed}
 
 
 class _Numbers:
