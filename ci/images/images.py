@@ -1,6 +1,6 @@
 """How are the container images built, and pushed?
 
-    python -m ci.images.images [--part train|eval] [--torch cuda|cpu] [--base debootstrap|published|IMAGE] [--engine E]
+    python -m ci.images.images [--part train|eval] [--torch cuda|cpu|vllm] [--base debootstrap|published|IMAGE] [--engine E]
 
 builds them and writes an SBOM (CycloneDX 1.6, JSON) of each to out/images/. `build` and `push` are for other scripts.
 """
@@ -24,7 +24,7 @@ _OUT = inputs.REPOSITORY / "out" / "images"
 
 def name_of(part: str, torch: str) -> str:
     """What is the image called?"""
-    suffix = "-cpu" if (part, torch) == ("train", "cpu") else ""
+    suffix = f"-{torch}" if part == "train" and torch != "cuda" else ""
     return f"{REGISTRY}/{part}:{_version()}{suffix}"
 
 
@@ -33,7 +33,8 @@ def build(part: str, torch: str = "cpu", base: str = "debootstrap", builder: Eng
 
     Args:
         part: "train" or "eval".
-        torch: "cuda" (as the package index has it) or "cpu" (a wheel that pip's find-links have); eval has none.
+        torch: "cuda" (as the package index has it), "vllm" (the same, with vLLM) or "cpu" (a wheel that pip's find-links
+            have); eval has none.
         base: "published" (the Dockerfile's default), "debootstrap" (made here) or an image that the engine can get.
         builder: the engine; by default the first that works here.
 
@@ -41,8 +42,8 @@ def build(part: str, torch: str = "cpu", base: str = "debootstrap", builder: Eng
     builder = builder or engine.find()
     reference = name_of(part, torch)
     arguments = [f"--build-arg=VERSION={_version()}", f"--build-arg=REVISION={revision()}"]
-    if part == "train" and torch == "cpu":
-        arguments.append("--build-arg=REQUIREMENTS=requirements-cpu.txt")
+    if part == "train" and torch != "cuda":
+        arguments.append(f"--build-arg=REQUIREMENTS=requirements-{torch}.txt")
     arguments.append(f"--file={inputs.REPOSITORY / 'images' / part / 'Dockerfile'}")
     with builder.alone(), inputs.context(part, torch) as context, inputs.secrets() as secrets:
         if base != "published":
@@ -95,7 +96,7 @@ def main() -> None:
     """Build what was asked for; print name, digest, size and seconds of each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--part", choices=PARTS, action="append", help="default: both")
-    parser.add_argument("--torch", choices=("cuda", "cpu"), default="cuda")
+    parser.add_argument("--torch", choices=("cuda", "cpu", "vllm"), default="cuda")
     parser.add_argument("--base", default="published")
     parser.add_argument("--engine", choices=engine.ENGINES)
     arguments = parser.parse_args()

@@ -1,6 +1,7 @@
 """The locks say what pyproject.toml asks for, at constraints.txt's versions; pip installs them with --no-deps."""
 
 import re
+import tomllib
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -8,8 +9,11 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from ci.images.lock import BESIDE_VLLM
+
 ROOT = Path(__file__).parents[2]
-TRAIN = {"train", "trackers"}
+TRAIN = {"train", "serve", "trackers"}
+VLLM = "train/requirements-vllm.txt"  # vLLM is not installed here, so that what it needs is not known
 LOCKS = {"train/requirements.txt": TRAIN, "train/requirements-cpu.txt": TRAIN, "eval/requirements.txt": {"eval"}}
 CUDA = re.compile(r"(nvidia|cuda)-|triton$")  # only torch's CUDA build asks for them
 
@@ -50,11 +54,19 @@ def test_nothing_that_is_needed_is_missing_and_nothing_else_is_there(lock):
     assert locked == needed("fino1", LOCKS[lock], set()), "make lock"
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("lock", [*LOCKS, VLLM])
 def test_every_file_is_pinned_by_hash(lock):
     requirements = re.sub(r"\\\n", " ", (ROOT / "images" / lock).read_text()).splitlines()
     for line in requirements:
         assert line.startswith("#") or re.fullmatch(r"\S+==\S+(\s+--hash=sha256:[0-9a-f]{64})+\s*", line), line
+
+
+def test_with_vllm_training_has_the_versions_of_the_constraints():
+    locked, constraints = pins(f"images/{VLLM}"), pins("constraints.txt")
+    assert {name: locked[name] for name in BESIDE_VLLM} == {name: constraints[name] for name in BESIDE_VLLM}
+    (wanted,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["vllm"]
+    assert locked["vllm"] in Requirement(wanted).specifier
+    assert needed("fino1", {"train", "trackers"}, set()) <= locked.keys(), "make lock"
 
 
 def test_only_one_of_the_train_locks_has_cuda():
