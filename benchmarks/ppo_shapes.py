@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification, LogitsProcessor
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+    LogitsProcessor,
+    PreTrainedModel,
+)
 
 FOLDER = Path("out/bench-ppo")
 EOS, PAD, FIRST = 0, 1, 2  # prompts and drawn tokens are FIRST or above
@@ -93,6 +99,16 @@ SHAPES = {
 IS_ON_GPU = torch.cuda.is_available()
 
 
+def count_operations(model: PreTrainedModel, tokens: int, scored: int) -> int:
+    """Floating-point operations of a forward and a backward pass, attention's products left out: six a weight and token.
+
+    `scored` tokens meet the head; embeddings are looked up.
+    """
+    head = model.score if hasattr(model, "score") else model.lm_head
+    body = sum(weight.numel() for weight in model.base_model.parameters()) - model.get_input_embeddings().weight.numel()
+    return 6 * (body * tokens + head.weight.numel() * scored)
+
+
 class Ends(LogitsProcessor):
     """Lets each row end at its length, and not before."""
 
@@ -104,7 +120,7 @@ class Ends(LogitsProcessor):
         is_last = (input_ids.shape[1] - self.prompt + 1) >= self.lengths
         scores = scores.clone()
         scores[~is_last, EOS] = -torch.inf
-        scores[is_last] = torch.where(torch.arange(scores.shape[1]) == EOS, 0.0, -1e4)
+        scores[is_last] = torch.where(torch.arange(scores.shape[1], device=scores.device) == EOS, 0.0, -1e4)
         return scores
 
 
@@ -125,17 +141,24 @@ class Meter:
             torch.cuda.reset_peak_memory_stats()
         else:
             Path("/proc/self/clear_refs").write_text("5")
-        self.resident, self.seconds = _mib("VmRSS"), clock()
+        self.held, self.seconds = held_mib(), clock()
 
     def stop(self) -> dict[str, float]:
         """Return what was used."""
-        seconds, peak = clock() - self.seconds, _mib("VmHWM")
-        return {"seconds": seconds, "mib": peak - self.resident, "peak_mib": peak, "load": os.getloadavg()[0]}
+        seconds, peak = clock() - self.seconds, peak_mib()
+        return {"seconds": seconds, "mib": peak - self.held, "peak_mib": peak, "load": os.getloadavg()[0]}
 
 
-def _mib(key: str) -> float:
-    if IS_ON_GPU:
-        held = torch.cuda.memory_allocated() if key == "VmRSS" else torch.cuda.max_memory_allocated()
-        return held / 2**20
+def held_mib() -> float:
+    """MiB of the GPU's tensors, or of this process."""
+    return torch.cuda.memory_allocated() / 2**20 if IS_ON_GPU else _status("VmRSS")
+
+
+def peak_mib() -> float:
+    """The most MiB since the meter was started."""
+    return torch.cuda.max_memory_allocated() / 2**20 if IS_ON_GPU else _status("VmHWM")
+
+
+def _status(key: str) -> float:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(key))

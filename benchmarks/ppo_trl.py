@@ -32,7 +32,7 @@ def generate_to(lengths: dict[tuple[int, ...], int]) -> Any:
 
     def generate(self: Any, input_ids: torch.Tensor, attention_mask: torch.Tensor, **options: Any) -> Any:
         rows = zip(input_ids, attention_mask.bool(), strict=True)
-        ends = torch.tensor([lengths[tuple(ids[mask].tolist())] for ids, mask in rows])
+        ends = torch.tensor([lengths[tuple(ids[mask].tolist())] for ids, mask in rows], device=input_ids.device)
         processors = LogitsProcessorList([Ends(ends, input_ids.shape[1])])
         return original(self, input_ids, attention_mask=attention_mask, logits_processor=processors, **options)
 
@@ -83,7 +83,7 @@ def trainer(shape: Shape, epochs: int) -> PPOTrainer:
     )
 
 
-class LastUpdate(TrainerCallback):
+class RestartMeter(TrainerCallback):
     """Begins to measure anew before each update."""
 
     def __init__(self, meter: Meter, updates: int) -> None:
@@ -102,7 +102,7 @@ def main(name: str, epochs: str) -> None:
     shape, meter = SHAPES[name], Meter()
     LlamaForCausalLM.generate = generate_to(shape.lengths())
     made = trainer(shape, int(epochs))
-    made.add_callback(LastUpdate(meter, shape.updates))
+    made.add_callback(RestartMeter(meter, shape.updates))
     meter.start()
     made.train()
     print(json.dumps(meter.stop()))

@@ -19,7 +19,7 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from benchmarks import ppo
-from benchmarks.ppo_shapes import FIRST, FOLDER, IS_ON_GPU, SHAPES, Meter, Shape
+from benchmarks.ppo_shapes import FIRST, FOLDER, IS_ON_GPU, SHAPES, Meter, Shape, count_operations
 
 LENGTH, PACKS, REPEATS = 1024, 2, 3  # a step takes PACKS packs of LENGTH tokens
 SIDES = {"ours": True, "trl": True, "ours, not packed": False, "trl, padded": False}  # and whether each packs
@@ -75,13 +75,13 @@ def measure(side: str, shape: Shape) -> dict[str, float]:
         args = trl.SFTConfig(**settings, max_length=LENGTH, packing=packs)
         trainer = trl.SFTTrainer(policy, args, train_dataset=examples, processing_class=tokenizer)
     meter = Meter()
-    meter.start()
-    trainer.train()
+    for _ in range(shape.updates):
+        meter.start()
+        trainer.train()
     used = meter.stop()
     tokens, labels = sum(len(row["input_ids"]) for row in rows), sum(len(row["labels"]) // 5 + 1 for row in rows)
-    parameters = sum(weight.numel() for weight in policy.parameters())
-    loss = trainer.state.log_history[0]["loss"]
-    return used | {"tokens": tokens, "labels": labels, "parameters": parameters, "loss": loss}
+    loss, operations = trainer.state.log_history[0]["loss"], count_operations(policy, tokens, labels)
+    return used | {"tokens": tokens, "labels": labels, "operations": operations, "loss": loss}
 
 
 def _name_tokens(count: int) -> PreTrainedTokenizerFast:
@@ -95,6 +95,7 @@ def _name_tokens(count: int) -> PreTrainedTokenizerFast:
 
 def main() -> None:
     """Measure all sides, print the table and the figures."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
     SHAPES["base"].folder("policy")
     found: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
     for _ in range(REPEATS):

@@ -13,8 +13,25 @@ from typing import Any
 _YEAR = re.compile(r"(?<!\d)(?:19|20)\d\d(?!\d)")
 _NUMBER = re.compile(r"(?:\$\s*)?(\d[\d,]*\.?\d*)")  # of a cell that is not negative, no percentage and no range
 _OPERAND = re.compile(r"(?<![#_\w.-])\d+(?:\.\d+)?(?![\w%.])")
+_ARGUMENTS = re.compile(r"\(([^()]*)\)")
 _NOTES = re.compile(r"\([^)]*\)|\s[.:;,]+$")
 _MAX_WORDS = 9
+_VAGUE = {
+    "total",
+    "other",
+    "net",
+    "average",
+    "change",
+    "basic",
+    "diluted",
+    "high",
+    "low",
+}  # lines named by an everyday word
+# A question with one of these says no longer which cells it means once its years or its line are others.
+_PLACED = re.compile(
+    r"\b(highest|largest|greatest|lowest|smallest|maximum|minimum|most|least|first|last|prior|previous|next|following|beginning|end(ing)?)\b"
+)
+_SIGNED = re.compile(r"\b(difference|increase)\b")  # which has a sign of its own only where the first operand is larger
 
 _CHANGES = (
     ("what was the percentage change in {a} from {y} to {z}?", "subtract({az}, {ay}), divide(#0, {ay})", 5),
@@ -55,15 +72,16 @@ class Grid:
 
     def find(self, operand: str) -> tuple[str, str] | None:
         """The line and year of the one cell with this number."""
-        found = [place for place, number in self.cells.items() if float(number) == float(operand.replace(",", ""))]
+        found = [place for place, number in self.cells.items() if float(number) == float(operand)]
         return found[0] if len(found) == 1 else None
 
 
 def read_grid(table: Sequence[Sequence[str]]) -> Grid | None:
-    """Read a table with a year for each of at least two columns, or for each of at least two lines; None for another."""
+    """Read a table of several columns, or else lines, that are headed alike but for a year; None for another."""
     for lines in (table, list(zip(*table, strict=False))):
         years = {j: found[0] for j, cell in enumerate(lines[0]) if j and len(found := _YEAR.findall(str(cell))) == 1}
-        if len(years) < 2 or len(set(years.values())) < len(years):
+        titles = {re.sub(r"[\d\W]+", " ", str(lines[0][j])).strip() for j in years}
+        if len(years) < 2 or len(set(years.values())) < len(years) or len(titles) > 1:
             continue
         names = [_name(str(line[0])) for line in lines]
         cells = {
@@ -79,45 +97,55 @@ def read_grid(table: Sequence[Sequence[str]]) -> Grid | None:
 
 
 def _read_number(cell: str) -> str | None:
-    """A cell's number as programs write it; None for 0, a year, and a dash, which FinQA has as 2013 or 2014."""
+    """A cell's number as programs write it; None for 0, and for what may be a year.
+
+    2013 and 2014 are mostly dashes in FinQA: U+2013 and U+2014, without what escaped them.
+    """
     match = _NUMBER.fullmatch(cell.strip())
     number = match and match[1].replace(",", "")
     return number if number and float(number) and not _YEAR.fullmatch(number) else None
 
 
 def _name(text: str) -> str:
-    """A line's name as a question says it; none for one that is long or no words."""
+    """A line's name as a question says it; none for one that is long, vague, or has a year."""
     name = " ".join(_NOTES.sub(" ", text.lower()).split()).strip(" .:;,-")
-    return name if re.search("[a-z]{3}", name) and len(name.split()) <= _MAX_WORDS else ""
+    is_clear = re.search("[a-z]{3}", name) and not _YEAR.search(name) and name not in _VAGUE
+    return name if is_clear and len(name.split()) <= _MAX_WORDS else ""
 
 
-def move(row: dict[str, Any], grid: Grid) -> list[dict[str, str]]:
-    """Ask a row's question of each other choice of years, and of each other line, that the question can be reworded for."""
-    operands = list(dict.fromkeys(_OPERAND.findall(row["program"])))
+def reword(row: dict[str, Any], grid: Grid) -> list[dict[str, str]]:
+    """Ask a row's question of other years as far apart, and of each other line, where its words and its program allow it."""
+    question, operands = row["question"].lower(), list(dict.fromkeys(_OPERAND.findall(row["program"])))
+    arguments = ",".join(_ARGUMENTS.findall(row["program"])).split(",")
+    others = {each.strip() for each in arguments} - set(operands)
     places = {operand: grid.find(operand) for operand in operands}
-    if not operands or None in places.values():
+    is_bound = _PLACED.search(question) or set(_OPERAND.findall(question)) & set(grid.cells.values())
+    if not operands or None in places.values() or is_bound or not all(re.match("#|const_", each) for each in others):
         return []
+    used, lines = {place[1] for place in places.values()}, {place[0] for place in places.values()}
+    spans = _shift(used, grid.years) if set(_YEAR.findall(question)) == used else [{year: year for year in used}]
+    line = next(iter(lines)) if len(lines) == 1 else None
+    pattern = line and rf"(?<!\w){re.escape(line)}(?!\w)"
+    names = grid.lines if pattern and len(re.findall(pattern, question)) == 1 else [line]
     found = []
-    question, lines = row["question"].lower(), {place[0] for place in places.values()}
-    used, named = sorted({place[1] for place in places.values()}), set(_YEAR.findall(question))
-    can_move_years = named == set(used)
-    line = next(iter(lines)) if len(lines) == 1 and question.count(next(iter(lines))) == 1 else None
-    for name in grid.lines if line else [None]:
-        for years in _choices(grid.years, len(used)) if can_move_years else [used]:
-            moved = dict(zip(used, years, strict=True))
-            new = {o: grid.cells.get((name or places[o][0], moved[places[o][1]])) for o in operands}
-            if None in new.values() or (years == used and name in (None, line)):
-                continue
-            text = _YEAR.sub(lambda match, moved=moved: moved.get(match[0], match[0]), question)
-            text = text.replace(line, name) if line else text
-            program = _OPERAND.sub(lambda match, new=new: new[match[0]], row["program"])
-            found.append({"question": text, "program": program})
-    return found
+    for name in names:
+        text = re.sub(pattern, lambda _, name=name: name, question) if len(names) > 1 else question
+        for years in spans:
+            new = {
+                operand: grid.cells.get((name or places[operand][0], years[places[operand][1]])) for operand in operands
+            }
+            if None not in new.values() and (new != dict(zip(operands, operands, strict=True))):
+                moved = _YEAR.sub(lambda match, years=years: years.get(match[0], match[0]), text)
+                program = _OPERAND.sub(lambda match, new=new: new[match[0]], row["program"])
+                found.append({"question": moved, "program": program})
+    return [each for each in found if each["question"] != question]
 
 
-def _choices(years: Sequence[str], count: int) -> list[list[str]]:
-    """Ascending choices of `count` neighbouring years."""
-    return [list(years[i : i + count]) for i in range(len(years) - count + 1)]
+def _shift(used: set[str], years: Sequence[str]) -> list[dict[str, str]]:
+    """All years in use moved by as many; the table must have them."""
+    offsets = sorted({int(year) - int(min(used)) for year in years})
+    spans = [{year: str(int(year) + offset) for year in used} for offset in offsets]
+    return [span for span in spans if set(span.values()) <= set(years)]
 
 
 def make(grid: Grid, rng: random.Random) -> dict[str, str] | None:
@@ -126,13 +154,14 @@ def make(grid: Grid, rng: random.Random) -> dict[str, str] | None:
     wording, program, _ = rng.choices(wordings, [weight for *_, weight in wordings])[0]
     y, z = sorted(rng.sample(grid.years, 2))
     a, b = rng.sample(grid.lines, 2) if len(grid.lines) > 1 else (grid.lines[0], None)
-    t = rng.choice([name for name in grid.lines if "total" in name and name != a] or [None])
+    t = next((name for name in grid.lines[grid.lines.index(a) + 1 :] if "total" in name), None)  # the nearest below
     names = {"a": a, "b": b, "t": t}
-    places = {
+    cells = {
         f"{key}{at}": grid.cells.get((name, year)) for key, name in names.items() for at, year in (("y", y), ("z", z))
     }
-    if any(f"{{{key}}}" in program and number is None for key, number in places.items()):
+    if any(f"{{{key}}}" in program and number is None for key, number in cells.items()):
         return None
-    if "{ty}" in program and float(places["ay"]) > float(places["ty"]):
+    first, second = (float(cells[key]) for key in re.findall(r"{(\w+)}", program)[:2])
+    if ("{ty}" in program and first > second) or (_SIGNED.search(wording) and first < second):
         return None
-    return {"question": wording.format(**names, y=y, z=z), "program": program.format(**places)}
+    return {"question": wording.format(**names, y=y, z=z), "program": program.format(**cells)}

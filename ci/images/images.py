@@ -44,6 +44,8 @@ def build(part: str, torch: str = "cpu", base: str = "debootstrap", builder: Eng
     arguments = [f"--build-arg=VERSION={_version()}", f"--build-arg=REVISION={revision()}"]
     if part == "train" and torch != "cuda":
         arguments.append(f"--build-arg=REQUIREMENTS=requirements-{torch}.txt")
+    if part == "train" and torch == "vllm":
+        arguments.append("--build-arg=PACKAGES=gcc python3-dev")
     arguments.append(f"--file={inputs.REPOSITORY / 'images' / part / 'Dockerfile'}")
     with builder.alone(), inputs.context(part, torch) as context, inputs.secrets() as secrets:
         if base != "published":

@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 from ci.images.lock import BESIDE_VLLM
 
 ROOT = Path(__file__).parents[2]
-TRAIN = {"train", "serve", "trackers"}
+TRAIN = {"train", "trackers"}
 VLLM = "train/requirements-vllm.txt"  # vLLM is not installed here, so that what it needs is not known
 LOCKS = {"train/requirements.txt": TRAIN, "train/requirements-cpu.txt": TRAIN, "eval/requirements.txt": {"eval"}}
 CUDA = re.compile(r"(nvidia|cuda)-|triton$")  # only torch's CUDA build asks for them
@@ -66,7 +66,7 @@ def test_with_vllm_training_has_the_versions_of_the_constraints():
     assert {name: locked[name] for name in BESIDE_VLLM} == {name: constraints[name] for name in BESIDE_VLLM}
     (wanted,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["vllm"]
     assert locked["vllm"] in Requirement(wanted).specifier
-    assert needed("fino1", {"train", "trackers"}, set()) <= locked.keys(), "make lock"
+    assert needed("fino1", TRAIN, set()) <= locked.keys(), "make lock"
 
 
 def test_only_one_of_the_train_locks_has_cuda():
