@@ -56,7 +56,7 @@ def _ppo(lines: Sequence[dict[str, Any]]) -> None:
     """A line every five updates: means over those five, and the last evaluation."""
     found = {key: [(line["update"], line[key]) for line in lines if key in line] for key in PPO_KEYS}
     rows = []
-    for end in range(0, lines[-1]["update"] + 1, 5):
+    for end in range(0, lines[-1]["update"] + 5, 5):
         near = {key: [value for update, value in pairs if end - 5 < update <= end] for key, pairs in found.items()}
         rows.append((end, *(_shown(sum(values) / len(values) if values else None) for values in near.values())))
     _table(("update", *PPO_KEYS), rows)
