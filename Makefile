@@ -45,7 +45,7 @@ out/finqa-questions.jsonl: ci/finqa_rows.py ci/finqa_questions.py | $(VENV)/read
 
 out/finqa-programs.jsonl: out/finqa-questions.jsonl ;
 
-# Nothing runs beside it, so torch may have the cores (two for a rank is what docs/results.md was measured with).
+# Nothing runs beside it, so torch may have the cores (docs/results.md: SFT had two).
 finqa-programs: export OMP_NUM_THREADS ?= 2
 finqa-programs: $(VENV)/ready out/models/smollm2-135m/config.json out/finqa-questions.jsonl  ## A real model on real rows, answered by programs that are run (hours)
 	$(BIN)/fino1 run finqa-programs --work out/finqa-programs

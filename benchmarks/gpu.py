@@ -93,9 +93,12 @@ def kill_and_resume(work: Path, timeout: float) -> dict[str, Any]:
         command = [sys.executable, "-m", "fino1", "run", *TINY, "--name", name, "--work", str(work)]
         command += ["--set", f"gpus_per_node={int(IS_ON_GPU)}"]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-            if name == "killed":
-                kill_a_rank(work, process, deadline)
-            said = process.communicate(timeout=max(1, deadline - time.monotonic()))[1]
+            try:
+                if name == "killed":
+                    kill_a_rank(work, process, deadline)
+                said = process.communicate(timeout=max(1, deadline - time.monotonic()))[1]
+            finally:
+                process.terminate()  # what ends the block waits for it
         attempts.append(1 + said.count("; attempt "))
         (done,) = work.glob(f"runs/{name}-*/done.json")
         hashes.append(json.loads(done.read_text())["artefact_sha256"])

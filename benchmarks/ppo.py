@@ -84,6 +84,24 @@ def describe(shape: Shape, epochs: int, engine: str = "transformers") -> dict[st
     }
 
 
+def make_inputs(shape: Shape) -> SimpleNamespace:
+    """What a run would have read: tokens instead of texts, and no rows that an answer could be judged by."""
+    policy, value = (str(shape.folder(part)) for part in ("policy", "value"))
+    return SimpleNamespace(
+        policy=(policy, None),
+        value=(value, None),
+        config=AutoConfig.from_pretrained(policy),
+        value_config=AutoConfig.from_pretrained(value),
+        tokenizer=SimpleNamespace(pad_token_id=PAD, decode=lambda tokens, **_: ""),
+        end_tokens=[EOS],
+        classifier=None,
+        judge=None,
+        prompts=[list(prompt) for prompt in shape.lengths()],
+        held_out=[],
+        rows=SimpleNamespace(train=[None] * shape.prompts, evaluation=[]),
+    )
+
+
 def measure_update(shape: Shape, epochs: int, engine: str = "transformers") -> dict[str, float]:
     """The last update of ours: seconds, MiB; what each phase took; tokens of its prompts and responses.
 
@@ -95,21 +113,7 @@ def measure_update(shape: Shape, epochs: int, engine: str = "transformers") -> d
     from fino1.train.ppo import rollout
     from fino1.train.ppo.actors import Actors
 
-    lengths = shape.lengths()
-    policy, value = (str(shape.folder(part)) for part in ("policy", "value"))
-    inputs = SimpleNamespace(
-        policy=(policy, None),
-        value=(value, None),
-        config=AutoConfig.from_pretrained(policy),
-        value_config=AutoConfig.from_pretrained(value),
-        tokenizer=SimpleNamespace(pad_token_id=PAD, decode=lambda tokens, **_: ""),
-        end_tokens=[EOS],
-        classifier=None,
-        judge=None,
-        prompts=[list(prompt) for prompt in lengths],
-        held_out=[],
-        rows=SimpleNamespace(train=[None] * shape.prompts, evaluation=[]),
-    )
+    lengths, inputs = shape.lengths(), make_inputs(shape)
     actors = Actors(Run(load.build(describe(shape, epochs, engine), "F", 1), "run", FOLDER, 0, 1), inputs)
     actors.reward = lambda texts, records: [0.1] * len(texts)
     ends = [

@@ -134,11 +134,11 @@ def reword(row: dict[str, Any], grid: Grid) -> list[dict[str, str]]:
             new = {
                 operand: grid.cells.get((name or places[operand][0], years[places[operand][1]])) for operand in operands
             }
-            if None not in new.values() and (new != dict(zip(operands, operands, strict=True))):
-                moved = _YEAR.sub(lambda match, years=years: years.get(match[0], match[0]), text)
+            moved = _YEAR.sub(lambda match, years=years: years.get(match[0], match[0]), text)
+            if None not in new.values() and moved != question:
                 program = _OPERAND.sub(lambda match, new=new: new[match[0]], row["program"])
                 found.append({"question": moved, "program": program})
-    return [each for each in found if each["question"] != question]
+    return found
 
 
 def _shift(used: set[str], years: Sequence[str]) -> list[dict[str, str]]:

@@ -57,8 +57,8 @@ def main() -> None:
     print(f"{target}: {len(rows)} rows, {len(copies)} copies with other numbers")
     known = {identify(row) for row in rows}
     programs = {record.fields["program"] for record in asked}  # a report and that of the year after share numbers
-    new = {identify(each): each for row in trained for each in ask_anew(row) if each["program"] not in programs}
-    new = {key: each for key, each in new.items() if key not in known}
+    made = [each for row in trained for each in ask_anew(row) if each["program"] not in programs]
+    new = {key: each for each in made if (key := identify(each)) not in known}
     write(questions, list(new.values()))
     print(f"{questions}: {len(new)} questions of {len({str(row['table']) for row in new.values()})} tables")
 
