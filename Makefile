@@ -60,10 +60,13 @@ cluster-up: tools  ## Start etcd and kube-apiserver on loopback
 cluster-down: $(VENV)/ready  ## End them
 	$(BIN)/python -m tests.cluster.tools.cluster down
 
+# The images are built meanwhile: pip waits for the network, and linkers use one core. Nothing goes on when make has ended.
 node-up: tools  ## Start a whole cluster of one node, with our images and the operators (root; docs/development.md)
-	$(BIN)/python -m tests.cluster.tools.cluster up --node
+	trap wait EXIT; trap 'kill 0' INT; \
+	$(BIN)/python -m tests.cluster.tools.cluster build & images=$$!; \
+	$(BIN)/python -m tests.cluster.tools.cluster up --node || { echo "waiting for the images' build to end" >&2; exit 1; }; \
 	$(BIN)/python -m tests.cluster.tools.cluster operator training-operator jobset trainer kueue & operators=$$!; \
-	$(BIN)/python -m tests.cluster.tools.cluster images && wait $$operators
+	wait $$images && $(BIN)/python -m tests.cluster.tools.cluster images && wait $$operators
 
 node-down: $(VENV)/ready  ## End it, and put the machine back
 	$(BIN)/python -m tests.cluster.tools.cluster down --node

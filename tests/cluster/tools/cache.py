@@ -46,8 +46,7 @@ def entry(name: str, make: Callable[[Path], None]) -> Path:
     done = root() / name
     if done.is_dir():
         return done
-    root().mkdir(parents=True, exist_ok=True)
-    with _lock(root() / f".{name}.lock"):
+    with lock(name):
         if done.is_dir():  # another process made it while we waited
             return done
         making = root() / f".{name}.making"
@@ -68,11 +67,13 @@ def scratch(keep: Path) -> Path:
 
 
 @contextmanager
-def _lock(file: Path) -> Iterator[None]:
-    with file.open("w") as stream:
+def lock(name: str) -> Iterator[None]:
+    """One process at a time has `name` for this block; the others wait, and say so."""
+    root().mkdir(parents=True, exist_ok=True)
+    with (root() / f".{name}.lock").open("w") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say(f"another process is making {file.name.strip('.').removesuffix('.lock')}; waiting for it")
+            say(f"waiting for another process: {name}")
             fcntl.flock(stream, fcntl.LOCK_EX)
         yield

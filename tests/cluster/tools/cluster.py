@@ -2,7 +2,8 @@
 
     python -m tests.cluster.tools.cluster up   [--dir DIR]     etcd, kube-apiserver and the operators' CRDs, on 127.0.0.1; no root
     python -m tests.cluster.tools.cluster up   --node          a whole cluster of one node (root; see node.py for what it takes)
-    python -m tests.cluster.tools.cluster images               ours, with the CPU's torch, built and put where its pods find them
+    python -m tests.cluster.tools.cluster build                our images, with the CPU's torch; needs no cluster
+    python -m tests.cluster.tools.cluster images               the same, put where its pods find them
     python -m tests.cluster.tools.cluster operator NAME...     into it: training-operator, jobset, kueue, trainer
     eval "$(python -m tests.cluster.tools.cluster env)"        KUBECONFIG, helm and kubectl in PATH (--node: the whole cluster's)
     python -m tests.cluster.tools.cluster down [--dir DIR]     (--node: the whole cluster)
@@ -22,6 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ci.images import engine, images
+from ci.images.engine import Engine
 from tests.cluster.tools import cache, machine, operators, programs
 from tests.cluster.tools.api import ApiError
 from tests.cluster.tools.cache import ToolError, say
@@ -108,12 +110,16 @@ def operator(folder: Path, names: list[str]) -> None:
         operators.install(node, "kueue")
 
 
+def build_images(builder: Engine) -> dict[str, str]:
+    """Build our images; by part, their references in the engine's storage."""
+    return {part: images.build(part, "cpu", builder=builder) for part in images.PARTS}
+
+
 def push_images(folder: Path) -> None:
     """Build our images and push them to the registry of the whole cluster; print their references by digest."""
     whole(folder)
     builder = engine.find(among=engine.OF_OUR_STORAGE)
-    for part in images.PARTS:
-        reference = images.build(part, "cpu", builder=builder)
+    for part, reference in build_images(builder).items():
         tag = reference.rpartition(":")[2].removesuffix("-cpu")
         print(images.push(reference, f"{REGISTRY}/fino1/{part}:{tag}", builder), flush=True)
 
@@ -141,7 +147,7 @@ def env(folder: Path, kind: type[Instance]) -> None:
 def main() -> None:
     """Which command was asked?"""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["up", "down", "env", "images", "operator"])
+    parser.add_argument("command", choices=["up", "down", "env", "build", "images", "operator"])
     parser.add_argument("names", nargs="*", choices=[[], *programs.OPERATORS], metavar="NAME", help="of an operator")
     parser.add_argument("--node", action="store_true", help="the whole cluster")
     parser.add_argument("--dir", type=Path, help="where the instance lives")
@@ -150,6 +156,8 @@ def main() -> None:
     folder = (arguments.dir or default_dir(kind)).absolute()
     if arguments.command == "operator":
         operator(folder, arguments.names)
+    elif arguments.command == "build":
+        build_images(engine.find(among=engine.OF_OUR_STORAGE))
     elif arguments.command == "images":
         push_images(folder)
     else:

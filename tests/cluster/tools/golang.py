@@ -2,6 +2,7 @@
 
 import atexit
 import functools
+import hashlib
 import json
 import os
 import re
@@ -65,8 +66,15 @@ def build(module: str, packages: list[str], target: Path, ldflags: str = "") -> 
     scratch = cache.scratch(target if target.is_dir() else target.parent)
     # A copy: under GOFLAGS=-mod=mod go writes into go.mod, and the tree is not ours to change.
     copy = Path(shutil.copytree(MODULES / module, scratch / "module"))
-    options = ["-trimpath", "-ldflags", f"-s -w {ldflags}".strip(), "-o", str(target)]
+    # Debug information, which the linker would drop, takes a sixth of a compiler's time.
+    options = ["-trimpath", "-gcflags=all=-dwarf=false", "-ldflags", f"-s -w {ldflags}".strip(), "-o", str(target)]
     _run(["build", *options, *packages], copy, scratch, f"{module}: building {', '.join(packages)}")
+
+
+def digest(module: str) -> str:
+    """Eight digits that change with what go/MODULE pins, or with its code."""
+    files = sorted(each for each in (MODULES / module).iterdir() if each.suffix in (".go", ".mod", ".sum"))
+    return hashlib.sha256(b"".join(each.read_bytes() for each in files)).hexdigest()[:8]
 
 
 def module_files(module: str, version: str, sum_: str, folder: Path) -> Path:
@@ -84,7 +92,7 @@ def _caches() -> Path:
     """A folder for Go's caches, gone when this process ends: builds share much, and in the user's own would leave 20 GB."""
     for left in cache.root().glob(".go-*"):
         if not Path("/proc", left.name.removeprefix(".go-")).exists():  # its process was killed
-            shutil.rmtree(left)
+            shutil.rmtree(left, ignore_errors=True)
     folder = cache.root() / f".go-{os.getpid()}"
     folder.mkdir(parents=True, exist_ok=True)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

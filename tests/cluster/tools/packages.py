@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 
+from tests.cluster.tools import cache
 from tests.cluster.tools.cache import ToolError, say
 
 
@@ -13,14 +14,20 @@ def install(needed: Mapping[str, str]) -> None:
 
     Raises ToolError with the command to type where this process may not install them, or where apt fails.
     """
-    missing = [package for package, program in needed.items() if not shutil.which(program)]
-    if not missing:
+    if not _missing(needed):
         return
-    options = ["install", "--yes", "--no-install-recommends", *missing]
+    options = ["install", "--yes", "--no-install-recommends"]
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise ToolError(f"expected {', '.join(needed[name] for name in missing)}: apt-get {' '.join(options)}")
-    say(f"installing {', '.join(missing)}")
-    for command in (["update"], options):
-        ran = subprocess.run(["apt-get", "--quiet", *command], capture_output=True, text=True)
-        if ran.returncode:
-            raise ToolError(f"apt-get {' '.join(command)}: {(ran.stderr or ran.stdout).strip()}")
+        programs = ", ".join(needed[name] for name in _missing(needed))
+        raise ToolError(f"expected {programs}: apt-get {' '.join([*options, *_missing(needed)])}")
+    with cache.lock("apt"):  # which refuses where another one runs
+        missing = _missing(needed)
+        say(f"installing {', '.join(missing)}")
+        for command in (["update"], [*options, *missing]):
+            ran = subprocess.run(["apt-get", "--quiet", *command], capture_output=True, text=True)
+            if ran.returncode:
+                raise ToolError(f"apt-get {' '.join(command)}: {(ran.stderr or ran.stdout).strip()}")
+
+
+def _missing(needed: Mapping[str, str]) -> list[str]:
+    return [package for package, program in needed.items() if not shutil.which(program)]
