@@ -141,7 +141,8 @@ class Pool:
                     raise Cancelled
                 temperature = model.block.temperature
                 answer = wait(account.ask(endpoints[role], model.tariff, prompt, temperature, halt, key))
-            self.journal.append(Call.of(key, question.id, role, prompt, answer), name_of(shard))
+                # Before the slot is free: a kill loses no more answers than `slots`.
+                self.journal.append(Call.of(key, question.id, role, prompt, answer), name_of(shard))
             return answer.text
 
         path = self._search(question, make).path
