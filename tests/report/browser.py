@@ -5,7 +5,6 @@ import contextlib
 import itertools
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -132,7 +131,7 @@ def _tab(profile, process):
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError, ValueError, StopIteration):
-            port = re.match(r"\d+", (profile / "DevToolsActivePort").read_text())[0]
+            port = int((profile / "DevToolsActivePort").read_text().partition("\n")[0])  # ValueError: not written yet
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/json", timeout=5) as answer:
                 return next(tab["webSocketDebuggerUrl"] for tab in json.load(answer) if tab["type"] == "page")
         time.sleep(0.1)
