@@ -13,7 +13,12 @@ from fino1.tasks.programs.grammar import parse
 from fino1.tasks.record import Verdict
 from fino1.tasks.scoring.answer import score as by_rule
 
-CELLS = [["", "2019", "2018"], ["net revenue (in millions)", "$ 5,829", "5735"], ["a, b", "1", "( 2 )"]]
+CELLS = [
+    ["", "2019", "2018"],
+    ["net revenue (in millions)", "$ 5,829", "5735"],
+    ["a, b", "1", "( 2 )"],
+    ["huge", "1e308", "1e308"],
+]
 QUESTION = "what was the percentage change in net revenue from 2018 to 2019?"
 SCORE = partial(score, partial(by_rule, step=1e-5))
 
@@ -69,7 +74,7 @@ def _list_hostile() -> list[str]:
         "(" * 400 + "1" + ")" * 400, "-" * 900 + "1", "1" + "+1" * 101, "1" + "^1" * 30, "1" + "^1" * 400,
         "exp(" * 200 + "2", "add(1," * 100 + "1" + ")" * 100, "1," * 400, "a" * 1001, "1+" * 5000, "(" * 100_000,
         "table_max(" + "(" * 900, "9^9" + "".join(f", multiply(#{i}, #{i})" for i in range(9)), "exp(9, 9)" + ", exp(#0, #0)" * 3,
-        "1e999", "10^18*10",
+        "1e999", "10^18*10", "9" * 20, "table_sum(huge, none)", "table_average(huge, none)", "table_max(huge, none)",
     ]  # fmt: skip
     drawn, pieces = (
         random.Random(0),

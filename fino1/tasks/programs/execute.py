@@ -23,7 +23,10 @@ def execute(program: Program, table: Sequence[Sequence[str]] = ()) -> list[float
     """
     values: list[float | bool] = []
     for node in program:
-        values.append(_compute(node, values, table))
+        value = _compute(node, values, table)
+        if not abs(value) <= MAX_VALUE:
+            raise ProgramError(f"step {len(values)}: expected a number of at most {MAX_VALUE:g}, got {value}")
+        values.append(value)
     return values
 
 
@@ -56,8 +59,11 @@ def read_row(heading: str, table: Sequence[Sequence[str]]) -> list[float]:
 
 
 def total(operation: str, values: Sequence[float]) -> float:
-    """Compute a table operation on a row's numbers."""
-    return float(_TOTALS[operation](values))
+    """Compute a table operation on a row's numbers. Raises ProgramError where it has no finite value."""
+    try:
+        return float(_TOTALS[operation](values))
+    except OverflowError as error:
+        raise ProgramError(f"{operation}: {error}") from error
 
 
 def _compute(node: Node, values: Sequence[float | bool], table: Sequence[Sequence[str]]) -> float | bool:
