@@ -3,7 +3,6 @@
 podman and buildah work in a storage of ours, `${XDG_CACHE_HOME:-~/.cache}/fino1/containers`; docker's is its daemon's.
 """
 
-import fcntl
 import os
 import resource
 import shutil
@@ -41,9 +40,7 @@ class Engine:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """One build at a time for this block: `prune` takes away the layers that another one is making."""
-        cache.root().parent.mkdir(parents=True, exist_ok=True)
-        with (cache.root().parent / ".images.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with cache.lock("images"):
             yield
 
     def build(self, context: Path, reference: str, *arguments: str) -> None:

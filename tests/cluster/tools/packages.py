@@ -14,14 +14,15 @@ def install(needed: Mapping[str, str]) -> None:
 
     Raises ToolError with the command to type where this process may not install them, or where apt fails.
     """
-    if not _missing(needed):
+    missing = _missing(needed)
+    if not missing:
         return
     options = ["install", "--yes", "--no-install-recommends"]
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        programs = ", ".join(needed[name] for name in _missing(needed))
-        raise ToolError(f"expected {programs}: apt-get {' '.join([*options, *_missing(needed)])}")
+        programs = ", ".join(needed[name] for name in missing)
+        raise ToolError(f"expected {programs}: apt-get {' '.join([*options, *missing])}")
     with cache.lock("apt"):  # which refuses where another one runs
-        missing = _missing(needed)
+        missing = _missing(needed)  # the one that we waited for may have installed some
         say(f"installing {', '.join(missing)}")
         for command in (["update"], [*options, *missing]):
             ran = subprocess.run(["apt-get", "--quiet", *command], capture_output=True, text=True)
