@@ -76,7 +76,7 @@ def describe(shape: Shape, epochs: int, engine: str = "transformers") -> dict[st
             "response_length": shape.response_length,
             "max_prompt_length": 200,
             "temperature": 1.0,
-            "gradient_checkpointing": False,
+            "gradient_checkpointing": shape.gradient_checkpointing,
             "bf16": shape.bf16,
             "eval_strategy": "no",
             **({} if engine == "transformers" else {"rollout": {"engine": engine}}),
@@ -132,7 +132,7 @@ def measure_update(shape: Shape, epochs: int, engine: str = "transformers") -> d
     mean = sum(lengths.values()) / shape.prompts
     assert engine == "vllm" or numbers["response_length"] == mean, (numbers["response_length"], mean)
     prompt_tokens, response_tokens = sum(map(len, lengths)), round(numbers["response_length"] * shape.prompts)
-    both, tokens = actors.unwrapped, prompt_tokens + response_tokens
+    both, tokens = actors.both, prompt_tokens + response_tokens
     operations = [count_operations(model, tokens, response_tokens) for model in (both.policy, both.value)]
     counts = {"prompt_tokens": prompt_tokens, "response_tokens": response_tokens}
     return used | counts | {"operations": epochs * sum(operations)}
@@ -142,9 +142,11 @@ def measure_rollout(shape: Shape) -> dict[str, float]:
     """CPU seconds of our rollout and of Transformers' `generate`, alone."""
     from transformers import AutoModelForCausalLM
 
+    from fino1.train import attention
     from fino1.train.ppo import rollout
 
     policy = AutoModelForCausalLM.from_pretrained(shape.folder("policy")).eval()
+    attention.separate(policy)  # as a run does
     lengths = shape.lengths()
     prompts, ends = list(lengths), list(lengths.values())
     longest = max(map(len, prompts))

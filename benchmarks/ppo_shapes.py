@@ -35,6 +35,8 @@ class Shape:
     num_attention_heads: int = 4
     value_sizes: tuple[int, int, int] = (192, 4, 512)  # hidden, layers, intermediate: 3.3M with 8,192 tokens
     bf16: bool = False
+    mean_prompt: int = 60
+    gradient_checkpointing: bool = False
     updates: int = 1  # the last one is measured
 
     def lengths(self) -> dict[tuple[int, ...], int]:
@@ -42,7 +44,7 @@ class Shape:
         rng = random.Random(self.name)
         found: dict[tuple[int, ...], int] = {}
         while len(found) < self.prompts:
-            size = min(200, 20 + int(rng.expovariate(1 / 60)))
+            size = min(200, 20 + int(rng.expovariate(1 / self.mean_prompt)))
             prompt = tuple(rng.randrange(FIRST, self.vocab_size) for _ in range(size))
             found[prompt] = min(self.response_length, 2 + int(rng.expovariate(1 / self.mean)))
         return found | {next(iter(found)): self.response_length}

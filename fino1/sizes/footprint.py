@@ -41,8 +41,8 @@ class Sharding:
 def states(s: Sharding, parameters: int) -> Parts:
     """Weights, gradients and AdamW's state of trained `parameters` (arXiv 1910.02054 §3.1, and the code we run)."""
     share = s.share(parameters)
-    if s.stage == 0:  # float32 throughout; DDP's buckets are a second set of gradients (gradient_as_bucket_view is off)
-        buckets = 4 * parameters if s.ranks > 1 else 0
+    if s.stage == 0:  # float32 throughout; DDP, which PPO goes without, has a second set of gradients as buckets
+        buckets = 4 * parameters if s.ranks > 1 and s.by_deepspeed else 0
         return {"weights": 4 * parameters, "gradients": 4 * parameters, "optimizer": 8 * parameters, "buckets": buckets}
     if not s.by_deepspeed:  # fully_shard: float32 shares, no second master copy
         return {"weights": 4 * share, "gradients": 4 * share, "optimizer": 8 * share}
@@ -90,16 +90,14 @@ def saved(s: Sharding, a: Architecture, tokens: int, mask: int, checkpointing: b
     return tokens * (a.num_hidden_layers * layer + final + mask)
 
 
-def backward(
-    s: Sharding, models: Sequence[Architecture], tokens: int, mask: int, checkpointing: bool, kept: int
-) -> int:
+def backward(s: Sharding, a: Architecture, tokens: int, mask: int, checkpointing: bool, kept: int) -> int:
     """Bytes that the backward pass takes besides `kept`, what was saved: a layer computed again, or the norms' gradients.
 
     At its end it is the gradient of an embedding, which comes whole, when nothing of what was saved is left.
     """
-    layers = [layer_activations(s, a, mask) + s.compute * a.intermediate_size + 4 * a.hidden_size for a in models]
-    width = max(layers) if checkpointing else 18 * max(a.hidden_size for a in models)
-    return max(tokens * width, (4 if s.stage == 0 else s.compute) * max(a.embedding for a in models) - kept)
+    layer = layer_activations(s, a, mask) + s.compute * a.intermediate_size + 4 * a.hidden_size
+    width = layer if checkpointing else 18 * a.hidden_size
+    return max(tokens * width, (4 if s.stage == 0 else s.compute) * a.embedding - kept)
 
 
 def forward(s: Sharding, a: Architecture, tokens: int, mask: int = 0) -> int:
@@ -120,25 +118,25 @@ def fused_head(s: Sharding, a: Architecture, tokens: int) -> int:
     return tile + tokens * a.hidden_size * (s.residual + 4) + (4 if s.residual == 4 else 6) * a.embedding
 
 
-def chunked_head(s: Sharding, a: Architecture, tokens: int, learning: bool) -> int:
-    """Bytes of PPO's log-probabilities: a chunk's logits, three float32 tensors of their size, and the head cast.
+def chunked_head(s: Sharding, a: Architecture, tokens: int, temperature: float, learning: bool) -> int:
+    """Bytes of PPO's log-probabilities: a chunk's logits, a copy where they are scaled or not in float32, their softmax, and the
+    head cast.
 
     Learning makes the gradients at once: of the hidden states, and of the head a sum and a chunk's own, beside logits and theirs.
     """
     cast = s.compute if s.residual != s.compute else 0
     states, logits = tokens * a.hidden_size * s.residual, min(tokens, CHUNK) * a.vocab_size
-    forward = (12 + s.compute) * logits
+    is_float32 = s.compute == 4
+    forward = (4 + s.compute + (0 if is_float32 and temperature == 1.0 else 4)) * logits
     if not learning:
         return states + forward + cast * a.embedding
-    backward = (4 + 2 * s.compute) * logits + (s.residual + cast) * a.embedding
+    backward = (4 + s.compute + (0 if is_float32 else s.compute)) * logits + (s.residual + cast) * a.embedding
     return 2 * states + max(forward, backward) + (cast + s.residual) * a.embedding
 
 
 def step(s: Sharding, parameters: int) -> int:
     """Bytes that an optimizer step takes besides its state: gradients copied to float32 (DeepSpeed, at stage 3 a sub-group at a
-    time), one tensor more for each parameter (PPO's `foreach` AdamW), none (the Trainer's fused AdamW).
+    time), or none (the fused AdamW of PPO and of the Trainer).
     """
-    share = s.share(parameters) if s.stage else parameters
-    if not s.by_deepspeed:
-        return 4 * share
-    return 4 * (min(share, LIVE) if s.stage == 3 else share) if s.stage else 0
+    share = s.share(parameters)
+    return 4 * (min(share, LIVE) if s.stage == 3 else share) if s.stage and s.by_deepspeed else 0

@@ -80,7 +80,7 @@ def _trainer(spec: RunSpec, s: Sharding, models: Finder) -> Iterator[tuple[str, 
     tokens, mask = rows * row, 0 if is_sft else row  # SFT's rows lie end to end and attend to themselves
     held = footprint.states(s, parameters)
     kept = footprint.saved(s, a, tokens, mask, block.gradient_checkpointing)
-    layer = footprint.backward(s, [a], tokens, mask, block.gradient_checkpointing, kept)
+    layer = footprint.backward(s, a, tokens, mask, block.gradient_checkpointing, kept)
     largest = _larger(backward=layer, logits=footprint.fused_head(s, a, tokens) if is_sft else 0)
     yield "backward", held | footprint.gathered(s, [(parameters, a)]) | {"activations": kept} | largest
     yield "optimizer step", held | {"step": footprint.step(s, parameters)}
@@ -118,13 +118,14 @@ def _ppo(spec: RunSpec, s: Sharding, models: Finder, gpu_bytes: int) -> Iterator
         sampled |= {"KV cache": footprint.cache(s, policy, batch, row)}
     yield "rollout", held | sampled | {"gathered weights" if s.stage == 3 else "autocast copies": copies}
     layer = max(footprint.forward(s, a, looked * row) for _, a in both)
-    scored = _larger(forward=layer, logits=footprint.chunked_head(s, policy, looked * response, learning=False))
+    head = functools.partial(footprint.chunked_head, s, policy, temperature=block.temperature)
+    scored = _larger(forward=layer, logits=head(looked * response, learning=False))
     yield "log-probabilities", held | footprint.gathered(s, both, training=False) | scored
-    kept = sum(footprint.saved(s, a, rows * row, 0, checkpointing) for _, a in both)
-    layer = footprint.backward(s, [policy, value], rows * row, 0, checkpointing, kept)
-    learned = _larger(backward=layer, logits=footprint.chunked_head(s, policy, rows * response, learning=True))
-    yield "backward", held | gradients | footprint.gathered(s, both) | {"activations": kept} | learned
-    yield "optimizer step", held | gradients | {"step": footprint.step(s, parameters)}
+    for model, logits in zip(both, ({"logits": head(rows * response, learning=True)}, {}), strict=True):  # by turns
+        kept = footprint.saved(s, model[1], rows * row, 0, checkpointing)
+        layer = footprint.backward(s, model[1], rows * row, 0, checkpointing, kept)
+        learned = {"activations": kept} | _larger(backward=layer, **logits)
+        yield "backward", held | gradients | footprint.gathered(s, both if s.stage else [model]) | learned
     if judge:
         whole = replace(s, stage=1, bf16=judge.dtype_bytes == 2)  # neither divided nor under autocast
         length = block.reward.max_length

@@ -256,7 +256,7 @@ def test_the_peak_of_a_backward_pass(peak, stage, checkpointing):
     hidden.sum().backward()
     found = peak.over(base)
     kept = footprint.saved(s, shapes, row, row, checkpointing)
-    estimated = kept + footprint.backward(s, [shapes], row, row, checkpointing, kept)
+    estimated = kept + footprint.backward(s, shapes, row, row, checkpointing, kept)
     if stage == 0:  # what autocast keeps: all layers, or with checkpointing the one at work
         estimated += 2 * shapes.layer * (1 if checkpointing else layers)
     assert found <= estimated <= 1.12 * found
@@ -280,8 +280,9 @@ def test_the_peak_of_a_pass_that_keeps_nothing(peak, stage, shapes):
 
 @pytest.mark.parametrize("stage", [0, 3])
 @pytest.mark.parametrize("tokens", [1300, 4096, 10400])
+@pytest.mark.parametrize("temperature", [0.5, 1.0])
 @pytest.mark.parametrize("learning", [True, False])
-def test_the_peak_of_ppo_s_log_probabilities(peak, stage, tokens, learning):
+def test_the_peak_of_ppo_s_log_probabilities(peak, stage, tokens, temperature, learning):
     """token_logprobs and head_loss of fino1.train.ppo.rl with Llama-3.1-8B's head."""
     import torch
 
@@ -301,11 +302,11 @@ def test_the_peak_of_ppo_s_log_probabilities(peak, stage, tokens, learning):
 
     with torch.autocast("cpu", torch.bfloat16, enabled=stage == 0):
         if learning:
-            rl.head_loss(hidden, logits, [head], targets, 0.5, lambda logprobs, _: logprobs.sum())[0].backward()
+            rl.head_loss(hidden, logits, [head], targets, temperature, lambda logprobs, _: logprobs.sum())[0].backward()
         else:
-            rl.token_logprobs(hidden, logits, targets, 0.5, with_entropy=False)
+            rl.token_logprobs(hidden, logits, targets, temperature, with_entropy=False)
     found = peak.over(base)
-    assert 0.96 * found <= footprint.chunked_head(s, LLAMA, tokens, learning) <= 1.2 * found
+    assert 0.96 * found <= footprint.chunked_head(s, LLAMA, tokens, temperature, learning) <= 1.2 * found
 
 
 def test_the_tiles_of_trl_s_fused_head():
@@ -331,15 +332,15 @@ def test_the_cache_holds_keys_and_values_as_wide_as_the_residual_stream(stage):
     assert footprint.cache(sharding(stage), of_config("llama"), 3, 20) == (2 + 1) * layer
 
 
-def test_ppo_s_step_makes_one_tensor_more_for_each_parameter():
+def test_ppo_s_step_takes_nothing_besides_its_state():
     import torch
 
     weights = [torch.nn.Parameter(torch.zeros(1000, 100)) for _ in range(20)]
     for weight in weights:
         weight.grad = torch.zeros_like(weight)
-    optimizer = torch.optim.AdamW(weights, foreach=True)  # the default on a GPU
+    optimizer = torch.optim.AdamW(weights, fused=True)  # as fino1.train.ppo.actors makes it
     optimizer.step()
     with _peak_mode() as mode:
         optimizer.step()
         found = mode.over(0)
-    assert found == pytest.approx(footprint.step(sharding(0, by_deepspeed=False), 2_000_000), rel=0.01)
+    assert footprint.step(sharding(0, by_deepspeed=False), 2_000_000) == 0 and found < 1000

@@ -1,5 +1,7 @@
 """Policies of many architectures learn on the distribution that they sample from, and keep little for the backward pass."""
 
+import weakref
+
 import pytest
 import torch
 
@@ -100,3 +102,28 @@ def test_gradient_checkpointing_of_a_model_that_was_loaded(make, tmp_path):
             loaded.base_model(input_ids=torch.arange(30)[None], use_cache=False).last_hidden_state.sum()
         saved[is_on] = sum(tensor.nbytes for place, tensor in found.items() if place not in weights)
     assert saved[True] < 2 * 8 * 30 * 32 * 4 < saved[False] / 5
+
+
+def test_what_the_policy_keeps_is_gone_before_the_value_model_begins(small_run, monkeypatch):
+    kept, seen = weakref.WeakSet(), {"policy": [], "value": []}
+    policy_loss, values = networks.policy_loss, networks.values
+
+    class Kept:
+        def __init__(self, tensor):
+            self.tensor = tensor
+            kept.add(self)
+
+    def watched_loss(*arguments):
+        with torch.autograd.graph.saved_tensors_hooks(Kept, lambda each: each.tensor):
+            found = policy_loss(*arguments)
+        seen["policy"].append(len(kept))
+        return found
+
+    def watched_values(*arguments):
+        seen["value"].append(len(kept))
+        return values(*arguments)
+
+    monkeypatch.setattr(networks, "policy_loss", watched_loss)
+    monkeypatch.setattr(networks, "values", watched_values)
+    main.main(small_run)
+    assert min(seen["policy"]) > 0 and max(seen["value"]) == 0

@@ -2,8 +2,9 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
@@ -100,7 +101,8 @@ class Actors:
         self._place(self.reference)
         self.both, self.optimizer = both, self._make_optimizer(both)
         if self.sharding is None:
-            self.both, self.optimizer = self.accelerator.prepare(both, self.optimizer)
+            self.accelerator.prepare_model(both, evaluation_mode=True)  # without DDP: `step` adds up the gradients
+            self.optimizer = self.accelerator.prepare_optimizer(self.optimizer)
         self.engine = self._make_engine() if self.block.is_sampled_by_vllm else None
         self.stop = checkpoint.StopSignal()
         ask = inputs.judge and functools.partial(inputs.judge, self.stop.event)
@@ -123,6 +125,7 @@ class Actors:
             betas=(self.block.adam_beta1, self.block.adam_beta2),
             eps=self.block.adam_epsilon,
             weight_decay=self.block.weight_decay,
+            fused=True,  # no tensor besides its state
         )
 
     def _load(
@@ -135,11 +138,6 @@ class Actors:
             module.to(self.accelerator.device)
         else:
             self.sharding.divide(module)
-
-    @property
-    def unwrapped(self) -> networks.ActorCritic:
-        """Policy and value model without what wraps them for training."""
-        return self.accelerator.unwrap_model(self.both)
 
     @property
     def stop_tokens(self) -> list[int]:
@@ -157,7 +155,7 @@ class Actors:
         between: rollout.Between = rollout.ignore,
     ) -> list[rollout.Response]:
         """Sample a response to each prompt, greedily without keys; a policy that is sharded is gathered once for all of them."""
-        policy = self.unwrapped.policy
+        policy = self.both.policy
         gathered = nullcontext(policy) if self.sharding is None else self.sharding.gathered(policy, self.sampler)
         settings = {
             "response_length": self.block.response_length,
@@ -181,10 +179,9 @@ class Actors:
             lengths = [len(episode.response) for episode in part]
             with self.accelerator.autocast():
                 reference = self.reference(packed, self.block.temperature).cpu().split(lengths)
-                if self.engine is None:
-                    values = self.unwrapped(packed, None)
-                else:
-                    _, own, _, values = self.unwrapped(packed, self.block.temperature)
+                values = self.both(packed)
+                if self.engine is not None:
+                    _, own, _ = self.both(packed, self.block.temperature)
                     for episode, logprobs in zip(part, own.cpu().split(lengths), strict=True):
                         episode.sampled_logprobs, episode.logprobs = episode.logprobs, logprobs
             for episode, logprobs, its in zip(part, reference, values.cpu().split(lengths), strict=True):
@@ -205,25 +202,23 @@ class Actors:
         """True while only the value model learns."""
         return update < self.block.value_warmup_updates
 
-    def forward(self, packed: Packed, loss: rl.LossPart | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The policy's loss, log-probabilities, entropies and values (each (N,)); loss and values have gradients."""
-        # without sharding `prepare` has put autocast into the module
+    def forward(self, *inputs: Any) -> Any:
+        """What `ActorCritic.forward` computes, in the precision of the run."""
+        # without sharding `prepare_model` has put autocast into the module
         with nullcontext() if self.sharding is None else self.accelerator.autocast():
-            return self.both(packed, self.block.temperature, loss)
+            return self.both(*inputs)
 
-    def accumulate(self, is_summed: bool) -> AbstractContextManager:
-        """Add up gradients over ranks only where `is_summed`; those of shards in each part, for memory."""
-        is_local = self.sharding is None and not is_summed
-        return self.both.no_sync() if is_local and hasattr(self.both, "no_sync") else nullcontext()
+    def backward(self, loss: Tensor) -> None:
+        """Add to the gradients those of this rank's part of a loss that is summed over ranks, where they are averaged."""
+        self.accelerator.backward(loss * self.run.world_size)
 
-    def step(self, with_policy_gradient: bool) -> None:
+    def step(self) -> None:
         """Clip the gradients and take an optimizer step. What has no gradient keeps its weights and Adam's moments."""
-        both = self.unwrapped
-        if not with_policy_gradient and self.sharding is None:  # DDP sums up only where every weight has a gradient
-            for weight in both.value.parameters():
+        if self.sharding is None and self.run.world_size > 1:  # shards are averaged in each backward pass, for memory
+            for weight in (weight for weight in self.both.parameters() if weight.grad is not None):
                 weight.grad = self.accelerator.reduce(weight.grad, "mean")
         if self.block.max_grad_norm:
-            for part in (both.policy, both.value):
+            for part in (self.both.policy, self.both.value):
                 self.accelerator.clip_grad_norm_(part.parameters(), self.block.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -258,7 +253,7 @@ class Actors:
 
     def publish(self) -> None:
         """Write `value_model/` and `model/` in Hugging Face layout; each appears whole, `model/` last."""
-        both = self.unwrapped
+        both = self.both
         state = self.accelerator.get_state_dict(self.both) if self.sharding is None else shard.gather(both)
         if self.run.is_main:
             for part, folder in ((both.value, "value_model"), (both.policy, "model")):

@@ -192,30 +192,29 @@ class _Ppo:
     ) -> Tensor:
         """One optimizer step on a mini-batch; return this rank's sums of the statistics over its tokens, and their number."""
         tokens = int(experience.mask[[i for group in groups for i in group]].sum())
-        micro = self._passes(groups, episodes)
         sums = torch.zeros(len(_STATISTICS) + 1, dtype=torch.float64, device=self.accelerator.device)
-        for number, part in enumerate(micro, start=1):
+        for part in self._passes(groups, episodes):
             packed = self.actors.pack([episodes[i] for i in part])
             old = [
                 torch.cat([tensor[i][experience.mask[i]] for i in part]).to(self.accelerator.device)
                 for tensor in (experience.logprobs, experience.values, experience.advantages, experience.returns)
             ]
             loss = self._policy_loss(old[0], old[2], tokens) if with_policy_gradient else None
-            with self.actors.accumulate(is_summed=with_policy_gradient and number == len(micro)):
-                policy_loss, logprobs, entropy, values = self.actors.forward(packed, loss)
-                result = rl.ppo_loss(
-                    logprobs,
-                    values,
-                    *old,
-                    tokens=tokens,
-                    cliprange=self.block.cliprange,
-                    cliprange_value=self.block.cliprange_value,
-                    vf_coef=self.block.vf_coef,
-                )
-                # averaged over ranks; this is a sum
-                self.accelerator.backward((policy_loss + result.value_loss) * self.run.world_size)
+            policy_loss, logprobs, entropy = self.actors.forward(packed, self.block.temperature, loss)
+            if policy_loss is not None:
+                self.actors.backward(policy_loss)
+            result = rl.ppo_loss(
+                logprobs,
+                self.actors.forward(packed),
+                *old,
+                tokens=tokens,
+                cliprange=self.block.cliprange,
+                cliprange_value=self.block.cliprange_value,
+                vf_coef=self.block.vf_coef,
+            )
+            self.actors.backward(result.value_loss)
             sums += _sums(result, entropy, logprobs)
-        self.actors.step(with_policy_gradient)
+        self.actors.step()
         return sums
 
     def _passes(self, groups: Sequence[Sequence[int]], episodes: Sequence[Episode]) -> list[list[int]]:

@@ -13,7 +13,7 @@ from fino1.train.ppo.episodes import Packed
 
 
 class ActorCritic(nn.Module):
-    """Policy and value model as one module, so that one wrapper (DDP, fully_shard) and one optimizer hold both."""
+    """Policy and value model as one module, so that fully_shard and one optimizer hold both."""
 
     def __init__(self, policy: PreTrainedModel, value: PreTrainedModel) -> None:
         super().__init__()
@@ -21,20 +21,18 @@ class ActorCritic(nn.Module):
         self.value = value
 
     def forward(
-        self, packed: Packed, temperature: float | None, loss: rl.LossPart | None = None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor] | Tensor:
-        """The policy's loss, log-probabilities, entropies and values (each (N,)) of packed episodes.
+        self, packed: Packed, temperature: float | None = None, loss: rl.LossPart | None = None
+    ) -> Tensor | tuple[Tensor | None, Tensor, Tensor]:
+        """The values (N,) of packed episodes; with a temperature the policy's loss, log-probabilities and entropies (N,).
 
-        Without `loss` the policy has no gradients and its loss is 0; without a temperature there are the values alone.
+        Without `loss` the policy has no gradients, and its loss is None. A pass is of one model, so that what it keeps for its
+        backward pass is gone before the other's begins.
         """
         if temperature is None:
-            return values(self.value, packed)
+            return values(self.value, packed).clone()  # fully_shard hooks outputs that are no views
         if loss is None:
-            found = policy_logprobs(self.policy, packed, temperature)
-            found = (torch.zeros_like(found[0][0]), *found)
-        else:
-            found = policy_loss(self.policy, packed, temperature, loss)
-        return *found, values(self.value, packed).clone()  # fully_shard hooks outputs that are no views
+            return None, *policy_logprobs(self.policy, packed, temperature)
+        return policy_loss(self.policy, packed, temperature, loss)
 
 
 class Reference(nn.Module):

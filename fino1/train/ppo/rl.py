@@ -181,8 +181,7 @@ def token_logprobs(
     """
 
     def chunk(h: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
-        logs = _log_softmax(logits(h), temperature)
-        return _take(logs, target), _entropy(logs, logs.exp()) if with_entropy else None
+        return _softmax(logits(h), target, temperature, with_entropy)[1:]
 
     found = [chunk(h, target) for h, target in zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True)]
     return torch.cat([f[0] for f in found]), torch.cat([f[1] for f in found]) if with_entropy else None
@@ -214,19 +213,19 @@ class _HeadLoss(torch.autograd.Function):
             with torch.enable_grad():
                 h = hidden[place].detach().requires_grad_()
                 raw = logits(h)  # (≤ CHUNK, V)
-            logs = _log_softmax(raw.detach(), temperature)
-            found, p = _take(logs, targets[place]), logs.exp()
-            entropy = _entropy(logs, p)
-            del logs
+            p, found, entropy = _softmax(raw.detach(), targets[place], temperature)
             part, slope = _differentiate(loss, found, place)
             slope = slope / temperature
             p.mul_(-slope[:, None]).scatter_add_(1, targets[place][:, None], slope[:, None])
             gradient, *more = torch.autograd.grad(raw, (h, *weights), p.to(raw.dtype))
-            for known, each in zip(sums, more, strict=True):
-                known += each
+            if place.start == 0:
+                sums.extend(more)
+            else:
+                for known, each in zip(sums, more, strict=True):
+                    known += each
             return part, found, entropy, gradient
 
-        sums = [torch.zeros_like(weight) for weight in weights]
+        sums: list[Tensor] = []
         places = [slice(start, start + CHUNK) for start in range(0, len(hidden), CHUNK)]
         parts, logprobs, entropy, gradient = zip(*map(chunk, places), strict=True)
         ctx.gradients = (torch.cat(gradient), *sums)
@@ -248,15 +247,12 @@ def _differentiate(loss: LossPart, logprobs: Tensor, place: slice) -> tuple[Tens
     return part.detach(), torch.autograd.grad(part, known)[0]
 
 
-def _log_softmax(logits: Tensor, temperature: float) -> Tensor:
-    logits = logits.float()
-    return torch.log_softmax(logits if temperature == 1.0 else logits / temperature, -1)
-
-
-def _take(logs: Tensor, targets: Tensor) -> Tensor:
-    return logs.gather(-1, targets[:, None]).squeeze(-1)
-
-
-def _entropy(logs: Tensor, p: Tensor) -> Tensor:
-    """Entropies (N,) of distributions (N, V)."""
-    return -torch.linalg.vecdot(p, logs)
+def _softmax(
+    logits: Tensor, targets: Tensor, temperature: float, with_entropy: bool = True
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Distributions (N, V), log-probabilities of `targets` (N,), and entropies (N,) where wanted; one exponential a logit."""
+    x = logits.float() if temperature == 1.0 else logits.float() / temperature
+    p = torch.softmax(x, -1)
+    log_sum = x.amax(-1) - p.amax(-1).log()  # of exponentials: any logit less its log-probability
+    logprobs = x.gather(-1, targets[:, None]).squeeze(-1) - log_sum
+    return p, logprobs, log_sum - torch.linalg.vecdot(p, x) if with_entropy else None

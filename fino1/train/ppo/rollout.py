@@ -222,13 +222,10 @@ def _pad_left(prompts: list[Sequence[int]], pad_token: int, device: torch.device
 
 def _pick(logits: Tensor, draw: Tensor | None, temperature: float) -> tuple[Tensor, Tensor]:
     """Next tokens (B,) and their log-probabilities (B,) from logits (B, V); `draw` (B,) in [0, 1), None picks the best."""
-    if draw is None:
-        logs = torch.log_softmax(logits, -1)
-        picked = logs.argmax(-1)
-    else:
-        logs = torch.log_softmax(logits if temperature == 1.0 else logits / temperature, -1)
-        picked = _invert(logs.exp(), draw).clamp(max=logits.shape[-1] - 1)  # of what is no number: the last
-    return picked, logs.gather(-1, picked[:, None]).squeeze(-1)
+    p = torch.softmax(logits if draw is None or temperature == 1.0 else logits / temperature, -1)
+    # of what is no number: the last
+    picked = logits.argmax(-1) if draw is None else _invert(p, draw).clamp(max=logits.shape[-1] - 1)
+    return picked, p.gather(-1, picked[:, None]).squeeze(-1).log()
 
 
 def _invert(p: Tensor, draw: Tensor) -> Tensor:

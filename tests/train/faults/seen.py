@@ -57,7 +57,7 @@ def _see_saved(module) -> None:
 
     original = module.ActorCritic.forward
 
-    def forward(self, packed, temperature, *args, **kwargs):
+    def forward(self, packed, temperature=None, *args, **kwargs):
         saved = {}
 
         def pack(tensor):
@@ -67,7 +67,7 @@ def _see_saved(module) -> None:
         weights = {weight.data_ptr() for weight in self.parameters()}
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             result = original(self, packed, temperature, *args, **kwargs)
-        if temperature is not None:
+        if saved:  # a pass with gradients
             _write(saved=sum(size for place, size in saved.items() if place not in weights), tokens=packed.ids.numel())
         return result
 
