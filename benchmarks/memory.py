@@ -23,34 +23,34 @@ WIDE = {"hidden_size": 1024, "num_hidden_layers": 4, "intermediate_size": 2816, 
 OWN = (
     SHAPES["base"],
     dataclasses.replace(SHAPES["long"], prompts=4),
-    dataclasses.replace(SHAPES["vocab"], prompts=4),
-    Shape("wide", 4, **WIDE),
-    Shape("checkpointing", 4, **WIDE, gradient_checkpointing=True),
-    Shape("value", 4, value_sizes=(1024, 4, 2816)),
+    dataclasses.replace(SHAPES["vocab"], prompts=8),
+    Shape("wide", 8, **WIDE),
+    Shape("checkpointing", 8, **WIDE, gradient_checkpointing=True),
+    Shape("value", 8, value_sizes=(1024, 4, 2816)),
 )
-FILLED = {  # two updates: AdamW's state is there from the end of the first on
+FILLED = {  # gradients are there from the end of the first pass on, AdamW's state from that of the first update
     shape.name: dataclasses.replace(shape, name=f"full-{shape.name}", mean=FULL, mean_prompt=FULL, updates=2)
     for shape in OWN
 }
 
 
-def measure(shape: Shape) -> float:
-    """MiB that an update takes at most, models included."""
+def measure(shape: Shape) -> dict[str, float]:
+    """MiB that an update takes at most, models included, and that `plan` says."""
     import fino1.train.ppo.main  # noqa: F401  loads what is no part of the models
 
     before = held_mib()
-    return ppo.measure_update(shape, 1)["peak_mib"] - before
+    return {"measured": ppo.measure_update(shape, 1)["peak_mib"] - before, "plan": predict(shape)}
 
 
 def main(names: list[str]) -> None:
     """Measure and print."""
-    os.environ |= {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+    os.environ |= {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "CUDA_VISIBLE_DEVICES": ""}
     print("| shape | plan, MiB | measured, MiB | plan to measured |\n| :-- | --: | --: | --: |")
     for name in names:
         shape = FILLED[name]
         for part in ("policy", "value"):
             shape.folder(part)
-        planned, measured = predict(shape), ppo.run(sys.executable, "benchmarks.memory", "measure", name)
+        planned, measured = map(ppo.run(sys.executable, "benchmarks.memory", "measure", name).get, ("plan", "measured"))
         print(f"| {name} | {planned} | {measured:.0f} | {planned / measured:.2f} |", flush=True)
 
 

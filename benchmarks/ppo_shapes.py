@@ -56,7 +56,7 @@ class Shape:
             torch.manual_seed(1)
             names = ("hidden_size", "num_hidden_layers", "intermediate_size")
             sizes = dict(zip(names, self.value_sizes, strict=True))
-            if part == "policy" or self.hidden_size < self.value_sizes[0]:
+            if part == "policy":
                 sizes = {name: getattr(self, name) for name in names}
             kind = LlamaForCausalLM if part == "policy" else LlamaForSequenceClassification
             kind(
@@ -80,7 +80,15 @@ SHAPES = {
     for shape in (
         Shape("base"),
         Shape("long", prompts=8, response_length=1024, mean=500),
-        Shape("vocab", prompts=16, vocab_size=128256, hidden_size=128, num_hidden_layers=4, intermediate_size=344),
+        Shape(
+            "vocab",
+            prompts=16,
+            vocab_size=128256,
+            hidden_size=128,
+            num_hidden_layers=4,
+            intermediate_size=344,
+            value_sizes=(128, 4, 344),
+        ),
         Shape(
             "1b",
             prompts=64,

@@ -98,7 +98,8 @@ def _ppo(spec: RunSpec, s: Sharding, models: Finder, gpu_bytes: int) -> Iterator
     critic = value.backbone + value.hidden_size
     both, parameters = [(policy.parameters, policy), (critic, value)], policy.parameters + critic
     held = footprint.states(s, parameters)
-    held["reference"] = 4 * (s.share(policy.parameters) if s.stage == 3 else policy.parameters)
+    embedding = 0 if s.stage == 3 else (4 - s.compute) * policy.embedding  # undivided it stays in float32
+    held["reference"] = s.compute * (s.share(policy.parameters) if s.stage == 3 else policy.parameters) + embedding
     held["reward model"] = judge.dtype_bytes * (judge.backbone + 2 * judge.hidden_size) if judge else 0
     gradients = {"gradients": held.pop("gradients")}  # there only while it learns
 
@@ -121,11 +122,12 @@ def _ppo(spec: RunSpec, s: Sharding, models: Finder, gpu_bytes: int) -> Iterator
     head = functools.partial(footprint.chunked_head, s, policy, temperature=block.temperature)
     scored = _larger(forward=layer, logits=head(looked * response, learning=False))
     yield "log-probabilities", held | footprint.gathered(s, both, training=False) | scored
-    for model, logits in zip(both, ({"logits": head(rows * response, learning=True)}, {}), strict=True):  # by turns
-        kept = footprint.saved(s, model[1], rows * row, 0, checkpointing)
-        layer = footprint.backward(s, model[1], rows * row, 0, checkpointing, kept)
-        learned = {"activations": kept} | _larger(backward=layer, **logits)
-        yield "backward", held | gradients | footprint.gathered(s, both if s.stage else [model]) | learned
+    heads = (head(rows * response, learning=True), 0)  # the value model's is none to speak of
+    for (count, a), logits in zip(both, heads, strict=True):  # one after the other
+        kept = footprint.saved(s, a, rows * row, 0, checkpointing)
+        layer = footprint.backward(s, a, rows * row, 0, checkpointing, kept)
+        learned = {"activations": kept} | _larger(backward=layer, logits=logits)
+        yield "backward", held | gradients | footprint.gathered(s, both if s.stage else [(count, a)]) | learned
     if judge:
         whole = replace(s, stage=1, bf16=judge.dtype_bytes == 2)  # neither divided nor under autocast
         length = block.reward.max_length

@@ -148,7 +148,7 @@ def save(directory: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -
             weight
         ]:  # a file has the same entries after any step: none can be loaded but those asked for
             moments = {moment: torch.zeros_like(weight) for moment in ("exp_avg", "exp_avg_sq")}
-            optimizer.state[weight] = {"step": torch.tensor(0.0), **moments}
+            optimizer.state[weight] = {"step": torch.zeros((), device=weight.device), **moments}
     weights, state = get_state_dict(module, optimizer)
     checkpoint.save({"model": weights, "optimizer": state}, checkpoint_id=directory)
 

@@ -65,7 +65,7 @@ def test_the_defaults_of_ppo_fit_eight_a100():
     assert found["peak"] == "rollout"
     assert found["fits"] and found["changes"] == []
     assert found["parts"]["gathered weights"] == 2 * 8_030_261_248
-    assert found["parts"]["reference"] == 4 * 1_003_782_656
+    assert found["parts"]["reference"] == 2 * 1_003_782_656
 
 
 def test_vllm_takes_its_share_while_it_samples():

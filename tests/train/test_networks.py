@@ -40,6 +40,20 @@ def test_the_first_pass_gives_what_was_sampled_with(kind, separate):
     assert all(torch.isfinite(each).all() for each in gradients if each is not None)
 
 
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_a_reference_in_bf16_computes_what_autocast_computes(kind):
+    policy = policy_of(kind)
+    packed = pack([Episode(0, [5, 6, 7], [8, 9, 2], None), Episode(1, [4], [9, 2], None)], torch.device("cpu"))
+    found = []
+    for bf16 in (False, True):
+        reference = networks.Reference(policy, bf16, is_sharded=False)
+        with torch.autocast("cpu", torch.bfloat16):
+            found.append(reference(packed, 0.7))
+    assert torch.equal(*found)
+    is_held = torch.bfloat16 in {weight.dtype for weight in policy.parameters()}
+    assert is_held == (kind != "gpt2")  # whose layers are no nn.Linear
+
+
 @pytest.fixture
 def small_run(tmp_path):
     """A run of PPO from a small policy."""
@@ -105,7 +119,7 @@ def test_gradient_checkpointing_of_a_model_that_was_loaded(make, tmp_path):
 
 
 def test_what_the_policy_keeps_is_gone_before_the_value_model_begins(small_run, monkeypatch):
-    kept, seen = weakref.WeakSet(), {"policy": [], "value": []}
+    kept, gradients, seen = weakref.WeakSet(), [], {"policy": [], "value": []}
     policy_loss, values = networks.policy_loss, networks.values
 
     class Kept:
@@ -117,10 +131,11 @@ def test_what_the_policy_keeps_is_gone_before_the_value_model_begins(small_run, 
         with torch.autograd.graph.saved_tensors_hooks(Kept, lambda each: each.tensor):
             found = policy_loss(*arguments)
         seen["policy"].append(len(kept))
+        gradients.extend(map(weakref.ref, found[0].grad_fn.gradients))
         return found
 
     def watched_values(*arguments):
-        seen["value"].append(len(kept))
+        seen["value"].append(len(kept) + sum(each() is not None for each in gradients))
         return values(*arguments)
 
     monkeypatch.setattr(networks, "policy_loss", watched_loss)

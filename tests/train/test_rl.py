@@ -205,3 +205,20 @@ def test_token_logprobs_equal_the_full_softmax(monkeypatch, chunk):
     gradients, others = (torch.autograd.grad(7 * each, (hidden, weight)) for each in (total, whole))
     for gradient, other in zip(gradients, others, strict=True):
         assert_close(gradient, other)
+
+
+def test_distributions_are_of_float32_under_autocast():
+    """Large logits, and near-certain tokens: in bf16 an entropy of 0.02 would be −0.05."""
+    hidden = torch.randn(6, 64).bfloat16()
+    weight = torch.randn(500, 64).bfloat16()
+    weight[3] += 3 * hidden[0]
+    targets = torch.arange(6)
+
+    def logits(h):
+        return F.linear(h, weight) + 100
+
+    full = torch.log_softmax(logits(hidden).double(), -1)
+    with torch.autocast("cpu", torch.bfloat16):
+        logprobs, entropy = rl.token_logprobs(hidden, logits, targets, 1.0)
+    torch.testing.assert_close(logprobs, full[range(6), targets].float(), atol=2e-5, rtol=0)
+    torch.testing.assert_close(entropy, -(full * full.exp()).sum(-1).float(), atol=1e-3, rtol=0)

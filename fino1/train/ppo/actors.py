@@ -2,9 +2,8 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 import transformers
@@ -96,12 +95,14 @@ class Actors:
             if self.block.gradient_checkpointing:
                 part.gradient_checkpointing_enable({"use_reentrant": False})
         self._place(both)
-        self.reference = networks.Reference(self._load(model.load_policy, inputs.config, inputs.policy))
+        reference = self._load(model.load_policy, inputs.config, inputs.policy)
+        self.reference = networks.Reference(reference, self.block.bf16, self.sharding is not None)
         attention.separate(self.reference.policy)
         self._place(self.reference)
         self.both, self.optimizer = both, self._make_optimizer(both)
         if self.sharding is None:
-            self.accelerator.prepare_model(both, evaluation_mode=True)  # without DDP: `step` adds up the gradients
+            # without DDP: `step` adds up the gradients
+            self.both = self.accelerator.prepare_model(both, evaluation_mode=True)
             self.optimizer = self.accelerator.prepare_optimizer(self.optimizer)
         self.engine = self._make_engine() if self.block.is_sampled_by_vllm else None
         self.stop = checkpoint.StopSignal()
@@ -134,10 +135,13 @@ class Actors:
         return load(config, *source) if self.sharding is None else self.sharding.load(load, config, source)
 
     def _place(self, module: torch.nn.Module) -> None:
-        if self.sharding is None:
-            module.to(self.accelerator.device)
-        else:
+        if self.sharding is not None:
             self.sharding.divide(module)
+            return
+        module.to(self.accelerator.device)
+        if self.run.world_size > 1:  # all begin with the same, also where a node has another copy of a model
+            for weight in module.parameters():
+                torch.distributed.broadcast(weight.data, 0)
 
     @property
     def stop_tokens(self) -> list[int]:
@@ -202,21 +206,31 @@ class Actors:
         """True while only the value model learns."""
         return update < self.block.value_warmup_updates
 
-    def forward(self, *inputs: Any) -> Any:
-        """What `ActorCritic.forward` computes, in the precision of the run."""
-        # without sharding `prepare_model` has put autocast into the module
-        with nullcontext() if self.sharding is None else self.accelerator.autocast():
-            return self.both(*inputs)
+    def score(self, packed: Packed, loss: rl.LossPart | None) -> tuple[Tensor | None, Tensor, Tensor]:
+        """The policy's loss with gradients, None without `loss`, and log-probabilities and entropies (N,) without."""
+        with self._autocast():
+            return self.both(packed, self.block.temperature, loss)
+
+    def values(self, packed: Packed) -> Tensor:
+        """Values (N,) with gradients."""
+        with self._autocast():
+            return self.both(packed)
+
+    def _autocast(self) -> AbstractContextManager:
+        # without sharding `prepare_model` has put it into the module
+        return nullcontext() if self.sharding is None else self.accelerator.autocast()
 
     def backward(self, loss: Tensor) -> None:
         """Add to the gradients those of this rank's part of a loss that is summed over ranks, where they are averaged."""
         self.accelerator.backward(loss * self.run.world_size)
 
-    def step(self) -> None:
+    def step(self, with_policy_gradient: bool) -> None:
         """Clip the gradients and take an optimizer step. What has no gradient keeps its weights and Adam's moments."""
         if self.sharding is None and self.run.world_size > 1:  # shards are averaged in each backward pass, for memory
-            for weight in (weight for weight in self.both.parameters() if weight.grad is not None):
-                weight.grad = self.accelerator.reduce(weight.grad, "mean")
+            learning = self.both if with_policy_gradient else self.both.value
+            for weight in learning.parameters():
+                found = torch.zeros_like(weight) if weight.grad is None else weight.grad  # as many sums on every rank
+                weight.grad = self.accelerator.reduce(found, "mean")
         if self.block.max_grad_norm:
             for part in (self.both.policy, self.both.value):
                 self.accelerator.clip_grad_norm_(part.parameters(), self.block.max_grad_norm)

@@ -200,12 +200,12 @@ class _Ppo:
                 for tensor in (experience.logprobs, experience.values, experience.advantages, experience.returns)
             ]
             loss = self._policy_loss(old[0], old[2], tokens) if with_policy_gradient else None
-            policy_loss, logprobs, entropy = self.actors.forward(packed, self.block.temperature, loss)
+            policy_loss, logprobs, entropy = self.actors.score(packed, loss)
             if policy_loss is not None:
                 self.actors.backward(policy_loss)
             result = rl.ppo_loss(
                 logprobs,
-                self.actors.forward(packed),
+                self.actors.values(packed),
                 *old,
                 tokens=tokens,
                 cliprange=self.block.cliprange,
@@ -214,7 +214,7 @@ class _Ppo:
             )
             self.actors.backward(result.value_loss)
             sums += _sums(result, entropy, logprobs)
-        self.actors.step()
+        self.actors.step(with_policy_gradient)
         return sums
 
     def _passes(self, groups: Sequence[Sequence[int]], episodes: Sequence[Episode]) -> list[list[int]]:

@@ -36,11 +36,20 @@ class ActorCritic(nn.Module):
 
 
 class Reference(nn.Module):
-    """The frozen policy, wrapped so that what shards it sees its forward pass."""
+    """The frozen policy, wrapped so that what shards it sees its forward pass.
 
-    def __init__(self, policy: PreTrainedModel) -> None:
+    With `bf16` it holds in bf16 what is computed with in bf16, and computes the same: all weights where they are sharded, else
+    those that autocast casts, of linear layers that are not the embedding as well.
+    """
+
+    def __init__(self, policy: PreTrainedModel, bf16: bool, is_sharded: bool) -> None:
         super().__init__()
         self.policy = policy.requires_grad_(False).eval()
+        embedding = policy.get_input_embeddings().weight
+        linear = [m for m in policy.modules() if isinstance(m, nn.Linear) and m.weight is not embedding]
+        for module in ([policy] if is_sharded else linear) if bf16 else ():
+            for weight in module.parameters():
+                weight.data = weight.data.bfloat16()
 
     def forward(self, packed: Packed, temperature: float) -> Tensor:
         """Log-probabilities (N,) of packed episodes."""

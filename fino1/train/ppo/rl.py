@@ -235,7 +235,8 @@ class _HeadLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor, *_: Tensor) -> tuple:
-        gradient, *sums = (each.mul_(slope) for each in ctx.gradients)
+        gradients, ctx.gradients = ctx.gradients, None  # whoever has the loss does not keep them
+        gradient, *sums = (each.mul_(slope) for each in gradients)
         return gradient, None, None, None, None, *sums
 
 
@@ -251,8 +252,10 @@ def _softmax(
     logits: Tensor, targets: Tensor, temperature: float, with_entropy: bool = True
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Distributions (N, V), log-probabilities of `targets` (N,), and entropies (N,) where wanted; one exponential a logit."""
-    x = logits.float() if temperature == 1.0 else logits.float() / temperature
-    p = torch.softmax(x, -1)
-    log_sum = x.amax(-1) - p.amax(-1).log()  # of exponentials: any logit less its log-probability
-    logprobs = x.gather(-1, targets[:, None]).squeeze(-1) - log_sum
-    return p, logprobs, log_sum - torch.linalg.vecdot(p, x) if with_entropy else None
+    with torch.autocast(logits.device.type, enabled=False):
+        x = logits.float() if temperature == 1.0 else logits.float() / temperature
+        p = torch.softmax(x, -1)
+        top, log_top = x.amax(-1), p.amax(-1).log()  # the likeliest token's logit and log-probability
+        logprobs = x.gather(-1, targets[:, None]).squeeze(-1) - top + log_top
+        entropy = top - (p[:, None] @ x[:, :, None]).flatten() - log_top if with_entropy else None
+    return p, logprobs, entropy

@@ -68,7 +68,8 @@ def _see_saved(module) -> None:
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             result = original(self, packed, temperature, *args, **kwargs)
         if saved:  # a pass with gradients
-            _write(saved=sum(size for place, size in saved.items() if place not in weights), tokens=packed.ids.numel())
+            size = sum(size for place, size in saved.items() if place not in weights)
+            _write(saved=size / packed.ids.numel(), part="value" if temperature is None else "policy")
         return result
 
     module.ActorCritic.forward = forward
