@@ -70,7 +70,7 @@ def describe(shape: Shape, epochs: int, engine: str = "transformers") -> dict[st
             "total_episodes": shape.prompts * shape.updates,
             "global_batch_size": shape.prompts,
             "per_device_train_batch_size": MICRO,
-            "per_device_train_tokens": 8192 if IS_ON_GPU else 1024,
+            "per_device_train_tokens": 8192 if IS_ON_GPU else shape.pass_tokens,
             "local_rollout_forward_batch_size": shape.prompts,
             "num_ppo_epochs": epochs,
             "response_length": shape.response_length,

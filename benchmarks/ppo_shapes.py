@@ -36,6 +36,7 @@ class Shape:
     value_sizes: tuple[int, int, int] = (192, 4, 512)  # hidden, layers, intermediate: 3.3M with 8,192 tokens
     bf16: bool = False
     mean_prompt: int = 60
+    pass_tokens: int = 1024
     gradient_checkpointing: bool = False
     updates: int = 1  # the last one is measured
 
@@ -88,6 +89,7 @@ SHAPES = {
             num_hidden_layers=4,
             intermediate_size=344,
             value_sizes=(128, 4, 344),
+            pass_tokens=2048,  # each pass makes the gradient of a whole embedding
         ),
         Shape(
             "1b",

@@ -45,9 +45,10 @@ class FusedLlama:
 
     def _copy(self, *parts: nn.Linear) -> tuple[Tensor, Tensor | None]:
         """Weights (input, output) and bias of layers side by side that have one input."""
-        weight = torch.cat([part.weight.detach().to(self.dtype).T for part in parts], 1)
+        weights = [part.weight.detach().to(self.dtype) for part in parts]
+        weight = torch.cat(weights) if len(parts) > 1 else weights[0]
         bias = None if parts[0].bias is None else torch.cat([part.bias.detach().to(self.dtype) for part in parts])
-        return weight.contiguous(), bias
+        return weight.T.contiguous(), bias
 
     @torch.no_grad()
     def step(self, caches: Sequence[Any], tokens: Tensor, places: Tensor, mask: Tensor) -> Tensor:

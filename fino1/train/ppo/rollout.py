@@ -234,7 +234,9 @@ def _invert(p: Tensor, draw: Tensor) -> Tensor:
     First the block is found, then the token in it. Sums are of float64, as 128,256 terms in float32 lose the tail; of whole
     blocks only, as float64 takes time.
     """
-    p = torch.nn.functional.pad(p, (0, -p.shape[-1] % _BLOCK)).unflatten(-1, (-1, _BLOCK))  # (B, V / block, block)
+    if p.shape[-1] % _BLOCK:
+        p = torch.nn.functional.pad(p, (0, -p.shape[-1] % _BLOCK))
+    p = p.unflatten(-1, (-1, _BLOCK))  # (B, V / block, block)
     ends = p.sum(-1).double().cumsum(-1)
     target = draw[:, None] * ends[:, -1:]
     block = torch.searchsorted(ends, target, right=True).clamp(max=ends.shape[-1] - 1)
